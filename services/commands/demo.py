@@ -1,0 +1,186 @@
+"""`pointsman demo`: a file of prompts through the real services, each decision as it arrives, and a summary."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from services.commands.run import names
+from services.commands.screen import as_json as print_json
+from services.commands.screen import err, out, progress, usd
+from services.commands.supervise import Supervisor
+from services.commands.table import Source, build_and_publish
+from services.commands.traffic import Outcome, Traffic, as_message, open_traffic, percentile
+from services.commands.up import READY_WITHIN_S, Servers, description_source, llm_line, started_servers, teller
+from shared.adapters.kafka.client import create_topics
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.catalog import tasks
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.parts import Profile
+
+PATIENCE_S = 60.0
+"""How long nothing may come before the demo gives up on what is missing."""
+
+
+def demo(prompts: Path | None, rate: float, *, as_json: bool) -> int:
+    """Route the prompts of a file, or those of the 25 tasks kept for testing. Returns the exit code."""
+    lines = read_prompts(prompts)
+    with started_servers() as where:
+        err.print(
+            f"[bold]Pointsman demo[/]: {len(lines)} prompts{f' of {prompts}' if prompts else ' of the 25 tasks, kept for testing'}\n"
+            f"  Kafka            {where.kafka}\n  Redis            {where.redis}\n  language models  {llm_line()}\n"
+            "  rankings         SIMULATED outcomes of the 25 tasks; prices are the catalogue's, latencies its guesses",
+            soft_wrap=True,
+        )
+        return asyncio.run(_demo(lines, where, rate, as_json=as_json))
+
+
+def read_prompts(path: Path | None) -> list[str]:
+    """The lines of a file; without one, the test prompts of all tasks in a fixed random order, with all four profiles in turn."""
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise InvalidMessage(f"{path} is not UTF-8; convert it, for example with iconv -t utf-8") from None
+        except OSError as error:
+            raise InvalidMessage(f"{path} can't be read: {error.strerror}") from None
+        lines = [line for line in text.splitlines() if line.strip()]
+        if not lines:
+            raise InvalidMessage(f"{path} holds no prompt; write one a line, as plain text or as JSON")
+        return lines
+    held = [prompt for task in tasks.load() for prompt in task.test]
+    random.Random(0).shuffle(held)
+    profiles = [profile.value for profile in Profile]
+    return [json.dumps({"prompt": prompt, "profile": profiles[i % 4]}, ensure_ascii=False) for i, prompt in enumerate(held)]
+
+
+async def _demo(lines: list[str], where: Servers, rate: float, *, as_json: bool) -> int:
+    kafka = KafkaSettings()
+    if not where.embedded:
+        await create_topics(kafka)
+    async with Supervisor(names(), where.environment, teller()) as running:
+        await build_and_publish(Source(simulated=True, k="25", describe=description_source()), "first table of the demo")
+        with progress() as bar:
+            starting = bar.add_task("starting the services", total=len(names()))
+            await running.ready(READY_WITHIN_S, lambda _name: bar.advance(starting))
+        async with open_traffic(kafka) as traffic:
+            began = time.monotonic()
+            outcomes = await _route(traffic, lines, rate, as_json=as_json)
+            took = time.monotonic() - began
+        restarts = sum(running.restarts.values())
+    return _summary(outcomes, len(lines), took, traffic.repeated, restarts, as_json=as_json)
+
+
+async def _route(traffic: Traffic, lines: list[str], rate: float, *, as_json: bool) -> list[Outcome]:
+    run = uuid.uuid4().hex[:8]
+
+    async def publish() -> None:
+        begin = time.monotonic()
+        for i, line in enumerate(lines):
+            await asyncio.sleep(max(0.0, begin + i / rate - time.monotonic()))
+            request_id = f"demo-{run}-{i:05d}"
+            await traffic.send(request_id, as_message(line, request_id))
+
+    outcomes: list[Outcome] = []
+    publishing = asyncio.create_task(publish())
+    while len(outcomes) < len(lines):
+        try:
+            outcome = await asyncio.wait_for(traffic.outcomes.get(), PATIENCE_S)
+        except TimeoutError:
+            err.print(f"[bold red]nothing came for {PATIENCE_S:.0f} s; {len(lines) - len(outcomes)} prompts are missing[/]")
+            break
+        outcomes.append(outcome)
+        if not as_json:
+            _show(outcome, len(outcomes), len(lines))
+    publishing.cancel()
+    await asyncio.gather(publishing, return_exceptions=True)
+    return outcomes
+
+
+def _show(outcome: Outcome, number: int, total: int) -> None:
+    head = f"[dim]{number:>{len(str(total))}}/{total}[/]"
+    indent = " " * (2 * len(str(total)) + 2)
+    if outcome.decided is None:
+        assert outcome.dead is not None
+        out.print(f"{head} [bold red]dead letter[/] from the {outcome.dead.service}: {escape(outcome.dead.error)}", soft_wrap=True)
+        return
+    message = outcome.decided
+    decision, description, cluster = message.decision, message.description, message.assignment.clusters[0]
+    simulated = ", simulated" if description.simulated else ""
+    out.print(f"{head} [bold]{escape(description.text)}[/] [dim]({description.source.value}{simulated})[/]", soft_wrap=True)
+    novel = " [yellow]novel[/]" if message.assignment.novel else ""
+    out.print(f"{indent}[cyan]{cluster.id}[/] “{escape(cluster.label)}” {cluster.weight:.0%}{novel}", soft_wrap=True)
+    if decision.model is None:
+        out.print(f"{indent}[bold red]{escape(decision.why)}[/]", soft_wrap=True)
+        return
+    best = decision.candidates[0]
+    out.print(
+        f"{indent}→ [bold green]{decision.model}[/] over {decision.runner_up or 'nobody'} (confidence {decision.confidence:.2f}), "
+        f"{usd(best.cost_usd)}, {best.latency_s:.1f} s expected [dim]· decided in {1000 * outcome.latency_s:.0f} ms[/]",
+        soft_wrap=True,
+    )
+    out.print(f"{indent}[dim]{escape(decision.why)}[/]", soft_wrap=True)
+
+
+def _summary(outcomes: list[Outcome], total: int, took: float, repeated: int, restarts: int, *, as_json: bool) -> int:
+    decided = [o for o in outcomes if o.decided is not None and o.decided.decision.model is not None]
+    dead = [o for o in outcomes if o.decided is None]
+    latencies = [o.latency_s for o in outcomes]
+    per_model = Counter(o.decided.decision.model for o in decided if o.decided)
+    novel = sum(1 for o in decided if o.decided and o.decided.assignment.novel)
+    cost = sum(o.decided.decision.candidates[0].cost_usd for o in decided if o.decided)
+    facts: dict[str, Any] = {
+        "prompts": total,
+        "decided": len(decided),
+        "no_eligible_model": len(outcomes) - len(decided) - len(dead),
+        "dead_letters": len(dead),
+        "missing": total - len(outcomes),
+        "novel": novel,
+        "seconds": round(took, 2),
+        "p50_ms": round(1000 * percentile(latencies, 0.5), 1),
+        "p99_ms": round(1000 * percentile(latencies, 0.99), 1),
+        "expected_cost_usd": round(cost, 6),
+        "repeated": repeated,
+        "restarts": restarts,
+        "language_models": llm_line(),
+        "rankings": "simulated",
+        "decisions_per_model": dict(per_model.most_common()),
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        _print_summary(facts)
+    return 0 if not facts["missing"] else 1
+
+
+def _print_summary(facts: dict[str, Any]) -> None:
+    out.rule("summary")
+    others = {
+        "with no eligible model": facts["no_eligible_model"],
+        "dead letters": facts["dead_letters"],
+        "missing": facts["missing"],
+        "novel": facts["novel"],
+        "decided twice after a restart": facts["repeated"],
+        "restarts of a service": facts["restarts"],
+    }
+    rest = "".join(f", {count} {what}" for what, count in others.items() if count)
+    out.print(f"[bold]{facts['decided']}[/] of {facts['prompts']} prompts routed{rest}")
+    out.print(
+        f"from publishing a prompt to receiving its decision: p50 [bold]{facts['p50_ms']:.0f} ms[/], p99 [bold]{facts['p99_ms']:.0f} ms[/]"
+    )
+    shown = Table("model", "decisions", "", box=None)
+    most = max(facts["decisions_per_model"].values(), default=1)
+    for model, count in facts["decisions_per_model"].items():
+        shown.add_row(model, str(count), "█" * max(1, round(30 * count / most)))
+    out.print(shown)
+    out.print(f"expected cost of the answers, had they been asked for: {usd(facts['expected_cost_usd'])}")
+    out.print(f"[yellow]rankings: SIMULATED outcomes · language models: {facts['language_models']}[/]", soft_wrap=True)

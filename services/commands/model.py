@@ -1,0 +1,66 @@
+"""`pointsman model …`: encoders."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from services.commands.screen import as_json as print_json
+from services.commands.screen import err, out
+from shared.adapters.errors import EncoderInvalid
+from shared.adapters.onnx.load import load
+from shared.adapters.onnx.prepare import VARIANTS, export, prepare
+
+
+def prepare_default(variant: str, source: Path | None, *, as_json: bool) -> None:
+    """Make the default encoder."""
+    _check(variant)
+    _done(prepare(variant, source, _say), as_json=as_json)
+
+
+def export_model(model: str, target: Path, variant: str, *, as_json: bool) -> None:
+    """Export another encoder."""
+    _check(variant)
+    _done(export(model, target, variant, _say), as_json=as_json)
+
+
+def show(directory: Path | None, variant: str, *, as_json: bool) -> None:
+    """Load an encoder, time it, and show what it is."""
+    _check(variant)
+    encoder = load(directory, variant)
+    texts = ["Translate a legal notice from German into plain English."] * 8
+    encoder.encode(texts)
+    began = time.perf_counter()
+    encoder.encode(texts)
+    took = (time.perf_counter() - began) / len(texts)
+    who = encoder.identity
+    facts = {
+        "id": who.id,
+        "revision": who.revision,
+        "dimension": who.dimension,
+        "pooling": who.pooling,
+        "quantization": who.quantization,
+        "provider": encoder.provider,
+        "ms_per_text": round(1000 * took, 2),
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        for name, value in facts.items():
+            out.print(f"{name:<13} {value}")
+
+
+def _check(variant: str) -> None:
+    if variant not in VARIANTS:
+        raise EncoderInvalid(f"a variant is {' or '.join(VARIANTS)}, not {variant}")
+
+
+def _say(text: str) -> None:
+    err.print(f"[dim]{text}…[/]")
+
+
+def _done(path: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"directory": str(path)})
+    else:
+        out.print(f"the encoder lies in [bold]{path}[/]", soft_wrap=True)

@@ -1,0 +1,89 @@
+"""`pointsman route`: one prompt, and its decision with the reasons."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from typing import Any
+
+from rich.table import Table
+
+from services.commands import servers
+from services.commands.screen import as_json as print_json
+from services.commands.screen import err, out, usd
+from services.commands.traffic import Outcome, open_traffic
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.contracts.messages import Decided
+from shared.contracts.parts import Profile
+
+
+def route(
+    prompt: str, profile: Profile | None, weights: dict[str, float | None], limits: dict[str, Any], within_s: float, *, as_json: bool
+) -> int:
+    """Publish, wait, print. Returns the exit code: 0 decided, 1 not."""
+    request_id = f"route-{uuid.uuid4().hex[:12]}"
+    body: dict[str, Any] = {"prompt": prompt, "request_id": request_id}
+    if profile is not None:
+        body["profile"] = profile.value
+    if any(value is not None for value in weights.values()):
+        body["preferences"] = {name: value or 0.0 for name, value in weights.items()}
+    body["constraints"] = {name: value for name, value in limits.items() if value not in (None, [])}
+    servers.find_running()
+    outcome = asyncio.run(_one(request_id, json.dumps(body, ensure_ascii=False).encode(), within_s))
+    if outcome is None:
+        err.print(
+            f"[bold red]error:[/] no decision within {within_s:g} s. Are the services running (`pointsman up`), and is there a "
+            "routing table (`pointsman table list`)?",
+            soft_wrap=True,
+        )
+        return 1
+    if outcome.decided is None:
+        assert outcome.dead is not None
+        if as_json:
+            print_json(
+                {"request_id": request_id, "dead_letter": outcome.dead.id, "service": outcome.dead.service, "error": outcome.dead.error}
+            )
+        else:
+            err.print(f"[bold red]refused by the {outcome.dead.service}:[/] {outcome.dead.error}", soft_wrap=True)
+        return 1
+    if as_json:
+        print_json(json.loads(outcome.decided.model_dump_json(exclude={"embedding"}, exclude_none=True)) | {"latency_s": outcome.latency_s})
+    else:
+        show(outcome.decided, outcome.latency_s)
+    return 0 if outcome.decided.decision.model else 1
+
+
+async def _one(request_id: str, value: bytes, within_s: float) -> Outcome | None:
+    async with open_traffic(KafkaSettings()) as traffic:
+        await traffic.send(request_id, value)
+        try:
+            return await asyncio.wait_for(traffic.outcomes.get(), within_s)
+        except TimeoutError:
+            return None
+
+
+def show(message: Decided, latency_s: float) -> None:
+    """One decision for people."""
+    description, assignment, decision = message.description, message.assignment, message.decision
+    written = f"{description.source.value}{', simulated' if description.simulated else ''}"
+    out.print(f"[bold]task[/]      {description.text}  [dim]({written})[/]", soft_wrap=True)
+    if description.fallback:
+        out.print(f"          [yellow]described locally, since {description.fallback}[/]", soft_wrap=True)
+    places = " · ".join(f"{c.id} {c.weight:.0%} “{c.label}”" for c in assignment.clusters)
+    out.print(f"[bold]clusters[/]  {places}{'  [yellow]novel[/]' if assignment.novel else ''}", soft_wrap=True)
+    if decision.model is None:
+        out.print(f"[bold red]no model[/]  {decision.why}", soft_wrap=True)
+        return
+    best = f"[bold green]{decision.model}[/], then {decision.runner_up or 'nobody'}"
+    out.print(f"[bold]model[/]     {best}  [dim]confidence {decision.confidence:.2f}[/]")
+    out.print(f"[bold]why[/]       {decision.why}", soft_wrap=True)
+    shown = Table("model", "utility", "performance", "95% interval", "cost", "latency", box=None)
+    for c in decision.candidates:
+        interval = f"{c.performance_low:.2f}–{c.performance_high:.2f}"
+        shown.add_row(c.model, f"{c.utility:+.3f}", f"{c.performance:.3f}", interval, usd(c.cost_usd), f"{c.latency_s:.1f} s")
+    out.print(shown)
+    for ruled in decision.ruled_out:
+        out.print(f"[dim]ruled out {ruled.model}: {ruled.reason}[/]", soft_wrap=True)
+    kind = "  [yellow]rankings SIMULATED[/]" if decision.simulated_rankings else ""
+    out.print(f"[dim]routing table {decision.table} ({decision.table.digest[:12]}), {1000 * latency_s:.0f} ms[/]{kind}")

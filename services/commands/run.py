@@ -1,0 +1,53 @@
+"""`pointsman run`: one service, in this process, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+
+from faststream import FastStream
+
+import services
+from shared.adapters import telemetry
+from shared.adapters.errors import AdapterError
+from shared.adapters.telemetry import TelemetrySettings, log, where
+from shared.catalog.models import CatalogError
+
+
+def names() -> tuple[str, ...]:
+    """The services there are, in the order that prompts pass them as far as that is known."""
+    found = {path.parent.name for root in services.__path__ for path in Path(root).glob("*/app.py")}
+    order = ("describer", "embedder", "assigner", "selector")
+    return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
+
+
+def build(name: str) -> FastStream:
+    """The application of a service, with settings from the environment."""
+    app: FastStream = importlib.import_module(f"services.{name}.app").build()
+    return app
+
+
+def run(name: str) -> int:
+    """Run it. SIGTERM and Ctrl-C finish what was taken and commit it. Returns the exit code."""
+    settings = TelemetrySettings()
+    telemetry.start(name, settings)
+    try:
+        _loop(build(name))
+    except (AdapterError, CatalogError) as error:
+        log.error(str(error))
+        return 1
+    except Exception as error:
+        log.error("stopped by an error", error=where(error, settings))
+        return 1
+    return 0
+
+
+def _loop(app: FastStream) -> None:
+    if sys.platform == "win32":
+        asyncio.run(app.run())
+    else:
+        import uvloop
+
+        uvloop.run(app.run())

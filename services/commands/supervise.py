@@ -1,0 +1,155 @@
+"""Services as processes of their own: started, watched, started again, and stopped together.
+
+They are forked from one server process that has imported what they have in common (multiprocessing's forkserver), since
+importing takes a service two seconds and forking takes none. Only the standard library is imported here, so that the
+server can start before anything else does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from multiprocessing import connection, forkserver
+from multiprocessing.context import ForkServerProcess
+from typing import Self
+
+STOP_WITHIN_S = 15.0
+RESTART_AFTER_S = 0.5
+Say = Callable[[str, str, str], None]
+"""Called with service, level and text for what people should see of a service's log."""
+
+_fork = multiprocessing.get_context("forkserver")
+
+
+def warm() -> None:
+    """Start the server process and its imports in the background. Costs nothing if it runs already."""
+    _fork.set_forkserver_preload(["services.commands.run", "services.describer.app", "services.assigner.app", "services.selector.app"])
+    forkserver.ensure_running()
+
+
+def _serve(name: str, environment: dict[str, str], log: connection.Connection) -> None:
+    """In the child: become the service."""
+    os.setsid()  # Ctrl-C is for the supervisor, which asks the services to drain
+    os.dup2(log.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+    from services.commands.run import run
+
+    code = run(name)
+    os._exit(code)
+
+
+def _follow(parent: int) -> None:
+    """When the supervisor is gone, however it went, drain and go too."""
+    connection.wait([parent])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@dataclass(slots=True)
+class _Child:
+    name: str
+    process: ForkServerProcess | None = None
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    restarts: int = 0
+    watch: asyncio.Task[None] | None = None
+
+
+class Supervisor:
+    """Use as an async context manager; a child that ends by itself is started again."""
+
+    def __init__(self, names: tuple[str, ...], environment: Mapping[str, str], say: Say) -> None:
+        self._children = [_Child(name) for name in names]
+        self._environment = {**os.environ, **environment, "POINTSMAN_LOG_FORMAT": "json"}
+        self._say, self._stopping = say, asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        warm()
+        for child in self._children:
+            child.watch = asyncio.create_task(self._keep(child))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Ask all to drain at once; kill what has not by the deadline."""
+        self._stopping.set()
+        for child in self._children:
+            if child.process is not None and child.process.is_alive():
+                child.process.terminate()
+        watches = [child.watch for child in self._children if child.watch is not None]
+        _done, late = await asyncio.wait(watches, timeout=STOP_WITHIN_S)
+        for child in self._children:
+            if child.watch in late and child.process is not None:
+                child.process.kill()
+        for watch in late:
+            watch.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the services that run now."""
+        return {c.name: c.process.pid for c in self._children if c.process is not None and c.process.pid is not None}
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often each service had to be started again."""
+        return {c.name: c.restarts for c in self._children}
+
+    async def ready(self, within_s: float, tell: Callable[[str], object] = lambda _: None) -> None:
+        """Wait until every service takes records. Raises `TimeoutError`."""
+
+        async def one(child: _Child) -> None:
+            await child.ready.wait()
+            tell(child.name)
+
+        async with asyncio.timeout(within_s):
+            await asyncio.gather(*(one(child) for child in self._children))
+
+    async def _keep(self, child: _Child) -> None:
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            reader, writer = _fork.Pipe(duplex=False)
+            child.process = _fork.Process(target=_serve, args=(child.name, self._environment, writer), name=child.name)
+            await asyncio.to_thread(child.process.start)
+            writer.close()
+            await self._read_log(child, reader)
+            await asyncio.to_thread(child.process.join)
+            child.ready.clear()
+            if self._stopping.is_set():
+                return
+            code = child.process.exitcode or 0
+            child.restarts += 1
+            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            self._say(child.name, "warning", f"ended with {how}; starting it again")
+            if time.monotonic() - began < 5:
+                await asyncio.sleep(RESTART_AFTER_S * min(child.restarts, 10))
+
+    async def _read_log(self, child: _Child, log: connection.Connection) -> None:
+        """Until the child closes its standard error: that is its end."""
+        stream = asyncio.StreamReader(limit=2**20)
+        pipe = os.fdopen(os.dup(log.fileno()), "rb", buffering=0)
+        log.close()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+        while line := await stream.readline():
+            self._tell(child, line)
+        transport.close()
+
+    def _tell(self, child: _Child, line: bytes) -> None:
+        try:
+            entry = json.loads(line)
+            level, text = entry.pop("level"), entry.pop("event")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self._say(child.name, "plain", line.decode(errors="replace").rstrip())
+            return
+        if text == "taking records":
+            child.ready.set()
+        detail = ", ".join(f"{key}: {value}" for key, value in entry.items() if key not in {"timestamp", "service"})
+        self._say(child.name, level, f"{text} ({detail})" if detail else text)

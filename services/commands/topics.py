@@ -1,0 +1,65 @@
+"""`pointsman topics`: the topics as they are, beside what they should be; and their AsyncAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from rich.table import Table
+
+from services.commands import servers
+from services.commands.run import build, names
+from services.commands.screen import as_json as print_json
+from services.commands.screen import out
+from shared.adapters.kafka.asyncapi import document
+from shared.adapters.kafka.client import TopicState, check_topics, create_topics
+from shared.adapters.kafka.settings import KafkaSettings
+
+
+def topics(*, create: bool, as_json: bool) -> int:
+    """Check, and create or mend first if asked. Returns 1 if something is still not as it should be."""
+    servers.find_running()
+    kafka = KafkaSettings()
+    done = asyncio.run(create_topics(kafka)) if create else []
+    states = asyncio.run(check_topics(kafka))
+    wrong = [state for state in states if not state.right]
+    if as_json:
+        print_json({"done": done, "topics": [_facts(state) for state in states], "right": not wrong})
+        return 1 if wrong else 0
+    for line in done:
+        out.print(line)
+    shown = Table("topic", "partitions", "keeps", "about", "", box=None)
+    for state in states:
+        keeps = "every version" if state.topic.compacted else f"{state.topic.retention_ms / 86_400_000:g} days"
+        shown.add_row(state.name, str(state.partitions), keeps, state.topic.about, _verdict(state))
+    out.print(shown)
+    if wrong:
+        out.print("mend it with [bold]pointsman topics --create[/]")
+    return 1 if wrong else 0
+
+
+def _verdict(state: TopicState) -> str:
+    if not state.partitions:
+        return "[red]missing[/]"
+    if state.partitions < state.wanted_partitions:
+        return f"[red]{state.wanted_partitions} partitions wanted[/]"
+    if state.differing:
+        return "[yellow]" + "; ".join(f"{key} is {have}, should be {want}" for key, (have, want) in state.differing.items()) + "[/]"
+    return "[green]ok[/]"
+
+
+def _facts(state: TopicState) -> dict[str, object]:
+    return {
+        "topic": state.name,
+        "partitions": state.partitions,
+        "wanted_partitions": state.wanted_partitions,
+        "differing": {key: {"is": have, "should_be": want} for key, (have, want) in state.differing.items()},
+        "right": state.right,
+    }
+
+
+def asyncapi(path: Path) -> int:
+    """Write the AsyncAPI document of all services."""
+    path.write_text(document([build(name) for name in names()]))
+    out.print(f"wrote {path}")
+    return 0

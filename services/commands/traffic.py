@@ -1,0 +1,98 @@
+"""Prompts in, decisions out: what `route`, `demo` and the benchmarks have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from shared.adapters.kafka.client import Publishing, publisher, reader
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.contracts.dead_letter import DeadLetter
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.messages import Decided, read
+from shared.contracts.topics import DEAD_LETTERS, DECISIONS, PROMPTS
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one prompt: a decision or a dead letter, and the seconds from publishing it to having read that."""
+
+    request_id: str
+    decided: Decided | None
+    dead: DeadLetter | None
+    latency_s: float
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Publishes prompts and collects what comes of them. Made by `open_traffic`."""
+
+    kafka: KafkaSettings
+    out: Publishing
+    outcomes: asyncio.Queue[Outcome] = field(default_factory=asyncio.Queue)
+    sent: dict[str, float] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)
+    repeated: int = 0
+    """Outcomes that came more than once: a service was killed between publishing and committing."""
+
+    async def send(self, request_id: str, value: bytes) -> None:
+        """Publish one prompt and wait for its acknowledgement; the clock starts before."""
+        self.sent[request_id] = time.monotonic()
+        self.waiting.add(request_id)
+        await self.out.send_and_wait(self.kafka.name(PROMPTS), value, key=request_id.encode())
+
+    def note(self, request_id: str, decided: Decided | None, dead: DeadLetter | None) -> None:
+        if request_id not in self.sent:
+            return  # somebody else's
+        if request_id not in self.waiting:
+            self.repeated += 1
+            return
+        self.waiting.discard(request_id)
+        self.outcomes.put_nowait(Outcome(request_id, decided, dead, time.monotonic() - self.sent[request_id]))
+
+
+@asynccontextmanager
+async def open_traffic(kafka: KafkaSettings) -> AsyncGenerator[Traffic, None]:
+    """Read decisions and dead letters from where they end now, and publish."""
+    async with publisher(kafka) as out, reader(kafka, (DECISIONS, DEAD_LETTERS), from_start=False) as consumer:
+        traffic = Traffic(kafka, out)
+        decisions = kafka.name(DECISIONS)
+
+        async def collect() -> None:
+            async for record in consumer:
+                if record.topic == decisions:
+                    try:
+                        decided = read(Decided, record.value)
+                    except InvalidMessage:
+                        continue
+                    traffic.note(decided.request_id, decided, None)
+                elif (dead := DeadLetter.of(record.value, record.key, record.headers)) is not None:
+                    traffic.note((record.key or b"").decode(errors="replace"), None, dead)
+
+        task = asyncio.create_task(collect())
+        try:
+            yield traffic
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def as_message(line: str, request_id: str) -> bytes:
+    """A line of a file of prompts as a message: JSON objects as they are, with a request id; anything else as a prompt."""
+    if line.lstrip().startswith("{"):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            return line.encode()  # the services say what is wrong with it
+        return json.dumps({**value, "request_id": request_id}, ensure_ascii=False).encode()
+    return json.dumps({"prompt": line, "request_id": request_id}, ensure_ascii=False).encode()
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that `share` of them do not exceed; NaN of none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, int(share * len(ordered) + 0.999999) - 1))] if ordered else float("nan")

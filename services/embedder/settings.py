@@ -1,0 +1,28 @@
+"""Settings of the embedder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class EmbedderSettings(BaseSettings):
+    """POINTSMAN_EMBEDDER_*"""
+
+    model_config = SettingsConfigDict(env_prefix="POINTSMAN_EMBEDDER_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    encoder_dir: Path | None = None
+    """Directory of the encoder, in optimum's layout. None: the default encoder, prepared on first use."""
+    variant: Literal["int8", "fp32"] = "int8"
+    """Which variant of the default encoder. A routing table belongs to one of them."""
+    provider: Literal["auto", "cpu", "cuda"] = "auto"
+    """Execution provider; auto takes CUDA where it is to be had."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of one inference; 0: all cores."""
+    batch: Annotated[int, Field(ge=1)] = 32
+    """The most texts encoded together."""
+    window_ms: Annotated[float, Field(ge=0)] = 0.0
+    """How long a text may wait for company. 0 takes what is waiting: under load batches fill by themselves."""

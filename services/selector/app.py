@@ -1,0 +1,53 @@
+"""Wiring of the selector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from faststream import FastStream
+
+from services.selector.decide import decide
+from services.selector.settings import SelectorSettings
+from shared.adapters.errors import NoRoutingTable
+from shared.adapters.kafka.edge import Stage, connect
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import Tables
+from shared.adapters.telemetry import DECISIONS as MADE
+from shared.catalog.models import load
+from shared.contracts.messages import Decided, Placed
+from shared.contracts.topics import ASSIGNMENTS, DECISIONS
+from shared.routing.errors import RoutingError
+
+
+def build(settings: SelectorSettings | None = None, tables: Tables | None = None) -> FastStream:
+    """The selector as an application."""
+    settings, kafka = settings or SelectorSettings(), KafkaSettings()
+    known = tables or Tables("selector", kafka, RedisSettings())
+    contexts = {model.name: model.context_tokens for model in load(settings.catalog).models.values()}
+
+    async def one(message: Placed) -> Decided | Exception:
+        try:
+            table = await known.get(message.assignment.table)
+            return decide(message, table, contexts, settings.default_profile, settings.candidates)
+        except (NoRoutingTable, RoutingError) as error:
+            return error
+
+    async def work(batch: Sequence[Placed]) -> Sequence[Decided | Exception]:
+        decided = [await one(message) for message in batch]
+        for result in decided:
+            if isinstance(result, Decided):
+                MADE.labels(result.decision.model or "", result.decision.status).inc()
+        return decided
+
+    stage = Stage(
+        service="selector",
+        about="Selects the best model for the request's preferences and constraints",
+        consumes=ASSIGNMENTS,
+        publishes=DECISIONS,
+        work=work,
+        batch=settings.batch,
+        replies=True,
+        lifespan=known.running,
+    )
+    return connect(stage, kafka)

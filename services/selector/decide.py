@@ -1,0 +1,75 @@
+"""From clusters to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from shared.contracts.messages import Decided, Placed, extend
+from shared.contracts.parts import CandidateScore, Decision, Preferences, Profile, RuledOut
+from shared.routing.assignment import Assignment
+from shared.routing.errors import TableInvalid
+from shared.routing.selection import PROFILES, Candidate, Selection, Weights, select
+from shared.routing.table import RoutingTable
+
+BYTES_PER_TOKEN = 4
+"""A rough figure for text in Latin script; what is held back for the answer is the constraint's business."""
+
+
+def decide(message: Placed, table: RoutingTable, contexts: Mapping[str, int], default: Profile, candidates: int) -> Decided:
+    """Add the decision. `table` must be the one that the assignment names; raises `TableInvalid` if it is not."""
+    if table.digest != message.assignment.table.digest:
+        raise TableInvalid(f"the assignment was made with table {message.assignment.table.digest[:12]}, not with {table.digest[:12]}")
+    weights = wanted(message, default).normalised()
+    limits = message.constraints.limits(message.prompt_bytes() // BYTES_PER_TOKEN)
+    selection = select(table, _assignment(message, table), weights, limits, contexts)
+    return extend(message, Decided, decision=_part(selection, weights, message, table, candidates))
+
+
+def wanted(message: Placed, default: Profile) -> Weights:
+    """The sender's weights: stated, by profile, or the default profile's."""
+    if message.preferences is not None:
+        return message.preferences.weights()
+    return PROFILES[message.profile or default]
+
+
+def _assignment(message: Placed, table: RoutingTable) -> Assignment:
+    parts = message.assignment.clusters
+    try:
+        clusters = np.array([table.positions[p.id] for p in parts], np.intp)
+    except KeyError as error:
+        raise TableInvalid(f"the assignment names cluster {error}, which table {table.digest[:12]} does not have") from None
+    weights, distances = (np.array(values, np.float32) for values in ([p.weight for p in parts], [p.distance for p in parts]))
+    return Assignment(clusters, weights, distances, message.assignment.novel)
+
+
+def _part(selection: Selection, weights: Weights, message: Placed, table: RoutingTable, candidates: int) -> Decision:
+    best = selection.candidates
+    return Decision(
+        status="decided" if best else "no_eligible_model",
+        model=best[0].model if best else None,
+        runner_up=best[1].model if len(best) > 1 else None,
+        confidence=min(1.0, max(0.0, selection.confidence)),
+        candidates=tuple(_score(c) for c in best[:candidates]),
+        ruled_out=tuple(RuledOut(model=model, reason=reason) for model, reason in selection.ruled_out),
+        preferences=Preferences(performance=weights.performance, cost=weights.cost, latency=weights.latency),
+        why=selection.why,
+        table=message.assignment.table,
+        simulated_rankings=table.provenance.simulated,
+    )
+
+
+def _score(candidate: Candidate) -> CandidateScore:
+    return CandidateScore(
+        model=candidate.model,
+        utility=candidate.utility,
+        performance=candidate.performance,
+        performance_low=candidate.performance_low,
+        performance_high=candidate.performance_high,
+        cost_usd=candidate.cost_usd,
+        latency_s=candidate.latency_s,
+        gain=candidate.gain,
+        cost_penalty=candidate.cost_penalty,
+        latency_penalty=candidate.latency_penalty,
+    )

@@ -1,0 +1,26 @@
+"""Settings of the selector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.contracts.parts import Profile
+
+
+class SelectorSettings(BaseSettings):
+    """POINTSMAN_SELECTOR_*"""
+
+    model_config = SettingsConfigDict(env_prefix="POINTSMAN_SELECTOR_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    default_profile: Profile = Profile.balanced
+    """Preferences of a request that states none."""
+    catalog: Path | None = None
+    """File of models with their prices and context lengths. None: the catalogue that comes with Pointsman."""
+    candidates: Annotated[int, Field(ge=2)] = 10
+    """Candidates that a decision lists, best first; the others would only make it long."""
+    batch: Annotated[int, Field(ge=1)] = 64
+    """The most decisions made in one go."""

@@ -1,0 +1,43 @@
+"""What the outside can do to us; foreign errors go on as one of these.
+
+AdapterError
+├── BrokerUnreachable   no Kafka at the configured address
+├── TopicsMissing       topics that have not been created
+├── CacheUnreachable    no Redis at the configured address
+├── ModelUnreachable    a language model that gave no usable answer in time
+├── EncoderInvalid      a directory that holds no usable encoder
+├── NoRoutingTable      no version has been published yet
+└── PublishConflict     another writer published a version at the same moment
+"""
+
+
+class AdapterError(Exception):
+    """Anything below; its text says what to do."""
+
+
+class BrokerUnreachable(AdapterError):
+    """No Kafka at the configured address."""
+
+
+class TopicsMissing(AdapterError):
+    """Topics that have not been created."""
+
+
+class CacheUnreachable(AdapterError):
+    """No Redis at the configured address."""
+
+
+class ModelUnreachable(AdapterError):
+    """A language model that gave no usable answer in time."""
+
+
+class EncoderInvalid(AdapterError):
+    """A directory that holds no usable encoder."""
+
+
+class NoRoutingTable(AdapterError):
+    """No version of the routing table has been published yet."""
+
+
+class PublishConflict(AdapterError):
+    """Another writer published a version at the same moment."""

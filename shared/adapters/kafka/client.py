@@ -1,0 +1,209 @@
+"""Producers, consumers and topics: the parts of Kafka that are no service's edge."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
+
+from shared.adapters.errors import BrokerUnreachable, TopicsMissing
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.contracts.topics import MAX_TABLE_BYTES, RECORD_OVERHEAD, TOPICS, Topic
+
+Publishing = AIOKafkaProducer
+
+
+def unreachable(kafka: KafkaSettings) -> BrokerUnreachable:
+    """The error for a Kafka that does not answer."""
+    return BrokerUnreachable(
+        f"no Kafka answers at {kafka.bootstrap_servers}. Start one (`pointsman up` brings an embedded one, `docker compose up kafka` "
+        "a real one), or set POINTSMAN_KAFKA_BOOTSTRAP_SERVERS"
+    )
+
+
+async def producer(kafka: KafkaSettings) -> AIOKafkaProducer:
+    """A started producer: every replica in sync acknowledges, and a retry can't write twice. Raises `BrokerUnreachable`."""
+    made = AIOKafkaProducer(
+        bootstrap_servers=kafka.servers,
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=MAX_TABLE_BYTES + RECORD_OVERHEAD,
+        request_timeout_ms=kafka.request_timeout_ms,
+        metadata_max_age_ms=30_000,
+    )
+    try:
+        await made.start()
+    except KafkaConnectionError:
+        await made.stop()
+        raise unreachable(kafka) from None
+    return made
+
+
+@asynccontextmanager
+async def publisher(kafka: KafkaSettings) -> AsyncGenerator[AIOKafkaProducer, None]:
+    """A producer for as long as the block runs; what was sent is flushed at its end."""
+    made = await producer(kafka)
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+@asynccontextmanager
+async def reader(
+    kafka: KafkaSettings, topics: Iterable[Topic], *, from_start: bool, partition: int | None = None
+) -> AsyncGenerator[AIOKafkaConsumer, None]:
+    """A consumer of whole topics (or one partition of each) without a group, at their beginning or at their end.
+
+    Its position is fixed before the block starts, so what is published inside the block is seen.
+    """
+    made = AIOKafkaConsumer(
+        bootstrap_servers=kafka.servers,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=kafka.fetch_max_wait_ms,
+        max_partition_fetch_bytes=8 * 1024 * 1024,
+        metadata_max_age_ms=30_000,
+    )
+    try:
+        await made.start()
+    except KafkaConnectionError:
+        await made.stop()
+        raise unreachable(kafka) from None
+    try:
+        names = [kafka.name(topic) for topic in topics]
+        parts: list[TopicPartition] = []
+        for name in names:
+            found = await _partitions(made, name)
+            parts += [TopicPartition(name, p) for p in sorted(found) if partition is None or p == partition]
+        made.assign(parts)
+        if from_start:
+            await made.seek_to_beginning(*parts)
+        else:
+            await made.seek_to_end(*parts)
+        for part in parts:
+            await made.position(part)
+        yield made
+    finally:
+        await made.stop()
+
+
+async def _partitions(consumer: AIOKafkaConsumer, name: str) -> set[int]:
+    found: set[int] | None = consumer.partitions_for_topic(name)
+    if not found:
+        await consumer._client._wait_on_metadata(name)  # noqa: SLF001  # its public calls know only subscribed topics
+        found = consumer.partitions_for_topic(name)
+    return found or set()
+
+
+async def read_all(kafka: KafkaSettings, topic: Topic) -> list[Any]:
+    """Every record of a topic up to where it ends now, partition by partition."""
+    async with reader(kafka, [topic], from_start=True) as consumer:
+        parts = list(consumer.assignment())
+        ends: Mapping[TopicPartition, int] = await consumer.end_offsets(parts)
+        starts: Mapping[TopicPartition, int] = await consumer.beginning_offsets(parts)
+        left = {part for part in parts if ends[part] > starts[part]}
+        records = []
+        while left:
+            for part, batch in (await consumer.getmany(*left, timeout_ms=200)).items():
+                records += [r for r in batch if r.offset < ends[part]]
+            left = {part for part in left if await consumer.position(part) < ends[part]}
+    return sorted(records, key=lambda r: (r.partition, r.offset))
+
+
+@asynccontextmanager
+async def admin(kafka: KafkaSettings) -> AsyncGenerator[AIOKafkaAdminClient, None]:
+    """An admin client. Raises `BrokerUnreachable`."""
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka.servers, request_timeout_ms=kafka.request_timeout_ms)
+    try:
+        await client.start()
+    except (KafkaConnectionError, OSError):
+        await client.close()
+        raise unreachable(kafka) from None
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def require_topics(kafka: KafkaSettings, topics: Iterable[Topic]) -> None:
+    """Raise `TopicsMissing` unless all of them are there."""
+    async with admin(kafka) as client:
+        there = set(await client.list_topics())
+    if missing := sorted({kafka.name(t) for t in topics} - there):
+        raise TopicsMissing(f"topics that don't exist yet: {', '.join(missing)}. Create them with `pointsman topics --create`")
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """What was found of one topic, beside what it should be. `partitions` 0: it does not exist."""
+
+    topic: Topic
+    name: str
+    partitions: int
+    wanted_partitions: int
+    differing: Mapping[str, tuple[str, str]]
+    """Setting: (as it is, as it should be)."""
+
+    @property
+    def right(self) -> bool:
+        return self.partitions >= self.wanted_partitions and not self.differing
+
+
+def wanted_partitions(kafka: KafkaSettings, topic: Topic) -> int:
+    return topic.partitions or kafka.partitions
+
+
+async def check_topics(kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.values()) -> list[TopicState]:
+    """Compare the cluster's topics with what they should be."""
+    async with admin(kafka) as client:
+        there = set(await client.list_topics())
+        states = []
+        for topic in topics:
+            name = kafka.name(topic)
+            if name not in there:
+                states.append(TopicState(topic, name, 0, wanted_partitions(kafka, topic), {}))
+                continue
+            described = await client.describe_topics([name])
+            settings = await _settings(client, name)
+            wrong = {key: (settings[key], value) for key, value in topic.config().items() if settings.get(key, value) != value}
+            states.append(TopicState(topic, name, len(described[0]["partitions"]), wanted_partitions(kafka, topic), wrong))
+    return states
+
+
+async def _settings(client: AIOKafkaAdminClient, name: str) -> dict[str, str]:
+    """The settings of a topic; none where the broker does not tell (the embedded one does not)."""
+    try:
+        responses = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    except KafkaError:
+        return {}
+    return {entry[0]: entry[1] for response in responses for resource in response.resources for entry in resource[4]}
+
+
+async def create_topics(kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.values()) -> list[str]:
+    """Create the topics that are missing, widen those with too few partitions, mend settings. Returns what was done."""
+    done = []
+    async with admin(kafka) as client:
+        for state in await check_topics(kafka, topics):
+            if not state.partitions:
+                new = NewTopic(state.name, state.wanted_partitions, kafka.replication, topic_configs=state.topic.config())
+                response = await client.create_topics([new])
+                for name, code, message in response.topic_errors:
+                    if code and code != 36:  # 36: somebody else created it meanwhile
+                        raise BrokerUnreachable(f"topic {name} could not be created: {message or for_code(code).__name__}")
+                done.append(f"created {state.name} with {state.wanted_partitions} partitions")
+                continue
+            if state.partitions < state.wanted_partitions:
+                await client.create_partitions({state.name: NewPartitions(state.wanted_partitions)})
+                done.append(f"widened {state.name} from {state.partitions} to {state.wanted_partitions} partitions")
+            if state.differing:
+                wanted = {key: value for key, (_, value) in state.differing.items()}
+                await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, state.name, configs=state.topic.config())])
+                done.append(f"set {', '.join(f'{k}={v}' for k, v in wanted.items())} on {state.name}")
+    return done

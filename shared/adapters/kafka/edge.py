@@ -1,0 +1,428 @@
+"""The one owner of every Kafka edge: from a topic, through a service's work, to the next topic.
+
+A record is committed only after what came of it is acknowledged by all in-sync replicas. What is wrong with a record
+itself goes to `dead-letters` and the partition goes on; what can pass (a broker that is away) is waited for.
+Records are worked on as they come, in batches of what is waiting; the offset that is committed never
+passes one that is not done. Records with the same key stay in order.
+
+FastStream consumes; its batch subscriber sleeps a whole batch timeout when it finds nothing, so records come
+one by one from aiokafka's prefetch and are gathered here. Publishing is aiokafka's own producer, since FastStream's
+headers are text and a dead letter keeps the original bytes (docs/decisions/0003-kafka-edge.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Generic, TypeAlias, TypeVar, cast
+
+from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from faststream import AckPolicy, FastStream
+from faststream.kafka import KafkaBroker
+from faststream.kafka import Topic as FastStreamTopic
+from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
+from faststream.specification import AsyncAPI
+
+from shared.adapters.kafka.client import producer, require_topics
+from shared.adapters.kafka.progress import Lane, Progress
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.telemetry import BATCH, IN_FLIGHT, READY, RECORDS, SECONDS, TelemetrySettings, log, where
+from shared.contracts.dead_letter import DeadLetter
+from shared.contracts.errors import ContractError, InvalidMessage
+from shared.contracts.messages import Submitted, read, to_json, unknown_fields
+from shared.contracts.topics import DEAD_LETTERS, REPLIES, Topic
+from shared.routing.errors import RoutingError
+
+In = TypeVar("In", bound=Submitted)
+Out = TypeVar("Out", bound=Submitted)
+
+Record: TypeAlias = ConsumerRecord
+Work = Callable[[Sequence[In]], Awaitable[Sequence[Out | Exception]]]
+"""Takes messages and gives, for each, what comes of it, or the error that goes to `dead-letters` with it."""
+
+COMMIT_EVERY_S = 0.1
+DRAIN_WITHIN_S = 8.0
+ATTEMPTS = 3
+"""How often a record is tried that makes the work fail in a way nobody foresaw."""
+PUBLISH_WITHIN_S = 120.0
+"""How long a broker may refuse what is published before the service gives up and leaves restarting to its supervisor."""
+TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage"})
+
+
+@dataclass(frozen=True, slots=True)
+class Stage(Generic[In, Out]):
+    """What one service does between two topics."""
+
+    service: str
+    about: str
+    consumes: Topic
+    publishes: Topic
+    work: Work[In, Out]
+    receive: Callable[[Record], In] | None = None
+    """How a record becomes a message; by default, by the topic's contract. Raises `ContractError`."""
+    batch: int = 64
+    """The most records worked on together."""
+    window_s: float = 0.0
+    """How long a record may wait for company."""
+    workers: int = 1
+    """Batches worked on at the same time."""
+    replies: bool = False
+    """Copy what is published to where the message's `reply_to` says."""
+    lifespan: Callable[[], Any] | None = None
+    """An async context manager entered before the first record and left after the last."""
+
+
+@dataclass(slots=True)
+class _Taken(Generic[In]):
+    record: Record
+    lane: Lane
+    at: float
+    message: In | None = None
+    error: str | None = None
+    attempts: int = 1
+
+
+@dataclass(slots=True)
+class Edge(ConsumerRebalanceListener, Generic[In, Out]):
+    """The running half of a `Stage`. Made by `connect`."""
+
+    stage: Stage[In, Out]
+    kafka: KafkaSettings
+    telemetry: TelemetrySettings
+    queue: deque[_Taken[In]] = field(default_factory=deque)
+    progress: Progress[TopicPartition] = field(default_factory=Progress)
+    busy: dict[bytes, asyncio.Future[None]] = field(default_factory=dict)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    draining: bool = False
+    failed: BaseException | None = None
+    out: AIOKafkaProducer = field(init=False)
+    consumer: Callable[[], Any] = field(default=lambda: None)  # set by `connect`: FastStream makes it when it starts
+    exit: Callable[[], None] = field(default=lambda: None)  # set by `connect`: ends the application
+
+    @property
+    def capacity(self) -> int:
+        return 2 * self.stage.batch * self.stage.workers
+
+    # 1. taking
+
+    async def take(self, record: Record) -> None:
+        """Called by FastStream for every record; returns as soon as there is room for it."""
+        lane = self.progress.lane(TopicPartition(record.topic, record.partition))
+        while self.progress.in_flight >= self.capacity and not self.draining:
+            self.moved.clear()
+            await self.moved.wait()
+        if self.draining or lane is not self.progress.get(TopicPartition(record.topic, record.partition)):
+            return  # not committed, so whoever has the partition next gets it again
+        lane.take(record.offset)
+        self.queue.append(_Taken(record, lane, time.monotonic()))
+        self.arrived.set()
+
+    # 2. working
+
+    async def _work(self) -> None:
+        while True:
+            batch = await self._next()
+            turn = asyncio.get_running_loop().create_future()
+            await self._in_turn(batch, turn)
+            try:
+                await self._run(batch)
+            finally:
+                turn.set_result(None)
+                for taken in batch:
+                    key = taken.record.key
+                    if key is not None and self.busy.get(key) is turn:
+                        del self.busy[key]
+
+    async def _in_turn(self, batch: list[_Taken[In]], turn: asyncio.Future[None]) -> None:
+        """With several workers, wait for those that have records of the same keys."""
+        if self.stage.workers > 1:
+            keys = {taken.record.key for taken in batch if taken.record.key is not None}
+            earlier = {self.busy[key] for key in keys if key in self.busy}
+            self.busy |= dict.fromkeys(keys, turn)
+            if earlier:
+                await asyncio.wait(earlier)
+
+    async def _next(self) -> list[_Taken[In]]:
+        while not self.queue:
+            self.arrived.clear()
+            await self.arrived.wait()
+        if self.stage.window_s and len(self.queue) < self.stage.batch:
+            await asyncio.sleep(self.stage.window_s)
+        return [self.queue.popleft() for _ in range(min(len(self.queue), self.stage.batch))]
+
+    async def _run(self, batch: list[_Taken[In]]) -> None:
+        BATCH.labels(self.stage.service).observe(len(batch))
+        good = [taken for taken in batch if self._read(taken)]
+        results = await self._results(good) if good else []
+        bad = [taken for taken in batch if taken.message is None]
+        await asyncio.gather(
+            *(self._finish(taken, result) for taken, result in zip(good, results, strict=True)),
+            *(self._dead_letter(taken, taken.error or "") for taken in bad),
+        )
+
+    def _read(self, taken: _Taken[In]) -> bool:
+        try:
+            receive = self.stage.receive or self._receive
+            taken.message = receive(taken.record)
+        except (ContractError, RoutingError) as error:
+            taken.error = str(error)
+        return taken.message is not None
+
+    def _receive(self, record: Record) -> In:
+        return read(cast("type[In]", self.stage.consumes.message), record.value)
+
+    async def _results(self, batch: list[_Taken[In]]) -> Sequence[Out | Exception]:
+        """The work's results; where it fails as a whole, each record is tried alone, so that one can't spoil the others."""
+        try:
+            return await self.stage.work([t.message for t in batch if t.message is not None])
+        except Exception as error:
+            log.error("work failed", error=where(error, self.telemetry), records=len(batch))
+            if len(batch) > 1:
+                return [(await self._results([taken]))[0] for taken in batch]
+            if batch[0].attempts >= ATTEMPTS:
+                return [ContractError(f"internal error ({type(error).__name__}), {ATTEMPTS} times; the service's log says where")]
+            batch[0].attempts += 1
+            await asyncio.sleep(random.uniform(0, 0.1 * 2 ** batch[0].attempts))
+            return await self._results(batch)
+
+    # 3. publishing
+
+    async def _finish(self, taken: _Taken[In], result: Out | Exception) -> None:
+        if isinstance(result, Exception):
+            await self._dead_letter(taken, str(result))
+            return
+        value = to_json(result)
+        headers = [(name, text) for name, text in taken.record.headers if name in TRACE_HEADERS]
+        try:
+            await self._publish(self.stage.publishes, value, result.key, headers)
+        except MessageSizeTooLargeError:
+            await self._dead_letter(taken, f"with what {self.stage.service} adds it has {len(value)} bytes, more than the topic takes")
+            return
+        if self.stage.replies and result.reply_to is not None:
+            await self._reply(result, value, headers)
+        self._done(taken, "published")
+
+    async def _reply(self, result: Out, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+        """Copy to the asker's partition. If that can't be, the decision stands on its topic all the same."""
+        assert result.reply_to is not None
+        try:
+            await self._publish(REPLIES, value, result.key, headers, partition=result.reply_to.partition)
+        except (ValueError, AssertionError, MessageSizeTooLargeError) as error:
+            log.warning("reply not sent", request_id=result.request_id, partition=result.reply_to.partition, error=type(error).__name__)
+
+    async def _dead_letter(self, taken: _Taken[In], error: str) -> None:
+        r = taken.record
+        letter = DeadLetter(
+            value=r.value,
+            key=r.key,
+            topic=self.stage.consumes.name,
+            partition=r.partition,
+            offset=r.offset,
+            service=self.stage.service,
+            error=error,
+            attempts=taken.attempts,
+            headers=tuple((name, text or b"") for name, text in r.headers),
+        )
+        await self._publish(DEAD_LETTERS, letter.value or b"", letter.key, list(letter.to_headers()))
+        log.warning("dead letter", id=letter.id, error=error)
+        self._done(taken, "dead_letter")
+
+    async def _publish(
+        self, topic: Topic, value: bytes, key: bytes | None, headers: list[tuple[str, bytes]], partition: int | None = None
+    ) -> None:
+        deadline, wait = time.monotonic() + PUBLISH_WITHIN_S, 0.1
+        while True:
+            try:
+                sent = await self.out.send(self.kafka.name(topic), value, key=key, headers=headers, partition=partition)
+                await sent
+                return
+            except MessageSizeTooLargeError:
+                raise
+            except KafkaError as error:
+                if time.monotonic() > deadline:
+                    self._fail(error)
+                    raise
+                log.warning("publishing again", topic=topic.name, error=type(error).__name__, wait_s=round(wait, 2))
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+                wait = min(2 * wait, 5.0)
+
+    # 4. committing
+
+    def _done(self, taken: _Taken[In], outcome: str) -> None:
+        taken.lane.done(taken.record.offset)
+        RECORDS.labels(self.stage.service, outcome).inc()
+        SECONDS.labels(self.stage.service).observe(time.monotonic() - taken.at)
+        IN_FLIGHT.labels(self.stage.service).set(self.progress.in_flight)
+        self.moved.set()
+
+    async def _commit(self) -> None:
+        offsets = self.progress.uncommitted()
+        consumer = self.consumer()
+        if offsets and consumer is not None:
+            try:
+                await consumer.commit(offsets)
+                self.progress.committed(offsets)
+            except KafkaError as error:  # a rebalance, or a broker that is away: the next commit says the same or more
+                log.info("commit postponed", error=type(error).__name__)
+
+    async def _commit_often(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_EVERY_S)
+            await self._commit()
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Finish what was taken from these partitions, commit, and let go of them."""
+        lanes = [self.progress[p] for p in revoked if p in self.progress]
+        await self._until(lambda: all(lane.idle for lane in lanes))
+        await self._commit()
+        self.progress.drop(revoked)
+        self.moved.set()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        READY.labels(self.stage.service).set(1)
+        log.info("taking records", partitions=len(assigned))
+
+    # 5. beginning and end
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """Open before the consumer starts; on leaving, wait for what was taken, commit it, and close."""
+        self.out = await producer(self.kafka)
+        try:
+            await require_topics(self.kafka, (self.stage.consumes, self.stage.publishes, DEAD_LETTERS))
+            loops = [self._work() for _ in range(self.stage.workers)] + [self._commit_often()]
+            self.tasks = [asyncio.create_task(loop) for loop in loops]
+            for task in self.tasks:
+                task.add_done_callback(self._ended)
+            yield
+        finally:
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+            await self.out.stop()
+
+    async def drain(self) -> None:
+        """Take nothing more, finish what was taken, commit it. The consumer is still there."""
+        READY.labels(self.stage.service).set(0)
+        self.draining = True
+        self.moved.set()
+        await self._until(lambda: self.progress.in_flight == 0)
+        await self._commit()
+        log.info("drained", unfinished=self.progress.in_flight)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + DRAIN_WITHIN_S
+        while not condition() and time.monotonic() < deadline and self.failed is None:
+            self.moved.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.moved.wait(), 0.05)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """What we can't mend is left to a restart: nothing uncommitted is lost."""
+        if self.failed is None:
+            self.failed = error
+            log.error("giving up; restart me", error=where(error, self.telemetry))
+            self.exit()
+
+
+def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry: TelemetrySettings | None = None) -> FastStream:
+    """Wire a stage to Kafka and return the application that `faststream run --factory` and `pointsman run` start."""
+    kafka, telemetry = kafka or KafkaSettings(), telemetry or TelemetrySettings()
+    broker = KafkaBroker(
+        kafka.servers,
+        client_id=f"pointsman-{stage.service}",
+        consumer_only=True,
+        allow_auto_create_topics=False,
+        request_timeout_ms=kafka.request_timeout_ms,
+        metadata_max_age_ms=30_000,
+        logger=None,
+        apply_types=False,
+    )
+    edge: Edge[In, Out] = Edge(stage, kafka, telemetry)
+    subscriber = broker.subscriber(
+        FastStreamTopic(kafka.name(stage.consumes), declare=False),
+        group_id=kafka.group(stage.service),
+        ack_policy=AckPolicy.MANUAL,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=kafka.fetch_max_wait_ms,
+        max_partition_fetch_bytes=stage.consumes.max_bytes * 2,
+        session_timeout_ms=kafka.session_timeout_ms,
+        heartbeat_interval_ms=kafka.session_timeout_ms // 4,
+        listener=edge,
+        no_reply=True,
+        parser=_parse,
+        decoder=_decode,
+        title=stage.consumes.name,
+        description=f"{stage.consumes.about}. {stage.about}",
+    )
+    subscriber(_annotated(edge.take, stage))
+    broker.publisher(
+        FastStreamTopic(kafka.name(stage.publishes), declare=False),
+        title=stage.publishes.name,
+        description=stage.publishes.about,
+        schema=stage.publishes.message,
+    )
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncGenerator[None, None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(edge.running())
+            if stage.lifespan is not None:
+                await stack.enter_async_context(stage.lifespan())
+            yield
+        if edge.failed is not None:
+            raise edge.failed
+
+    specification = AsyncAPI(title=f"Pointsman {stage.service}", version=version("pointsman"), description=stage.about)
+    app = FastStream(broker, logger=None, lifespan=lifespan, on_shutdown=[edge.drain], specification=specification)
+    edge.consumer, edge.exit = (lambda: subscriber.consumer), app.exit
+    return app
+
+
+def _annotated(take: Callable[[Record], Awaitable[None]], stage: Stage[In, Out]) -> Callable[[Any], Awaitable[None]]:
+    """FastStream's handler. Its annotation is the topic's contract, which is what the AsyncAPI document shows."""
+
+    async def handler(message: Any) -> None:
+        await take(message)
+
+    handler.__annotations__["message"] = stage.consumes.message
+    handler.__name__ = stage.service
+    return handler
+
+
+async def _parse(record: Record) -> KafkaMessage:
+    """FastStream's own parser decodes headers as UTF-8 and fails on a foreign producer's bytes."""
+    return KafkaMessage(
+        body=record.value or b"", raw_message=record, message_id=f"{record.partition}-{record.offset}", consumer=FAKE_CONSUMER
+    )
+
+
+async def _decode(message: KafkaMessage) -> Record:
+    return message.raw_message
+
+
+def receive_submitted(record: Record, kafka: KafkaSettings) -> Submitted:
+    """A producer's record as a message, with the defaults that only the record knows. Raises `InvalidMessage`."""
+    message = read(Submitted, record.value)
+    known: dict[str, Any] = {"ignored": unknown_fields(Submitted, record.value)}
+    if not message.request_id:
+        known["request_id"] = f"{record.topic}-{record.partition}-{record.offset}"
+    if message.submitted_at is None:
+        known["submitted_at"] = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    if message.reply_to is not None and message.reply_to.topic != kafka.name(REPLIES):
+        raise InvalidMessage(f"reply_to.topic: copies go to {kafka.name(REPLIES)} and nowhere else")
+    return message.model_copy(update=known)

@@ -1,0 +1,81 @@
+"""The topic `routing-tables`: the truth about routing tables, one record a version."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from shared.adapters.errors import NoRoutingTable, PublishConflict
+from shared.adapters.kafka.client import publisher, read_all
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.telemetry import log
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.tables import TablePublished, read_version
+from shared.contracts.topics import ROUTING_TABLES
+from shared.routing.table import RoutingTable
+
+KEEP = 50
+"""Versions kept; older ones get a tombstone, which compaction turns into room."""
+
+
+async def versions(kafka: KafkaSettings) -> list[TablePublished]:
+    """Every version that counts, oldest first.
+
+    Of two records with the same version the first in the log counts, and one that is older than what stands before
+    it never counts: whoever wrote it had lost the right to write.
+    """
+    counted: dict[tuple[int, int], TablePublished] = {}
+    newest = (-1, -1)
+    for record in await read_all(kafka, ROUTING_TABLES):
+        if not record.value:
+            _forget(counted, record.key)
+            continue
+        try:
+            version = read_version(record.value)
+        except InvalidMessage as error:
+            log.warning("ignored a record of routing-tables", offset=record.offset, error=str(error))
+            continue
+        if version.ref.version > newest:
+            counted[version.ref.version] = version
+            newest = version.ref.version
+    return list(counted.values())
+
+
+def _forget(counted: dict[tuple[int, int], TablePublished], key: bytes | None) -> None:
+    for version, published in list(counted.items()):
+        if published.key == key:
+            del counted[version]
+
+
+async def find(kafka: KafkaSettings, name: str) -> TablePublished:
+    """The version called `name`: "current", a version such as "0.3", or the beginning of a digest. Raises `NoRoutingTable`."""
+    known = await versions(kafka)
+    if not known:
+        raise NoRoutingTable("no routing table has been published yet; build one with `pointsman table build`")
+    if name == "current":
+        return known[-1]
+    found = [v for v in known if str(v.ref) == name] or [v for v in known if v.digest.startswith(name)]
+    if not found:
+        raise NoRoutingTable(f"there is no version {name}; `pointsman table list` shows those there are")
+    return found[-1]
+
+
+async def publish(kafka: KafkaSettings, table: RoutingTable, note: str) -> TablePublished:
+    """Publish `table` as the next version. Raises `PublishConflict` if another writer was faster."""
+    known = await versions(kafka)
+    epoch, sequence = known[-1].ref.version if known else (0, 0)
+    version = TablePublished(
+        epoch=epoch,
+        sequence=sequence + 1,
+        digest=table.digest,
+        published_at=datetime.now(UTC),
+        note=note,
+        table=table.to_bytes().decode(),
+    )
+    async with publisher(kafka) as out:
+        await out.send_and_wait(kafka.name(ROUTING_TABLES), version.model_dump_json().encode(), key=version.key)
+        for old in known[: max(0, len(known) + 1 - KEEP)]:
+            await out.send_and_wait(kafka.name(ROUTING_TABLES), None, key=old.key)
+    written = next((v for v in await versions(kafka) if v.ref.version == version.ref.version), None)
+    if written is None or written.digest != version.digest:
+        raise PublishConflict(f"another writer published version {version.ref} at the same moment; look at it and publish again")
+    return version

@@ -1,0 +1,153 @@
+"""An encoder in optimum's layout (`model.onnx`, `tokenizer.json`, `config.json`), run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from tokenizers import Tokenizer
+
+from shared.adapters.errors import EncoderInvalid
+from shared.routing.table import Array, Encoder
+
+Provider = Literal["auto", "cpu", "cuda"]
+CARD = "pointsman.json"
+"""Our own file beside the graph: what optimum's layout does not say."""
+POOLED = "sentence_embedding"
+Ids = npt.NDArray[np.int64]
+
+
+class OnnxEncoder:
+    """Texts to embeddings. `encode` may be called from any one thread at a time.
+
+    `identity` names the space; `provider` the execution provider that is live.
+    """
+
+    def __init__(self, directory: Path, provider: Provider = "auto", threads: int = 0, batch: int = 32) -> None:
+        """Load a directory. `threads` 0 takes all cores. Raises `EncoderInvalid`."""
+        config = _json(directory / "config.json", "an encoder directory has model.onnx, tokenizer.json and config.json")
+        card = json.loads((directory / CARD).read_text()) if (directory / CARD).exists() else {}
+        self._session = _session(directory / "model.onnx", provider, threads)
+        self._inputs = {i.name for i in self._session.get_inputs()}
+        outputs = [o.name for o in self._session.get_outputs()]
+        self._output = POOLED if POOLED in outputs else outputs[0]
+        self._tokenizer = _tokenizer(directory, int(card.get("max_tokens") or min(256, config.get("max_position_embeddings", 512))))
+        self._pad = int(config.get("pad_token_id") or 0)
+        self._batch = batch
+        self.provider = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
+        self.identity = Encoder(
+            id=str(card.get("id") or config.get("_name_or_path") or directory.name),
+            revision=str(card.get("revision") or _digest(directory / "model.onnx")),
+            dimension=self._probe(),
+            pooling="mean",
+            quantization=str(card.get("quantization") or "none"),
+        )
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """(n, dimension) float32, L2-normalised, for n texts in any order; batched by length inside."""
+        encodings = self._tokenizer.encode_batch(list(texts))
+        order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
+        result = np.empty((len(texts), self.identity.dimension), np.float32)
+        for start in range(0, len(order), self._batch):
+            rows = order[start : start + self._batch]
+            result[rows] = self._run([encodings[i].ids for i in rows])
+        return result
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids as the graph gets them, cut to the encoder's length; for benchmarks beside the bare runtime."""
+        return [e.ids for e in self._tokenizer.encode_batch(list(texts))]
+
+    def _run(self, ids: Sequence[Sequence[int]]) -> Array:
+        padded, mask = pad(ids, self._pad)
+        feed: dict[str, Ids] = {"input_ids": padded, "attention_mask": mask}
+        if "token_type_ids" in self._inputs:
+            feed["token_type_ids"] = np.zeros_like(padded)
+        out: Array = self._session.run([self._output], feed)[0]
+        return out if self._output == POOLED else mean_pool(out, mask)
+
+    def _probe(self) -> int:
+        """Run one text: it must give one vector of finite numbers."""
+        try:
+            vector = self._run([self._tokenizer.encode("probe").ids])
+        except Exception as error:
+            raise EncoderInvalid(
+                f"the graph does not run as an encoder ({type(error).__name__}); export it with `pointsman model export`"
+            ) from None
+        if vector.ndim != 2 or len(vector) != 1 or not np.isfinite(vector).all():
+            raise EncoderInvalid(
+                f"the graph gives an array of shape {vector.shape}, not one vector a text; export it for feature extraction"
+            )
+        return int(vector.shape[1])
+
+
+def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Ids, Ids]:
+    """Token ids of n texts as (n, longest) int64, and their attention mask."""
+    longest = max(len(line) for line in ids)
+    padded = np.full((len(ids), longest), pad_id, np.int64)
+    mask = np.zeros((len(ids), longest), np.int64)
+    for row, line in enumerate(ids):
+        padded[row, : len(line)] = line
+        mask[row, : len(line)] = 1
+    return padded, mask
+
+
+def mean_pool(hidden: Array, mask: Ids) -> Array:
+    """(n, tokens, dim) and (n, tokens) to (n, dim): mean over attended tokens, L2-normalised."""
+    if hidden.ndim != 3:
+        return hidden
+    weight = mask[..., None].astype(np.float32)
+    mean = (hidden * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-9)
+    pooled: Array = (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    return pooled
+
+
+def _session(path: Path, provider: Provider, threads: int) -> onnxruntime.InferenceSession:
+    if not path.exists():
+        raise EncoderInvalid(f"there is no {path}; `pointsman model prepare` makes the default encoder")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the other services want the cores too
+    there = onnxruntime.get_available_providers()
+    if provider == "cuda" and "CUDAExecutionProvider" not in there:
+        raise EncoderInvalid(
+            "this onnxruntime has no CUDA; install the extra `gpu` in place of `cpu`, or set POINTSMAN_EMBEDDER_PROVIDER=cpu"
+        )
+    wanted = ["CPUExecutionProvider"]
+    if provider != "cpu" and "CUDAExecutionProvider" in there:
+        wanted = ["CUDAExecutionProvider", *wanted]
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=wanted)
+    except Exception as error:
+        raise EncoderInvalid(f"{path} can't be loaded ({type(error).__name__}); export it again with `pointsman model export`") from None
+
+
+def _tokenizer(directory: Path, max_tokens: int) -> Any:
+    path = directory / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception:  # tokenizers raises bare Exception
+        raise EncoderInvalid(f"{path} is no tokenizer of the tokenizers library") from None
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens)
+    return tokenizer
+
+
+def _json(path: Path, advice: str) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise EncoderInvalid(f"{path} can't be read; {advice}. `pointsman model prepare` makes the default one") from None
+    return value
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

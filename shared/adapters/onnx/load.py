@@ -1,0 +1,17 @@
+"""Loading an encoder, preparing the default one first where it is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.adapters.onnx.encoder import OnnxEncoder, Provider
+from shared.adapters.onnx.prepare import default_directory, prepare
+
+
+def load(directory: Path | None, variant: str, provider: Provider = "auto", threads: int = 0, batch: int = 32) -> OnnxEncoder:
+    """The encoder in `directory`; with None the default one of that variant, made on first use. Raises `EncoderInvalid`."""
+    if directory is None:
+        directory = default_directory(variant)
+        if not (directory / "model.onnx").exists():
+            prepare(variant)
+    return OnnxEncoder(directory, provider, threads, batch)

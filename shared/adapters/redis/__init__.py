@@ -1,0 +1,1 @@
+"""Redis: a cache that may be wiped at any moment. Nobody else imports redis."""

@@ -1,0 +1,42 @@
+"""An exact cache of texts. While Redis is away it forgets, and says so once."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from redis.exceptions import RedisError
+
+from shared.adapters.redis.client import RedisSettings, client
+from shared.adapters.telemetry import log
+
+
+class TextCache:
+    """Texts by key, for a time."""
+
+    def __init__(self, settings: RedisSettings, name: str, ttl_s: int) -> None:
+        self._redis = client(settings)
+        self._prefix, self._ttl_s = f"{settings.key_prefix}{name}:", ttl_s
+        self._away = False
+
+    async def get(self, key: str) -> str | None:
+        try:
+            value = cast("bytes | None", await self._redis.get(self._prefix + key))
+        except RedisError as error:
+            self._note(error)
+            return None
+        self._note(None)
+        return None if value is None else value.decode()
+
+    async def put(self, key: str, text: str) -> None:
+        try:
+            await self._redis.set(self._prefix + key, text, ex=self._ttl_s)
+        except RedisError as error:
+            self._note(error)
+
+    def _note(self, error: RedisError | None) -> None:
+        if (error is not None) != self._away:
+            self._away = error is not None
+            log.warning("going on without the cache" if error else "the cache is back", error=type(error).__name__ if error else None)
+
+    async def close(self) -> None:
+        await self._redis.aclose()

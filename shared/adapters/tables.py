@@ -1,0 +1,158 @@
+"""The routing tables as a service of the hot path sees them: in memory, refreshed behind its back.
+
+The order of places is memory, Redis, topic. Redis tells of a new version and is asked every few seconds besides, since
+its notifications may be lost. While it is away the tables in memory go on; when it comes back empty it is filled again
+from the topic. A version older than the one in use is never taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from redis.exceptions import RedisError
+
+from shared.adapters.errors import AdapterError, NoRoutingTable
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.kafka.tables import versions
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.redis.tables import HotTables
+from shared.adapters.telemetry import TABLE, log
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.parts import TableRef
+from shared.contracts.tables import TablePublished
+from shared.routing.table import RoutingTable
+
+KEEP = 8
+"""Tables kept in memory: an assignment names the one it was made with, and may have waited in a topic since."""
+ASK_EVERY_S = 2.0
+QUIET_S = 5.0
+"""How long to wait for the first table without a word."""
+
+
+class Tables:
+    """The current routing table, and the last few. Use inside `running`."""
+
+    def __init__(self, service: str, kafka: KafkaSettings, redis: RedisSettings) -> None:
+        self._service, self._kafka, self._address = service, kafka, redis.address
+        self._hot = HotTables(redis)
+        self._known: OrderedDict[str, RoutingTable] = OrderedDict()
+        self._current: TableRef | None = None
+        self._redis_away = False
+        self._first = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """Keep up with new tables while the block runs."""
+        task = asyncio.create_task(self._keep_up())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await self._hot.close()
+
+    async def current(self) -> tuple[TableRef, RoutingTable]:
+        """The version in use and its table; waits for the first one, and prompts wait in their topic meanwhile."""
+        if self._current is None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._first.wait(), QUIET_S)
+            if self._current is None:
+                log.warning("waiting for a routing table; build one with `pointsman table build`")
+                await self._first.wait()
+        assert self._current is not None
+        return self._current, self._known[self._current.digest]
+
+    async def get(self, ref: TableRef) -> RoutingTable:
+        """The very table that `ref` names: from memory, else Redis, else the topic. Raises `NoRoutingTable`."""
+        if ref.digest in self._known:
+            self._known.move_to_end(ref.digest)
+            return self._known[ref.digest]
+        version = None
+        with suppress(RedisError):
+            version = await self._hot.by_digest(ref.digest)
+        if version is None:
+            version = next((v for v in reversed(await versions(self._kafka)) if v.digest == ref.digest), None)
+        if version is None:
+            raise NoRoutingTable(f"routing table {ref} ({ref.digest[:12]}) is in neither Redis nor the topic any more; replay the prompt")
+        return self._remember(version)
+
+    def _remember(self, version: TablePublished) -> RoutingTable:
+        table = self._known.get(version.digest) or version.read_table()
+        self._known[version.digest] = table
+        self._known.move_to_end(version.digest)
+        while len(self._known) > KEEP:
+            oldest = next(d for d in self._known if self._current is None or d != self._current.digest)
+            del self._known[oldest]
+        return table
+
+    def _adopt(self, version: TablePublished) -> None:
+        if self._current is not None and version.ref.version <= self._current.version:
+            return
+        table = self._remember(version)
+        if self._current is not None:
+            TABLE.remove(self._service, str(self._current.epoch), self._current.digest[:12])
+        self._current = version.ref
+        self._first.set()
+        TABLE.labels(self._service, str(version.epoch), version.digest[:12]).set(version.sequence)
+        log.info("routing table in use", version=str(version.ref), digest=version.digest[:12], clusters=len(table.clusters))
+
+    async def _refresh(self) -> bool:
+        """Take the newest version there is; returns whether there is one at all."""
+        try:
+            newest = await self._hot.current_version()
+            if newest is not None and (self._current is None or newest[:2] > self._current.version):
+                version = await self._hot.by_digest(newest[2])
+                if version is None:  # the pointer outlived its table
+                    await self._rebuild()
+                else:
+                    self._adopt(version)
+            elif newest is None or (self._current is not None and newest[:2] < self._current.version):
+                await self._rebuild()
+            self._note_redis(away=False)
+        except RedisError:
+            self._note_redis(away=True)
+            if self._current is None:
+                await self._from_topic()
+        except (AdapterError, InvalidMessage) as error:
+            log.warning("routing table not refreshed", error=str(error))
+        return self._current is not None
+
+    async def _from_topic(self) -> TablePublished | None:
+        known = await versions(self._kafka)
+        if known:
+            self._adopt(known[-1])
+        return known[-1] if known else None
+
+    async def _rebuild(self) -> None:
+        """Redis is empty or behind: fill it from the topic."""
+        if (version := await self._from_topic()) is not None:
+            await self._hot.put(version)
+            log.info("filled Redis from the topic", version=str(version.ref))
+
+    async def _keep_up(self) -> None:
+        while True:
+            try:
+                news = await self._hot.listen()
+                async with news:
+                    while True:
+                        there = await self._refresh()
+                        await news.get_message(timeout=ASK_EVERY_S if there else ASK_EVERY_S / 10)
+            except RedisError:
+                self._note_redis(away=True)
+                await self._refresh()
+                await asyncio.sleep(ASK_EVERY_S / 2)
+            except Exception as error:  # a broker that is away, say: the table in use goes on
+                log.warning("routing table not refreshed", error=type(error).__name__)
+                await asyncio.sleep(ASK_EVERY_S)
+
+    def _note_redis(self, *, away: bool) -> None:
+        if away != self._redis_away:
+            self._redis_away = away
+            if away:
+                log.warning("no Redis; going on with the table in memory", redis=self._address)
+            else:
+                log.info("Redis is back", redis=self._address)

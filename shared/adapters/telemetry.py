@@ -1,0 +1,88 @@
+"""Logs and metrics. Prompts never reach a log unless POINTSMAN_LOG_PROMPTS=true."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from typing import Any, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class TelemetrySettings(BaseSettings):
+    """POINTSMAN_*: logs and metrics of every service."""
+
+    model_config = SettingsConfigDict(env_prefix="POINTSMAN_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least severe message that is logged."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """auto: for people on a terminal, JSON otherwise."""
+    log_prompts: bool = False
+    """Let prompts, descriptions and the texts of foreign errors into the log. For debugging with harmless data."""
+    metrics_port: int = 0
+    """Port of Prometheus metrics and the health check; 0: none."""
+    metrics_host: str = "127.0.0.1"
+    """Address that the metrics listen on; 0.0.0.0 in a container."""
+
+
+REGISTRY = CollectorRegistry()
+RECORDS = Counter("pointsman_records", "Records that a service finished, by outcome", ["service", "outcome"], registry=REGISTRY)
+SECONDS = Histogram(
+    "pointsman_work_seconds",
+    "Seconds from taking a record to the acknowledgement of what came of it",
+    ["service"],
+    registry=REGISTRY,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+BATCH = Histogram(
+    "pointsman_batch_size", "Records worked on together", ["service"], registry=REGISTRY, buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+IN_FLIGHT = Gauge("pointsman_in_flight", "Records taken and not yet done", ["service"], registry=REGISTRY)
+READY = Gauge("pointsman_ready", "1 while the service takes records", ["service"], registry=REGISTRY)
+DESCRIPTIONS = Counter("pointsman_descriptions", "Task descriptions, by who wrote them", ["source"], registry=REGISTRY)
+PROVIDER = Gauge("pointsman_encoder_provider", "1 for the execution provider that is live", ["provider", "encoder"], registry=REGISTRY)
+TABLE = Gauge("pointsman_table_sequence", "Sequence of the routing table in use", ["service", "epoch", "digest"], registry=REGISTRY)
+NOVEL = Counter("pointsman_assignments", "Assignments, by whether the prompt was novel", ["novel"], registry=REGISTRY)
+DECISIONS = Counter("pointsman_decisions", "Decisions, by model and status", ["model", "status"], registry=REGISTRY)
+
+log = structlog.stdlib.get_logger("pointsman")
+
+
+def start(service: str, settings: TelemetrySettings) -> None:
+    """Set up logs, and serve metrics if a port is given. Call once a process."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    renderer = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(ensure_ascii=False)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("pointsman").setLevel(settings.log_level)
+    structlog.contextvars.bind_contextvars(service=service)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.metrics_host, REGISTRY)
+
+
+def where(error: BaseException, settings: TelemetrySettings) -> str:
+    """An unexpected error for the log: its kind and place; its text only where prompts may be logged."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = " < ".join(f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno}" for f in reversed(frames[-4:]))
+    text = f": {error}" if settings.log_prompts else ""
+    return f"{type(error).__name__}{text} at {place}"

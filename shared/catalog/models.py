@@ -1,0 +1,91 @@
+"""The models that may be selected, with prices and context lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+DEFAULT = Path(__file__).parent / "models.yaml"
+
+
+class CatalogError(Exception):
+    """A catalogue that can't be read, or a name that is not in it. The text says what to do."""
+
+
+class Price(BaseModel):
+    """USD per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+
+    def cost_usd(self, prompt_tokens: float, completion_tokens: float) -> float:
+        return (self.input * prompt_tokens + self.output * completion_tokens) / 1e6
+
+
+class Model(BaseModel):
+    """One model as the catalogue knows it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    openrouter: str
+    """Its id at OpenRouter."""
+    price: Price
+    context_tokens: Annotated[int, Field(ge=1)]
+    latency_s: Annotated[float, Field(ge=0)]
+    """A guess to start from, until it has been measured."""
+    as_of: date
+    """The day the price was true."""
+    source: str
+
+
+class Catalog(BaseModel):
+    """Models by name, and named groups of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: Mapping[str, Model]
+    profiles: Mapping[str, tuple[str, ...]]
+
+    @model_validator(mode="after")
+    def _profiles_name_models(self) -> Catalog:
+        for profile, names in self.profiles.items():
+            if missing := [n for n in names if n not in self.models]:
+                raise ValueError(f"profile {profile} names {', '.join(missing)}, which the catalogue does not have")
+        return self
+
+    def model(self, name: str) -> Model:
+        """The model called `name`, by its own name or its OpenRouter id. Raises `CatalogError`."""
+        found = self.models.get(name) or next((m for m in self.models.values() if m.openrouter == name), None)
+        if found is None:
+            raise CatalogError(f"the catalogue has no model {name}; it has {', '.join(sorted(self.models))}")
+        return found
+
+    def profile(self, name: str) -> tuple[Model, ...]:
+        """The models of a profile, in its order. Raises `CatalogError`."""
+        if name not in self.profiles:
+            raise CatalogError(f"the catalogue has no profile {name}; it has {', '.join(sorted(self.profiles))}")
+        return tuple(self.models[n] for n in self.profiles[name])
+
+
+def load(path: Path | None = None) -> Catalog:
+    """Read a catalogue; None is the one that comes with Pointsman. Raises `CatalogError`."""
+    path = path or DEFAULT
+    try:
+        data = yaml.safe_load(path.read_text())
+        models = {name: {"name": name} | fields for name, fields in data["models"].items()}
+        return Catalog.model_validate({"models": models, "profiles": data.get("profiles") or {}})
+    except OSError as error:
+        raise CatalogError(f"the catalogue {path} can't be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CatalogError(f"the catalogue {path} is wrong at {'.'.join(map(str, first['loc'])) or 'the top'}: {first['msg']}") from None
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+        raise CatalogError(f"the catalogue {path} is not in the form of models.yaml: {type(error).__name__}") from None

@@ -1,0 +1,164 @@
+"""One message a topic of the hot path. Each stage hands on what it received and adds its part.
+
+`submitted → described → embedded → placed → decided`. A message is self-contained, so that any service can be
+replaced, replayed or scaled without asking another.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import from_json
+
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.parts import Assigned, ChatMessage, Constraints, Decision, Description, Embedding, Preferences, Profile, ReplyTo
+
+SCHEMA_VERSION = 1
+MAX_PROMPT_BYTES = 256 * 1024
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""At the door. What the stages add comes on top, up to `MAX_STAGE_BYTES`."""
+MAX_STAGE_BYTES = 3 * 1024 * 1024
+MAX_METADATA = 32
+
+
+class Submitted(BaseModel):
+    """A prompt, as a producer puts it on the topic `prompts`. `{"prompt": "…"}` is enough.
+
+    Fields that are not named here are kept out of what goes on, and named in `ignored`.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    schema_version: Literal[1] = 1
+    request_id: Annotated[str, Field(max_length=200)] = ""
+    """Names the request for good. If left out: topic-partition-offset, which a replay repeats."""
+    session_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Names the conversation. Messages of one session keep their order."""
+    prompt: str | None = None
+    """What is to be answered: this or `messages`."""
+    messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=2000)] | None = None
+    """A chat to be continued, as in OpenAI's API: this or `prompt`."""
+    preferences: Preferences | None = None
+    """Weights of performance, cost and latency: these or a `profile`."""
+    profile: Profile | None = None
+    """A named set of preferences. If both are left out, the selector's default profile."""
+    constraints: Constraints = Constraints()
+    reply_to: ReplyTo | None = None
+    metadata: Annotated[dict[str, str], Field(max_length=MAX_METADATA)] = {}
+    """The sender's own; it travels along untouched."""
+    submitted_at: AwareDatetime | None = None
+    """If left out: the time of the Kafka record."""
+    ignored: tuple[str, ...] = ()
+    """Fields of the producer's message that mean nothing here, by name."""
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages, and not both")
+        text = self.task_text()
+        if not text.strip():
+            raise ValueError("the prompt is empty" if self.messages is None else "no user message with text in messages")
+        size = self.prompt_bytes()
+        if size > MAX_PROMPT_BYTES:
+            raise ValueError(f"the prompt has {size} bytes, at most {MAX_PROMPT_BYTES} are taken; shorten it or send a reference")
+        if self.preferences is not None and self.profile is not None:
+            raise ValueError("give either preferences or a profile, and not both")
+        return self
+
+    def task_text(self) -> str:
+        """What poses the task: the prompt, or the chat's last user message with text."""
+        if self.messages is None:
+            return self.prompt or ""
+        return next((text for m in reversed(self.messages) if m.role == "user" and (text := m.text()).strip()), "")
+
+    def prompt_bytes(self) -> int:
+        """UTF-8 bytes of the prompt, or of all turns of the chat."""
+        if self.messages is None:
+            return len((self.prompt or "").encode())
+        return sum(len(m.text().encode()) for m in self.messages)
+
+    @property
+    def key(self) -> bytes:
+        """The Kafka key: the session where order matters, the request otherwise."""
+        return (self.session_id or self.request_id).encode()
+
+
+class Described(Submitted):
+    """A prompt with its task description."""
+
+    description: Description
+
+
+class Embedded(Described):
+    """…with the embedding of that description."""
+
+    embedding: Embedding
+
+
+class Placed(Embedded):
+    """…with its assignment to clusters of one routing table."""
+
+    assignment: Assigned
+
+
+class Decided(Placed):
+    """…with the model selected for it."""
+
+    decision: Decision
+
+
+M = TypeVar("M", bound=BaseModel)
+S = TypeVar("S", bound=Submitted)
+
+
+def read(model: type[M], value: bytes | None) -> M:
+    """Bytes from a topic as `model`. Raises `InvalidMessage`, whose text never quotes the bytes."""
+    if not value:
+        raise InvalidMessage('the message is empty; the least that is taken is {"prompt": "…"}')
+    limit = MAX_MESSAGE_BYTES if model is Submitted else MAX_STAGE_BYTES
+    if len(value) > limit:
+        raise InvalidMessage(f"the message has {len(value)} bytes, at most {limit} are taken")
+    try:
+        return model.model_validate_json(value)
+    except ValidationError as error:
+        raise InvalidMessage(describe_error(error)) from None
+
+
+def extend(message: Submitted, model: type[S], **part: Any) -> S:
+    """`message` with its next part. Nothing is validated again: both halves were."""
+    fields: dict[str, Any] = {name: getattr(message, name) for name in type(message).model_fields}
+    return cast("S", model.model_construct(**fields, **part))
+
+
+def unknown_fields(model: type[BaseModel], value: bytes) -> tuple[str, ...]:
+    """Names of the top-level fields of a JSON object that `model` does not have; at most 16, cut at 64 letters."""
+    names = from_json(value)
+    return tuple(name[:64] for name in names if name not in model.model_fields)[:16]
+
+
+def describe_error(error: ValidationError) -> str:
+    """What is wrong, field by field, without the input's own words."""
+    problems = []
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        place = ".".join(_place(part) for part in item["loc"])
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "json_invalid":
+            text = "not JSON in UTF-8: " + text.removeprefix("Invalid JSON: ")
+        elif place == "schema_version":
+            text = f"this version of Pointsman reads {SCHEMA_VERSION}; upgrade it, or send that version"
+        elif item["type"] == "extra_forbidden":
+            text = "there is no such field"
+        problems.append(f"{place}: {text}" if place else text)
+    return "; ".join(problems[:8])
+
+
+def _place(part: int | str) -> str:
+    """A step of an error's location; a sender's own key is cut short, since it may hold anything."""
+    text = str(part)
+    return text if len(text) <= 40 else text[:40] + "…"
+
+
+def to_json(message: BaseModel) -> bytes:
+    """The bytes that go on the topic; absent values are left out."""
+    return message.model_dump_json(exclude_none=True).encode()

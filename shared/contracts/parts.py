@@ -1,0 +1,227 @@
+"""What the stages add to a message, and what a sender may ask for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.contracts.vector import Vector
+from shared.routing.selection import Limits, Weights
+from shared.routing.table import Encoder
+
+NonNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """Strict and frozen. A misspelt field in a part is an error: a limit that is silently ignored costs money."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Profile(StrEnum):
+    """A named set of preferences."""
+
+    quality = "quality"
+    balanced = "balanced"
+    economy = "economy"
+    fast = "fast"
+
+
+class Preferences(Part):
+    """What the sender cares about. Only the ratio of the three weights matters."""
+
+    performance: NonNegative = 0.0
+    cost: NonNegative = 0.0
+    latency: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Preferences:
+        if not 0 < self.performance + self.cost + self.latency < float("inf"):
+            raise ValueError("at least one weight must be above 0")
+        return self
+
+    def weights(self) -> Weights:
+        return Weights(self.performance, self.cost, self.latency)
+
+
+class Constraints(Part):
+    """Hard limits. A model that breaks one is not eligible, however good it is."""
+
+    max_cost_usd: NonNegative | None = None
+    """Expected cost of one answer, in USD."""
+    max_latency_s: NonNegative | None = None
+    """Expected seconds until the whole answer is there."""
+    allow: frozenset[str] | None = None
+    """Only these models, by their names in the catalogue."""
+    deny: frozenset[str] = frozenset()
+    """None of these models."""
+    context_tokens: Annotated[int, Field(ge=0)] = 0
+    """Tokens the model must be able to read. What the prompt itself needs is seen to without asking."""
+
+    def limits(self, prompt_tokens: int) -> Limits:
+        """As the arithmetic takes them, for a prompt of about so many tokens."""
+        return Limits(self.max_cost_usd, self.max_latency_s, self.allow, self.deny, max(self.context_tokens, prompt_tokens))
+
+
+class ReplyTo(Part):
+    """Where a copy of the decision goes: a partition of the topic `replies`."""
+
+    topic: Annotated[str, Field(min_length=1, max_length=249)]
+    partition: Annotated[int, Field(ge=0)]
+
+
+class ChatMessage(BaseModel):
+    """One turn of a conversation, as OpenAI's chat API has it; fields of other kinds pass through."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", use_attribute_docstrings=True)
+
+    role: Annotated[str, Field(min_length=1, max_length=32)]
+    content: str | list[dict[str, Any]] | None = None
+
+    def text(self) -> str:
+        """The words of this turn; parts that are no text are left out."""
+        if isinstance(self.content, str):
+            return self.content
+        parts = (part.get("text") for part in self.content or ())
+        return "\n".join(part for part in parts if isinstance(part, str))
+
+
+class Source(StrEnum):
+    """Who wrote a task description."""
+
+    llm = "llm"
+    """A language model, just now."""
+    cache = "cache"
+    """A language model, for the same prompt before."""
+    local = "local"
+    """The extractive rules, without a language model."""
+    prompt = "prompt"
+    """Nobody: it is the prompt itself (POINTSMAN_DESCRIBER_BACKEND=prompt)."""
+
+
+class Description(Part):
+    """The task description: one sentence naming the task, not its content."""
+
+    text: Annotated[str, Field(min_length=1)]
+    source: Source
+    model: str | None = None
+    """The language model that wrote it, if one did."""
+    simulated: bool = False
+    """True if that language model was simulated."""
+    fallback: str | None = None
+    """Why the language model did not write it, when it should have."""
+    latency_s: NonNegative
+    cost_usd: NonNegative
+
+
+class EncoderRef(Part):
+    """The space an embedding lies in."""
+
+    id: str
+    revision: str
+    dimension: Annotated[int, Field(ge=1)]
+    pooling: str
+    quantization: str
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> EncoderRef:
+        return cls(
+            id=encoder.id,
+            revision=encoder.revision,
+            dimension=encoder.dimension,
+            pooling=encoder.pooling,
+            quantization=encoder.quantization,
+        )
+
+    def encoder(self) -> Encoder:
+        return Encoder(self.id, self.revision, self.dimension, self.pooling, self.quantization)
+
+
+class Embedding(Part):
+    """The task description as a point, with the space it lies in."""
+
+    vector: Vector
+    encoder: EncoderRef
+    latency_s: NonNegative
+    """Seconds in the encoder, of the batch it was in."""
+    batch: Annotated[int, Field(ge=1)]
+    """Texts encoded together with it, itself counted."""
+
+
+class TableRef(Part):
+    """One version of the routing table. Versions are ordered by epoch, then by sequence."""
+
+    epoch: Annotated[int, Field(ge=0)]
+    sequence: Annotated[int, Field(ge=0)]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def version(self) -> tuple[int, int]:
+        return self.epoch, self.sequence
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.sequence}"
+
+
+class ClusterWeight(Part):
+    """One cluster of an assignment."""
+
+    id: str
+    label: str
+    weight: Probability
+    distance: NonNegative
+
+
+class Assigned(Part):
+    """Up to `top_p` clusters, nearest first; the weights sum to 1."""
+
+    table: TableRef
+    clusters: Annotated[tuple[ClusterWeight, ...], Field(min_length=1)]
+    novel: bool
+
+
+class CandidateScore(Part):
+    """One eligible model with everything its utility is made of: utility = gain - cost_penalty - latency_penalty."""
+
+    model: str
+    utility: float
+    performance: Probability
+    """Expected win rate against the best model of each cluster; 0.5 is the best itself."""
+    performance_low: Probability
+    performance_high: Probability
+    """The 95% interval, from the standard errors of the strengths."""
+    cost_usd: NonNegative
+    latency_s: NonNegative
+    gain: NonNegative
+    cost_penalty: NonNegative
+    latency_penalty: NonNegative
+
+
+class RuledOut(Part):
+    """A model that a constraint made ineligible."""
+
+    model: str
+    reason: str
+
+
+class Decision(Part):
+    """The selected model and why; or no model, and the constraints that left none."""
+
+    status: Literal["decided", "no_eligible_model"]
+    model: str | None
+    """Its name in the catalogue."""
+    runner_up: str | None
+    confidence: Probability
+    """Probability that the winner's utility is really above the runner-up's."""
+    candidates: tuple[CandidateScore, ...]
+    """Best first; the order in which to fall back."""
+    ruled_out: tuple[RuledOut, ...]
+    preferences: Preferences
+    """The weights used, summing to 1."""
+    why: str
+    table: TableRef
+    simulated_rankings: bool
+    """True if the table's rankings come from simulated outcomes."""

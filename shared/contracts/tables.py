@@ -1,0 +1,60 @@
+"""The message on `routing-tables`: one version of the routing table."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.messages import describe_error
+from shared.contracts.parts import TableRef
+from shared.routing.errors import TableInvalid
+from shared.routing.table import RoutingTable
+
+
+class TablePublished(BaseModel):
+    """One version of the routing table, published for good. Versions are ordered by epoch, then by sequence.
+
+    The same table may stand under several versions: rolling back publishes an old one anew.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    epoch: Annotated[int, Field(ge=0)]
+    sequence: Annotated[int, Field(ge=0)]
+    digest: str
+    """SHA-256 of `table`."""
+    published_at: AwareDatetime
+    note: str = ""
+    """Why it was published."""
+    table: str
+    """The table's canonical JSON, as text, so that the digest can be checked."""
+
+    @property
+    def ref(self) -> TableRef:
+        return TableRef(epoch=self.epoch, sequence=self.sequence, digest=self.digest)
+
+    @property
+    def key(self) -> bytes:
+        """One key a version: compaction keeps them all."""
+        return str(self.ref).encode()
+
+    def read_table(self) -> RoutingTable:
+        """The table itself. Raises `InvalidMessage` if it is none, or not the one that the digest names."""
+        try:
+            table = RoutingTable.from_bytes(self.table.encode())
+        except TableInvalid as error:
+            raise InvalidMessage(f"version {self.ref}: {error}") from None
+        if table.digest != self.digest:
+            raise InvalidMessage(f"version {self.ref}: the table's digest is {table.digest[:12]}, the message says {self.digest[:12]}")
+        return table
+
+
+def read_version(value: bytes | None) -> TablePublished:
+    """Bytes from `routing-tables`. Raises `InvalidMessage`."""
+    try:
+        return TablePublished.model_validate_json(value or b"")
+    except ValidationError as error:
+        raise InvalidMessage(describe_error(error)) from None

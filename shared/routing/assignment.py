@@ -1,0 +1,59 @@
+"""Which tasks a prompt poses: nearest centroids by one matrix product."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.routing.errors import EmbeddingInvalid, EncoderMismatch
+from shared.routing.table import Array, Encoder, RoutingTable
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Up to `top_p` clusters of one table, nearest first. The three arrays have the same length."""
+
+    clusters: npt.NDArray[np.intp]
+    weights: Array
+    """Sum to 1."""
+    distances: Array
+    """Euclidean, in the encoder's space."""
+    novel: bool
+    """Further from its nearest centroid than that cluster's radius."""
+
+
+def check(vector: Array, encoder: Encoder, table: RoutingTable) -> None:
+    """Raise `EncoderMismatch` or `EmbeddingInvalid` unless `vector` is a point of the table's space."""
+    if encoder != table.encoder:
+        raise EncoderMismatch(
+            f"the embedding comes from {encoder}, the routing table {table.digest[:12]} lies in the space of {table.encoder}; "
+            "run embedders with that encoder, or build a table with this one"
+        )
+    if vector.shape != (encoder.dimension,):
+        raise EmbeddingInvalid(f"the vector has {vector.size} numbers, {encoder} gives {encoder.dimension}")
+    if not np.isfinite(vector).all():
+        raise EmbeddingInvalid("the vector holds NaN or infinity")
+
+
+def assign(vectors: Array, table: RoutingTable) -> list[Assignment]:
+    """Assign vectors (n, dimension) float32, each checked already, to the clusters of `table`."""
+    squared = table.squared_norms + np.einsum("nd,nd->n", vectors, vectors)[:, None] - 2.0 * (vectors @ table.centroids.T)
+    distances = np.sqrt(np.maximum(squared, 0.0))
+    nearest = _smallest(distances, min(table.top_p, len(table.clusters)))
+    near = np.take_along_axis(distances, nearest, axis=1)
+    weights = np.exp(-table.sharpness * (near - near[:, :1]))
+    weights /= weights.sum(axis=1, keepdims=True)
+    novel = near[:, 0] > table.radii[nearest[:, 0]]
+    return [Assignment(c, w.astype(np.float32), d, bool(n)) for c, w, d, n in zip(nearest, weights, near, novel, strict=True)]
+
+
+def _smallest(distances: Array, count: int) -> npt.NDArray[np.intp]:
+    """(n, count): the nearest first; equal distances in the order of the clusters."""
+    if count < distances.shape[1]:
+        rough = np.sort(np.argpartition(distances, count - 1, axis=1)[:, :count], axis=1)
+    else:
+        rough = np.broadcast_to(np.arange(count), distances.shape)
+    order = np.argsort(np.take_along_axis(distances, rough, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(rough, order, axis=1)

@@ -1,0 +1,120 @@
+"""A task description without a language model: the prompt's own instruction, found by rules.
+
+Extractive and deterministic. It names the task only as well as the prompt does, and may carry some of its content;
+the language model does better, this is what stands in for it.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_WORDS = 30
+READ_CHARS = 8000
+"""More of a prompt is not read: what nobody bounds, somebody sends."""
+
+_FENCED = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
+_QUOTED = re.compile(r"“[^”]{25,2000}”|„[^“”]{25,2000}[“”]|«[^»]{25,2000}»|\"[^\"]{25,2000}\"|(?<!\w)'[^'\n]{40,2000}'(?!\w)")
+_NUMBERS = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d.,:/]{0,30}\s?[%€$£]?(?![\w-])")
+_LINKS = re.compile(r"https?://\S{1,500}|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.]{1,64}")
+_SPACE = re.compile(r"\s+")
+_SENTENCE = re.compile(r"(?:[^.!?。！？\n]|[.!?](?!\s|$))+(?:[.!?。！？]+|$|(?=\n))", re.MULTILINE)  # full-width stops end sentences too
+_LIST_MARK = re.compile(r"^\s*(?:[-*•>#]+|\(?\d+[.)]|[A-Za-z][.)])\s+")
+_GREETING = re.compile(
+    r"^(?:hi|hello|hey|dear|good (?:morning|evening|afternoon)|thanks|thank you|hallo|guten tag"
+    r"|bonjour|hola|ciao|please help(?: me)?)\b[^.!?,]*[,.!?]?\s*",
+    re.IGNORECASE,
+)
+_POLITE = re.compile(
+    r"^(?:please|kindly|can you|could you|would you|will you|i need you to|i want you to|i would like you to|i'd like you to"
+    r"|help me(?: to)?|bitte|kannst du|können sie|por favor|puedes|s'il vous plaît|peux-tu|pouvez-vous)\s+(?:please\s+)?",
+    re.IGNORECASE,
+)
+
+_VERBS = """
+add adapt analyse analyze annotate answer arrange assess brainstorm build calculate categorize categorise change check choose
+classify clean code combine compare complete compose compute condense convert correct count create critique debug decide define
+describe design determine develop diagnose draft edit estimate evaluate examine expand explain extract fill find fix flag format
+generate give grade group guess identify implement improve infer interpret invent label list make match name normalise normalize
+optimise optimize order organise organize outline paraphrase parse pick plan predict prepare produce proofread propose prove
+provide rank rate read recommend redact refactor rephrase reply respond review revise rewrite score select shorten show simplify
+solve sort split spot state structure suggest summarise summarize tag teach tell test transcribe transform translate turn verify
+work write analysiere beantworte berechne beschreibe bewerte entwirf erkläre erkläre erstelle fasse finde formuliere gib
+klassifiziere korrigiere nenne prüfe schreibe schreib übersetze übersetz vergleiche verbessere zähle analyse calcule classe
+compare corrige crée décris donne explique extrais rédige réécris résume résous traduis trouve vérifie écris analiza calcula
+clasifica compara corrige crea da describe escribe explica extrae genera redacta resuelve resume traduce analizza calcola
+classifica correggi crea descrivi estrai riassumi scrivi spiega traduci trova analise calcule classifique compare corrija crie
+descreva escreva explique extraia liste reescreva resuma traduza beschrijf classificeer corrigeer geef schrijf vat vertaal
+"""
+VERBS = frozenset(_VERBS.split())
+"""Imperatives that open an instruction, in the languages that prompts come in most."""
+
+_QUESTION = re.compile(
+    r"^(?:what|which|who|whom|whose|when|where|why|how|is|are|was|were|do|does|did|can|could|should|would|will|may"
+    r"|was|welche[rsn]?|wer|wann|wo|warum|wie|ist|sind|quel(?:le)?s?|qui|quand|où|pourquoi|comment|qué|cuál|quién|cuándo|dónde|cómo)\b",
+    re.IGNORECASE,
+)
+
+
+def extract(prompt: str, max_words: int = MAX_WORDS) -> str:
+    """The prompt's instruction in at most `max_words` words: its best sentence or two, without code, quotations and numbers.
+
+    Never empty for a prompt that holds a character other than space.
+    """
+    if len(prompt) > READ_CHARS:  # instructions stand at the beginning or the end
+        prompt = prompt[: READ_CHARS * 3 // 4] + "\n" + prompt[-READ_CHARS // 4 :]
+    body = _FENCED.sub(" ", prompt)
+    body = _QUOTED.sub(" ", _LINKS.sub(" ", body))
+    sentences = [s for s in (_clean(m.group()) for m in _SENTENCE.finditer(body)) if s]
+    if not sentences:
+        return _cut(_clean(prompt) or prompt.strip(), max_words)
+    scores = [_score(s, i, len(sentences)) for i, s in enumerate(sentences)]
+    best = max(range(len(sentences)), key=lambda i: (scores[i], -i))
+    text = _task(sentences[best])
+    if len(text.split()) < 6 and len(sentences) > 1:  # "Translate this." says too little: add what comes next best
+        second = max((i for i in range(len(sentences)) if i != best), key=lambda i: (scores[i], -i))
+        text = f"{text} {_task(sentences[second])}" if best < second else f"{_task(sentences[second])} {text}"
+    return _cut(text, max_words)
+
+
+def _clean(sentence: str) -> str:
+    text = _LIST_MARK.sub("", sentence.strip())
+    text = _GREETING.sub("", text)
+    return _SPACE.sub(" ", text).strip(" \t\"'`*_#>-")
+
+
+def _score(sentence: str, index: int, count: int) -> float:
+    words = re.findall(r"[^\W\d_]+", _POLITE.sub("", sentence).lower())
+    if not words:
+        return -1.0
+    score = 0.0
+    if words[0] in VERBS:
+        score += 3.0
+    elif any(w in VERBS for w in words[:4]):
+        score += 1.5
+    if _POLITE.match(sentence):
+        score += 1.0
+    if sentence.endswith(("?", "？")) or _QUESTION.match(sentence):
+        score += 1.5
+    if index == 0:
+        score += 1.0
+    elif index == count - 1:
+        score += 0.75
+    if 4 <= len(words) <= 40:
+        score += 0.5
+    return score
+
+
+def _task(sentence: str) -> str:
+    """The instruction without politeness, and without what follows a colon: that is mostly content."""
+    text = _POLITE.sub("", sentence)
+    head, colon, tail = text.partition(":")
+    if colon and len(head.split()) >= 3 and len(tail.split()) > 2:
+        text = head
+    text = _SPACE.sub(" ", _NUMBERS.sub("", text)).strip(" ,;:-")
+    return text[:1].upper() + text[1:]
+
+
+def _cut(text: str, max_words: int) -> str:
+    words = text.split()
+    short = " ".join(words[:max_words])
+    return short[:400] if short else text[:400]

@@ -1,0 +1,187 @@
+"""Which model is best for a prompt: performance, cost and latency weighed as its sender wants.
+
+For each eligible model m over the assigned clusters with weights w: performance is the sum of
+w * logistic(strength - strength of the best eligible), cost and latency are the weighted expectations. Each is scaled
+to 0..1 over the eligible models, and utility = a*performance - b*cost - d*latency with a + b + d = 1.
+With d = 0 this is the score of Avengers-Pro (arXiv 2508.12631) on win rates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.routing.assignment import Assignment
+from shared.routing.table import RoutingTable
+
+Vector = npt.NDArray[np.float64]
+
+INTERVAL = 1.96
+"""Standard errors on either side of a 95% interval of a normal distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What the sender cares about: non-negative, at least one above 0; only their ratio matters."""
+
+    performance: float
+    cost: float
+    latency: float
+
+    def normalised(self) -> Weights:
+        total = self.performance + self.cost + self.latency
+        return Weights(self.performance / total, self.cost / total, self.latency / total)
+
+
+PROFILES: Mapping[str, Weights] = {
+    "quality": Weights(1.0, 0.0, 0.0),
+    "balanced": Weights(0.6, 0.25, 0.15),
+    "economy": Weights(0.35, 0.6, 0.05),
+    "fast": Weights(0.35, 0.05, 0.6),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a model must keep to be eligible. None means no limit."""
+
+    max_cost_usd: float | None = None
+    max_latency_s: float | None = None
+    allow: frozenset[str] | None = None
+    deny: frozenset[str] = frozenset()
+    context_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One eligible model with everything that its utility is made of."""
+
+    model: str
+    utility: float
+    performance: float
+    """Expected win rate against the best model of each cluster; 0.5 is the best itself."""
+    performance_low: float
+    performance_high: float
+    cost_usd: float
+    latency_s: float
+    gain: float
+    """a times scaled performance."""
+    cost_penalty: float
+    latency_penalty: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The eligible models, best first, and the others with the limit that ruled each out."""
+
+    candidates: tuple[Candidate, ...]
+    ruled_out: tuple[tuple[str, str], ...]
+    confidence: float
+    """Probability that the winner's utility is above the runner-up's, given the rankings' standard errors."""
+    why: str
+    clusters: tuple[str, ...] = field(default=())
+
+
+def select(table: RoutingTable, assignment: Assignment, weights: Weights, limits: Limits, contexts: Mapping[str, int]) -> Selection:
+    """Rank the models of `table` for one assignment.
+
+    `contexts` maps a model to the tokens it can read; a model that is not in it is not held to a context length.
+    With no eligible model `candidates` is empty, and `ruled_out` and `why` say which limit ruled out which model.
+    """
+    w = assignment.weights.astype(np.float64)
+    cost, latency = w @ table.cost_usd[assignment.clusters], w @ table.latency_s[assignment.clusters]
+    ruled_out = _ruled_out(table.models, cost, latency, limits, contexts)
+    kept = np.array([i for i, model in enumerate(table.models) if model not in ruled_out], np.intp)
+    if not len(kept):
+        why = "no eligible model: " + "; ".join(f"{m}: {reason}" for m, reason in ruled_out.items())
+        return Selection((), tuple(ruled_out.items()), 0.0, why)
+
+    rows = np.ix_(assignment.clusters, kept)
+    performance, error = _performance(w, table.strength[rows].astype(np.float64), table.standard_error[rows].astype(np.float64))
+    a = weights.normalised()
+    gain, spread = _scaled(performance)
+    cost_scaled, latency_scaled = _scaled(cost[kept])[0], _scaled(latency[kept])[0]
+    parts = np.stack([a.performance * gain, a.cost * cost_scaled, a.latency * latency_scaled])
+    utility = parts[0] - parts[1] - parts[2]
+    order = np.lexsort((kept, cost[kept], -np.round(utility, 12)))  # equal utility: the cheaper, then the table's order
+    candidates = tuple(
+        Candidate(
+            model=table.models[kept[i]],
+            utility=float(utility[i]),
+            performance=float(performance[i]),
+            performance_low=float(max(0.0, performance[i] - INTERVAL * error[i])),
+            performance_high=float(min(1.0, performance[i] + INTERVAL * error[i])),
+            cost_usd=float(cost[kept[i]]),
+            latency_s=float(latency[kept[i]]),
+            gain=float(parts[0, i]),
+            cost_penalty=float(parts[1, i]),
+            latency_penalty=float(parts[2, i]),
+        )
+        for i in order
+    )
+    confidence = _confidence(utility, error * (a.performance / spread if spread else 0.0), order)
+    return Selection(candidates, tuple(ruled_out.items()), confidence, _why(candidates, a, table, assignment))
+
+
+def _ruled_out(models: tuple[str, ...], cost: Vector, latency: Vector, limits: Limits, contexts: Mapping[str, int]) -> dict[str, str]:
+    reasons: dict[str, str] = {}
+    for i, model in enumerate(models):
+        if limits.allow is not None and model not in limits.allow:
+            reasons[model] = "not among the allowed models"
+        elif model in limits.deny:
+            reasons[model] = "denied"
+        elif limits.context_tokens > contexts.get(model, math.inf):
+            reasons[model] = f"reads {contexts[model]} tokens, {limits.context_tokens} are needed"
+        elif limits.max_cost_usd is not None and cost[i] > limits.max_cost_usd:
+            reasons[model] = f"expected cost {cost[i]:.6f} USD is above {limits.max_cost_usd:.6f}"
+        elif limits.max_latency_s is not None and latency[i] > limits.max_latency_s:
+            reasons[model] = f"expected latency {latency[i]:.2f} s is above {limits.max_latency_s:.2f}"
+    return reasons
+
+
+def _performance(w: Vector, strength: Vector, error: Vector) -> tuple[Vector, Vector]:
+    """Performance and its standard error, each (models,), by the delta method over independent clusters."""
+    best = strength.argmax(axis=1)
+    rows = np.arange(len(best))
+    rate = 1.0 / (1.0 + np.exp(strength[rows, best][:, None] - strength))
+    variance = error**2 + error[rows, best][:, None] ** 2
+    variance[rows, best] = 0.0  # the best is not compared with itself
+    slope = rate * (1.0 - rate)
+    return w @ rate, np.sqrt((w**2) @ (slope**2 * variance))
+
+
+def _scaled(values: Vector) -> tuple[Vector, float]:
+    """Scale to 0..1 over the models; all 0 where they are equal. Also returns the range."""
+    low, spread = values.min(), float(np.ptp(values))
+    return ((values - low) / spread if spread > 0 else np.zeros_like(values)), spread
+
+
+def _confidence(utility: Vector, error: Vector, order: npt.NDArray[np.intp]) -> float:
+    if len(order) < 2:
+        return 1.0
+    first, second = order[:2]
+    lead, spread = float(utility[first] - utility[second]), math.hypot(error[first], error[second])
+    if spread == 0.0:
+        return 1.0 if lead > 0 else 0.5
+    return 0.5 * (1.0 + math.erf(lead / spread / math.sqrt(2.0)))
+
+
+def _why(candidates: tuple[Candidate, ...], a: Weights, table: RoutingTable, assignment: Assignment) -> str:
+    first = candidates[0]
+    task = table.clusters[assignment.clusters[0]].label
+    weighed = f"weights performance {a.performance:.2f}, cost {a.cost:.2f}, latency {a.latency:.2f}"
+    unsure = "; the prompt is novel, so its nearest task says little" if assignment.novel else ""
+    if len(candidates) == 1:
+        return f"{first.model} is the only eligible model ({weighed}){unsure}"
+    second = candidates[1]
+    leads = (
+        ("performance", first.gain - second.gain),
+        ("cost", second.cost_penalty - first.cost_penalty),
+        ("latency", second.latency_penalty - first.latency_penalty),
+    )
+    terms = ", ".join(f"{name} {lead:+.3f}" for name, lead in leads if abs(lead) >= 0.0005) or "nothing: they are equal"
+    return f"{first.model} leads {second.model} by {first.utility - second.utility:.3f} for “{task}”: {terms} ({weighed}){unsure}"

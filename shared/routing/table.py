@@ -1,0 +1,181 @@
+"""The routing table: one immutable value that holds everything the hot path needs to know.
+
+Its bytes are canonical: equal tables have equal bytes, and the digest is their SHA-256. Arrays travel as
+base64 of little-endian float32, so a table read back is the table that was written, bit for bit.
+Which table came before which is not part of the value: see `shared.contracts.tables`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.routing.errors import TableInvalid
+
+Array = npt.NDArray[np.float32]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """The space that centroids lie in. Two encoders are the same only if all of this is equal."""
+
+    id: str
+    revision: str
+    """Identifies the weights, and the recipe by which they became a graph."""
+    dimension: int
+    pooling: str
+    quantization: str
+
+    def __str__(self) -> str:
+        return f"{self.id}@{self.revision} ({self.dimension}, {self.pooling}, {self.quantization})"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One task, as the table knows it."""
+
+    id: str
+    """Stays with the task over tables."""
+    label: str
+    """A task description that lies near the centroid."""
+    size: int
+    """Prompts it was learnt from."""
+    radius: float
+    """Euclidean distance beyond which a prompt is novel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a table's rankings come from."""
+
+    source: str
+    simulated: bool
+    prompts: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class RoutingTable:
+    """Centroids, and for each cluster the ranking of models with strength, cost and latency.
+
+    Arrays are read-only: `centroids` (clusters, dimension); `strength` (a logit, 0 for the reference model),
+    `standard_error`, `cost_usd` and `latency_s`, each (clusters, models); all float32.
+    Raises `TableInvalid` when shapes disagree, a number is not finite, or an id comes twice.
+    """
+
+    encoder: Encoder
+    models: tuple[str, ...]
+    reference_model: str
+    clusters: tuple[Cluster, ...]
+    centroids: Array
+    strength: Array
+    standard_error: Array
+    cost_usd: Array
+    latency_s: Array
+    provenance: Provenance
+    top_p: int = 4
+    """How many clusters an assignment has at most."""
+    sharpness: float = 9.0
+    """Weights are a softmax of -sharpness times distance (beta in arXiv 2508.12631)."""
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ARRAYS:
+            array = np.array(getattr(self, name), dtype="<f4", order="C")
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        self._check()
+        object.__setattr__(self, "digest", hashlib.sha256(self.to_bytes()).hexdigest())
+
+    def _check(self) -> None:
+        k, m = len(self.clusters), len(self.models)
+        wanted = {"centroids": (k, self.encoder.dimension)} | dict.fromkeys(ARRAYS[1:], (k, m))
+        for name, shape in wanted.items():
+            array: Array = getattr(self, name)
+            if array.shape != shape:
+                raise TableInvalid(f"{name} has shape {array.shape}; {k} clusters and {m} models want {shape}")
+            if not np.isfinite(array).all():
+                raise TableInvalid(f"{name} holds NaN or infinity")
+        if not k or not m:
+            raise TableInvalid("a routing table needs at least one cluster and one model")
+        if len({c.id for c in self.clusters}) != k or len(set(self.models)) != m:
+            raise TableInvalid("cluster ids and model names must each be unique")
+        if self.reference_model not in self.models:
+            raise TableInvalid(f"the reference model {self.reference_model} is not among the models")
+        for name in ("standard_error", "cost_usd", "latency_s"):
+            if (getattr(self, name) < 0).any():
+                raise TableInvalid(f"{name} holds a negative number")
+        if self.top_p < 1 or not 0 < self.sharpness < float("inf"):
+            raise TableInvalid("top_p must be at least 1 and sharpness above 0")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RoutingTable) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @cached_property
+    def squared_norms(self) -> Array:
+        """(clusters,) float32: of the centroids, worked out once for `assign`."""
+        norms: Array = np.einsum("kd,kd->k", self.centroids, self.centroids)
+        return norms
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Where each cluster stands in the arrays, by its id."""
+        return {cluster.id: i for i, cluster in enumerate(self.clusters)}
+
+    @cached_property
+    def radii(self) -> Array:
+        """(clusters,) float32."""
+        return np.array([c.radius for c in self.clusters], np.float32)
+
+    def to_bytes(self) -> bytes:
+        """The canonical form: JSON with sorted keys and no spaces."""
+        value: dict[str, Any] = {
+            "format": FORMAT,
+            "encoder": _plain(self.encoder),
+            "models": self.models,
+            "reference_model": self.reference_model,
+            "clusters": [_plain(c) for c in self.clusters],
+            "provenance": _plain(self.provenance),
+            "top_p": self.top_p,
+            "sharpness": self.sharpness,
+        }
+        value |= {name: base64.b64encode(getattr(self, name).tobytes()).decode() for name in ARRAYS}
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> RoutingTable:
+        """Read what `to_bytes` wrote. Raises `TableInvalid`."""
+        try:
+            value = json.loads(data)
+            if value.pop("format") != FORMAT:
+                raise TableInvalid(f"this version of Pointsman reads table format {FORMAT}; upgrade it, or build the table anew")
+            encoder = Encoder(**value.pop("encoder"))
+            clusters = tuple(Cluster(**c) for c in value.pop("clusters"))
+            models = tuple(value.pop("models"))
+            shapes = dict.fromkeys(ARRAYS, (len(clusters), len(models))) | {"centroids": (len(clusters), encoder.dimension)}
+            arrays: dict[str, Any] = {
+                n: np.frombuffer(base64.b64decode(value.pop(n), validate=True), "<f4").reshape(shapes[n]) for n in ARRAYS
+            }
+            provenance = Provenance(**value.pop("provenance"))
+            return cls(encoder=encoder, clusters=clusters, models=models, provenance=provenance, **arrays, **value)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TableInvalid(f"not a routing table: {error}") from None
+
+
+ARRAYS = ("centroids", "strength", "standard_error", "cost_usd", "latency_s")
+
+
+def _plain(value: Encoder | Cluster | Provenance) -> dict[str, Any]:
+    return {f.name: getattr(value, f.name) for f in fields(value)}
