@@ -171,7 +171,9 @@ def native_kafka() -> Iterator[NativeKafka]:
 def java() -> str:
     program = shutil.which("java")
     if program is None:
-        raise NoServer("no Docker engine answers and there is no java; install JDK 17 or later (Debian: apt-get install default-jdk-headless maven)")
+        raise NoServer(
+            "no Docker engine answers and there is no java; install JDK 17 or later (Debian: apt-get install default-jdk-headless maven)"
+        )
     return program
 
 

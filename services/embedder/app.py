@@ -47,6 +47,7 @@ def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None 
         work=work,
         batch=settings.batch,
         window_s=settings.window_ms / 1000,
+        workers=2,  # one batch is encoded while the one before is published
         lifespan=lifespan,
     )
     return connect(stage)

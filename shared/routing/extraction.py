@@ -70,10 +70,11 @@ def extract(prompt: str, max_words: int = MAX_WORDS) -> str:
     scores = [_score(s, i, len(sentences)) for i, s in enumerate(sentences)]
     best = max(range(len(sentences)), key=lambda i: (scores[i], -i))
     text = _task(sentences[best])
-    if len(text.split()) < 6 and len(sentences) > 1:  # "Translate this." says too little: add what comes next best
-        second = max((i for i in range(len(sentences)) if i != best), key=lambda i: (scores[i], -i))
+    others = [i for i in range(len(sentences)) if i != best and scores[i] >= 1.0 and len(sentences[i].split()) <= 25]
+    if len(text.split()) < 6 and others:  # "Translate this." says too little: add what comes next best
+        second = max(others, key=lambda i: (scores[i], -i))
         text = f"{text} {_task(sentences[second])}" if best < second else f"{_task(sentences[second])} {text}"
-    return _cut(text, max_words)
+    return _cut(text or _clean(prompt) or prompt.strip(), max_words)
 
 
 def _clean(sentence: str) -> str:
@@ -101,6 +102,8 @@ def _score(sentence: str, index: int, count: int) -> float:
         score += 0.75
     if 4 <= len(words) <= 40:
         score += 0.5
+    elif len(words) > 80:
+        score -= 1.0  # that is content, or no sentence at all
     return score
 
 

@@ -44,8 +44,43 @@ from shared.routing.extraction import extract
 from shared.routing.outcomes import Outcomes, build_table
 
 out = Console(width=150, highlight=False)
-ADJECTIVES = "small busy rural elderly Danish coastal second-hand careful seasonal noisy modern sceptical bilingual retired eager quiet".split()
-NOUNS = "bakery clinic orchestra start-up museum ferry orchard school law firm brewery airport library farm shipyard hotel theatre".split()
+ADJECTIVES = [
+    "small",
+    "busy",
+    "rural",
+    "elderly",
+    "Danish",
+    "coastal",
+    "second-hand",
+    "careful",
+    "seasonal",
+    "noisy",
+    "modern",
+    "sceptical",
+    "bilingual",
+    "retired",
+    "eager",
+    "quiet",
+]
+NOUNS = [
+    "bakery",
+    "clinic",
+    "orchestra",
+    "start-up",
+    "museum",
+    "ferry",
+    "orchard",
+    "school",
+    "law",
+    "firm",
+    "brewery",
+    "airport",
+    "library",
+    "farm",
+    "shipyard",
+    "hotel",
+    "theatre",
+]
 BEATS = {"avengers_pro_k25": 0.6520, "avengers_pro_k60": 0.6522}
 """../shared/data/README.md: accuracy on llmrouter_outcomes, five 70/30 splits, MiniLM fp32 of the whole prompt."""
 
@@ -185,7 +220,9 @@ async def accuracy(results: dict[str, Any], outcomes_file: Path, prices_file: Pa
     whole = matrix(rows, prices, prompts)
     for variant in variants:
         encoder = load(None, variant)
-        vectors = np.concatenate([encoder.encode(prompts[i : i + 256]) for i in track(range(0, len(prompts), 256), f"embedding, {variant}")])
+        vectors = np.concatenate(
+            [encoder.encode(prompts[i : i + 256]) for i in track(range(0, len(prompts), 256), f"embedding, {variant}")]
+        )
         environment = {"POINTSMAN_DESCRIBER_BACKEND": "prompt", "POINTSMAN_EMBEDDER_VARIANT": variant}
         async with Supervisor(names(), environment, say) as running:
             await running.ready(60)
@@ -199,9 +236,7 @@ async def _splits(whole: Outcomes, prompts: list[str], vectors: Any, encoder: On
         order = np.random.RandomState(seed).permutation(len(prompts))
         cut = int(0.7 * len(order))
         train, test = order[:cut], order[cut:]
-        table = build_table(
-            whole.rows(train), vectors[train], encoder.identity, k=60, seed=seed, source=f"split {seed}", simulated=False
-        )
+        table = build_table(whole.rows(train), vectors[train], encoder.identity, k=60, seed=seed, source=f"split {seed}", simulated=False)
         await publish(KafkaSettings(), table, f"split {seed}")
         await asyncio.sleep(3)
         answer = await offer([prompts[i] for i in test], None, {"profile": "quality"}, give_up_s=120)

@@ -48,7 +48,7 @@ Record: TypeAlias = ConsumerRecord
 Work = Callable[[Sequence[In]], Awaitable[Sequence[Out | Exception]]]
 """Takes messages and gives, for each, what comes of it, or the error that goes to `dead-letters` with it."""
 
-COMMIT_EVERY_S = 0.1
+COMMIT_EVERY_S = 0.2
 DRAIN_WITHIN_S = 8.0
 ATTEMPTS = 3
 """How often a record is tried that makes the work fail in a way nobody foresaw."""

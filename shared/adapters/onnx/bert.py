@@ -126,9 +126,9 @@ def _layer(g: _Graph, x: str, mask: str, weights: Weights, p: str, heads: int, e
 
 def pool_and_normalise(g: _Graph, hidden: str) -> str:
     """Append the mean over attended tokens and the L2 norm; returns ``sentence_embedding``."""
-    last = g.constant("axis_last", np.array([-1], np.int64))
+    last = g.constant("pool.axis_last", np.array([-1], np.int64))
     weight = g.node("Cast", g.node("Unsqueeze", "attention_mask", last, name="pool.mask"), name="pool.weight", to=TensorProto.FLOAT)
-    tokens = g.constant("axis_tokens", np.array([1], np.int64))
+    tokens = g.constant("pool.axis_tokens", np.array([1], np.int64))
     kept = g.node("Mul", hidden, weight, name="pool.kept")
     total = g.node("ReduceSum", kept, tokens, name="pool.total", keepdims=0)
     count = g.node("ReduceSum", weight, tokens, name="pool.count", keepdims=0)

@@ -1,0 +1,171 @@
+"""The language model client: time limits, retries that honour Retry-After, a breaker, and errors that quote nothing."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.adapters.errors import ModelUnreachable
+from shared.adapters.llm import simulated
+from shared.adapters.llm.breaker import Breaker
+from shared.adapters.llm.chat import Chat, LLMSettings, retry_after
+
+SECRET = "tell-nobody-4711"
+KEY = "sk-canary-0815"
+GOOD = {
+    "model": "m-1",
+    "choices": [{"message": {"content": "Translate a notice."}}],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 3, "cost": 0.0002},
+}
+
+
+def client(answer: Callable[[httpx.Request], Any], **settings: Any) -> Chat:
+    return Chat(LLMSettings(api_key=KEY, base_url="http://llm.test/v1", **settings), httpx.MockTransport(answer))
+
+
+async def ask(chat: Chat, within_s: float = 5.0) -> Any:
+    try:
+        return await chat.complete("m", [{"role": "user", "content": SECRET}], max_tokens=20, within_s=within_s)
+    finally:
+        await chat.close()
+
+
+async def test_an_answer_brings_text_model_tokens_and_the_providers_own_cost() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json=GOOD)
+
+    got = await ask(client(answer))
+    assert (got.text, got.model, got.cost_usd, got.prompt_tokens, got.simulated) == ("Translate a notice.", "m-1", 0.0002, 9, False)
+    assert seen[0].url == "http://llm.test/v1/chat/completions"
+    assert seen[0].headers["authorization"] == f"Bearer {KEY}"
+    assert json.loads(seen[0].content)["temperature"] == 0
+
+
+async def test_what_passes_is_tried_again_and_retry_after_is_waited_for() -> None:
+    times: list[float] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        times.append(asyncio.get_running_loop().time())
+        if len(times) == 1:
+            return httpx.Response(429, headers={"retry-after": "0.4"})
+        if len(times) == 2:
+            raise httpx.ConnectError("reset")
+        return httpx.Response(200, json=GOOD)
+
+    assert (await ask(client(answer))).text
+    assert len(times) == 3
+    assert times[1] - times[0] >= 0.4
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "POINTSMAN_LLM_API_KEY"), (402, "credit"), (404, "model's name"), (400, "HTTP 400")])
+async def test_what_can_not_pass_is_asked_once_and_the_error_quotes_neither_prompt_nor_key(status: int, words: str) -> None:
+    calls = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        calls.append(1)
+        return httpx.Response(status, json={"error": SECRET})
+
+    with pytest.raises(ModelUnreachable, match=words) as caught:
+        await ask(client(answer))
+    assert len(calls) == 1
+    assert SECRET not in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+async def test_the_time_limit_covers_hanging_servers_retries_and_long_retry_afters() -> None:
+    async def hang(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    with pytest.raises(ModelUnreachable, match=r"no answer within 0\.2 s"):
+        await ask(client(hang), within_s=0.2)
+    with pytest.raises(ModelUnreachable, match="no answer within"):
+        await ask(client(lambda r: httpx.Response(503, headers={"retry-after": "3600"})), within_s=0.2)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"choices": []}', b'{"choices": [{"message": null}]}', b"<html>"])
+async def test_an_answer_of_another_form_is_an_error(body: bytes) -> None:
+    with pytest.raises(ModelUnreachable):
+        await ask(client(lambda r: httpx.Response(200, content=body)))
+
+
+async def test_no_more_calls_than_the_limit_are_under_way() -> None:
+    now = most = 0
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.02)
+        now -= 1
+        return httpx.Response(200, json=GOOD)
+
+    chat = client(answer, concurrency=3)
+    await asyncio.gather(*(chat.complete("m", [], max_tokens=1, within_s=5) for _ in range(12)))
+    await chat.close()
+    assert most == 3
+
+
+async def test_after_failures_in_a_row_nobody_asks_until_the_rest_is_over() -> None:
+    calls = 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal calls
+        calls += 1
+        return httpx.Response(500) if calls <= 2 else httpx.Response(200, json=GOOD)
+
+    chat = client(answer, attempts=1, breaker_failures=2, breaker_rest_s=0.2)
+    for words in ("HTTP 500", "HTTP 500", "calls in a row failed"):
+        with pytest.raises(ModelUnreachable, match=words):
+            await chat.complete("m", [], max_tokens=1, within_s=1)
+    assert calls == 2
+    await asyncio.sleep(0.25)
+    assert (await chat.complete("m", [], max_tokens=1, within_s=1)).text
+    await chat.close()
+
+
+def test_a_half_open_breaker_lets_one_try() -> None:
+    now = [0.0]
+    breaker = Breaker(1, 10, clock=lambda: now[0])
+    assert breaker.allows()
+    breaker.failed()
+    assert not breaker.allows()
+    now[0] = 11
+    assert breaker.allows()
+    assert not breaker.allows(), "the one that may try is under way"
+    breaker.failed()
+    assert not breaker.allows()
+    now[0] = 22
+    assert breaker.allows()
+    breaker.succeeded()
+    assert breaker.allows()
+    assert breaker.allows()
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    assert retry_after("2.5", now) == 2.5
+    assert retry_after("Mon, 23 Nov 2026 12:00:07 GMT", now) == 7
+    for nothing in (None, "", "soon", "-3", "Mon, 23 Nov 2020 12:00:00 GMT", "inf"):
+        assert retry_after(nothing, now) is None
+
+
+async def test_without_a_key_the_model_is_simulated_and_says_so() -> None:
+    chat = simulated.chat(LLMSettings(api_key=""))
+    got = await chat.complete(
+        "m",
+        [{"role": "user", "content": "BEGIN 1\nTranslate this notice into French: we are closed today\nEND 1"}],
+        max_tokens=20,
+        within_s=2,
+    )
+    await chat.close()
+    assert got.simulated
+    assert got.model == "simulated-describer"
+    assert got.text == "Translate this notice into French"

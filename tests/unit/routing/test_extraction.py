@@ -1,0 +1,58 @@
+"""The local description: extractive, deterministic, short, and bounded whatever is sent."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.routing.extraction import MAX_WORDS, READ_CHARS, extract
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        (
+            "Hi! Could you please fix the bug in my python function?\n```python\ndef f(): return 1/0\n```",
+            "Fix the bug in my python function?",
+        ),
+        (
+            "Translate the patient leaflet from English to Turkish: Take one tablet.",
+            "Translate the patient leaflet from English to Turkish",
+        ),
+        (
+            '"I am so angry that my parcel did not arrive at all" Classify the sentiment of this customer review.',
+            "Classify the sentiment of this customer review.",
+        ),
+        ("Fasse den folgenden Vertrag in drei Sätzen zusammen: Der Mieter zahlt.", "Fasse den folgenden Vertrag in drei Sätzen zusammen"),
+    ],
+)
+def test_it_finds_the_instruction_and_leaves_the_content(prompt: str, expected: str) -> None:
+    assert extract(prompt) == expected
+
+
+@given(st.text(min_size=1, max_size=3000).filter(lambda s: s.strip()))
+def test_it_is_short_deterministic_and_never_empty(prompt: str) -> None:
+    text = extract(prompt)
+    assert text.strip()
+    assert len(text.split()) <= MAX_WORDS
+    assert len(text) <= 400
+    assert text == extract(prompt)
+
+
+def test_numbers_addresses_and_links_are_left_out() -> None:
+    text = extract("Write a reminder to jane@doe.example about invoice 4471, see https://pay.example/4471 for 99.50 EUR.")
+    assert not re.search(r"jane|4471|99|https", text)
+
+
+def test_only_the_beginning_and_the_end_of_a_long_prompt_are_read() -> None:
+    filler = "the quick brown fox " * 20_000
+    assert extract(f"{filler}\nSummarise this text.") == "Summarise this text."
+    middle = filler[: 2 * READ_CHARS] + "\nTranslate everything.\n" + filler[: 2 * READ_CHARS]
+    assert "Translate" not in extract(middle)
+
+
+@pytest.mark.parametrize("unit", ["a", ". ", "1,", '"x ', "„", "```", "a.", "....", "@", "a@a", "?", "\n"])
+def test_hostile_repetition_is_bounded(unit: str) -> None:
+    """Regular expressions over what nobody bounds once took five minutes here; only READ_CHARS are read now."""
+    extract(unit * (250_000 // len(unit)) + "x")

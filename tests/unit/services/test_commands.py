@@ -1,0 +1,108 @@
+"""The command line: settings without secrets, files of prompts, differences of tables, and imports without effects."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import table
+from typer.testing import CliRunner
+
+from services.__main__ import app
+from services.commands.config import rows
+from services.commands.demo import read_prompts
+from services.commands.run import names
+from services.commands.table import differences
+from services.commands.traffic import as_message, percentile
+from shared.contracts.errors import InvalidMessage
+
+CANARIES = {"POINTSMAN_LLM_API_KEY": "sk-canary-0815", "POINTSMAN_REDIS_URL": "redis://me:pw-canary-0816@cache.test:6380/2"}
+
+
+def test_the_services_are_found_by_listing() -> None:
+    assert names() == ("describer", "embedder", "assigner", "selector")
+
+
+def test_config_shows_every_setting_with_a_sentence_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CANARIES.items():
+        monkeypatch.setenv(name, value)
+    for arguments in (["config"], ["config", "--json"]):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0
+        assert "canary" not in result.output
+    found = {row["name"]: row for row in rows()}
+    assert found["POINTSMAN_REDIS_URL"]["value"] == "redis://cache.test:6380/2"
+    assert found["POINTSMAN_LLM_API_KEY"]["value"] == "set"
+    assert all(row["about"] for row in found.values())
+
+
+def test_the_example_environment_names_settings_that_exist() -> None:
+    lines = (Path(__file__).parents[3] / ".env.example").read_text().splitlines()
+    named = {line.lstrip("# ").split("=")[0] for line in lines if "=" in line}
+    known = {row["name"] for row in rows()}
+    assert named - known == {"POINTSMAN_HTTP_PORT"} - known or named <= known, named - known
+
+
+def test_prompt_files_may_be_text_or_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text('\ufeffTranslate this.\n\n{"prompt": "Fix that", "profile": "fast", "request_id": "mine"}\n', encoding="utf-8")
+    lines = read_prompts(path)
+    assert json.loads(as_message(lines[0], "r1")) == {"prompt": "Translate this.", "request_id": "r1"}
+    assert json.loads(as_message(lines[1], "r2")) == {"prompt": "Fix that", "profile": "fast", "request_id": "r2"}
+    assert as_message("{broken", "r3") == b"{broken"
+    assert len(read_prompts(None)) == 100
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"", "holds no prompt"), (b"\xff\xfe", "not UTF-8"), (None, "can't be read")])
+def test_a_bad_prompt_file_says_what_to_do(content: bytes | None, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InvalidMessage, match=words):
+        read_prompts(path)
+
+
+def test_differences_name_models_clusters_and_new_winners() -> None:
+    a = table(3)
+    turned = a.strength.copy()
+    turned[1] = -turned[1] - 5 * (np.arange(3) == a.strength[1].argmax())
+    b = table(3, strength=turned)
+    lines = differences(a, b)
+    assert any(line.startswith("cluster c01") and "strongest was" in line for line in lines)
+    assert differences(a, a) == []
+    assert "model gone: small" in differences(a, table(3, models=("tiny", "middle", "large")))
+    assert any(line.startswith("cluster gone: c02") for line in differences(a, table(2)))
+
+
+def test_percentiles_are_values_that_occurred() -> None:
+    values = [float(v) for v in range(1, 101)]
+    assert percentile(values, 0.5) == 50
+    assert percentile(values, 0.99) == 99
+    assert percentile([7.0], 0.99) == 7
+    assert np.isnan(percentile([], 0.5))
+
+
+def test_nothing_happens_on_import() -> None:
+    """No client, thread, file or setting is made when the applications' modules are imported."""
+    code = """
+import socket, threading, os
+def forbidden(*a, **k): raise AssertionError("a socket was opened on import")
+socket.socket.connect = forbidden
+os.environ["POINTSMAN_KAFKA_PARTITIONS"] = "not a number"
+import importlib
+for name in ("describer", "embedder", "assigner", "selector"):
+    importlib.import_module(f"services.{name}.app")
+import services.__main__
+assert threading.active_count() == 1, threading.enumerate()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_unknown_names_get_a_sentence_and_not_a_traceback() -> None:
+    for arguments in (["run", "nobody"], ["table", "build"], ["table", "build", "--simulated", "--k", "many"]):
+        done = subprocess.run([sys.executable, "-m", "services", *arguments], capture_output=True, text=True, timeout=120)
+        assert done.returncode != 0
+        assert "Traceback" not in done.stderr
+        assert "error" in done.stderr.lower()
