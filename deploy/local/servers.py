@@ -120,10 +120,9 @@ class NativeKafka:
 
     def start(self) -> None:
         options = ["-Xms256m", "-Xmx512m", "-XX:+UseG1GC", "-cp", f"{self._jars}/*"]
-        log = (self._home / "kafka.log").open("ab")
-        self.process = subprocess.Popen(
-            [self._java, *options, "kafka.Kafka", str(self._config)], stdout=log, stderr=log, start_new_session=True
-        )
+        command = [self._java, *options, "kafka.Kafka", str(self._config)]
+        with (self._home / "kafka.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         running = self.process
         wait_for_kafka(self.address, lambda: running.poll() is None, f"Kafka (log: {self._home / 'kafka.log'})")
 

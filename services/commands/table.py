@@ -17,8 +17,10 @@ from services.commands.describing import describe_all
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out, progress, usd
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.kafka.tables import find, publish, versions
+from shared.adapters.kafka.tables import find, versions
 from shared.adapters.onnx.load import load as load_encoder
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import publish
 from shared.catalog import models, tasks
 from shared.contracts.outcome_file import ANSWER_TOKENS, BYTES_PER_TOKEN, Row, matrix, read_prices, read_rows
 from shared.contracts.tables import TablePublished
@@ -47,14 +49,17 @@ class Source:
     seed: int = 0
 
 
-def build(source: Source, save: Path | None, note: str, *, as_json: bool) -> None:
+def build(source: Source, save: Path | None, note: str, *, if_none: bool, as_json: bool) -> None:
     """Build a table; publish it, or write it to a file."""
+    servers.find_running()
+    if if_none and save is None and (known := asyncio.run(versions(KafkaSettings()))):
+        _published(known[-1], as_json=as_json)
+        return
     if save is not None:
         table = asyncio.run(make_table(source))
         save.write_bytes(table.to_bytes())
         facts: dict[str, Any] = {"file": str(save), **_facts(table)}
     else:
-        servers.find_running()
         version = asyncio.run(build_and_publish(source, note))
         facts = {"version": str(version.ref), **_facts(version.read_table())}
     if as_json:
@@ -66,7 +71,7 @@ def build(source: Source, save: Path | None, note: str, *, as_json: bool) -> Non
 async def build_and_publish(source: Source, note: str) -> TablePublished:
     """Build a table and publish it as the next version."""
     table = await make_table(source)
-    return await publish(KafkaSettings(), table, note or f"built from {table.provenance.source}")
+    return await publish(KafkaSettings(), RedisSettings(), table, note or f"built from {table.provenance.source}")
 
 
 async def make_table(source: Source) -> RoutingTable:
@@ -154,7 +159,7 @@ def publish_file(path: Path, note: str, *, as_json: bool) -> None:
     except OSError as error:
         raise TableInvalid(f"{path} can't be read: {error.strerror}") from None
     servers.find_running()
-    _published(asyncio.run(publish(KafkaSettings(), table, note or f"from {path.name}")), as_json=as_json)
+    _published(asyncio.run(publish(KafkaSettings(), RedisSettings(), table, note or f"from {path.name}")), as_json=as_json)
 
 
 def rollback(name: str, *, as_json: bool) -> None:
@@ -162,7 +167,7 @@ def rollback(name: str, *, as_json: bool) -> None:
 
     async def again() -> TablePublished:
         old = await find(KafkaSettings(), name)
-        return await publish(KafkaSettings(), old.read_table(), f"rolled back to {old.ref}")
+        return await publish(KafkaSettings(), RedisSettings(), old.read_table(), f"rolled back to {old.ref}")
 
     servers.find_running()
     _published(asyncio.run(again()), as_json=as_json)

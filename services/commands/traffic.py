@@ -39,11 +39,11 @@ class Traffic:
     repeated: int = 0
     """Outcomes that came more than once: a service was killed between publishing and committing."""
 
-    async def send(self, request_id: str, value: bytes) -> None:
-        """Publish one prompt and wait for its acknowledgement; the clock starts before."""
+    async def send(self, request_id: str, value: bytes, key: bytes | None = None) -> None:
+        """Publish one prompt and wait for its acknowledgement; the clock starts before. The key is the request id by default."""
         self.sent[request_id] = time.monotonic()
         self.waiting.add(request_id)
-        await self.out.send_and_wait(self.kafka.name(PROMPTS), value, key=request_id.encode())
+        await self.out.send_and_wait(self.kafka.name(PROMPTS), value, key=key or request_id.encode())
 
     def note(self, request_id: str, decided: Decided | None, dead: DeadLetter | None) -> None:
         if request_id not in self.sent:

@@ -8,6 +8,7 @@ from the topic. A version older than the one in use is never taken.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -16,7 +17,7 @@ from redis.exceptions import RedisError
 
 from shared.adapters.errors import AdapterError, NoRoutingTable
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.kafka.tables import versions
+from shared.adapters.kafka.tables import append, end, versions
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.redis.tables import HotTables
 from shared.adapters.telemetry import TABLE, log
@@ -28,8 +29,26 @@ from shared.routing.table import RoutingTable
 KEEP = 8
 """Tables kept in memory: an assignment names the one it was made with, and may have waited in a topic since."""
 ASK_EVERY_S = 2.0
+LOOK_AT_TOPIC_EVERY_S = 10.0
+"""Redis may have been away when a version was published; then only the topic knows."""
 QUIET_S = 5.0
 """How long to wait for the first table without a word."""
+
+
+async def publish(kafka: KafkaSettings, redis: RedisSettings, table: RoutingTable, note: str) -> TablePublished:
+    """Publish `table` as the next version: on the topic, then in Redis, which tells everybody.
+
+    Without Redis the services find it on the topic within seconds. Raises `PublishConflict` if another writer was faster.
+    """
+    version = await append(kafka, table, note)
+    hot = HotTables(redis)
+    try:
+        await hot.put(version)
+    except RedisError as error:
+        log.warning("published on the topic, but Redis is away", redis=redis.address, error=type(error).__name__)
+    finally:
+        await hot.close()
+    return version
 
 
 class Tables:
@@ -42,6 +61,7 @@ class Tables:
         self._current: TableRef | None = None
         self._redis_away = False
         self._first = asyncio.Event()
+        self._looked_at, self._end = 0.0, -1
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
@@ -119,7 +139,19 @@ class Tables:
                 await self._from_topic()
         except (AdapterError, InvalidMessage) as error:
             log.warning("routing table not refreshed", error=str(error))
+        await self._look_at_topic()
         return self._current is not None
+
+    async def _look_at_topic(self) -> None:
+        """Now and then, see whether the topic has moved on without Redis."""
+        if time.monotonic() - self._looked_at < LOOK_AT_TOPIC_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        ends = await end(self._kafka)
+        if ends != self._end:
+            self._end = ends
+            with suppress(RedisError):
+                await self._rebuild()
 
     async def _from_topic(self) -> TablePublished | None:
         known = await versions(self._kafka)
@@ -129,8 +161,7 @@ class Tables:
 
     async def _rebuild(self) -> None:
         """Redis is empty or behind: fill it from the topic."""
-        if (version := await self._from_topic()) is not None:
-            await self._hot.put(version)
+        if (version := await self._from_topic()) is not None and await self._hot.put(version):
             log.info("filled Redis from the topic", version=str(version.ref))
 
     async def _keep_up(self) -> None:

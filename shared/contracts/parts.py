@@ -211,9 +211,9 @@ class Decision(Part):
     """The selected model and why; or no model, and the constraints that left none."""
 
     status: Literal["decided", "no_eligible_model"]
-    model: str | None
+    model: str | None = None
     """Its name in the catalogue."""
-    runner_up: str | None
+    runner_up: str | None = None
     confidence: Probability
     """Probability that the winner's utility is really above the runner-up's."""
     candidates: tuple[CandidateScore, ...]

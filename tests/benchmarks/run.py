@@ -35,9 +35,10 @@ from services.commands.table import Source, build_and_publish
 from services.commands.traffic import open_traffic, percentile
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.kafka.tables import publish
 from shared.adapters.onnx.encoder import OnnxEncoder, pad
 from shared.adapters.onnx.load import load
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import publish
 from shared.catalog import tasks
 from shared.contracts.outcome_file import matrix, read_prices, read_rows
 from shared.routing.extraction import extract
@@ -237,7 +238,7 @@ async def _splits(whole: Outcomes, prompts: list[str], vectors: Any, encoder: On
         cut = int(0.7 * len(order))
         train, test = order[:cut], order[cut:]
         table = build_table(whole.rows(train), vectors[train], encoder.identity, k=60, seed=seed, source=f"split {seed}", simulated=False)
-        await publish(KafkaSettings(), table, f"split {seed}")
+        await publish(KafkaSettings(), RedisSettings(), table, f"split {seed}")
         await asyncio.sleep(3)
         answer = await offer([prompts[i] for i in test], None, {"profile": "quality"}, give_up_s=120)
         column = {model: j for j, model in enumerate(whole.models)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from shared.adapters.errors import NoRoutingTable, PublishConflict
-from shared.adapters.kafka.client import publisher, read_all
+from shared.adapters.kafka.client import publisher, read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import log
 from shared.contracts.errors import InvalidMessage
@@ -40,6 +40,12 @@ async def versions(kafka: KafkaSettings) -> list[TablePublished]:
     return list(counted.values())
 
 
+async def end(kafka: KafkaSettings) -> int:
+    """The offset at which the topic ends now: it moves when a version is published."""
+    async with reader(kafka, [ROUTING_TABLES], from_start=False) as consumer:
+        return sum((await consumer.end_offsets(list(consumer.assignment()))).values())
+
+
 def _forget(counted: dict[tuple[int, int], TablePublished], key: bytes | None) -> None:
     for version, published in list(counted.items()):
         if published.key == key:
@@ -59,8 +65,8 @@ async def find(kafka: KafkaSettings, name: str) -> TablePublished:
     return found[-1]
 
 
-async def publish(kafka: KafkaSettings, table: RoutingTable, note: str) -> TablePublished:
-    """Publish `table` as the next version. Raises `PublishConflict` if another writer was faster."""
+async def append(kafka: KafkaSettings, table: RoutingTable, note: str) -> TablePublished:
+    """Write `table` to the topic as the next version. Raises `PublishConflict` if another writer was faster."""
     known = await versions(kafka)
     epoch, sequence = known[-1].ref.version if known else (0, 0)
     version = TablePublished(

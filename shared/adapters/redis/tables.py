@@ -21,6 +21,7 @@ if current then
   epoch, sequence = tonumber(epoch), tonumber(sequence)
   local e, s = tonumber(ARGV[1]), tonumber(ARGV[2])
   if epoch and (e < epoch or (e == epoch and s < sequence)) then return 0 end
+  if e == epoch and s == sequence and redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
   if epoch and digest ~= ARGV[3] then redis.call('EXPIRE', KEYS[3] .. digest, ARGV[5]) end
 end
 redis.call('SET', KEYS[2], ARGV[4])

@@ -12,7 +12,7 @@ from services.describer.describe import INSTRUCTION, Unavailable, cache_key, des
 from services.describer.settings import DescriberSettings
 from services.embedder.embed import embed
 from services.selector.decide import decide
-from shared.contracts.messages import Placed, to_json
+from shared.contracts.messages import Decided, Placed, read, to_json
 from shared.contracts.parts import Constraints, Preferences, Profile, Source, TableRef
 from shared.contracts.vector import unpack
 from shared.routing.errors import RoutingError, TableInvalid
@@ -169,7 +169,11 @@ def test_impossible_constraints_are_a_decision_that_says_so() -> None:
     assert decided.decision.status == "no_eligible_model"
     assert decided.decision.model is None
     assert {r.model for r in decided.decision.ruled_out} == set(tab.models)
-    assert b'"no_eligible_model"' in to_json(decided)
+    assert read(Decided, to_json(decided)) == decided
+    alone = placed(tab, embedded(described(submitted(constraints=Constraints(allow=frozenset({"small"}))))))
+    decided = decide(alone, tab, {}, Profile.balanced, 10)
+    assert decided.decision.runner_up is None
+    assert read(Decided, to_json(decided)) == decided
 
 
 def test_what_the_prompt_itself_needs_of_context_is_seen_to() -> None:

@@ -1,0 +1,124 @@
+"""A real Apache Kafka and a real Redis for the whole session, and the services as processes of their own.
+
+No broker to be had is a failure that says what to install: nothing here skips.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import servers
+
+from services.commands import supervise
+from services.commands.run import names
+from services.commands.supervise import Supervisor
+from services.commands.table import Source, build_and_publish
+from services.commands.traffic import Outcome, Traffic, open_traffic
+from shared.adapters.kafka.client import create_topics
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.redis.client import RedisSettings
+
+WAIT_S = 60.0
+
+
+@pytest.fixture(scope="session")
+def _servers() -> Iterator[None]:
+    supervise.warm()
+    with pytest.MonkeyPatch.context() as patch, servers.kafka() as kafka, servers.redis() as redis:
+        patch.setenv("POINTSMAN_KAFKA_BOOTSTRAP_SERVERS", kafka)
+        patch.setenv("POINTSMAN_REDIS_URL", redis)
+        patch.setenv("POINTSMAN_KAFKA_PARTITIONS", "4")
+        patch.setenv("POINTSMAN_KAFKA_SESSION_TIMEOUT_MS", "6000")
+        yield
+
+
+@pytest.fixture(scope="module")
+def installation(_servers: None) -> Iterator[dict[str, str]]:
+    """Topics, groups and keys of this module alone."""
+    prefix = f"t{uuid.uuid4().hex[:6]}."
+    environment = {"POINTSMAN_KAFKA_TOPIC_PREFIX": prefix, "POINTSMAN_REDIS_KEY_PREFIX": prefix, "POINTSMAN_DESCRIBER_BACKEND": "local"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield environment
+
+
+@dataclass
+class Pipeline:
+    """The running services of a module, what they logged, and prompts through them."""
+
+    running: Supervisor
+    traffic: Traffic
+    log: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        return KafkaSettings()
+
+    @property
+    def redis(self) -> RedisSettings:
+        return RedisSettings()
+
+    async def send(self, value: bytes | dict[str, Any], request_id: str | None = None, key: bytes | None = None) -> str:
+        request_id = request_id or f"q-{uuid.uuid4().hex[:10]}"
+        if isinstance(value, dict):
+            value = json.dumps({"request_id": request_id, **value}).encode()
+        await self.traffic.send(request_id, value, key)
+        return request_id
+
+    async def one(self, value: bytes | dict[str, Any]) -> Outcome:
+        """One prompt, and what came of it."""
+        request_id = await self.send(value)
+        return (await self.collect({request_id}))[request_id]
+
+    async def collect(self, wanted: set[str], within_s: float = WAIT_S) -> dict[str, Outcome]:
+        """Wait until something came of all of them."""
+        found: dict[str, Outcome] = {}
+        async with asyncio.timeout(within_s):
+            while wanted - found.keys():
+                outcome = await self.traffic.outcomes.get()
+                found[outcome.request_id] = outcome
+        return found
+
+    def logged(self, words: str) -> bool:
+        return any(words in text for _service, _level, text in self.log)
+
+
+@asynccontextmanager
+async def running_pipeline(services: tuple[str, ...] | None = None, **environment: str) -> AsyncIterator[Pipeline]:
+    log: list[tuple[str, str, str]] = []
+    await create_topics(KafkaSettings())
+    async with Supervisor(services or names(), environment, lambda *entry: log.append(entry)) as running:
+        try:
+            await running.ready(WAIT_S)
+        except TimeoutError:
+            raise AssertionError(f"the services did not start: {log}") from None
+        async with open_traffic(KafkaSettings()) as traffic:
+            yield Pipeline(running, traffic, log)
+
+
+@pytest.fixture(scope="module")
+async def pipeline(installation: dict[str, str]) -> AsyncIterator[Pipeline]:
+    """All services with a first table of simulated outcomes."""
+    async with running_pipeline() as made:
+        await build_and_publish(Source(simulated=True, k="25"), "first")
+        yield made
+
+
+async def eventually(condition: Any, within_s: float = 20.0) -> None:
+    """Wait until `condition()`, which may be a coroutine function, is true."""
+    async with asyncio.timeout(within_s):
+        while True:
+            value = condition()
+            if asyncio.iscoroutine(value):
+                value = await value
+            if value:
+                return
+            await asyncio.sleep(0.1)

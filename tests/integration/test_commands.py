@@ -1,0 +1,223 @@
+"""The command line against a real Kafka and Redis, and the embedded servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from conftest import Pipeline
+
+from shared.adapters.kafka.settings import KafkaSettings
+
+ROW = '{{"prompt": "{}", "scores": {{"a": {}, "b": {}}}, "latency_s": {{"a": 1, "b": 2}}}}\n'
+
+
+async def pointsman(*arguments: str, code: int = 0, environment: dict[str, str] | None = None) -> str:
+    """Run the command line; its standard output."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services",
+        *arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(environment or {}), "COLUMNS": "200"},
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == code, err.decode() + out.decode()
+    assert b"Traceback" not in err
+    return out.decode() + (err.decode() if code else "")
+
+
+async def test_topics_are_created_checked_widened_and_mended(installation: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    prefix = installation["POINTSMAN_KAFKA_TOPIC_PREFIX"] + "topics."
+    monkeypatch.setenv("POINTSMAN_KAFKA_TOPIC_PREFIX", prefix)
+    assert json.loads(await pointsman("topics", "--json", code=1))["right"] is False
+    admin = AIOKafkaAdminClient(bootstrap_servers=KafkaSettings().servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(prefix + "prompts", 1, 1), NewTopic(prefix + "routing-tables", 1, 1)])
+    await admin.close()
+    done = await pointsman("topics", "--create")
+    assert f"widened {prefix}prompts from 1 to 4" in done
+    assert "cleanup.policy=compact" in done
+    states = {s["topic"]: s for s in json.loads(await pointsman("topics", "--json"))["topics"]}
+    assert states[prefix + "decisions"]["partitions"] == 4
+    assert all(s["right"] for s in states.values())
+    assert "created" not in await pointsman("topics", "--create")
+
+
+async def test_a_table_is_built_from_an_outcome_file_published_shown_compared_and_rolled_back(pipeline: Pipeline, tmp_path: Path) -> None:
+    outcomes, prices = tmp_path / "o.jsonl", tmp_path / "p.json"
+    lines = [ROW.format(f"Translate letter {i} into French.", 1, 0) + ROW.format(f"Fix bug {i} in my code.", 0, 1) for i in range(20)]
+    outcomes.write_text("".join(lines))
+    prices.write_text('{"prices": {"a": 1, "b": {"input": 2, "output": 8}}}')
+    build = ("table", "build", "--outcomes", str(outcomes), "--prices", str(prices), "--k", "2", "--describe", "prompt")
+    built = json.loads(await pointsman(*build, "--json"))
+    assert (built["clusters"], built["outcomes"], built["source"]) == (2, "real", "o.jsonl")
+    shown = json.loads(await pointsman("table", "show", "--json"))
+    winners = {r["label"].split()[0]: r["models"][0]["model"] for r in shown["rankings"]}
+    assert winners == {"Translate": "a", "Fix": "b"}
+    assert "simulated" not in await pointsman("table", "show")
+    saved = tmp_path / "t.json"
+    await pointsman(*build, "--save", str(saved), "--seed", "5")
+    listed = json.loads(await pointsman("table", "list", "--json"))
+    assert [v["version"] for v in listed] == ["0.1", "0.2"]
+    assert "model gone: gpt-5" in await pointsman("table", "diff", "0.1")
+    await pointsman("table", "publish", str(saved))
+    back = json.loads(await pointsman("table", "rollback", "0.1", "--json"))
+    assert (back["version"], back["digest"]) == ("0.4", listed[0]["digest"])
+    assert "there is no version 9.9" in await pointsman("table", "rollback", "9.9", code=1)
+    routed = json.loads(await pointsman("route", "Translate this into Polish", "--json"))
+    assert routed["decision"]["table"]["sequence"] == 4
+
+
+async def test_route_prints_the_decision_with_its_reasons_or_what_was_wrong(pipeline: Pipeline) -> None:
+    text = await pointsman("route", "Write a haiku about frost", "--performance", "1", "--cost", "1", "--deny", "gpt-5")
+    assert "rankings SIMULATED" in text
+    assert "ruled out gpt-5: denied" in text
+    assert "95% interval" in text
+    refused = await pointsman("route", "   ", code=1)
+    assert "refused by the describer: the prompt is empty" in refused
+    none = await pointsman("route", "Hello", "--allow", "nobody", code=1)
+    assert "no eligible model" in none
+
+
+async def test_doctor_finds_everything_or_says_what_mends_it(pipeline: Pipeline) -> None:
+    good = {f["what"]: f for f in json.loads(await pointsman("doctor", "--json"))}
+    assert all(good[w]["ok"] for w in ("Python", "settings", "packages", "Kafka", "Redis", "topics", "routing table"))
+    away = {"POINTSMAN_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "POINTSMAN_REDIS_URL": "redis://127.0.0.1:1/0"}
+    bad = {f["what"]: f for f in json.loads(await _json_of_failure(away))}
+    assert not bad["Kafka"]["ok"]
+    assert "pointsman up" in bad["Kafka"]["mend"]
+    assert not bad["Redis"]["ok"]
+
+
+async def _json_of_failure(environment: dict[str, str]) -> str:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services",
+        "doctor",
+        "--json",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    return out.decode()
+
+
+async def test_a_service_without_kafka_says_so_in_a_sentence(installation: dict[str, str]) -> None:
+    text = await pointsman("run", "selector", code=1, environment={"POINTSMAN_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    assert "no Kafka answers at 127.0.0.1:1" in text
+    missing = await pointsman("run", "selector", code=1, environment={"POINTSMAN_KAFKA_TOPIC_PREFIX": "nobody-made-these."})
+    assert "pointsman topics --create" in missing
+
+
+async def test_a_dead_letter_can_be_read_mended_and_sent_again(pipeline: Pipeline, tmp_path: Path) -> None:
+    dead = (await pipeline.one(b'{"prompt": "Name a bird.", "profile": "cheapest"}')).dead
+    assert dead is not None
+    listed = json.loads(await pointsman("dead-letters", "list", "--json"))
+    assert [d["id"] for d in listed if d["id"] == dead.id] == [dead.id]
+    assert await pointsman("dead-letters", "show", dead.id) == '{"prompt": "Name a bird.", "profile": "cheapest"}'
+    mended = tmp_path / "mended.json"
+    mended.write_text('{"prompt": "Name a bird.", "profile": "economy", "request_id": "mended-1"}')
+    pipeline.traffic.sent["mended-1"] = time.monotonic()
+    pipeline.traffic.waiting.add("mended-1")
+    await pointsman("dead-letters", "replay", dead.id, "--value", str(mended))
+    outcome = (await pipeline.collect({"mended-1"}))["mended-1"]
+    assert outcome.decided is not None
+    assert "no dead letter nobody-1" in await pointsman("dead-letters", "replay", "nobody-1", code=1)
+
+
+def embedded(tmp_path: Path) -> dict[str, str]:
+    keep = {k: v for k, v in os.environ.items() if not k.startswith("POINTSMAN_")}
+    return {**keep, "COLUMNS": "200", "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
+
+
+async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_killed(tmp_path: Path) -> None:
+    """The newcomer's command: bad lines become dead letters, everything simulated says so, SIGKILL loses nothing."""
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(
+        "".join(f"Translate notice {i} into French.\n" for i in range(120)) + '{"prompt": "x", "profile": "no such"}\n{"broken\n'
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services",
+        "demo",
+        str(path),
+        "--json",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=embedded(tmp_path),
+    )
+    assert process.stderr is not None
+    killed = False
+    screen = ""
+    async with asyncio.timeout(120):
+        while line := await process.stderr.readline():
+            screen += line.decode()
+            if not killed and "4/4" in screen:
+                await asyncio.sleep(1.5)
+                children = subprocess.run(
+                    ["pgrep", "-f", "multiprocessing.forkserver"], capture_output=True, text=True, check=False
+                ).stdout.split()
+                mine = [int(p) for p in children if _ancestor(int(p), process.pid) and int(p) != process.pid]
+                os.kill(max(mine), signal.SIGKILL)  # the youngest is a service; the oldest is the server they are forked from
+                killed = True
+        assert process.stdout is not None
+        facts = json.loads(await process.stdout.read())
+        assert await process.wait() == 0, screen
+    assert killed
+    assert (facts["decided"], facts["dead_letters"], facts["missing"], facts["restarts"]) == (120, 2, 0, 1)
+    assert facts["rankings"] == "simulated"
+    assert "SIMULATED" in facts["language_models"]
+    assert "language models  SIMULATED" in screen
+    assert "rankings         SIMULATED" in screen
+    assert "embedded, keeps nothing" in screen
+
+
+def _ancestor(pid: int, of: int) -> bool:
+    import psutil
+
+    try:
+        return any(p.pid == of for p in psutil.Process(pid).parents())
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def test_up_is_found_by_other_commands_and_stops_cleanly(tmp_path: Path) -> None:
+    environment = embedded(tmp_path) | {"POINTSMAN_HOME": str(tmp_path / "home"), "POINTSMAN_EMBEDDER_VARIANT": "int8"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services", "up", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(120):
+        seen = ""
+        while "ready." not in seen:
+            line = await process.stdout.readline()
+            assert line, seen
+            seen += line.decode()
+    assert "SIMULATED" in seen
+    routed = subprocess.run(
+        [sys.executable, "-m", "services", "route", "Translate this into Dutch", "--json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=60,
+    )
+    assert routed.returncode == 0, routed.stderr
+    assert json.loads(routed.stdout)["description"]["simulated"] is True
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 30) == 0
