@@ -16,7 +16,7 @@ def main() -> int:
     """0 if the service is ready."""
     port = os.environ.get("POINTSMAN_METRICS_PORT", "0")
     try:
-        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=3) as answer:  # noqa: S310: a constant scheme
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=3) as answer:
             ready = re.search(rb"^pointsman_ready\{.*\} 1\.0$", answer.read(), re.MULTILINE)
     except (URLError, OSError) as error:
         print(f"no metrics on port {port}: {error}; set POINTSMAN_METRICS_PORT")

@@ -30,7 +30,8 @@ def topics(*, create: bool, as_json: bool) -> int:
         out.print(line)
     shown = Table("topic", "partitions", "keeps", "about", "", box=None)
     for state in states:
-        keeps = "every version" if state.topic.compacted else f"{state.topic.retention_ms / 86_400_000:g} days"
+        hours = state.topic.retention_ms // 3_600_000
+        keeps = "every version" if state.topic.compacted else (f"{hours // 24} days" if hours >= 24 else f"{hours} h")
         shown.add_row(state.name, str(state.partitions), keeps, state.topic.about, _verdict(state))
     out.print(shown)
     if wrong:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.topics import MAX_TABLE_BYTES, RECORD_OVERHEAD, TOPICS, Topic
 
 Publishing = AIOKafkaProducer
+TOLD_WITHIN_S = 20.0
 
 
 def unreachable(kafka: KafkaSettings) -> BrokerUnreachable:
@@ -187,8 +189,11 @@ async def _settings(client: AIOKafkaAdminClient, name: str) -> dict[str, str]:
 
 
 async def create_topics(kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.values()) -> list[str]:
-    """Create the topics that are missing, widen those with too few partitions, mend settings. Returns what was done."""
-    done = []
+    """Create the topics that are missing, widen those with too few partitions, mend settings. Returns what was done.
+
+    Waits until the cluster tells of what was done: it answers a creation before all of it knows.
+    """
+    topics, done = list(topics), []
     async with admin(kafka) as client:
         for state in await check_topics(kafka, topics):
             if not state.partitions:
@@ -206,4 +211,9 @@ async def create_topics(kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.v
                 wanted = {key: value for key, (_, value) in state.differing.items()}
                 await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, state.name, configs=state.topic.config())])
                 done.append(f"set {', '.join(f'{k}={v}' for k, v in wanted.items())} on {state.name}")
+    if done:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TOLD_WITHIN_S):
+                while not all(state.right for state in await check_topics(kafka, topics)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
     return done

@@ -366,13 +366,13 @@ def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry
         no_reply=True,
         parser=_parse,
         decoder=_decode,
-        title=stage.consumes.name,
+        title=f"{stage.service}.hears.{stage.consumes.name}",
         description=f"{stage.consumes.about}. {stage.about}",
     )
     subscriber(_annotated(edge.take, stage))
     broker.publisher(
         FastStreamTopic(kafka.name(stage.publishes), declare=False),
-        title=stage.publishes.name,
+        title=f"{stage.service}.says.{stage.publishes.name}",
         description=stage.publishes.about,
         schema=stage.publishes.message,
     )

@@ -1,6 +1,9 @@
 """Encoders: the graph that is built agrees with the arithmetic written down again in numpy, and bad directories are named."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +173,14 @@ def test_the_default_encoder_int8_stays_close_to_fp32_and_puts_like_with_like() 
     likeness = exact @ exact.T
     assert likeness[0, 1] > likeness[0, 2]
     assert likeness[2, 3] > likeness[2, 0]
+
+
+def test_onnxruntime_sends_no_telemetry() -> None:
+    """It does by default since it can on Linux, and what it reads is set before it is imported."""
+    code = "import os, sys, shared.adapters.onnx; assert 'onnxruntime' not in sys.modules; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "1"
 
 
 @pytest.mark.export

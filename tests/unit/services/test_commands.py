@@ -106,3 +106,12 @@ def test_unknown_names_get_a_sentence_and_not_a_traceback() -> None:
         assert done.returncode != 0
         assert "Traceback" not in done.stderr
         assert "error" in done.stderr.lower()
+
+
+def test_the_asyncapi_document_is_the_codes(tmp_path: Path) -> None:
+    """If this fails: make asyncapi."""
+    made = tmp_path / "asyncapi.yaml"
+    assert CliRunner().invoke(app, ["topics", "--asyncapi", str(made)]).exit_code == 0
+    assert made.read_text() == (Path(__file__).parents[3] / "docs" / "asyncapi.yaml").read_text()
+    for schema in ("Submitted", "Described", "Embedded", "Placed", "Decided"):
+        assert f"'#/components/schemas/{schema}'" in made.read_text()
