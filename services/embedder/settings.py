@@ -22,7 +22,7 @@ class EmbedderSettings(BaseSettings):
     """Execution provider; auto takes CUDA where it is to be had."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of one inference; 0: all cores."""
-    batch: Annotated[int, Field(ge=1)] = 32
+    batch: Annotated[int, Field(ge=1)] = 64
     """The most texts encoded together."""
     window_ms: Annotated[float, Field(ge=0)] = 0.0
     """How long a text may wait for company. 0 takes what is waiting: under load batches fill by themselves."""

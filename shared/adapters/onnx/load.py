@@ -8,7 +8,7 @@ from shared.adapters.onnx.encoder import OnnxEncoder, Provider
 from shared.adapters.onnx.prepare import default_directory, prepare
 
 
-def load(directory: Path | None, variant: str, provider: Provider = "auto", threads: int = 0, batch: int = 32) -> OnnxEncoder:
+def load(directory: Path | None, variant: str, provider: Provider = "auto", threads: int = 0, batch: int = 64) -> OnnxEncoder:
     """The encoder in `directory`; with None the default one of that variant, made on first use. Raises `EncoderInvalid`."""
     if directory is None:
         directory = default_directory(variant)

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from shared.adapters.errors import EncoderInvalid
 from shared.adapters.onnx import bert, prepare
-from shared.adapters.onnx.encoder import OnnxEncoder
+from shared.adapters.onnx.encoder import PADDING, OnnxEncoder, groups
 from shared.adapters.onnx.load import load
 
 CONFIG = {
@@ -173,6 +173,16 @@ def test_the_default_encoder_int8_stays_close_to_fp32_and_puts_like_with_like() 
     likeness = exact @ exact.T
     assert likeness[0, 1] > likeness[0, 2]
     assert likeness[2, 3] > likeness[2, 0]
+
+
+def test_rows_run_together_are_of_like_length_and_each_runs_once() -> None:
+    lengths = [3, 40, 4, 41, 3, 8, 300, 9, 3]
+    found = groups(lengths, most=2)
+    assert sorted(row for group in found for row in group) == list(range(len(lengths)))
+    assert all(len(group) <= 2 for group in found)
+    assert all(lengths[row] <= (1 + PADDING) * min(lengths[i] for i in group) for group in found for row in group)
+    assert len(groups([7] * 10, most=64)) == 1
+    assert groups([], most=4) == []
 
 
 def test_onnxruntime_sends_no_telemetry() -> None:
