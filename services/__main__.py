@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from services.commands import supervise
 from services.commands.screen import err, out
@@ -270,6 +271,11 @@ def main() -> None:
 
     try:
         app()
+    except ValidationError as error:
+        from services.commands.config import explain
+
+        err.print(f"[bold red]error:[/] a setting is wrong: {explain(error) or error}", soft_wrap=True)
+        sys.exit(1)
     except (AdapterError, CatalogError, ContractError, RoutingError) as error:
         err.print(f"[bold red]error:[/] {error}", soft_wrap=True)
         sys.exit(1)

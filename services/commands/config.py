@@ -6,7 +6,7 @@ import importlib
 import os
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 from rich.table import Table
 
@@ -30,6 +30,14 @@ def all_settings() -> list[type[BaseSettings]]:
             v for v in vars(module).values() if isinstance(v, type) and issubclass(v, BaseSettings) and v.__module__ == module.__name__
         ]
     return found
+
+
+def explain(error: ValidationError) -> str:
+    """Which setting is wrong and how, without its value."""
+    kind = next((k for k in all_settings() if k.__name__ == error.title), None)
+    prefix = str(kind.model_config["env_prefix"]) if kind else ""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{prefix}{str(item['loc'][0]).upper()}: {item['msg']}" for item in problems if item["loc"])
 
 
 def rows() -> list[dict[str, Any]]:

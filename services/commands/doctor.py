@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from services.commands import servers
-from services.commands.config import rows
+from services.commands.config import explain, rows
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out
 from shared.adapters.errors import AdapterError
@@ -24,7 +24,6 @@ from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.onnx.load import load
 from shared.adapters.onnx.prepare import default_directory
 from shared.adapters.redis.client import RedisError, RedisSettings, client
-from shared.contracts.messages import describe_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +77,7 @@ def _settings() -> Finding:
     try:
         changed = sum(1 for row in rows() if row["changed"])
     except ValidationError as error:
-        return Finding(
-            "settings", ok=False, found=describe_error(error), mend="pointsman config --help; .env.example lists what can be set"
-        )
+        return Finding("settings", ok=False, found=explain(error), mend="pointsman config --help; .env.example lists what can be set")
     return Finding("settings", ok=True, found=f"valid, {changed} from the environment")
 
 

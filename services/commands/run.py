@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from faststream import FastStream
+from pydantic import ValidationError
 
 import services
 from shared.adapters import telemetry
@@ -35,6 +36,11 @@ def run(name: str) -> int:
     telemetry.start(name, settings)
     try:
         _loop(build(name))
+    except ValidationError as error:
+        from services.commands.config import explain
+
+        log.error(f"a setting is wrong: {explain(error) or where(error, settings)}")
+        return 1
     except (AdapterError, CatalogError) as error:
         log.error(str(error))
         return 1

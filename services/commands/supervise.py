@@ -1,7 +1,7 @@
 """Services as processes of their own: started, watched, started again, and stopped together.
 
 They are forked from one server process that has imported what they have in common (multiprocessing's forkserver), since
-importing takes a service two seconds and forking takes none. Only the standard library is imported here, so that the
+importing takes a service two seconds and forking takes none. Little is imported here, so that the
 server can start before anything else does.
 """
 
@@ -20,8 +20,12 @@ from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
 from typing import Self
 
+from shared.adapters.errors import ServiceFailed
+
 STOP_WITHIN_S = 15.0
 RESTART_AFTER_S = 0.5
+FALSE_STARTS = 3
+"""So often may a service end before it ever took a record; then it is not started again."""
 Say = Callable[[str, str, str], None]
 """Called with service, level and text for what people should see of a service's log."""
 
@@ -60,7 +64,11 @@ class _Child:
     name: str
     process: ForkServerProcess | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """It has taken records once, or has been given up."""
+    was_ready: bool = False
     restarts: int = 0
+    last_words: str = ""
     watch: asyncio.Task[None] | None = None
 
 
@@ -104,14 +112,26 @@ class Supervisor:
         return {c.name: c.restarts for c in self._children}
 
     async def ready(self, within_s: float, tell: Callable[[str], object] = lambda _: None) -> None:
-        """Wait until every service takes records. Raises `TimeoutError`."""
+        """Wait until every service takes records. Raises `ServiceFailed` when one can't, or does not in time."""
 
         async def one(child: _Child) -> None:
+            await child.settled.wait()
+            if not child.was_ready:
+                said = child.last_words or "nothing"
+                raise ServiceFailed(f"the {child.name} ended {child.restarts} times before it took a record; the last it said: {said}")
             await child.ready.wait()
             tell(child.name)
 
-        async with asyncio.timeout(within_s):
-            await asyncio.gather(*(one(child) for child in self._children))
+        waits = [asyncio.create_task(one(child)) for child in self._children]
+        done, late = await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_EXCEPTION)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        for task in done:
+            task.result()
+        if late:
+            slow = [child.name for child in self._children if not child.ready.is_set()]
+            raise ServiceFailed(f"no record taken within {within_s:.0f} s by: {', '.join(slow)}; see what `pointsman doctor` says")
 
     async def _keep(self, child: _Child) -> None:
         while not self._stopping.is_set():
@@ -127,6 +147,9 @@ class Supervisor:
                 return
             code = child.process.exitcode or 0
             child.restarts += 1
+            if not child.was_ready and child.restarts >= FALSE_STARTS:
+                child.settled.set()
+                return
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             self._say(child.name, "warning", f"ended with {how}; starting it again")
             if time.monotonic() - began < 5:
@@ -147,9 +170,15 @@ class Supervisor:
             entry = json.loads(line)
             level, text = entry.pop("level"), entry.pop("event")
         except (ValueError, KeyError, TypeError, AttributeError):
-            self._say(child.name, "plain", line.decode(errors="replace").rstrip())
+            child.last_words = line.decode(errors="replace").rstrip()
+            self._say(child.name, "plain", child.last_words)
             return
         if text == "taking records":
+            child.was_ready = True
             child.ready.set()
+            child.settled.set()
         detail = ", ".join(f"{key}: {value}" for key, value in entry.items() if key not in {"timestamp", "service"})
-        self._say(child.name, level, f"{text} ({detail})" if detail else text)
+        text = f"{text} ({detail})" if detail else text
+        if level in {"error", "critical"}:
+            child.last_words = text
+        self._say(child.name, level, text)

@@ -7,7 +7,8 @@ AdapterError
 ├── ModelUnreachable    a language model that gave no usable answer in time
 ├── EncoderInvalid      a directory that holds no usable encoder
 ├── NoRoutingTable      no version has been published yet
-└── PublishConflict     another writer published a version at the same moment
+├── PublishConflict     another writer published a version at the same moment
+└── ServiceFailed       a service that would not start
 """
 
 
@@ -41,3 +42,7 @@ class NoRoutingTable(AdapterError):
 
 class PublishConflict(AdapterError):
     """Another writer published a version at the same moment."""
+
+
+class ServiceFailed(AdapterError):
+    """A service that ended again and again before it took a record, or took none in time."""

@@ -1,8 +1,11 @@
 """The command line: settings without secrets, files of prompts, differences of tables, and imports without effects."""
 
 import json
+import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +14,14 @@ from support import table
 from typer.testing import CliRunner
 
 from services.__main__ import app
+from services.commands import health
 from services.commands.config import rows
 from services.commands.demo import read_prompts
 from services.commands.run import names
+from services.commands.supervise import Supervisor
 from services.commands.table import differences
 from services.commands.traffic import as_message, percentile
+from shared.adapters.errors import ServiceFailed
 from shared.contracts.errors import InvalidMessage
 
 CANARIES = {"POINTSMAN_LLM_API_KEY": "sk-canary-0815", "POINTSMAN_REDIS_URL": "redis://me:pw-canary-0816@cache.test:6380/2"}
@@ -36,6 +42,48 @@ def test_config_shows_every_setting_with_a_sentence_and_no_secret(monkeypatch: p
     assert found["POINTSMAN_REDIS_URL"]["value"] == "redis://cache.test:6380/2"
     assert found["POINTSMAN_LLM_API_KEY"]["value"] == "set"
     assert all(row["about"] for row in found.values())
+
+
+@pytest.mark.parametrize("command", [["config"], ["run", "embedder"]])
+def test_a_wrong_setting_is_named_and_its_value_is_not(command: list[str]) -> None:
+    environment = {**os.environ, "POINTSMAN_EMBEDDER_BATCH": "canary"}
+    result = subprocess.run([sys.executable, "-m", "services", *command], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "POINTSMAN_EMBEDDER_BATCH: Input should be a valid integer" in " ".join((result.stdout + result.stderr).split())
+    assert "canary" not in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
+async def test_a_service_that_can_not_start_is_given_up_with_what_it_said() -> None:
+    said: list[tuple[str, str, str]] = []
+    environment = {"POINTSMAN_EMBEDDER_BATCH": "0"}
+    async with Supervisor(("embedder",), environment, lambda *line: said.append(line)) as running:
+        with pytest.raises(ServiceFailed, match=r"the embedder ended 3 times.*POINTSMAN_EMBEDDER_BATCH"):
+            await running.ready(60)
+    assert any("starting it again" in text for _, _, text in said)
+
+
+def test_health_reads_the_services_own_metrics(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = {"/metrics": b'pointsman_ready{service="embedder"} 0.0\n'}
+
+    class Metrics(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answers[self.path])
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("POINTSMAN_METRICS_PORT", str(server.server_address[1]))
+        assert health.main() == 1
+        answers["/metrics"] = b'# HELP x\npointsman_ready{service="embedder"} 1.0\n'
+        assert health.main() == 0
+        server.shutdown()
+    monkeypatch.setenv("POINTSMAN_METRICS_PORT", "1")
+    assert health.main() == 1
+    assert "POINTSMAN_METRICS_PORT" in capsys.readouterr().out
 
 
 def test_the_example_environment_names_settings_that_exist() -> None:
