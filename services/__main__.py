@@ -42,7 +42,7 @@ def _root(show: Annotated[bool, typer.Option("--version", help="Print the versio
 
 
 @app.command()
-def run(service: Annotated[str, typer.Argument(help="describer, embedder, assigner or selector")]) -> None:
+def run(service: Annotated[str, typer.Argument(help="describer, embedder, assigner, selector, dispatcher, judge or reclusterer")]) -> None:
     """Run one service until it is told to stop."""
     from services.commands import run as command
 
@@ -57,12 +57,13 @@ def up(
         str | None, typer.Option(help="A real Kafka's address; by default POINTSMAN_KAFKA_BOOTSTRAP_SERVERS, else an embedded one.")
     ] = None,
     redis: Annotated[str | None, typer.Option(help="A real Redis' URL; by default POINTSMAN_REDIS_URL, else an embedded one.")] = None,
+    hot_path: Annotated[bool, typer.Option("--hot-path", help="Only from prompt to decision: nobody answers, judges or learns.")] = False,
 ) -> None:
     """Start every service as a process of its own, with embedded servers unless real ones are named. Ctrl-C drains and stops."""
     supervise.warm()
     from services.commands import up as command
 
-    raise typer.Exit(command.up(kafka, redis))
+    raise typer.Exit(command.up(kafka, redis, hot_path=hot_path))
 
 
 @app.command()
@@ -89,7 +90,8 @@ def route(
     max_latency_s: Annotated[float | None, typer.Option(min=0, help="Highest expected latency, seconds.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
     deny: Annotated[list[str] | None, typer.Option(help="Not this model; may be repeated.")] = None,
-    within: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the decision.")] = 15.0,
+    answer: Annotated[bool, typer.Option("--answer", help="Call the selected model too, and print its answer.")] = False,
+    within: Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")] = 15.0,
     json_: Json = False,
 ) -> None:
     """Publish one prompt, wait for its decision, and print it with its reasons."""
@@ -97,7 +99,7 @@ def route(
 
     weights = {"performance": performance, "cost": cost, "latency": latency}
     limits = {"max_cost_usd": max_cost_usd, "max_latency_s": max_latency_s, "allow": allow, "deny": deny}
-    raise typer.Exit(command.route(prompt, profile, weights, limits, within, as_json=json_))
+    raise typer.Exit(command.route(prompt, profile, weights, limits, within, answer=answer, as_json=json_))
 
 
 @app.command()
@@ -195,10 +197,18 @@ def table_diff(old: str, new: Annotated[str, typer.Argument()] = "current", json
 def table_rollback(
     name: Annotated[str, typer.Argument(help="The version, or the beginning of its digest, to go back to.")], json_: Json = False
 ) -> None:
-    """Publish an old table as the next version; services take it at once."""
+    """Publish an old table as the next version and pin it; services take it at once."""
     from services.commands import table as command
 
     command.rollback(name, as_json=json_)
+
+
+@table_app.command("unpin")
+def table_unpin(json_: Json = False) -> None:
+    """After a rollback: let what is learnt from traffic replace the current table again."""
+    from services.commands import table as command
+
+    command.unpin(as_json=json_)
 
 
 @model_app.command("prepare")

@@ -7,6 +7,7 @@ import json
 import uuid
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from services.commands import servers
@@ -14,12 +15,19 @@ from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out, usd
 from services.commands.traffic import Outcome, open_traffic
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.contracts.messages import Decided
+from shared.contracts.messages import Completed, Decided
 from shared.contracts.parts import Profile
 
 
 def route(
-    prompt: str, profile: Profile | None, weights: dict[str, float | None], limits: dict[str, Any], within_s: float, *, as_json: bool
+    prompt: str,
+    profile: Profile | None,
+    weights: dict[str, float | None],
+    limits: dict[str, Any],
+    within_s: float,
+    *,
+    answer: bool,
+    as_json: bool,
 ) -> int:
     """Publish, wait, print. Returns the exit code: 0 decided, 1 not."""
     request_id = f"route-{uuid.uuid4().hex[:12]}"
@@ -29,12 +37,14 @@ def route(
     if any(value is not None for value in weights.values()):
         body["preferences"] = {name: value or 0.0 for name, value in weights.items()}
     body["constraints"] = {name: value for name, value in limits.items() if value not in (None, [])}
+    if answer:
+        body["answer"] = True
     servers.find_running()
-    outcome = asyncio.run(_one(request_id, json.dumps(body, ensure_ascii=False).encode(), within_s))
+    outcome = asyncio.run(_one(answer, request_id, json.dumps(body, ensure_ascii=False).encode(), within_s))
     if outcome is None:
         err.print(
-            f"[bold red]error:[/] no decision within {within_s:g} s. Are the services running (`pointsman up`), and is there a "
-            "routing table (`pointsman table list`)?",
+            f"[bold red]error:[/] no {'answer' if answer else 'decision'} within {within_s:g} s. Are the services running "
+            "(`pointsman up`), and is there a routing table (`pointsman table list`)?",
             soft_wrap=True,
         )
         return 1
@@ -54,8 +64,8 @@ def route(
     return 0 if outcome.decided.decision.model else 1
 
 
-async def _one(request_id: str, value: bytes, within_s: float) -> Outcome | None:
-    async with open_traffic(KafkaSettings()) as traffic:
+async def _one(answer: bool, request_id: str, value: bytes, within_s: float) -> Outcome | None:
+    async with open_traffic(KafkaSettings(), completions=answer) as traffic:
         await traffic.send(request_id, value)
         try:
             return await asyncio.wait_for(traffic.outcomes.get(), within_s)
@@ -85,5 +95,18 @@ def show(message: Decided, latency_s: float) -> None:
     out.print(shown)
     for ruled in decision.ruled_out:
         out.print(f"[dim]ruled out {ruled.model}: {ruled.reason}[/]", soft_wrap=True)
+    if isinstance(message, Completed):
+        _answer(message)
     kind = "  [yellow]rankings SIMULATED[/]" if decision.simulated_rankings else ""
     out.print(f"[dim]routing table {decision.table} ({decision.table.digest[:12]}), {1000 * latency_s:.0f} ms[/]{kind}")
+
+
+def _answer(message: Completed) -> None:
+    for call in message.completion.failed:
+        out.print(f"[yellow]{call.model} failed: {escape(call.error)}[/]", soft_wrap=True)
+    for answer in message.completion.answers:
+        took = f"{usd(answer.cost_usd)}, {answer.latency_s:.1f} s{', [yellow]SIMULATED[/]' if answer.simulated else ''}"
+        out.print(f"[bold]answer[/]    of {answer.model} ({took}):", soft_wrap=True)
+        out.print(escape(answer.text), soft_wrap=True)
+    if not message.completion.answers:
+        out.print("[bold red]no model answered[/]")

@@ -16,11 +16,14 @@ from shared.adapters.errors import AdapterError
 from shared.adapters.telemetry import TelemetrySettings, log, where
 from shared.catalog.models import CatalogError
 
+HOT_PATH = ("describer", "embedder", "assigner", "selector")
+"""From a prompt to a decision. Without the others the routing table stays as it is."""
+
 
 def names() -> tuple[str, ...]:
     """The services there are, in the order that prompts pass them as far as that is known."""
     found = {path.parent.name for root in services.__path__ for path in Path(root).glob("*/app.py")}
-    order = ("describer", "embedder", "assigner", "selector")
+    order = (*HOT_PATH, "dispatcher", "judge", "reclusterer")
     return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
 
 

@@ -163,11 +163,22 @@ def publish_file(path: Path, note: str, *, as_json: bool) -> None:
 
 
 def rollback(name: str, *, as_json: bool) -> None:
-    """Publish an old table as the next version."""
+    """Publish an old table as the next version, and pin it."""
 
     async def again() -> TablePublished:
         old = await find(KafkaSettings(), name)
-        return await publish(KafkaSettings(), RedisSettings(), old.read_table(), f"rolled back to {old.ref}")
+        return await publish(KafkaSettings(), RedisSettings(), old.read_table(), f"rolled back to {old.ref}", pinned=True)
+
+    servers.find_running()
+    _published(asyncio.run(again()), as_json=as_json)
+
+
+def unpin(*, as_json: bool) -> None:
+    """Let what is learnt replace the current table again."""
+
+    async def again() -> TablePublished:
+        now = await find(KafkaSettings(), "current")
+        return await publish(KafkaSettings(), RedisSettings(), now.read_table(), f"unpinned {now.ref}", basis=now.basis)
 
     servers.find_running()
     _published(asyncio.run(again()), as_json=as_json)

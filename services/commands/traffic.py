@@ -13,8 +13,8 @@ from shared.adapters.kafka.client import Publishing, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.dead_letter import DeadLetter
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.messages import Decided, read
-from shared.contracts.topics import DEAD_LETTERS, DECISIONS, PROMPTS
+from shared.contracts.messages import Completed, Decided, read
+from shared.contracts.topics import COMPLETIONS, DEAD_LETTERS, DECISIONS, PROMPTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Outcome:
 
     request_id: str
     decided: Decided | None
+    """With the completion, where that is what was waited for."""
     dead: DeadLetter | None
     latency_s: float
 
@@ -56,17 +57,19 @@ class Traffic:
 
 
 @asynccontextmanager
-async def open_traffic(kafka: KafkaSettings) -> AsyncGenerator[Traffic, None]:
-    """Read decisions and dead letters from where they end now, and publish."""
-    async with publisher(kafka) as out, reader(kafka, (DECISIONS, DEAD_LETTERS), from_start=False) as consumer:
+async def open_traffic(kafka: KafkaSettings, *, completions: bool = False) -> AsyncGenerator[Traffic, None]:
+    """Read decisions (or completions) and dead letters from where they end now, and publish."""
+    topic = COMPLETIONS if completions else DECISIONS
+    kind: type[Decided] = Completed if completions else Decided
+    async with publisher(kafka) as out, reader(kafka, (topic, DEAD_LETTERS), from_start=False) as consumer:
         traffic = Traffic(kafka, out)
-        decisions = kafka.name(DECISIONS)
+        decisions = kafka.name(topic)
 
         async def collect() -> None:
             async for record in consumer:
                 if record.topic == decisions:
                     try:
-                        decided = read(Decided, record.value)
+                        decided = read(kind, record.value)
                     except InvalidMessage:
                         continue
                     traffic.note(decided.request_id, decided, None)

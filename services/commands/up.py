@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from services.commands import servers
-from services.commands.run import names
+from services.commands.run import HOT_PATH, names
 from services.commands.screen import err, out
 from services.commands.supervise import Say, Supervisor
-from services.commands.table import Source, build_and_publish
 from shared.adapters.embedded import FETCH_WAIT_MS, embedded_kafka, embedded_redis
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
@@ -83,16 +82,16 @@ def teller(verbose: bool = False) -> Say:
     return say
 
 
-def up(kafka: str | None, redis: str | None) -> int:
+def up(kafka: str | None, redis: str | None, *, hot_path: bool) -> int:
     """Start everything and keep it running. Returns the exit code."""
     with started_servers(kafka, redis) as where, servers.announced(where.environment):
         out.print(
             f"[bold]Pointsman[/]\n  Kafka            {where.kafka}\n  Redis            {where.redis}\n  language models  {llm_line()}"
         )
-        return asyncio.run(_keep_up(where))
+        return asyncio.run(_keep_up(where, hot_path=hot_path))
 
 
-async def _keep_up(where: Servers) -> int:
+async def _keep_up(where: Servers, *, hot_path: bool) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -100,9 +99,10 @@ async def _keep_up(where: Servers) -> int:
     if not where.embedded:
         for line in await create_topics(settings):
             out.print(f"  topics           {line}")
-    async with Supervisor(names(), where.environment, teller(verbose=True)) as running:
+    services = HOT_PATH if hot_path else names()
+    async with Supervisor(services, where.environment | learning(where), teller(verbose=True)) as running:
         waiting = asyncio.create_task(stop.wait())
-        starting = asyncio.create_task(_first_table(settings, where, running))
+        starting = asyncio.create_task(_ready(settings, where, running))
         await asyncio.wait({waiting, starting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
@@ -113,16 +113,25 @@ async def _keep_up(where: Servers) -> int:
     return 0
 
 
-async def _first_table(settings: KafkaSettings, where: Servers, running: Supervisor) -> None:
-    """A real installation builds its own table; an embedded one begins with a simulated one."""
-    if not await versions(settings):
-        if not where.embedded:
-            out.print("  routing table    none yet: `pointsman table build --outcomes FILE`, or `--simulated` to try it")
-            return
-        version = await build_and_publish(Source(simulated=True, k="25", describe=description_source()), "first table of `pointsman up`")
-        out.print(f"  routing table    {version.ref}, of SIMULATED outcomes on the 25 tasks")
+async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -> None:
+    """Say when everything runs, and where the routing table comes from."""
     await running.ready(READY_WITHIN_S)
-    out.print('ready. In another terminal: [bold]pointsman route "Translate this notice into French: …"[/]   Ctrl-C stops.')
+    known = await versions(settings)
+    if known:
+        out.print(f"  routing table    {known[-1].ref}: {known[-1].note}")
+    else:
+        out.print("  routing table    none yet: made of the first prompts, and ranked as answers are compared")
+        if not where.embedded:
+            out.print("                   (or bring one: `pointsman table build --outcomes FILE`)")
+    out.print('ready. In another terminal: [bold]pointsman route --answer "Translate this notice into French: …"[/]   Ctrl-C stops.')
+
+
+def learning(where: Servers) -> dict[str, str]:
+    """On a laptop one wants to see it learn: rankings every 2 s, and every answer compared as long as nothing has a price."""
+    wanted = {"POINTSMAN_RECLUSTERER_EVERY_S": "2"} if where.embedded else {}
+    if LLMSettings().simulated:
+        wanted["POINTSMAN_JUDGE_RATE"] = "1"
+    return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
 def description_source() -> str:

@@ -35,12 +35,21 @@ QUIET_S = 5.0
 """How long to wait for the first table without a word."""
 
 
-async def publish(kafka: KafkaSettings, redis: RedisSettings, table: RoutingTable, note: str) -> TablePublished:
+async def publish(
+    kafka: KafkaSettings,
+    redis: RedisSettings,
+    table: RoutingTable,
+    note: str,
+    *,
+    epoch: int | None = None,
+    basis: dict[str, int] | None = None,
+    pinned: bool = False,
+) -> TablePublished:
     """Publish `table` as the next version: on the topic, then in Redis, which tells everybody.
 
     Without Redis the services find it on the topic within seconds. Raises `PublishConflict` if another writer was faster.
     """
-    version = await append(kafka, table, note)
+    version = await append(kafka, table, note, epoch=epoch, basis=basis, pinned=pinned)
     hot = HotTables(redis)
     try:
         await hot.put(version)

@@ -48,6 +48,11 @@ PROVIDER = Gauge("pointsman_encoder_provider", "1 for the execution provider tha
 TABLE = Gauge("pointsman_table_sequence", "Sequence of the routing table in use", ["service", "epoch", "digest"], registry=REGISTRY)
 NOVEL = Counter("pointsman_assignments", "Assignments, by whether the prompt was novel", ["novel"], registry=REGISTRY)
 DECISIONS = Counter("pointsman_decisions", "Decisions, by model and status", ["model", "status"], registry=REGISTRY)
+COMPLETIONS = Counter("pointsman_completions", "Completions, by status", ["status"], registry=REGISTRY)
+SPENT = Counter("pointsman_spent_usd", "What calls of language models cost", ["service", "model"], registry=REGISTRY)
+JUDGED = Counter("pointsman_comparisons", "Comparisons, by what became of them", ["outcome"], registry=REGISTRY)
+VOTES = Counter("pointsman_votes", "Votes of judges, by what they said", ["model", "vote"], registry=REGISTRY)
+LEARNT = Gauge("pointsman_learnt", "What the re-clusterer has in memory", ["what"], registry=REGISTRY)
 
 log = structlog.stdlib.get_logger("pointsman")
 

@@ -44,6 +44,8 @@ class Model(BaseModel):
     as_of: date
     """The day the price was true."""
     source: str
+    provider: str = "default"
+    """Where it is asked: `default` is the API of POINTSMAN_LLM_*."""
 
 
 class Catalog(BaseModel):
@@ -53,6 +55,8 @@ class Catalog(BaseModel):
 
     models: Mapping[str, Model]
     profiles: Mapping[str, tuple[str, ...]]
+    retired: frozenset[str] = frozenset()
+    """Models that are not selected any more, whatever the rankings say. They may be missing from `models`."""
 
     @model_validator(mode="after")
     def _profiles_name_models(self) -> Catalog:
@@ -81,7 +85,7 @@ def load(path: Path | None = None) -> Catalog:
     try:
         data = yaml.safe_load(path.read_text())
         models = {name: {"name": name} | fields for name, fields in data["models"].items()}
-        return Catalog.model_validate({"models": models, "profiles": data.get("profiles") or {}})
+        return Catalog.model_validate({"models": models, "profiles": data.get("profiles") or {}, "retired": data.get("retired") or ()})
     except OSError as error:
         raise CatalogError(f"the catalogue {path} can't be read: {error.strerror}") from None
     except ValidationError as error:

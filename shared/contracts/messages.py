@@ -1,18 +1,29 @@
-"""One message a topic of the hot path. Each stage hands on what it received and adds its part.
+"""One message a topic that a prompt passes. Each stage hands on what it received and adds its part.
 
-`submitted → described → embedded → placed → decided`. A message is self-contained, so that any service can be
+`submitted → described → embedded → placed → decided → completed`. A message is self-contained, so that any service can be
 replaced, replayed or scaled without asking another.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, cast
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.parts import Assigned, ChatMessage, Constraints, Decision, Description, Embedding, Preferences, Profile, ReplyTo
+from shared.contracts.parts import (
+    Assigned,
+    ChatMessage,
+    Completion,
+    Constraints,
+    Decision,
+    Description,
+    Embedding,
+    Preferences,
+    Profile,
+    ReplyTo,
+)
 
 SCHEMA_VERSION = 1
 MAX_PROMPT_BYTES = 256 * 1024
@@ -44,6 +55,14 @@ class Submitted(BaseModel):
     profile: Profile | None = None
     """A named set of preferences. If both are left out, the selector's default profile."""
     constraints: Constraints = Constraints()
+    answer: bool = False
+    """Whether the selected model is to be called. Its answer comes on `completions`."""
+    compare: Annotated[tuple[str, ...], Field(max_length=64)] = ()
+    """Models that are all to answer and to be compared with each other, pair by pair (`pointsman rank`)."""
+    parameters: Annotated[dict[str, Any], Field(max_length=MAX_METADATA)] = {}
+    """What the model is called with beside the prompt (max_tokens, tools, …), untouched."""
+    deadline_s: Annotated[float, Field(gt=0, le=3600)] | None = None
+    """Seconds from `submitted_at` after which no answer is wanted any more."""
     reply_to: ReplyTo | None = None
     metadata: Annotated[dict[str, str], Field(max_length=MAX_METADATA)] = {}
     """The sender's own; it travels along untouched."""
@@ -108,6 +127,12 @@ class Decided(Placed):
     decision: Decision
 
 
+class Completed(Decided):
+    """…with the answer of that model."""
+
+    completion: Completion
+
+
 M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=Submitted)
 
@@ -159,6 +184,10 @@ def _place(part: int | str) -> str:
     return text if len(text) <= 40 else text[:40] + "…"
 
 
-def to_json(message: BaseModel) -> bytes:
+class _Dumps(Protocol):
+    def model_dump_json(self, *, exclude_none: bool = False) -> str: ...
+
+
+def to_json(message: _Dumps) -> bytes:
     """The bytes that go on the topic; absent values are left out."""
     return message.model_dump_json(exclude_none=True).encode()

@@ -225,3 +225,88 @@ class Decision(Part):
     table: TableRef
     simulated_rankings: bool
     """True if the table's rankings come from simulated outcomes."""
+
+
+class Answer(Part):
+    """What one model answered, and what it took."""
+
+    model: str
+    """Its name in the catalogue."""
+    text: str
+    message: dict[str, Any] | None = None
+    """The provider's message as it came, where it holds more than text (tool calls, refusals)."""
+    finish_reason: str | None = None
+    provider: str
+    simulated: bool = False
+    prompt_tokens: Annotated[int, Field(ge=0)]
+    completion_tokens: Annotated[int, Field(ge=0)]
+    cost_usd: NonNegative
+    cost_source: Literal["provider", "catalogue"]
+    """Whose figure the cost is: the provider's own, or tokens times the catalogue's price."""
+    first_token_s: NonNegative | None = None
+    """Seconds until the first token, where the answer was streamed."""
+    latency_s: NonNegative
+    """Seconds until the whole answer was there."""
+
+
+class FailedCall(Part):
+    """A model that was asked and gave no usable answer."""
+
+    model: str
+    error: str
+
+
+class Completion(Part):
+    """The answer, or answers where the sender wants models compared; and the calls that failed on the way."""
+
+    status: Literal["answered", "failed"]
+    answers: tuple[Answer, ...] = ()
+    """The first is the sender's answer."""
+    failed: tuple[FailedCall, ...] = ()
+    repeated: bool = False
+    """True if the answer was there already under this request id: nothing was paid twice."""
+
+
+class RaterKind(StrEnum):
+    """Who votes."""
+
+    judge = "judge"
+    """A language model."""
+    human = "human"
+    """A person who saw both answers and no names."""
+    feedback = "feedback"
+    """A sender's thumb up or down on one answer: weak evidence."""
+
+
+class Rater(Part):
+    """One rater. People are named by what they call themselves."""
+
+    kind: RaterKind
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    simulated: bool = False
+
+
+Count = Annotated[int, Field(ge=0, le=1000)]
+
+
+class Votes(Part):
+    """One rater's votes on one pair of answers. `straight`: the first model's answer was shown first; `turned`: the second's was."""
+
+    straight_first: Count = 0
+    """Votes for the answer in first position, while that was the first model's."""
+    straight_second: Count = 0
+    turned_first: Count = 0
+    """Votes for the answer in first position, while that was the second model's."""
+    turned_second: Count = 0
+    ties: Count = 0
+    abstentions: Count = 0
+    """Votes that could not be read as one, and calls that failed."""
+
+    @property
+    def lead(self) -> int:
+        """Votes for the first model less those for the second."""
+        return self.straight_first + self.turned_second - self.straight_second - self.turned_first
+
+    def counts(self) -> tuple[float, float, float, float]:
+        """As `shared.routing.votes.Ballots` takes them."""
+        return (self.straight_first, self.straight_second, self.turned_first, self.turned_second)

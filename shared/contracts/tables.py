@@ -29,6 +29,10 @@ class TablePublished(BaseModel):
     published_at: AwareDatetime
     note: str = ""
     """Why it was published."""
+    pinned: bool = False
+    """True while nothing learnt is to replace it: somebody has rolled back to it."""
+    basis: dict[str, int] = {}
+    """What it was learnt from: {"topic-partition": the offset up to which}. Empty where it was not learnt from topics."""
     table: str
     """The table's canonical JSON, as text, so that the digest can be checked."""
 

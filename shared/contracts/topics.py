@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 from pydantic import BaseModel
 
-from shared.contracts.messages import MAX_MESSAGE_BYTES, MAX_STAGE_BYTES, Decided, Described, Embedded, Placed, Submitted
+from shared.contracts.evaluations import Evaluated
+from shared.contracts.messages import MAX_MESSAGE_BYTES, MAX_STAGE_BYTES, Completed, Decided, Described, Embedded, Placed, Submitted
 from shared.contracts.tables import TablePublished
 
 HOUR_MS = 3_600_000
@@ -44,6 +45,8 @@ DESCRIPTIONS = Topic("descriptions", Described, "Prompts with their task descrip
 EMBEDDINGS = Topic("embeddings", Embedded, "Prompts with the embedding of their task description", retention_ms=7 * DAY_MS)
 ASSIGNMENTS = Topic("assignments", Placed, "Prompts assigned to clusters of one routing table")
 DECISIONS = Topic("decisions", Decided, "Prompts with the model selected for them", retention_ms=7 * DAY_MS)
+COMPLETIONS = Topic("completions", Completed, "Decisions with the answers of the models called", retention_ms=7 * DAY_MS)
+EVALUATIONS = Topic("evaluations", Evaluated, "Votes of judges and people on pairs of answers", retention_ms=365 * DAY_MS)
 ROUTING_TABLES = Topic(
     "routing-tables", TablePublished, "Every version of the routing table", partitions=1, compacted=True, max_bytes=MAX_TABLE_BYTES
 )
@@ -51,5 +54,19 @@ REPLIES = Topic("replies", Decided, "Copies for those who asked with reply_to", 
 DEAD_LETTERS = Topic("dead-letters", None, "Records that a service could not take, as they came", retention_ms=30 * DAY_MS)
 
 TOPICS: Mapping[str, Topic] = MappingProxyType(
-    {t.name: t for t in (PROMPTS, DESCRIPTIONS, EMBEDDINGS, ASSIGNMENTS, DECISIONS, ROUTING_TABLES, REPLIES, DEAD_LETTERS)}
+    {
+        t.name: t
+        for t in (
+            PROMPTS,
+            DESCRIPTIONS,
+            EMBEDDINGS,
+            ASSIGNMENTS,
+            DECISIONS,
+            COMPLETIONS,
+            EVALUATIONS,
+            ROUTING_TABLES,
+            REPLIES,
+            DEAD_LETTERS,
+        )
+    }
 )

@@ -15,6 +15,11 @@ Labels = npt.NDArray[np.int64]
 MINI_BATCH_FROM = 50_000
 """Embeddings from which mini-batch k-means takes over."""
 
+RETIRE_FROM = 50
+"""Prompts a cluster in the window from which a cluster without any is taken to be gone."""
+LLOYD_STEPS = 25
+RESTS = 1e-4
+
 RADIUS_QUANTILE = 0.99
 RADIUS_SLACK = 1.05
 """A prompt is novel beyond 1.05 times the distance within which 99% of a cluster's own prompts lie."""
@@ -53,9 +58,111 @@ def kmeans(vectors: Array, k: int, seed: int) -> Clustering:
     return Clustering(centroids, labels, radii(vectors, centroids, labels))
 
 
+def by_density(vectors: Array, method: str, min_size: int, reach: float) -> Clustering:
+    """DBSCAN or HDBSCAN over vectors (n, dim); prompts in no dense place go to the nearest centroid.
+
+    `reach` is DBSCAN's eps, a Euclidean distance. Where nothing is dense all is one cluster.
+    """
+    from sklearn.cluster import DBSCAN, HDBSCAN
+
+    model = DBSCAN(eps=reach, min_samples=min_size) if method == "dbscan" else HDBSCAN(min_cluster_size=max(2, min_size), copy=True)
+    raw = model.fit(vectors).labels_
+    names = [c for c in np.unique(raw) if c >= 0]
+    centroids = np.stack([vectors[raw == c].mean(axis=0) for c in names]) if names else vectors.mean(axis=0, keepdims=True)
+    return settle(vectors, centroids.astype(np.float32))
+
+
+def evolve(vectors: Array, centroids: Array, reach: Array, min_size: int, most: int) -> Clustering:
+    """k-means from the clusters there are: prompts beyond `reach` (clusters,) of all of them found new ones, where they stand together.
+
+    So a task that is new gets a cluster of its own while the others stay where they were. A cluster that lies within
+    half its reach of a larger one joins it. One that has no prompt among these `vectors` (n, dim) stays where it is,
+    unless there are so many of them (`RETIRE_FROM` a cluster) that it would have.
+    """
+    distances, nearest = nearest_of(vectors, centroids)
+    novel = np.flatnonzero(distances > reach[nearest])
+    near = float(np.median(reach))
+    start = np.concatenate([centroids, *_crowds(vectors[novel], near, min_size)])[:most]
+    start = _merged(start, np.bincount(nearest_of(vectors, start)[1], minlength=len(start)), 0.5 * near)
+    found, labels = lloyd(vectors, start)
+    sizes = np.bincount(labels, minlength=len(found))
+    kept = np.flatnonzero(sizes > 0) if len(vectors) >= RETIRE_FROM * len(found) else np.arange(len(found))
+    rank = np.cumsum(np.isin(np.arange(len(found)), kept)) - 1
+    labels = rank[labels].astype(np.int64)
+    return Clustering(found[kept], labels, radii(vectors, found[kept], labels))
+
+
+def lloyd(vectors: Array, start: Array) -> tuple[Array, Labels]:
+    """k-means steps from given centroids (k, dim) until they rest. scikit-learn moves a centroid without vectors; here it stays."""
+    centroids = start.astype(np.float32)
+    for _ in range(LLOYD_STEPS):
+        _, labels = nearest_of(vectors, centroids)
+        order = np.argsort(labels, kind="stable")
+        used, first = np.unique(labels[order], return_index=True)
+        moved = centroids.copy()
+        sums = np.add.reduceat(vectors[order], first, axis=0, dtype=np.float64)
+        moved[used] = (sums / np.diff(np.append(first, len(labels)))[:, None]).astype(np.float32)
+        shift = float(np.abs(moved - centroids).max())
+        centroids = moved
+        if shift < RESTS:
+            break
+    return centroids, nearest_of(vectors, centroids)[1]
+
+
+def settle(vectors: Array, centroids: Array) -> Clustering:
+    """Each vector to its nearest centroid; centroids that have none are left out."""
+    _, labels = nearest_of(vectors, centroids)
+    used, labels = np.unique(labels, return_inverse=True)
+    kept = centroids[used]
+    return Clustering(kept, labels.astype(np.int64), radii(vectors, kept, labels))
+
+
+def nearest_of(vectors: Array, centroids: Array, block: int = 8192) -> tuple[Array, Labels]:
+    """Distance to the nearest centroid and which it is, each (n,); in blocks, so that memory stays small."""
+    norms = (centroids**2).sum(axis=1)
+    found = np.empty(len(vectors), np.int64)
+    distance = np.empty(len(vectors), np.float32)
+    for i in range(0, len(vectors), block):
+        part = vectors[i : i + block]
+        squared = norms - 2.0 * (part @ centroids.T)
+        best = squared.argmin(axis=1)
+        found[i : i + block] = best
+        own = np.take_along_axis(squared, best[:, None], axis=1)[:, 0] + (part**2).sum(axis=1)
+        distance[i : i + block] = np.sqrt(np.maximum(own, 0.0))
+    return distance, found
+
+
+def _crowds(vectors: Array, reach: float, min_size: int) -> list[Array]:
+    """Centroids (1, dim) of groups of at least `min_size` novel vectors that lie within `reach` of their middle."""
+    found = []
+    left = vectors
+    while len(left) >= min_size:
+        squared = 2.0 - 2.0 * (left[:2000] @ left[:2000].T)  # embeddings have length 1
+        crowded = (squared < reach**2).sum(axis=1)
+        middle = left[:2000][squared[int(crowded.argmax())] < reach**2].mean(axis=0, keepdims=True)
+        inside = np.linalg.norm(left - middle, axis=1) <= reach
+        if inside.sum() < min_size:
+            break
+        found.append(left[inside].mean(axis=0, keepdims=True).astype(np.float32))
+        left = left[~inside]
+    return found
+
+
+def _merged(centroids: Array, sizes: npt.NDArray[np.intp], near: float) -> Array:
+    """Without those that lie nearer than `near` to a larger one."""
+    order = np.argsort(-sizes, kind="stable")
+    kept: list[int] = []
+    for i in order:
+        if all(np.linalg.norm(centroids[i] - centroids[j]) >= near for j in kept):
+            kept.append(int(i))
+    return centroids[sorted(kept)]
+
+
 def radii(vectors: Array, centroids: Array, labels: Labels) -> Array:
     """(k,) float32: how far a cluster reaches. Few prompts say little, so it is never below that of all together."""
     distances = np.linalg.norm(vectors - centroids[labels], axis=1)
     overall = np.quantile(distances, RADIUS_QUANTILE)
-    own = np.array([np.quantile(distances[labels == c], RADIUS_QUANTILE) for c in range(len(centroids))])
+    own = np.full(len(centroids), overall)
+    for c in np.unique(labels):
+        own[c] = np.quantile(distances[labels == c], RADIUS_QUANTILE)
     return (RADIUS_SLACK * np.maximum(own, overall)).astype(np.float32)

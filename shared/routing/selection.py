@@ -107,7 +107,9 @@ def select(table: RoutingTable, assignment: Assignment, weights: Weights, limits
     cost_scaled, latency_scaled = _scaled(cost[kept])[0], _scaled(latency[kept])[0]
     parts = np.stack([a.performance * gain, a.cost * cost_scaled, a.latency * latency_scaled])
     utility = parts[0] - parts[1] - parts[2]
-    order = np.lexsort((kept, cost[kept], -np.round(utility, 12)))  # equal utility: the cheaper, then the table's order
+    unproven = _unproven(table, assignment, w, kept)
+    # the proven first; equal utility: the cheaper, then the table's order
+    order = np.lexsort((kept, cost[kept], -np.round(utility, 12), unproven))
     candidates = tuple(
         Candidate(
             model=table.models[kept[i]],
@@ -125,6 +127,15 @@ def select(table: RoutingTable, assignment: Assignment, weights: Weights, limits
     )
     confidence = _confidence(utility, error * (a.performance / spread if spread else 0.0), order)
     return Selection(candidates, tuple(ruled_out.items()), confidence, _why(candidates, a, table, assignment))
+
+
+def _unproven(table: RoutingTable, assignment: Assignment, w: Vector, kept: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """(kept,): models of which too little is known to let them win. If that is so of all of them, it is so of none."""
+    if table.unproven_error is None:
+        return np.zeros(len(kept), np.bool_)
+    error = (w @ table.standard_error[assignment.clusters])[kept]
+    found: npt.NDArray[np.bool_] = error > table.unproven_error
+    return np.zeros_like(found) if found.all() else found
 
 
 def _ruled_out(models: tuple[str, ...], cost: Vector, latency: Vector, limits: Limits, contexts: Mapping[str, int]) -> dict[str, str]:

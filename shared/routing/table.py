@@ -86,6 +86,8 @@ class RoutingTable:
     """How many clusters an assignment has at most."""
     sharpness: float = 9.0
     """Weights are a softmax of -sharpness times distance (beta in arXiv 2508.12631)."""
+    unproven_error: float | None = None
+    """A model with a larger standard error wins nowhere while a proven one is eligible. None: no such rule."""
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,6 +118,8 @@ class RoutingTable:
                 raise TableInvalid(f"{name} holds a negative number")
         if self.top_p < 1 or not 0 < self.sharpness < float("inf"):
             raise TableInvalid("top_p must be at least 1 and sharpness above 0")
+        if self.unproven_error is not None and not 0 < self.unproven_error < float("inf"):
+            raise TableInvalid("unproven_error must be above 0")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RoutingTable) and self.digest == other.digest
@@ -151,6 +155,8 @@ class RoutingTable:
             "top_p": self.top_p,
             "sharpness": self.sharpness,
         }
+        if self.unproven_error is not None:  # left out where it means nothing, so that older tables keep their digests
+            value["unproven_error"] = self.unproven_error
         value |= {name: base64.b64encode(getattr(self, name).tobytes()).decode() for name in ARRAYS}
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 

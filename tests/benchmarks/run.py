@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.commands import supervise
-from services.commands.run import names
+from services.commands.run import HOT_PATH
 from services.commands.supervise import Supervisor
 from services.commands.table import Source, build_and_publish
 from services.commands.traffic import open_traffic, percentile
@@ -177,7 +177,7 @@ def embedder_beside_bare(encoder: OnnxEncoder, texts: list[str], batch: int) -> 
 
 async def latency_and_throughput(results: dict[str, Any], seconds: float) -> None:
     environment = {"POINTSMAN_DESCRIBER_BACKEND": "local"}
-    async with Supervisor(names(), environment, say) as running:
+    async with Supervisor(HOT_PATH, environment, say) as running:
         await build_and_publish(Source(simulated=True, k="25", describe="local"), "benchmark")
         await running.ready(60)
         await offer(distinct_prompts(300, 99), 60)  # the JVM compiles its hot code
@@ -196,7 +196,7 @@ async def memory_alone(results: dict[str, Any]) -> None:
     """Memory as in a container: each service started by `pointsman run` in a process that shares nothing."""
     alone: dict[str, float] = {}
     environment = {**os.environ, "POINTSMAN_DESCRIBER_BACKEND": "local", "POINTSMAN_LOG_LEVEL": "ERROR"}
-    processes = {n: await asyncio.create_subprocess_exec(sys.executable, "-m", "services", "run", n, env=environment) for n in names()}
+    processes = {n: await asyncio.create_subprocess_exec(sys.executable, "-m", "services", "run", n, env=environment) for n in HOT_PATH}
     try:
         await asyncio.sleep(8)
         await offer(distinct_prompts(600, 3), 50)
@@ -225,7 +225,7 @@ async def accuracy(results: dict[str, Any], outcomes_file: Path, prices_file: Pa
             [encoder.encode(prompts[i : i + 256]) for i in track(range(0, len(prompts), 256), f"embedding, {variant}")]
         )
         environment = {"POINTSMAN_DESCRIBER_BACKEND": "prompt", "POINTSMAN_EMBEDDER_VARIANT": variant}
-        async with Supervisor(names(), environment, say) as running:
+        async with Supervisor(HOT_PATH, environment, say) as running:
             await running.ready(60)
             results.setdefault("accuracy", {})[variant] = await _splits(whole, prompts, vectors, encoder, splits)
 

@@ -17,7 +17,7 @@ import pytest
 import servers
 
 from services.commands import supervise
-from services.commands.run import names
+from services.commands.run import HOT_PATH
 from services.commands.supervise import Supervisor
 from services.commands.table import Source, build_and_publish
 from services.commands.traffic import Outcome, Traffic, open_traffic
@@ -95,7 +95,7 @@ class Pipeline:
 async def running_pipeline(services: tuple[str, ...] | None = None, **environment: str) -> AsyncIterator[Pipeline]:
     log: list[tuple[str, str, str]] = []
     await create_topics(KafkaSettings())
-    async with Supervisor(services or names(), environment, lambda *entry: log.append(entry)) as running:
+    async with Supervisor(services or HOT_PATH, environment, lambda *entry: log.append(entry)) as running:
         try:
             await running.ready(WAIT_S)
         except TimeoutError:

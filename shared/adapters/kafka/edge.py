@@ -21,7 +21,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
@@ -41,12 +41,23 @@ from shared.contracts.messages import Submitted, read, to_json, unknown_fields
 from shared.contracts.topics import DEAD_LETTERS, REPLIES, Topic
 from shared.routing.errors import RoutingError
 
+
+class Keyed(Protocol):
+    """A message that knows its Kafka key; every contract is one."""
+
+    @property
+    def key(self) -> bytes: ...
+
+    def model_dump_json(self, *, exclude_none: bool = False) -> str: ...
+
+
 In = TypeVar("In", bound=Submitted)
-Out = TypeVar("Out", bound=Submitted)
+Out = TypeVar("Out", bound=Keyed)
 
 Record: TypeAlias = ConsumerRecord
-Work = Callable[[Sequence[In]], Awaitable[Sequence[Out | Exception]]]
-"""Takes messages and gives, for each, what comes of it, or the error that goes to `dead-letters` with it."""
+Work = Callable[[Sequence[In]], Awaitable[Sequence[Out | Sequence[Out] | Exception]]]
+"""Takes messages and gives, for each, what comes of it: a message, any number of them, or the error that goes to
+`dead-letters` with it."""
 
 COMMIT_EVERY_S = 0.2
 DRAIN_WITHIN_S = 8.0
@@ -181,7 +192,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     def _receive(self, record: Record) -> In:
         return read(cast("type[In]", self.stage.consumes.message), record.value)
 
-    async def _results(self, batch: list[_Taken[In]]) -> Sequence[Out | Exception]:
+    async def _results(self, batch: list[_Taken[In]]) -> Sequence[Out | Sequence[Out] | Exception]:
         """The work's results; where it fails as a whole, each record is tried alone, so that one can't spoil the others."""
         try:
             return await self.stage.work([t.message for t in batch if t.message is not None])
@@ -197,22 +208,25 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
 
     # 3. publishing
 
-    async def _finish(self, taken: _Taken[In], result: Out | Exception) -> None:
+    async def _finish(self, taken: _Taken[In], result: Out | Sequence[Out] | Exception) -> None:
         if isinstance(result, Exception):
             await self._dead_letter(taken, str(result))
             return
-        value = to_json(result)
+        results = result if isinstance(result, Sequence) else (result,)
         headers = [(name, text) for name, text in taken.record.headers if name in TRACE_HEADERS]
-        try:
-            await self._publish(self.stage.publishes, value, result.key, headers)
-        except MessageSizeTooLargeError:
-            await self._dead_letter(taken, f"with what {self.stage.service} adds it has {len(value)} bytes, more than the topic takes")
-            return
-        if self.stage.replies and result.reply_to is not None:
-            await self._reply(result, value, headers)
-        self._done(taken, "published")
+        for one in results:
+            value = to_json(one)
+            try:
+                await self._publish(self.stage.publishes, value, one.key, headers)
+            except MessageSizeTooLargeError:
+                error = f"with what {self.stage.service} adds it has {len(value)} bytes, more than the topic takes"
+                await self._dead_letter(taken, error)
+                return
+            if self.stage.replies and isinstance(one, Submitted) and one.reply_to is not None:
+                await self._reply(one, value, headers)
+        self._done(taken, "published" if results else "passed")
 
-    async def _reply(self, result: Out, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    async def _reply(self, result: Submitted, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         """Copy to the asker's partition. If that can't be, the decision stands on its topic all the same."""
         assert result.reply_to is not None
         try:
@@ -364,8 +378,8 @@ def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry
         heartbeat_interval_ms=kafka.session_timeout_ms // 4,
         listener=edge,
         no_reply=True,
-        parser=_parse,
-        decoder=_decode,
+        parser=parse_record,
+        decoder=decode_record,
         title=f"{stage.service}.hears.{stage.consumes.name}",
         description=f"{stage.consumes.about}. {stage.about}",
     )
@@ -404,14 +418,15 @@ def _annotated(take: Callable[[Record], Awaitable[None]], stage: Stage[In, Out])
     return handler
 
 
-async def _parse(record: Record) -> KafkaMessage:
+async def parse_record(record: Record) -> KafkaMessage:
     """FastStream's own parser decodes headers as UTF-8 and fails on a foreign producer's bytes."""
     return KafkaMessage(
         body=record.value or b"", raw_message=record, message_id=f"{record.partition}-{record.offset}", consumer=FAKE_CONSUMER
     )
 
 
-async def _decode(message: KafkaMessage) -> Record:
+async def decode_record(message: KafkaMessage) -> Record:
+    """The record itself."""
     return message.raw_message
 
 

@@ -65,16 +65,33 @@ async def find(kafka: KafkaSettings, name: str) -> TablePublished:
     return found[-1]
 
 
-async def append(kafka: KafkaSettings, table: RoutingTable, note: str) -> TablePublished:
-    """Write `table` to the topic as the next version. Raises `PublishConflict` if another writer was faster."""
+async def append(
+    kafka: KafkaSettings,
+    table: RoutingTable,
+    note: str,
+    *,
+    epoch: int | None = None,
+    basis: dict[str, int] | None = None,
+    pinned: bool = False,
+) -> TablePublished:
+    """Write `table` to the topic as the next version. Raises `PublishConflict` if another writer was faster, or is of a later epoch.
+
+    `epoch` is the writer's own; None goes on in the current one, as a person's command does.
+    """
     known = await versions(kafka)
-    epoch, sequence = known[-1].ref.version if known else (0, 0)
+    current, sequence = known[-1].ref.version if known else (0, 0)
+    if epoch is not None and epoch < current:
+        raise PublishConflict(f"epoch {epoch} is over; another writer has begun epoch {current}")
+    if epoch is not None and epoch > current:
+        current, sequence = epoch, 0
     version = TablePublished(
-        epoch=epoch,
+        epoch=current,
         sequence=sequence + 1,
         digest=table.digest,
         published_at=datetime.now(UTC),
         note=note,
+        basis=basis or {},
+        pinned=pinned,
         table=table.to_bytes().decode(),
     )
     async with publisher(kafka) as out:

@@ -30,6 +30,10 @@ class Breaker:
         self.trying = True
         return True
 
+    def would_allow(self) -> bool:
+        """What `allows` would say, without taking the turn."""
+        return self.opened_at is None or (not self.trying and self.clock() - self.opened_at >= self.rest_s)
+
     def succeeded(self) -> None:
         self.failures, self.opened_at, self.trying = 0, None, False
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -17,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.llm.breaker import Breaker
 
+TIMEOUT = httpx.Timeout(None, connect=5.0)
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
@@ -29,6 +33,8 @@ class LLMSettings(BaseSettings):
     """Key of the API. Without one, language models are simulated, and everything on screen says so."""
     base_url: str = "https://openrouter.ai/api/v1"
     """Any OpenAI-compatible API; OpenRouter by default."""
+    providers: Path | None = None
+    """YAML file of further providers: name: {base_url, key_env, concurrency}. A model of the catalogue names its own."""
     concurrency: Annotated[int, Field(ge=1)] = 16
     """Calls under way at once, per process."""
     attempts: Annotated[int, Field(ge=1)] = 3
@@ -53,8 +59,14 @@ class ChatAnswer:
     latency_s: float
     cost_usd: float
     """The provider's own figure; 0 where it gives none."""
+    cost_given: bool
     prompt_tokens: int
     completion_tokens: int
+    finish_reason: str | None = None
+    first_token_s: float | None = None
+    """Seconds until the first token, if the answer was streamed."""
+    message: dict[str, Any] | None = None
+    """The message as it came, if it holds more than text."""
 
 
 class Chat:
@@ -67,64 +79,145 @@ class Chat:
         self._http = httpx.AsyncClient(base_url=settings.base_url, headers=headers, transport=transport, follow_redirects=False)
         self._settings, self._simulated = settings, simulated
         self._room = asyncio.Semaphore(settings.concurrency)
-        self._breaker = Breaker(settings.breaker_failures, settings.breaker_rest_s)
+        self._breakers: dict[str, Breaker] = {}
 
-    async def complete(self, model: str, messages: list[dict[str, str]], *, max_tokens: int, within_s: float) -> ChatAnswer:
+    def allows(self, model: str) -> bool:
+        """Whether `model` is not resting after failures. Asking changes nothing."""
+        breaker = self._breakers.get(model)
+        return breaker is None or breaker.would_allow()
+
+    async def complete(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        within_s: float,
+        max_tokens: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        stream: bool = False,
+    ) -> ChatAnswer:
         """Ask `model`. Waiting for room, retries and their pauses all count towards `within_s`.
 
-        Raises `ModelUnreachable`, whose text never quotes what was sent or received.
+        `parameters` go to the API as they are; without them the temperature is 0. A model that fails several times in a
+        row rests. Raises `ModelUnreachable`, whose text never quotes what was sent or received.
         """
         began = time.monotonic()
-        if not self._breaker.allows():
+        breaker = self._breakers.setdefault(model, Breaker(self._settings.breaker_failures, self._settings.breaker_rest_s))
+        if not breaker.allows():
             raise ModelUnreachable(f"{self._settings.breaker_failures} calls in a row failed, so none is made for a while")
+        body: dict[str, Any] = {"temperature": 0} if parameters is None else dict(parameters)
+        body |= {"model": model, "messages": list(messages)}
+        if max_tokens is not None:
+            body["max_tokens"] = max_tokens
         try:
             async with asyncio.timeout(within_s), self._room:
-                body = await self._post({"model": model, "messages": messages, "max_tokens": max_tokens, "temperature": 0})
+                answer, first = await (self._stream(body) if stream else self._post(body))
         except TimeoutError:
-            self._breaker.failed()
+            breaker.failed()
             raise ModelUnreachable(f"no answer within {within_s:g} s") from None
         except httpx.HTTPStatusError as error:
             refused = error.response.status_code not in RETRIED
-            (self._breaker.abandoned if refused and error.response.status_code != 401 else self._breaker.failed)()
+            (breaker.abandoned if refused and error.response.status_code != 401 else breaker.failed)()
             raise ModelUnreachable(_advice(error.response.status_code)) from None
         except (httpx.HTTPError, ValueError) as error:
-            self._breaker.failed()
+            breaker.failed()
             raise ModelUnreachable(f"the call failed ({type(error).__name__})") from None
         except BaseException:
-            self._breaker.abandoned()
+            breaker.abandoned()
             raise
-        self._breaker.succeeded()
-        return self._answer(body, model, time.monotonic() - began)
+        breaker.succeeded()
+        return self._answer(answer, model, time.monotonic() - began, first - began if first else None)
 
-    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
-        async for attempt in stamina.retry_context(
-            on=_pause, attempts=self._settings.attempts, timeout=None, wait_initial=0.1, wait_max=2.0
-        ):
+    async def _post(self, body: dict[str, Any]) -> tuple[dict[str, Any], float | None]:
+        async for attempt in self._tries():
             with attempt:
-                response = await self._http.post("/chat/completions", json=body, timeout=httpx.Timeout(None, connect=5.0))
+                response = await self._http.post("/chat/completions", json=body, timeout=TIMEOUT)
                 response.raise_for_status()
                 answer: dict[str, Any] = response.json()
-                return answer
+                return answer, None
         raise AssertionError("stamina returns or raises")
 
-    def _answer(self, body: dict[str, Any], model: str, latency_s: float) -> ChatAnswer:
+    async def _stream(self, body: dict[str, Any]) -> tuple[dict[str, Any], float | None]:
+        """A streamed answer, put together again, and when its first token came. It is asked for again only before that."""
+        body = body | {"stream": True, "stream_options": {"include_usage": True}}
+        async for attempt in self._tries():
+            with attempt:
+                async with self._http.stream("POST", "/chat/completions", json=body, timeout=TIMEOUT) as response:
+                    response.raise_for_status()
+                    if "text/event-stream" not in response.headers.get("content-type", ""):
+                        answer: dict[str, Any] = json.loads(await response.aread())
+                        return answer, None
+                    return await _gather(response)
+        raise AssertionError("stamina returns or raises")
+
+    def _tries(self) -> Any:
+        return stamina.retry_context(on=_pause, attempts=self._settings.attempts, timeout=None, wait_initial=0.1, wait_max=2.0)
+
+    def _answer(self, body: dict[str, Any], model: str, latency_s: float, first_s: float | None) -> ChatAnswer:
         try:
-            text = body["choices"][0]["message"]["content"] or ""
+            choice = body["choices"][0]
+            message = choice["message"]
             usage = body.get("usage") or {}
+            told = body.get("simulated") or {}  # a simulated provider's clock runs in its own time
             return ChatAnswer(
-                text=str(text),
+                text=str(message.get("content") or ""),
                 model=str(body.get("model") or model),
-                simulated=self._simulated,
-                latency_s=latency_s,
+                simulated=self._simulated or bool(told),
+                latency_s=float(told.get("latency_s", latency_s)),
                 cost_usd=float(usage.get("cost") or 0.0),
+                cost_given=usage.get("cost") is not None,
                 prompt_tokens=int(usage.get("prompt_tokens") or 0),
                 completion_tokens=int(usage.get("completion_tokens") or 0),
+                finish_reason=choice.get("finish_reason"),
+                first_token_s=told.get("first_token_s", first_s),
+                message=message
+                if set(message) - {"role", "content"} and any(message[k] for k in set(message) - {"role", "content"})
+                else None,
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise ModelUnreachable("the answer is not in the form of OpenAI's API; check POINTSMAN_LLM_BASE_URL") from None
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+async def _gather(response: httpx.Response) -> tuple[dict[str, Any], float | None]:
+    """The chunks of a stream as one answer. Raises `httpx.ReadError` if it ends too early."""
+    first, text, done = None, [], False
+    answer: dict[str, Any] = {}
+    message: dict[str, Any] = {"role": "assistant"}
+    finish: str | None = None
+    async for line in response.aiter_lines():
+        if not line.startswith("data:"):
+            continue
+        data = line[5:].strip()
+        if data == "[DONE]":
+            done = True
+            break
+        chunk = json.loads(data)
+        answer |= {key: chunk[key] for key in ("model", "usage", "simulated") if chunk.get(key)}
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta") or {}
+            if delta.get("content"):
+                first = first or time.monotonic()
+                text.append(delta["content"])
+            if delta.get("tool_calls"):
+                first = first or time.monotonic()
+                _join_tool_calls(message.setdefault("tool_calls", []), delta["tool_calls"])
+            finish = choice.get("finish_reason") or finish
+    if not done and finish is None:
+        raise httpx.ReadError("the stream was cut off")
+    return answer | {"choices": [{"message": message | {"content": "".join(text)}, "finish_reason": finish}]}, first
+
+
+def _join_tool_calls(calls: list[dict[str, Any]], deltas: list[dict[str, Any]]) -> None:
+    for delta in deltas:
+        index = int(delta.get("index", len(calls)))
+        while len(calls) <= index:
+            calls.append({"type": "function", "function": {"name": "", "arguments": ""}})
+        calls[index] |= {key: delta[key] for key in ("id", "type") if delta.get(key)}
+        for key in ("name", "arguments"):
+            calls[index]["function"][key] += (delta.get("function") or {}).get(key) or ""
 
 
 def _pause(error: Exception) -> bool | float:

@@ -1,6 +1,10 @@
-"""A simulated language model, for those who have no key: it answers as an OpenAI-compatible API would.
+"""Simulated language models: an OpenAI-compatible API with models of known skill, and a judge that is not always right.
 
-It describes tasks by the extractive rules. Whoever shows its words says that they are simulated.
+Everything follows from a seed: which task a prompt poses, how good each model's answer to it is, what it costs and
+how long it would have taken. An answer carries its quality in a mark that only the simulated judge reads. So the truth is known,
+and it can be shown that the system finds it; that it is simulated is said in every answer, message and screen.
+
+Whoever has no key gets it inside the process (`providers`); `pointsman simulate` serves the same over HTTP.
 """
 
 from __future__ import annotations
@@ -8,32 +12,206 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import httpx
+import numpy as np
 
 from shared.adapters.llm.chat import Chat, LLMSettings
+from shared.catalog import models, tasks
+from shared.catalog.models import Catalog
 from shared.routing.extraction import extract
 
-MODEL = "simulated-describer"
-LATENCY_S = (0.02, 0.06)
+DESCRIBER = "simulated-describer"
+JUDGE = "simulated-judge"
+OBEDIENT = "simulated-judge-obedient"
+"""A judge that does what the text it is given tells it to do, for testing what protects it."""
+DESCRIBE_S = (0.02, 0.06)
+MARK = re.compile(r"\[\[sim:([0-9a-f]{16}):([0-9a-f]{8})\]\]")
+WORD = re.compile(r"\w{3,}")
 
 
-def chat(settings: LLMSettings) -> Chat:
-    """A client of the real API if there is a key, of the simulated one otherwise."""
+@dataclass(slots=True)
+class World:
+    """What is true. Two worlds with the same fields answer the same questions alike."""
+
+    seed: int = 0
+    skill_spread: float = 1.8
+    """Standard deviation of a model's skill over tasks, in logits."""
+    judge_accuracy: float = 0.8
+    """How often a vote that does not follow the position goes to the better answer."""
+    judge_pull: float = 0.2
+    """The share of votes that go to the first position whatever is there."""
+    judge_ties: float = 0.05
+    judge_garbage: float = 0.01
+    """The share of judgements that can't be read."""
+    errors: dict[str, float] = field(default_factory=dict)
+    """Model: the share of its calls that fail with HTTP 500."""
+    shifts: dict[str, float] = field(default_factory=dict)
+    """Model, or "model/task": logits added to its skill; how a model's quality drops overnight."""
+    time_scale: float = 0.0
+    """How much of a model's latency is really waited. 0: answers come at once and only say how long they would have taken."""
+    catalog: Catalog = field(default_factory=models.load)
+    calls: Counter[str] = field(default_factory=Counter)
+    """Calls answered, by model."""
+    billed_usd: float = 0.0
+
+    def skill(self, model: str, task: str) -> float:
+        """In logits: P(i's answer is better than j's) is the logistic of the difference of their skills."""
+        names = sorted(self.catalog.models, key=lambda n: self.catalog.models[n].price.output)
+        rank = names.index(model) / max(1, len(names) - 1) if model in names else 0.5
+        bent = self.skill_spread * _normal(self.seed, "skill", model, task)
+        return 1.5 * rank + bent + self.shifts.get(model, 0.0) + self.shifts.get(f"{model}/{task}", 0.0)
+
+    def task_of(self, prompt: str) -> str:
+        """The task that a prompt poses, by the words it shares with the prompts of the 25."""
+        known = _vocabulary()
+        return known.nearest(prompt)
+
+    def quality(self, model: str, prompt: str) -> float:
+        """Of the answer to this very prompt: skill and luck (Gumbel, so that comparisons follow Bradley-Terry)."""
+        share = _share(self.seed, "luck", model, prompt)
+        return self.skill(model, self.task_of(prompt)) - math.log(-math.log(min(max(share, 1e-12), 1 - 1e-12)))
+
+    # what the API says
+
+    def respond(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """HTTP status and JSON for one chat completion."""
+        asked = str(body.get("model", ""))
+        content = _last(body.get("messages") or [])
+        if asked.startswith(JUDGE):
+            return 200, self._judge(asked, content, int(body.get("seed") or 0))
+        known = next((m for m in self.catalog.models.values() if asked in (m.name, m.openrouter)), None)
+        if asked == DESCRIBER or content.startswith("BEGIN "):
+            text = extract(_between_fences(content))
+            return 200, self._body(DESCRIBER, text, 80 + len(content) // 4, len(text) // 4 + 1, 0.0, 0.04)
+        if known is None:
+            return 404, {"error": {"message": f"simulated: there is no model {asked}", "type": "invalid_request_error", "code": 404}}
+        if _share(self.seed, "error", asked, content, self.calls[asked]) < self.errors.get(known.name, 0.0):
+            self.calls[asked] += 1
+            return 500, {"error": {"message": "simulated failure", "type": "server_error", "code": 500}}
+        mark = self.mark(self.quality(known.name, content), content, known.name)
+        text = f"[simulated answer of {known.name} to a prompt of {len(content)} letters] {mark}"
+        prompt_tokens = max(1, len(content.encode()) // 4)
+        completion_tokens = int(100 + 300 * _share(self.seed, "length", known.name, content))
+        latency = known.latency_s * math.exp(0.3 * _normal(self.seed, "latency", known.name, content))
+        cost = known.price.cost_usd(prompt_tokens, completion_tokens)
+        return 200, self._body(known.openrouter, text, prompt_tokens, completion_tokens, cost, latency)
+
+    def _body(self, model: str, text: str, prompt_tokens: int, completion_tokens: int, cost: float, latency: float) -> dict[str, Any]:
+        self.calls[model] += 1
+        self.billed_usd += cost
+        return {
+            "id": "simulated",
+            "object": "chat.completion",
+            "model": model,
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "cost": round(cost, 9)},
+            "simulated": {"latency_s": round(latency, 4), "first_token_s": round(latency / 5, 4)},
+        }
+
+    def mark(self, quality: float, prompt: str, model: str) -> str:
+        """Quality in a form that says nothing to whoever does not know the seed."""
+        nonce = hashlib.sha256(f"{model}\0{prompt}".encode()).hexdigest()[:16]
+        return f"[[sim:{nonce}:{_fixed(quality) ^ _key(self.seed, nonce):08x}]]"
+
+    def read_marks(self, text: str) -> list[float]:
+        return [((int(cipher, 16) ^ _key(self.seed, nonce)) - 2**31) / 1e6 for nonce, cipher in MARK.findall(text)]
+
+    def _judge(self, asked: str, content: str, turn: int) -> dict[str, Any]:
+        first, second = _answers(content)
+        tokens = len(content) // 4
+
+        def draw(what: str) -> float:
+            return _share(self.seed, what, asked, first, second, turn)
+
+        if draw("garbage") < self.judge_garbage:
+            text = "I would say that both have their merits."
+        else:
+            order = _order(content) if asked == OBEDIENT else None
+            text = json.dumps({"better": order or self._verdict(first, second, draw)})
+        return self._body(asked, text, tokens, 12, (0.15 * tokens + 0.6 * 12) / 1e6, 0.8)
+
+    def _verdict(self, first: str, second: str, draw: Callable[[str], float]) -> str:
+        marks = [marks[-1] if (marks := self.read_marks(side)) else -10.0 for side in (first, second)]
+        if draw("tie") < self.judge_ties:
+            return "tie"
+        if draw("pull") < self.judge_pull:
+            return "first"
+        right = draw("hit") < self.judge_accuracy
+        return "first" if (marks[0] > marks[1]) == right else "second"
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    counts: dict[str, Counter[str]]
+
+    @cached_property
+    def weights(self) -> dict[str, float]:
+        """Inverse document frequency over tasks."""
+        seen = Counter(word for words in self.counts.values() for word in words)
+        return {word: math.log((1 + len(self.counts)) / (0.5 + n)) for word, n in seen.items()}
+
+    def nearest(self, prompt: str) -> str:
+        words = Counter(w.lower() for w in WORD.findall(prompt[:2000]))
+        best = max(
+            self.counts,
+            key=lambda task: (
+                sum(self.weights.get(w, 0.0) * min(1.0, self.counts[task][w] / 2) for w in words if w in self.counts[task]),
+                task,
+            ),
+        )
+        return self.exact.get(hashlib.sha256(prompt.encode()).hexdigest(), best)
+
+    @cached_property
+    def exact(self) -> dict[str, str]:
+        return {hashlib.sha256(p.encode()).hexdigest(): t.name for t in tasks.load() for p in t.train + t.test}
+
+
+_known: list[_Vocabulary] = []
+
+
+def _vocabulary() -> _Vocabulary:
+    if not _known:
+        _known.append(
+            _Vocabulary({t.name: Counter(w.lower() for p in (*t.train, t.description) for w in WORD.findall(p)) for t in tasks.load()})
+        )
+    return _known[0]
+
+
+def chat(settings: LLMSettings, world: World | None = None) -> Chat:
+    """A client of the real API if there is a key, of a simulated one inside this process otherwise."""
     if not settings.simulated:
         return Chat(settings)
-    return Chat(settings, httpx.MockTransport(_answer), simulated=True)
+    return Chat(settings, httpx.MockTransport(transport(world or World())), simulated=True)
 
 
-async def _answer(request: httpx.Request) -> httpx.Response:
-    """One answer; how long it takes depends on the prompt alone, so a run can be repeated."""
-    body = json.loads(request.content)
-    prompt = _between_fences(body["messages"][-1]["content"])
-    share = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big") / 2**32
-    await asyncio.sleep(LATENCY_S[0] + share * (LATENCY_S[1] - LATENCY_S[0]))
-    text = extract(prompt)
-    usage = {"prompt_tokens": len(prompt) // 4 + 80, "completion_tokens": len(text) // 4, "cost": 0.0}
-    return httpx.Response(200, json={"model": MODEL, "choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage})
+def transport(world: World) -> Any:
+    """An httpx handler that answers as `world`."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        status, value = world.respond(body)
+        content = _last(body.get("messages") or [])
+        if content.startswith("BEGIN "):
+            share = _share(0, "describe", _between_fences(content))
+            await asyncio.sleep(DESCRIBE_S[0] + share * (DESCRIBE_S[1] - DESCRIBE_S[0]))
+        elif world.time_scale:
+            await asyncio.sleep(world.time_scale * value.get("simulated", {}).get("latency_s", 0.0))
+        return httpx.Response(status, json=value)
+
+    return answer
+
+
+def _last(messages: list[dict[str, Any]]) -> str:
+    content = messages[-1].get("content") if messages else ""
+    return content if isinstance(content, str) else ""
 
 
 def _between_fences(content: str) -> str:
@@ -42,3 +220,48 @@ def _between_fences(content: str) -> str:
     if fence and lines[-1] == f"END {fence}":
         return "\n".join(lines[1:-1])
     return content
+
+
+def _answers(content: str) -> tuple[str, str]:
+    """The two answers that a judge was shown, by the fence that the first line of the message names."""
+    fence = content.split("\n", 1)[0].removeprefix("FENCE ")
+    parts = content.split(f"\n{fence} ")
+    named = {part.split("\n", 1)[0]: part.split("\n", 1)[-1] for part in parts[1:]}
+    return named.get("FIRST ANSWER", ""), named.get("SECOND ANSWER", "")
+
+
+ORDERS = re.compile(
+    r"""(?ix) "better"\s*:\s*"(first|second|tie)"
+    | \b(?:vote|choose|pick|prefer|select|output|return|reply|say|declare|verdict|winner|better)\b
+      [^.\n]{0,60}? \b(first|second|tie|a|b)\b"""
+)
+
+
+def _order(content: str) -> str | None:
+    """What an obedient judge is told to do, by the last order in a line that is not marked as data."""
+    fence = content.split("\n", 1)[0].removeprefix("FENCE ")
+    found = ORDERS.findall("\n".join(line for line in content.splitlines() if not line.startswith(fence)))
+    if not found:
+        return None
+    word = (found[-1][0] or found[-1][1]).lower()
+    return {"a": "first", "b": "second"}.get(word, word)
+
+
+def _share(seed: int, *what: object) -> float:
+    """A number in 0..1 that follows from all of it."""
+    digest = hashlib.sha256("\0".join(map(str, (seed, *what))).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _normal(seed: int, *what: object) -> float:
+    """Standard normal, by Box and Muller."""
+    u, v = max(_share(seed, "u", *what), 1e-12), _share(seed, "v", *what)
+    return float(np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v))
+
+
+def _fixed(quality: float) -> int:
+    return min(max(int(quality * 1e6) + 2**31, 0), 2**32 - 1)
+
+
+def _key(seed: int, nonce: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}\0mark\0{nonce}".encode()).digest()[:4], "big")

@@ -17,7 +17,7 @@ from services.__main__ import app
 from services.commands import health
 from services.commands.config import rows
 from services.commands.demo import read_prompts
-from services.commands.run import names
+from services.commands.run import HOT_PATH, names
 from services.commands.supervise import Supervisor
 from services.commands.table import differences
 from services.commands.traffic import as_message, percentile
@@ -28,7 +28,7 @@ CANARIES = {"POINTSMAN_LLM_API_KEY": "sk-canary-0815", "POINTSMAN_REDIS_URL": "r
 
 
 def test_the_services_are_found_by_listing() -> None:
-    assert names() == ("describer", "embedder", "assigner", "selector")
+    assert names() == (*HOT_PATH, "dispatcher", "judge", "reclusterer")
 
 
 def test_config_shows_every_setting_with_a_sentence_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

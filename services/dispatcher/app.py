@@ -1,0 +1,76 @@
+"""Wiring of the dispatcher."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from faststream import FastStream
+
+from services.dispatcher.dispatch import Answers, Call, Refused, dispatch
+from services.dispatcher.settings import DispatcherSettings
+from shared.adapters.errors import ModelUnreachable
+from shared.adapters.kafka.edge import Stage, connect
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.llm.providers import Providers
+from shared.adapters.redis.answers import RedisAnswers
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.telemetry import COMPLETIONS as GIVEN
+from shared.adapters.telemetry import SPENT
+from shared.catalog.models import load
+from shared.contracts.messages import Completed, Decided
+from shared.contracts.parts import Answer
+from shared.contracts.topics import COMPLETIONS, DECISIONS
+
+
+def build(settings: DispatcherSettings | None = None, call: Call | None = None, answers: Answers | None = None) -> FastStream:
+    """The dispatcher as an application; tests pass their own models and memory."""
+    settings, kafka = settings or DispatcherSettings(), KafkaSettings()
+    remembered = answers or RedisAnswers(RedisSettings())
+    ports: list[Call] = [call] if call else []
+
+    async def work(batch: Sequence[Decided]) -> Sequence[Completed | tuple[()] | Exception]:
+        done = await asyncio.gather(*(dispatch(message, settings, ports[0], remembered) for message in batch))
+        for result in done:
+            if isinstance(result, Completed):
+                GIVEN.labels(result.completion.status).inc()
+        return done
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncGenerator[None, None]:
+        providers = Providers(load(settings.catalog))
+        if not ports:
+            ports.append(calling(providers))
+        yield
+        await providers.close()
+        if isinstance(remembered, RedisAnswers):
+            await remembered.close()
+
+    stage: Stage[Decided, Completed] = Stage(
+        service="dispatcher",
+        about="Calls the selected model and records what the answer took",
+        consumes=DECISIONS,
+        publishes=COMPLETIONS,
+        work=work,
+        batch=1,
+        workers=settings.workers,
+        replies=True,
+        lifespan=lifespan,
+    )
+    return connect(stage, kafka)
+
+
+def calling(providers: Providers) -> Call:
+    """The models of the catalogue, as the dispatcher asks them."""
+
+    async def call(model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float) -> Answer:
+        try:
+            answer = await providers.ask(model, messages, parameters, within_s, stream=True)
+        except ModelUnreachable as error:
+            raise Refused(str(error)) from None
+        SPENT.labels("dispatcher", model).inc(answer.cost_usd)
+        return answer
+
+    return call

@@ -1,0 +1,115 @@
+"""From a decision to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from services.dispatcher.settings import DispatcherSettings
+from shared.contracts.messages import Completed, Decided, extend
+from shared.contracts.parts import Answer, Completion, FailedCall
+
+
+class Call(Protocol):
+    """Ask one model of the catalogue. Raises `Refused` with a reason that quotes nothing."""
+
+    async def __call__(
+        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+    ) -> Answer: ...
+
+
+class Answers(Protocol):
+    """Answers that were paid already, by request and model; forgets rather than fails."""
+
+    async def get(self, request_id: str, model: str) -> Answer | None: ...
+    async def put(self, request_id: str, answer: Answer, keep_s: int) -> None: ...
+    async def claim(self, request_id: str, model: str, for_s: float) -> bool:
+        """Whether nobody else is asking that now. True where nobody can say."""
+        ...
+
+    async def release(self, request_id: str, model: str) -> None: ...
+
+
+class Refused(Exception):
+    """A model gave no usable answer."""
+
+
+async def dispatch(message: Decided, settings: DispatcherSettings, call: Call, answers: Answers) -> Completed | tuple[()]:
+    """Add the answer; nothing if none is asked for. Models are asked in the decision's order until one answers.
+
+    A request that wants models compared gets all their answers. Each is asked once for a request, as far as Redis remembers.
+    """
+    if not message.answer and not message.compare:
+        return ()
+    ends = (message.submitted_at or datetime.now(UTC)) + timedelta(seconds=message.deadline_s or settings.deadline_s)
+    asker = _Asker(message, settings, call, answers, ends)
+    if message.compare:
+        completion = await _all(asker, message.compare)
+    else:
+        completion = await _first(asker, [c.model for c in message.decision.candidates][: settings.models])
+    return extend(message, Completed, completion=completion)
+
+
+class _Asker:
+    def __init__(self, message: Decided, settings: DispatcherSettings, call: Call, answers: Answers, ends: datetime) -> None:
+        self._message, self._settings, self._call, self._answers, self._ends = message, settings, call, answers, ends
+        self.repeated = False
+
+    def left_s(self) -> float:
+        return (self._ends - datetime.now(UTC)).total_seconds()
+
+    async def ask(self, model: str) -> Answer:
+        """Its answer: remembered, or asked for. Raises `Refused`."""
+        request = self._message.request_id
+        while not await self._answers.claim(request, model, self._settings.call_s + 5):
+            if (known := await self._answers.get(request, model)) is not None:
+                self.repeated = True
+                return known
+            if self.left_s() <= 0:
+                raise Refused("another dispatcher is asking, and the deadline has passed")
+            await asyncio.sleep(0.25)
+        try:
+            if (known := await self._answers.get(request, model)) is not None:
+                self.repeated = True
+                return known
+            if (left := self.left_s()) <= 0:
+                raise Refused("the deadline has passed")
+            answer = await self._call(model, chat_of(self._message), self._message.parameters, min(left, self._settings.call_s))
+            await self._answers.put(request, answer, self._settings.remember_s)
+            return answer
+        finally:
+            await self._answers.release(request, model)
+
+
+def chat_of(message: Decided) -> list[dict[str, Any]]:
+    """The prompt as a chat."""
+    if message.messages is not None:
+        return [turn.model_dump(exclude_none=True) for turn in message.messages]
+    return [{"role": "user", "content": message.prompt or ""}]
+
+
+async def _first(asker: _Asker, order: Sequence[str]) -> Completion:
+    failed: list[FailedCall] = []
+    for model in order:
+        try:
+            answer = await asker.ask(model)
+        except Refused as error:
+            failed.append(FailedCall(model=model, error=str(error)))
+            continue
+        return Completion(status="answered", answers=(answer,), failed=tuple(failed), repeated=asker.repeated)
+    return Completion(status="failed", failed=tuple(failed))
+
+
+async def _all(asker: _Asker, names: Sequence[str]) -> Completion:
+    async def one(model: str) -> Answer | FailedCall:
+        try:
+            return await asker.ask(model)
+        except Refused as error:
+            return FailedCall(model=model, error=str(error))
+
+    results = await asyncio.gather(*(one(model) for model in dict.fromkeys(names)))
+    found = tuple(r for r in results if isinstance(r, Answer))
+    failed = tuple(r for r in results if isinstance(r, FailedCall))
+    return Completion(status="answered" if found else "failed", answers=found, failed=failed, repeated=asker.repeated)

@@ -1,0 +1,28 @@
+"""Settings of the dispatcher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class DispatcherSettings(BaseSettings):
+    """POINTSMAN_DISPATCHER_*"""
+
+    model_config = SettingsConfigDict(env_prefix="POINTSMAN_DISPATCHER_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    deadline_s: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds from submission within which an answer is wanted, where the request does not say."""
+    call_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds that one model has, retries included, before the next in line is asked."""
+    models: Annotated[int, Field(ge=1)] = 3
+    """How many models of the ranking are asked at most."""
+    workers: Annotated[int, Field(ge=1)] = 32
+    """Decisions answered at the same time."""
+    remember_s: Annotated[int, Field(ge=1)] = 24 * 3600
+    """How long an answer is kept in Redis, so that a repeated decision is not paid twice."""
+    catalog: Path | None = None
+    """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""

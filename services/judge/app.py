@@ -1,0 +1,151 @@
+"""Wiring of the judge."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from faststream import FastStream
+
+from services.judge import verdict
+from services.judge.judge import AskJudge, AskModel, Unavailable, judge
+from services.judge.sample import Sampler
+from services.judge.settings import JudgeSettings
+from shared.adapters.errors import ModelUnreachable
+from shared.adapters.kafka.client import read_all
+from shared.adapters.kafka.edge import Stage, connect
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.llm.chat import ChatAnswer, LLMSettings
+from shared.adapters.llm.providers import Providers
+from shared.adapters.llm.simulated import JUDGE, chat
+from shared.adapters.redis.answers import RedisAnswers
+from shared.adapters.redis.budget import DailyBudget
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import Tables
+from shared.adapters.telemetry import JUDGED, SPENT, VOTES
+from shared.catalog.models import Catalog, load
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.evaluations import Evaluated
+from shared.contracts.messages import Completed, read
+from shared.contracts.parts import Answer, RaterKind, Votes
+from shared.contracts.topics import COMPLETIONS, EVALUATIONS
+
+ANSWER_TOKENS = 300
+PROMPT_TOKENS = 200
+REMEMBER_S = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogPrices:
+    """Bounds from the catalogue; a model without a price is taken for very dear."""
+
+    catalog: Catalog
+
+    def bound(self, model: str, prompt_tokens: int, completion_tokens: int) -> float:
+        known = self.catalog.models.get(model)
+        return known.price.cost_usd(prompt_tokens, completion_tokens) if known else 1.0
+
+
+def build(settings: JudgeSettings | None = None) -> FastStream:
+    """The judge as an application."""
+    settings, kafka, redis, llm = settings or JudgeSettings(), KafkaSettings(), RedisSettings(), LLMSettings()
+    if llm.simulated:
+        settings = settings.model_copy(update={"models": tuple(f"{JUDGE}-{i + 1}" for i in range(len(settings.models)))})
+    catalog = load(settings.catalog)
+    pool = [m for m in catalog.profile(settings.profile) if m.name not in catalog.retired]
+    sampler = Sampler(settings, {m.name: m.price.cost_usd(PROMPT_TOKENS, ANSWER_TOKENS) for m in pool})
+    tables, budget = (
+        Tables("judge", kafka, redis),
+        DailyBudget(redis, "judge", settings.budget_usd_per_day, lambda day: spent_since(kafka, day)),
+    )
+    ports: list[tuple[AskModel, AskJudge]] = []
+
+    async def one(message: Completed) -> list[Evaluated]:
+        _, table = await tables.current()
+        chosen = sampler.choose(message, table)
+        if not chosen:
+            return []
+        found = await judge(message, chosen, settings, *ports[0], budget, CatalogPrices(catalog))
+        JUDGED.labels("judged").inc(len(found))
+        JUDGED.labels("left out").inc(max(0, len(chosen) - len(found)))
+        for evaluation in found:
+            for kind in Votes.model_fields:
+                VOTES.labels(evaluation.rater.name, kind).inc(getattr(evaluation.votes, kind))
+        return found
+
+    async def work(batch: Sequence[Completed]) -> Sequence[list[Evaluated] | Exception]:
+        return await asyncio.gather(*(one(message) for message in batch))
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncGenerator[None, None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(tables.running())
+            await stack.enter_async_context(budget.running())
+            ports.append(await stack.enter_async_context(asking(settings, catalog, llm, redis)))
+            yield
+
+    stage: Stage[Completed, Evaluated] = Stage(
+        service="judge",
+        about="Compares the answers of two models in six votes, three in each order",
+        consumes=COMPLETIONS,
+        publishes=EVALUATIONS,
+        work=work,
+        batch=1,
+        workers=settings.workers,
+        lifespan=lifespan,
+    )
+    return connect(stage, kafka)
+
+
+@asynccontextmanager
+async def asking(
+    settings: JudgeSettings, catalog: Catalog, llm: LLMSettings, redis: RedisSettings
+) -> AsyncGenerator[tuple[AskModel, AskJudge], None]:
+    """The models of the catalogue and the judge models, as the judge asks them."""
+    providers, judges, answers = Providers(catalog, llm), chat(llm), RedisAnswers(redis)
+
+    async def ask_model(request_id: str, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> Answer:
+        if (known := await answers.get(request_id, model)) is not None:
+            return known
+        try:
+            answer = await providers.ask(model, messages, parameters, settings.call_s)
+        except ModelUnreachable as error:
+            raise Unavailable(str(error)) from None
+        SPENT.labels("judge", model).inc(answer.cost_usd)
+        await answers.put(request_id, answer, REMEMBER_S)
+        return answer
+
+    async def ask_judge(model: str, messages: list[dict[str, str]], turn: int) -> ChatAnswer:
+        wanted = {"response_format": verdict.FORMAT, "seed": turn}
+        try:
+            said = await judges.complete(model, messages, within_s=settings.call_s, max_tokens=verdict.MAX_TOKENS, parameters=wanted)
+        except ModelUnreachable as error:
+            raise Unavailable(str(error)) from None
+        SPENT.labels("judge", model).inc(said.cost_usd)
+        return said
+
+    try:
+        yield ask_model, ask_judge
+    finally:
+        await providers.close()
+        await judges.close()
+        await answers.close()
+
+
+async def spent_since(kafka: KafkaSettings, begin: datetime) -> float:
+    """What judges have spent since then, by the evaluations they have published."""
+    total = 0.0
+    for record in await read_all(kafka, EVALUATIONS):
+        if record.timestamp < begin.timestamp() * 1000:
+            continue
+        try:
+            evaluation = read(Evaluated, record.value)
+        except InvalidMessage:
+            continue
+        if evaluation.rater.kind is RaterKind.judge:
+            total += evaluation.cost_usd
+    return total

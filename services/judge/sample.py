@@ -1,0 +1,73 @@
+"""Which pairs of answers are compared."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.judge.settings import JudgeSettings
+from shared.contracts.messages import Completed
+from shared.routing.assignment import Assignment
+from shared.routing.sampling import Pair, pairs
+from shared.routing.table import RoutingTable
+
+FADE = 0.98
+NOVEL_BOOST = 3.0
+"""How much more a comparison on a novel prompt is taken to teach."""
+
+
+@dataclass(slots=True)
+class Sampler:
+    """Remembers what comparisons have been worth lately, so that a rate of 5% stays about 5%."""
+
+    settings: JudgeSettings
+    costs: Mapping[str, float]
+    """What an answer of each possible challenger is expected to cost, in USD."""
+    usual: float = field(default=0.0)
+
+    def choose(self, message: Completed, table: RoutingTable) -> list[Pair]:
+        """The pairs of this completion that are to be compared; mostly none. All pairs where the sender wants models compared.
+
+        The draw follows from the request id: a repeated message is sampled alike.
+        """
+        answers = message.completion.answers
+        if message.compare:
+            names = sorted(answer.model for answer in answers)
+            return [Pair(a, b, 0.0) for a, b in itertools.combinations(names, 2)]
+        if not answers or not self.settings.rate:
+            return []
+        limits = message.constraints
+        eligible = [m for m in self.costs if m not in limits.deny and (limits.allow is None or m in limits.allow)]
+        found = pairs(table, assignment(message, table), answers[0].model, sorted({*eligible, answers[0].model}), self.costs)
+        if not found:
+            return []
+        worth = found[0].worth * (NOVEL_BOOST if message.assignment.novel else 1.0)
+        self.usual = worth if not self.usual else FADE * self.usual + (1 - FADE) * worth
+        share = min(1.0, self.settings.rate * worth / self.usual) if self.usual else self.settings.rate
+        return [self._draw(message, found)] if _share(message.request_id, "sample") < share else []
+
+    @staticmethod
+    def _draw(message: Completed, found: list[Pair]) -> Pair:
+        """One of the pairs, by worth: the best most often, the others often enough to notice what has changed."""
+        worth = np.array([p.worth for p in found]) + 1e-12
+        edges = np.cumsum(0.8 * worth / worth.sum() + 0.2 / len(found))
+        return found[min(int(np.searchsorted(edges, _share(message.request_id, "pair"))), len(found) - 1)]
+
+
+def assignment(message: Completed, table: RoutingTable) -> Assignment:
+    """The clusters of the message that `table` still has; all clusters alike if it has none of them."""
+    kept = [c for c in message.assignment.clusters if c.id in table.positions]
+    if not kept:
+        count = len(table.clusters)
+        return Assignment(np.arange(count), np.full(count, 1 / count, np.float32), np.zeros(count, np.float32), True)
+    weights = np.array([c.weight for c in kept], np.float32)
+    where = np.array([table.positions[c.id] for c in kept], np.intp)
+    return Assignment(where, weights / max(weights.sum(), 1e-9), np.array([c.distance for c in kept], np.float32), message.assignment.novel)
+
+
+def _share(request_id: str, what: str) -> float:
+    return int.from_bytes(hashlib.sha256(f"{what}\0{request_id}".encode()).digest()[:8], "big") / 2**64

@@ -1,0 +1,42 @@
+"""Settings of the judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class JudgeSettings(BaseSettings):
+    """POINTSMAN_JUDGE_*"""
+
+    model_config = SettingsConfigDict(env_prefix="POINTSMAN_JUDGE_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    budget_usd_per_day: Annotated[float, Field(ge=0)] = 5.0
+    """What all judges together may spend in a day (UTC), shadow answers included. Never passed."""
+    rate: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """The share of answered prompts that are compared when what they teach is of the usual worth; more where they teach more."""
+    models: Annotated[tuple[str, ...], Field(min_length=1)] = ("openai/gpt-5-mini", "google/gemini-2.5-flash")
+    """Judge models, by the API's names. Each comparison falls to one of them, in rotation."""
+    both: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """The share of comparisons that fall to two judge models, so that their agreement is known."""
+    price_input: Annotated[float, Field(ge=0)] = 0.5
+    """USD per million tokens that a judge model is taken to cost before its own figure is known: a bound, not a guess."""
+    price_output: Annotated[float, Field(ge=0)] = 4.0
+    """Likewise for what it writes."""
+    orders: Annotated[int, Field(ge=1, le=10)] = 3
+    """Votes in each of the two orders."""
+    call_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds that one call may take, retries included."""
+    answer_chars: Annotated[int, Field(ge=200)] = 16_000
+    """Characters of an answer that a judge is shown; a longer one loses its middle."""
+    keep_texts: bool = True
+    """Put prompt and answers into the evaluation, so that people can rate them."""
+    workers: Annotated[int, Field(ge=1)] = 8
+    """Comparisons judged at the same time."""
+    catalog: Path | None = None
+    """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""
+    profile: str = "current"
+    """The catalogue's models that may be challengers."""

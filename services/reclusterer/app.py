@@ -1,0 +1,212 @@
+"""Wiring of the re-clusterer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from faststream import FastStream
+
+from services.reclusterer.memory import Memory
+from services.reclusterer.recluster import Proposal, propose
+from services.reclusterer.settings import ReclustererSettings
+from services.reclusterer.trigger import Watch
+from shared.adapters.errors import AdapterError
+from shared.adapters.kafka.following import Following
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.kafka.tables import end, versions
+from shared.adapters.kafka.writing import Turn, connect_writer
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import publish
+from shared.adapters.telemetry import LEARNT, TelemetrySettings, log, where
+from shared.catalog.models import Catalog, Model, load
+from shared.contracts.errors import ContractError
+from shared.contracts.evaluations import Evaluated
+from shared.contracts.messages import Completed, Embedded, read
+from shared.contracts.tables import TablePublished
+from shared.contracts.topics import COMPLETIONS, EMBEDDINGS, EVALUATIONS, Topic
+from shared.routing.clustering import nearest_of, warm
+from shared.routing.table import RoutingTable
+
+TOPICS = (EMBEDDINGS, EVALUATIONS, COMPLETIONS)
+NICE = 10
+"""Clustering may take its time; the hot path on the same machine may not."""
+
+
+def build(settings: ReclustererSettings | None = None) -> FastStream:
+    """The re-clusterer as an application."""
+    settings, kafka = settings or ReclustererSettings(), KafkaSettings()
+
+    @asynccontextmanager
+    async def running(turn: Turn) -> AsyncGenerator[None, None]:
+        learner = Learner(settings, kafka, RedisSettings(), turn)
+        tasks = [asyncio.create_task(learner.following.run()), asyncio.create_task(learner.write())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    return connect_writer("reclusterer", "Finds the tasks among embeddings and ranks the models in each", TOPICS, running, kafka)
+
+
+def ranked(catalog: Catalog, settings: ReclustererSettings) -> list[Model]:
+    """The models that are ranked."""
+    return [m for m in catalog.profile(settings.profile) if m.name not in catalog.retired]
+
+
+@dataclass(slots=True)
+class Learner:
+    """Learns from the topics, and writes while it is its turn."""
+
+    settings: ReclustererSettings
+    kafka: KafkaSettings
+    redis: RedisSettings
+    turn: Turn
+    memory: Memory = field(init=False)
+    watch: Watch = field(init=False)
+    following: Following = field(init=False)
+    current: RoutingTable | None = None
+    anchor: RoutingTable | None = None
+    pinned: bool = False
+    end: int = -1
+    """Where `routing-tables` ended when it was last looked at."""
+    used_ids: set[str] = field(default_factory=set)
+    opinions: int = 0
+    seen: int = 0
+    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "clustering", initializer=_gently))
+
+    def __post_init__(self) -> None:
+        self.memory, self.watch = Memory(self.settings), Watch(self.settings)
+        self.following = Following(self.kafka, TOPICS, self.learn)
+
+    def learn(self, topic: Topic, record: Any) -> None:
+        """One record of a topic that is read. What can't be read is somebody else's to complain about."""
+        try:
+            if topic is EMBEDDINGS:
+                if (sample := self.memory.embedded(read(Embedded, record.value))) is not None:
+                    self.watch.saw(sample.vector, self.current)
+            elif topic is EVALUATIONS:
+                self.opinions += self.memory.evaluated(read(Evaluated, record.value), record.timestamp / 1000)
+            else:
+                self.memory.completed(read(Completed, record.value))
+                self.seen += 1
+        except ContractError as error:
+            log.warning("ignored a record", topic=topic.name, partition=record.partition, offset=record.offset, error=str(error))
+        LEARNT.labels("embeddings").set(len(self.memory.samples))
+        LEARNT.labels("evaluations").set(len(self.memory.opinions))
+
+    async def write(self) -> None:
+        """While it is our turn, publish what has been learnt."""
+        await asyncio.get_running_loop().run_in_executor(self.thread, warm)
+        await self.following.caught_up.wait()
+        term, epoch, told = 0, 0, (-1, -1)
+        while True:
+            await self.turn.mine.wait()
+            try:
+                if term != self.turn.terms or await end(self.kafka) != self.end:
+                    known = await versions(self.kafka)
+                    if term != self.turn.terms:
+                        epoch, term = (known[-1].epoch + 1 if known else 1), self.turn.terms
+                        log.info("writing", epoch=epoch)
+                    self._take(known)
+                    self.end, told = await end(self.kafka), (-1, -1)
+                due = self.watch.due(time.time()) if self.memory.samples else ""
+                state = (self.opinions, self.seen // 20)
+                if (due or state != told) and self.memory.samples and not self.pinned:
+                    told = state
+                    await self._publish(due, epoch)
+            except AdapterError as error:
+                log.warning("not published", error=str(error))
+                term = 0
+            except Exception as error:
+                log.error("not published", error=where(error, TelemetrySettings()))
+                await asyncio.sleep(self.settings.every_s)
+            await asyncio.sleep(self.settings.every_s if self.current is not None else 0.2)
+
+    def _take(self, known: list[TablePublished]) -> None:
+        """What stands on the topic, whoever wrote it. The newest table that was not learnt from traffic is the anchor."""
+        if not known:
+            return
+        self.current, self.pinned = known[-1].read_table(), known[-1].pinned
+        brought = [v for v in known if not v.basis and not v.note.startswith(("rolled back", "unpinned"))]
+        self.anchor = brought[-1].read_table() if brought else None
+        for version in known:
+            self.used_ids |= {c.id for c in version.read_table().clusters}
+        if self.watch.when == 0.0:
+            self.watch.done(self.current.provenance.prompts, 0.0, known[-1].published_at.timestamp())
+        if self.pinned:
+            log.info("the current table is pinned; `pointsman table unpin` lets what is learnt replace it", version=str(known[-1].ref))
+
+    async def _publish(self, due: str, epoch: int) -> None:
+        models = ranked(load(self.settings.catalog), self.settings)
+        basis, total = dict(self.following.positions), self.memory.told
+        began = time.monotonic()
+        frozen = _frozen(self.memory)
+        proposal: Proposal | None = await asyncio.get_running_loop().run_in_executor(
+            self.thread,
+            lambda: propose(frozen, self.current, sorted(self.used_ids), models, self.settings, recluster=bool(due), anchor=self.anchor),
+        )
+        if proposal is None or not self.turn.mine.is_set():
+            return
+        if due:
+            vectors = np.stack([s.vector for s in list(frozen.samples.values())[:5000]])
+            usual = float(nearest_of(vectors, proposal.table.centroids)[0].mean())
+            self.watch.done(total, usual, time.time())
+        if self.current is not None and proposal.table == self.current:
+            return
+        note = f"{proposal.why}; because of {due}" if due and not proposal.refused else proposal.refused or proposal.why
+        version = await publish(self.kafka, self.redis, proposal.table, note, epoch=epoch, basis=basis)
+        self.current, self.end = proposal.table, await end(self.kafka)
+        self.used_ids |= {c.id for c in proposal.table.clusters}
+        log.info("published", version=str(version.ref), why=note, seconds=round(time.monotonic() - began, 2))
+
+
+def _frozen(memory: Memory) -> Memory:
+    """What is known now, as it stays while the thread works on it."""
+    copy = Memory(memory.settings, memory.encoder)
+    copy.samples, copy.opinions, copy.seen, copy.newest = dict(memory.samples), memory.opinions.copy(), memory.seen.copy(), memory.newest
+    return copy
+
+
+def _gently() -> None:
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)  # on Linux, of this thread alone
+
+
+async def rebuild(
+    version: TablePublished,
+    before: RoutingTable | None,
+    used_ids: list[str],
+    settings: ReclustererSettings,
+    kafka: KafkaSettings,
+    anchor: RoutingTable | None = None,
+) -> RoutingTable | None:
+    """Learn again, from the topics alone, what `version` was learnt from, and make its table anew."""
+    memory = Memory(settings)
+
+    def learn(topic: Topic, record: Any) -> None:
+        kinds: Mapping[str, Any] = {EMBEDDINGS.name: Embedded, EVALUATIONS.name: Evaluated, COMPLETIONS.name: Completed}
+        with suppress(ContractError):
+            message = read(kinds[topic.name], record.value)
+            if isinstance(message, Evaluated):
+                memory.evaluated(message, record.timestamp / 1000)
+            elif isinstance(message, Completed):
+                memory.completed(message)
+            else:
+                memory.embedded(message)
+
+    await Following(kafka, TOPICS, learn).run(until=version.basis)
+    models, recluster = ranked(load(settings.catalog), settings), "clusters of" in version.note
+    proposal = propose(memory, before, used_ids, models, settings, recluster=recluster, anchor=anchor)
+    return proposal.table if proposal else None

@@ -1,0 +1,166 @@
+"""What the re-clusterer remembers, bounded, and the same whatever the order in which it was told."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.reclusterer.settings import ReclustererSettings
+from shared.contracts.evaluations import Evaluated
+from shared.contracts.messages import Completed, Embedded
+from shared.contracts.parts import Votes
+from shared.contracts.vector import unpack
+from shared.routing.table import Array, Encoder
+
+LABEL = 100
+
+
+def share(request_id: str) -> float:
+    """A number in 0..1 that follows from the request id; a sample by it is the same for everybody."""
+    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8], "big") / 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One embedding."""
+
+    request_id: str
+    vector: Array
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """One evaluation, as far as rankings need it."""
+
+    evaluation_id: str
+    comparison_id: str
+    request_id: str
+    first: str
+    second: str
+    kind: str
+    rater: str
+    votes: Votes
+    at: float
+    """Seconds since 1970."""
+    vector: Array
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one answer took."""
+
+    key: str
+    model: str
+    cost_usd: float
+    latency_s: float
+    vector: Array
+
+
+@dataclass(slots=True)
+class Memory:
+    """A uniform sample of embeddings (those with the least hashes), and the newest evaluations and observations."""
+
+    settings: ReclustererSettings
+    encoder: Encoder | None = None
+    heap: list[tuple[float, str]] = field(default_factory=list)
+    samples: dict[str, Sample] = field(default_factory=dict)
+    opinions: OrderedDict[str, Opinion] = field(default_factory=OrderedDict)
+    seen: OrderedDict[str, Seen] = field(default_factory=OrderedDict)
+    vectors: OrderedDict[str, Array] = field(default_factory=OrderedDict)
+    """Of recent requests, for votes that come without."""
+    told: int = 0
+    """Embeddings seen, whether kept or not."""
+    since: list[float] = field(default_factory=list)
+    foreign: int = 0
+    """Messages from another encoder's space, left aside."""
+    newest: float = 0.0
+
+    def embedded(self, message: Embedded) -> Sample | None:
+        """Take note of an embedding; returns it if it is new."""
+        vector = self._vector(message)
+        if vector is None or message.request_id in self.samples:
+            return None
+        self._recent(message.request_id, vector)
+        if (mark := share(message.request_id)) >= self.settings.sample:
+            return None
+        self.told += 1
+        sample = Sample(message.request_id, vector, message.description.text[:LABEL])
+        self.samples[message.request_id] = sample
+        heapq.heappush(self.heap, (-mark, message.request_id))
+        if len(self.heap) > self.settings.embeddings:
+            _, gone = heapq.heappop(self.heap)
+            del self.samples[gone]
+        return sample
+
+    def completed(self, message: Completed) -> None:
+        """Take note of what its answers took."""
+        vector = self._vector(message)
+        if vector is not None:
+            for answer in message.completion.answers:
+                self._observe(message.request_id, answer.model, answer.cost_usd, answer.latency_s, vector)
+
+    def evaluated(self, message: Evaluated, at: float) -> bool:
+        """Take note of votes; a rater's later votes on the same pair replace the earlier. False if its embedding is not known."""
+        if message.embedding is not None and self._known(message.embedding.encoder.encoder()):
+            vector: Array | None = unpack(message.embedding.vector)
+        else:
+            vector = self.vectors.get(message.request_id)
+        if vector is None:
+            return False
+        moment = message.at.timestamp() if message.at else at
+        self.newest = max(self.newest, moment)
+        opinion = Opinion(
+            message.evaluation_id,
+            message.comparison_id,
+            message.request_id,
+            message.first,
+            message.second,
+            message.rater.kind.value,
+            message.rater.name,
+            message.votes,
+            moment,
+            vector,
+            message.rater.simulated,
+        )
+        before = self.opinions.pop(opinion.evaluation_id, None)
+        self.opinions[opinion.evaluation_id] = max((o for o in (before, opinion) if o), key=lambda o: o.at)
+        while len(self.opinions) > self.settings.evaluations:
+            self.opinions.popitem(last=False)
+        for answer in message.answers:
+            self._observe(message.request_id, answer.model, answer.cost_usd, answer.latency_s, vector)
+        return True
+
+    def matrix(self) -> tuple[list[Sample], Array]:
+        """The samples in the order of their hashes, and their vectors (n, dim)."""
+        ordered = sorted(self.samples.values(), key=lambda s: (share(s.request_id), s.request_id))
+        return ordered, np.stack([s.vector for s in ordered]) if ordered else np.zeros((0, 1), np.float32)
+
+    def _vector(self, message: Embedded) -> Array | None:
+        if not self._known(message.embedding.encoder.encoder()):
+            self.foreign += 1
+            return None
+        vector = unpack(message.embedding.vector)
+        return vector if np.isfinite(vector).all() else None
+
+    def _known(self, encoder: Encoder) -> bool:
+        if self.encoder is None:
+            self.encoder = encoder
+        return encoder == self.encoder
+
+    def _recent(self, request_id: str, vector: Array) -> None:
+        self.vectors[request_id] = vector
+        while len(self.vectors) > self.settings.observations:
+            self.vectors.popitem(last=False)
+
+    def _observe(self, request_id: str, model: str, cost: float, latency: float, vector: Array) -> None:
+        key = f"{request_id}\0{model}"
+        self.seen.pop(key, None)
+        self.seen[key] = Seen(key, model, cost, latency, vector)
+        while len(self.seen) > self.settings.observations:
+            self.seen.popitem(last=False)

@@ -1,0 +1,262 @@
+"""From what is remembered to the next routing table. Pure: the same memory and the same table before give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from services.reclusterer.memory import Memory, Opinion
+from services.reclusterer.settings import ReclustererSettings
+from shared.catalog.models import Model
+from shared.routing.assignment import assign
+from shared.routing.bradley_terry import Comparisons, Floats, Ranking, decay, fit, fit_votes
+from shared.routing.clustering import Clustering, by_density, evolve, kmeans, nearest_of
+from shared.routing.expectations import expectations
+from shared.routing.matching import lineage, pair
+from shared.routing.outcomes import label
+from shared.routing.table import Array, Cluster, Provenance, RoutingTable
+from shared.routing.votes import Ballots, Hits, log_ratio
+
+PROMPT_TOKENS, ANSWER_TOKENS = 200, 300
+"""What the catalogue's price is applied to before anything has been seen."""
+PER_CLUSTER = 8
+"""Prompts a cluster at least, when clusters are first made."""
+GUARD_TOLERANCE = 0.01
+"""Nats a comparison by which new clusters may predict recent comparisons worse than the old before they are refused."""
+GUARD_FROM = 60
+"""Comparisons below which there is nothing to guard with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A table that might be published, and why."""
+
+    table: RoutingTable
+    why: str
+    reclustered: bool
+    refused: str = ""
+    """Why the clusters were left as they were, if new ones were tried and predicted worse."""
+    hits: tuple[tuple[str, Hits], ...] = ()
+
+
+def propose(
+    memory: Memory,
+    before: RoutingTable | None,
+    used_ids: Sequence[str],
+    models: Sequence[Model],
+    settings: ReclustererSettings,
+    *,
+    recluster: bool,
+    anchor: RoutingTable | None = None,
+) -> Proposal | None:
+    """The next table: the old clusters with new rankings, or new clusters too. None while nothing has been embedded.
+
+    `used_ids` are the cluster ids that earlier tables had; `models` are those to be ranked. `anchor` is a table that was
+    not learnt from traffic (an outcome matrix, say): what it knows is combined with what traffic shows.
+    """
+    samples, vectors = memory.matrix()
+    if not samples or memory.encoder is None:
+        return None
+    foreign = before is None or before.encoder != memory.encoder
+    if foreign or recluster:
+        old = None if foreign else before
+        found = _cluster(vectors, old, settings)
+        clusters, why = _named(found, vectors, [s.text for s in samples], old, used_ids)
+        if old is not None and (refused := _guard(memory, old.centroids, found.centroids, models, settings)):
+            kept = propose(memory, before, used_ids, models, settings, recluster=False, anchor=anchor)
+            return replace(kept, refused=refused) if kept else None
+        centroids = found.centroids
+    else:
+        assert before is not None
+        centroids, why = before.centroids, "rankings"
+        _, labels = nearest_of(vectors, centroids)
+        sizes = np.bincount(labels, minlength=len(centroids))
+        clusters = tuple(replace(c, size=int(n)) for c, n in zip(before.clusters, sizes, strict=True))
+    usable = anchor if anchor is not None and anchor.encoder == memory.encoder else None
+    table, hits = _ranked(memory, clusters, centroids, models, settings, usable)
+    return Proposal(table, why, foreign or recluster, hits=hits)
+
+
+def _cluster(vectors: Array, before: RoutingTable | None, settings: ReclustererSettings) -> Clustering:
+    if settings.method != "kmeans":
+        return by_density(vectors, settings.method, settings.min_size, settings.reach)
+    wanted = max(1, min(settings.clusters, len(vectors) // PER_CLUSTER))
+    if before is None or len(before.clusters) < min(settings.clusters, wanted) / 2:
+        return kmeans(vectors, wanted, settings.seed)
+    return evolve(vectors, before.centroids, before.radii, settings.min_size, settings.most_clusters)
+
+
+def _named(
+    found: Clustering, vectors: Array, texts: Sequence[str], before: RoutingTable | None, used: Sequence[str]
+) -> tuple[tuple[Cluster, ...], str]:
+    k = len(found.centroids)
+    old_ids = [c.id for c in before.clusters] if before else []
+    kept, old_labels = [-1] * k, np.full(len(vectors), -1)
+    if before is not None:
+        reach = float(np.median(before.radii))
+        kept = pair(before.centroids, found.centroids, reach)
+        old_labels = nearest_of(vectors, before.centroids)[1]
+    line = lineage(old_ids, used, kept, old_labels, found.labels)
+    distances = np.linalg.norm(vectors - found.centroids[found.labels], axis=1)
+    clusters = []
+    for c in range(k):
+        members = np.flatnonzero(found.labels == c)
+        if not len(members):
+            assert before is not None
+            clusters.append(replace(before.clusters[kept[c]], size=0))
+            continue
+        nearest = members[distances[members].argmin()]
+        clusters.append(Cluster(line.ids[c], label(texts[nearest]), len(members), float(found.radii[c])))
+    events = ", ".join(line.events[:12]) + (f" and {len(line.events) - 12} more" if len(line.events) > 12 else "")
+    why = f"{k} clusters of {len(vectors)} prompts" + (f": {events}" if before is not None and events else "")
+    return tuple(clusters), why
+
+
+def _ranked(
+    memory: Memory,
+    clusters: tuple[Cluster, ...],
+    centroids: Array,
+    models: Sequence[Model],
+    settings: ReclustererSettings,
+    anchor: RoutingTable | None,
+) -> tuple[RoutingTable, tuple[tuple[str, Hits], ...]]:
+    assert memory.encoder is not None
+    names = [m.name for m in models]
+    reference = settings.reference or max(models, key=lambda m: (m.price.output, m.name)).name
+    ranking, hits, opinions = rank(memory, centroids, names, names.index(reference), settings)
+    where = {name: i for i, name in enumerate(names)}
+    seen = sorted((s for s in memory.seen.values() if s.model in where), key=lambda s: s.key)
+    cluster = nearest_of(np.stack([s.vector for s in seen]), centroids)[1] if seen else np.zeros(0, np.intp)
+    which = np.array([where[s.model] for s in seen], np.intp)
+    prices = np.array([m.price.cost_usd(PROMPT_TOKENS, ANSWER_TOKENS) for m in models])
+    cost = expectations(cluster, which, np.array([s.cost_usd for s in seen]), prices, len(centroids))
+    latency = expectations(
+        cluster, which, np.array([s.latency_s for s in seen]), np.array([m.latency_s for m in models]), len(centroids), median=True
+    )
+    simulated = any(o.simulated for o in opinions)
+    strength, error, source = ranking.strength, ranking.standard_error, f"{len(opinions)} evaluations of live traffic"
+    if anchor is not None:
+        strength, error = anchored(anchor, centroids, names, reference, strength, error)
+        simulated, source = simulated or anchor.provenance.simulated, f"{source}, and {anchor.provenance.source}"
+    table = RoutingTable(
+        encoder=memory.encoder,
+        models=tuple(names),
+        reference_model=reference,
+        clusters=clusters,
+        centroids=centroids,
+        strength=strength.astype(np.float32),
+        standard_error=error.astype(np.float32),
+        cost_usd=cost.astype(np.float32),
+        latency_s=latency.astype(np.float32),
+        provenance=Provenance(source, simulated, len(memory.samples), settings.seed),
+        top_p=settings.top_p,
+        unproven_error=settings.unproven,
+    )
+    return table, tuple(sorted(hits.items()))
+
+
+def anchored(
+    anchor: RoutingTable, centroids: Array, models: Sequence[str], reference: str, strength: Floats, error: Floats
+) -> tuple[Floats, Floats]:
+    """Strengths and standard errors (clusters, models) combined with those of `anchor`, each by what it is sure of.
+
+    A cluster takes the anchor's figures where its centroid lies. Models the anchor does not know keep their own.
+    """
+    both = [(i, anchor.models.index(name)) for i, name in enumerate(models) if name in anchor.models]
+    strength, error = strength.copy(), error.copy()
+    if reference not in anchor.models or len(both) < 2:
+        return strength, error
+    base = anchor.models.index(reference)
+    for c, place in enumerate(assign(centroids, anchor)):
+        w = place.weights.astype(np.float64)
+        known = w @ anchor.strength[place.clusters].astype(np.float64)
+        spread = np.sqrt(w @ anchor.standard_error[place.clusters].astype(np.float64) ** 2)
+        for i, j in both:
+            if models[i] == reference:
+                error[c, i] = 1.0 / np.sqrt(1.0 / error[c, i] ** 2 + 1.0 / max(spread[j], 1e-3) ** 2)
+                continue
+            mine, theirs = 1.0 / max(error[c, i], 1e-3) ** 2, 1.0 / max(spread[j], 1e-3) ** 2
+            strength[c, i] = (mine * strength[c, i] + theirs * (known[j] - known[base])) / (mine + theirs)
+            error[c, i] = 1.0 / np.sqrt(mine + theirs)
+    return strength, error
+
+
+def rank(
+    memory: Memory, centroids: Array, models: Sequence[str], reference: int, settings: ReclustererSettings
+) -> tuple[Ranking, dict[str, Hits], list[Opinion]]:
+    """Rank the models in the clusters of `centroids` by the evaluations' own embeddings."""
+    data, ballots, opinions = gather(memory, centroids, models, settings)
+    weights = {key: weight(settings, key.split(":", 1)[0]) for key in ballots}
+    if not len(data):
+        return fit(data, np.zeros(0), len(centroids), len(models), reference), {}, opinions
+    ranking, hits = fit_votes(data, ballots, len(centroids), len(models), reference, weights)
+    return ranking, hits, opinions
+
+
+def weight(settings: ReclustererSettings, kind: str) -> float:
+    """How much votes of this kind of rater count."""
+    return {"judge": settings.weigh_judge, "human": settings.weigh_human}.get(kind, settings.weigh_feedback)
+
+
+def gather(
+    memory: Memory, centroids: Array, models: Sequence[str], settings: ReclustererSettings
+) -> tuple[Comparisons, dict[str, tuple[npt.NDArray[np.intp], Ballots]], list[Opinion]]:
+    """Evaluations as arrays, in an order that does not depend on when they came. People and thumbs are pooled by kind."""
+    where = {name: i for i, name in enumerate(models)}
+    opinions = sorted((o for o in memory.opinions.values() if o.first in where and o.second in where), key=lambda o: o.evaluation_id)
+    rows = {c: i for i, c in enumerate(sorted({o.comparison_id for o in opinions}))}
+    first_of: dict[str, Opinion] = {}
+    for opinion in opinions:
+        first_of.setdefault(opinion.comparison_id, opinion)
+    ordered = [first_of[c] for c in rows]
+    cluster = nearest_of(np.stack([o.vector for o in ordered]), centroids)[1] if ordered else np.zeros(0, np.intp)
+    prompts = {r: i for i, r in enumerate(sorted({o.request_id for o in ordered}))}
+    data = Comparisons(
+        cluster=cluster.astype(np.intp),
+        first=np.array([where[o.first] for o in ordered], np.intp),
+        second=np.array([where[o.second] for o in ordered], np.intp),
+        weight=decay(memory.newest - np.array([o.at for o in ordered], np.float64), settings.half_life_s),
+        prompt=np.array([prompts[o.request_id] for o in ordered], np.intp),
+    )
+    by_rater: dict[str, list[Opinion]] = {}
+    for opinion in opinions:
+        by_rater.setdefault(f"{opinion.kind}:{opinion.rater}" if opinion.kind == "judge" else f"{opinion.kind}:", []).append(opinion)
+    ballots = {
+        key: (np.array([rows[o.comparison_id] for o in own], np.intp), Ballots.of([o.votes.counts() for o in own]))
+        for key, own in sorted(by_rater.items())
+    }
+    return data, ballots, opinions
+
+
+def _guard(memory: Memory, old: Array, new: Array, models: Sequence[Model], settings: ReclustererSettings) -> str:
+    """Why the new centroids should not be used: recent comparisons, left out in turn, are predicted worse with them. Else ""."""
+    names = [m.name for m in models]
+    losses = []
+    for centroids in (old, new):
+        data, ballots, _ = gather(memory, centroids, names, settings)
+        if len(data) < GUARD_FROM:
+            return ""
+        losses.append(_held_out_loss(data, ballots, len(centroids), len(names)))
+    if losses[1] > losses[0] + GUARD_TOLERANCE:
+        return f"new clusters predict comparisons worse ({losses[1]:.3f} against {losses[0]:.3f} nats), so the old ones stay"
+    return ""
+
+
+def _held_out_loss(data: Comparisons, ballots: dict[str, tuple[npt.NDArray[np.intp], Ballots]], clusters: int, models: int) -> float:
+    """Mean loss, in nats, of comparisons predicted from those of other prompts, in two folds."""
+    ratio = np.zeros(len(data))
+    for rows, cast in ballots.values():
+        np.add.at(ratio, rows, log_ratio(cast, Hits()))
+    total = 0.0
+    for fold in (0, 1):
+        held = data.prompt % 2 == fold
+        kept = ~held
+        part = Comparisons(data.cluster[kept], data.first[kept], data.second[kept], data.weight[kept], data.prompt[kept])
+        ranking = fit(part, ratio[kept], clusters, models, 0)
+        lead = ranking.strength[data.cluster[held], data.first[held]] - ranking.strength[data.cluster[held], data.second[held]]
+        belief = 1.0 / (1.0 + np.exp(-np.clip(ratio[held], -30, 30)))
+        total += float((data.weight[held] * (np.logaddexp(0.0, -lead) * belief + np.logaddexp(0.0, lead) * (1 - belief))).sum())
+    return total / max(1e-9, float(data.weight.sum()))

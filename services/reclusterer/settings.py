@@ -1,0 +1,64 @@
+"""Settings of the re-clusterer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ReclustererSettings(BaseSettings):
+    """POINTSMAN_RECLUSTERER_*"""
+
+    model_config = SettingsConfigDict(env_prefix="POINTSMAN_RECLUSTERER_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    method: Literal["kmeans", "dbscan", "hdbscan"] = "kmeans"
+    """How tasks are found. k-means goes over to mini-batches by itself where there are many embeddings."""
+    clusters: Annotated[int, Field(ge=1)] = 25
+    """Clusters that k-means begins with, once there are prompts enough for them."""
+    most_clusters: Annotated[int, Field(ge=1)] = 1000
+    """More than this there never are."""
+    min_size: Annotated[int, Field(ge=2)] = 20
+    """Prompts that make a new task a cluster."""
+    reach: Annotated[float, Field(gt=0)] = 0.6
+    """DBSCAN's eps: prompts nearer than this belong together (Euclidean, between embeddings of length 1)."""
+    profile: str = "current"
+    """The catalogue's models that are ranked."""
+    reference: str | None = None
+    """The reference model, whose strength is 0. None: the dearest of the profile."""
+    catalog: Path | None = None
+    """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""
+    sample: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The share of embeddings that is looked at, by hash of the request id."""
+    embeddings: Annotated[int, Field(ge=100)] = 100_000
+    """Embeddings kept in memory: a uniform sample, 1.6 KB each, of what has passed."""
+    evaluations: Annotated[int, Field(ge=100)] = 200_000
+    """Evaluations kept in memory, the newest, 2 KB each."""
+    observations: Annotated[int, Field(ge=100)] = 20_000
+    """Costs and latencies kept in memory, the newest."""
+    every_s: Annotated[float, Field(gt=0)] = 30.0
+    """How often it is looked whether there is something to publish."""
+    grown: Annotated[float, Field(gt=0)] = 0.5
+    """Re-cluster when there are so many more embeddings than at the last time, as a share of them."""
+    novel: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Re-cluster when so large a share of the embeddings since the last time is novel."""
+    drift: Annotated[float, Field(gt=0)] = 0.15
+    """Re-cluster when the mean distance to the nearest centroid has grown by this share."""
+    age_s: Annotated[float, Field(gt=0)] = 24 * 3600.0
+    """Re-cluster when that was so long ago."""
+    half_life_s: Annotated[float, Field(gt=0)] = 30 * 24 * 3600.0
+    """After this time an evaluation counts half."""
+    weigh_judge: Annotated[float, Field(ge=0)] = 1.0
+    """How much a judge's votes count."""
+    weigh_human: Annotated[float, Field(ge=0)] = 2.0
+    """How much a person's vote counts."""
+    weigh_feedback: Annotated[float, Field(ge=0)] = 0.3
+    """How much a sender's thumb counts."""
+    unproven: Annotated[float, Field(gt=0)] = 1.0
+    """A model whose standard error (in logits) is above this wins nowhere while a proven one is eligible."""
+    top_p: Annotated[int, Field(ge=1)] = 4
+    """Clusters that an assignment has at most."""
+    seed: int = 0
+    """Of k-means."""

@@ -1,0 +1,59 @@
+"""When to cluster anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.reclusterer.settings import ReclustererSettings
+from shared.routing.table import Array, RoutingTable
+
+FEWEST = 10
+"""Embeddings since the last time below which nothing is concluded from them."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """Counts since the last clustering."""
+
+    settings: ReclustererSettings
+    at_last: int = 0
+    """Embeddings there were then."""
+    when: float = 0.0
+    """Seconds since 1970."""
+    count: int = 0
+    novel: int = 0
+    distance: float = 0.0
+    usual: float | None = None
+    """Mean distance to the nearest centroid then."""
+
+    def saw(self, vector: Array, table: RoutingTable | None) -> None:
+        """Take note of one more embedding."""
+        self.count += 1
+        if table is None or len(vector) != table.encoder.dimension:
+            return
+        squared = table.squared_norms - 2.0 * (table.centroids @ vector) + float(vector @ vector)
+        nearest = int(squared.argmin())
+        distance = float(max(squared[nearest], 0.0)) ** 0.5
+        self.novel += distance > table.clusters[nearest].radius
+        self.distance += distance
+
+    def due(self, now: float) -> str:
+        """Why it is time to cluster anew; "" if it is not."""
+        s = self.settings
+        if self.count >= max(FEWEST, s.grown * self.at_last):
+            return f"{self.count} new prompts"
+        if self.count < FEWEST:
+            return ""
+        if self.novel >= max(s.min_size, s.novel * self.count):
+            return f"{self.novel} of {self.count} new prompts are novel"
+        if self.usual and self.distance / self.count > (1 + s.drift) * self.usual and self.count >= s.min_size:
+            return f"prompts lie {self.distance / self.count / self.usual - 1:.0%} further from their clusters than before"
+        if now - self.when > s.age_s:
+            return f"the clusters are {s.age_s / 3600:.0f} hours old"
+        return ""
+
+    def done(self, total: int, usual: float, now: float) -> None:
+        """Begin to count again."""
+        self.at_last, self.usual, self.when = total, usual, now
+        self.count = self.novel = 0
+        self.distance = 0.0

@@ -1,0 +1,92 @@
+"""Every model of the catalogue, by its own name, whichever provider it comes from.
+
+`POINTSMAN_LLM_*` is the provider `default`. Others stand in the YAML file that `POINTSMAN_LLM_PROVIDERS` names:
+`name: {base_url: …, key_env: NAME_OF_A_VARIABLE, concurrency: 8}`; a model of the catalogue says which it belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from shared.adapters.errors import ModelUnreachable
+from shared.adapters.llm import simulated
+from shared.adapters.llm.chat import Chat, LLMSettings
+from shared.catalog.models import Catalog, CatalogError
+from shared.contracts.parts import Answer
+
+DEFAULT = "default"
+
+
+class Provider(BaseModel):
+    """One further provider."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str
+    key_env: str
+    concurrency: Annotated[int, Field(ge=1)] = 16
+
+
+class Providers:
+    """Clients of all providers. Close it."""
+
+    def __init__(self, catalog: Catalog, settings: LLMSettings | None = None, world: simulated.World | None = None) -> None:
+        self._catalog, self._settings = catalog, settings or LLMSettings()
+        self._chats: dict[str, Chat] = {DEFAULT: simulated.chat(self._settings, world)}
+        if self._settings.simulated:
+            return  # without the default key everything is simulated
+        for name, provider in further(self._settings).items():
+            own = {"api_key": SecretStr(os.environ.get(provider.key_env, "")), "base_url": provider.base_url}
+            if not os.environ.get(provider.key_env):
+                raise CatalogError(f"provider {name} takes its key from {provider.key_env}, which is not set")
+            self._chats[name] = Chat(self._settings.model_copy(update=own | {"concurrency": provider.concurrency}))
+
+    async def ask(
+        self, name: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float, *, stream: bool = False
+    ) -> Answer:
+        """Ask the model called `name`. Raises `ModelUnreachable`."""
+        model = self._catalog.models.get(name)
+        if model is None:
+            raise ModelUnreachable(f"the catalogue has no model {name}, so nobody knows where to ask it")
+        if model.provider not in self._chats and not self._settings.simulated:
+            raise ModelUnreachable(f"no provider {model.provider} is configured; name it in the file of POINTSMAN_LLM_PROVIDERS")
+        provider = model.provider if model.provider in self._chats else DEFAULT
+        wanted = {key: value for key, value in parameters.items() if key not in {"model", "messages", "stream", "stream_options"}}
+        got = await self._chats[provider].complete(model.openrouter, messages, within_s=within_s, parameters=wanted, stream=stream)
+        cost = got.cost_usd if got.cost_given else model.price.cost_usd(got.prompt_tokens, got.completion_tokens)
+        return Answer(
+            model=name,
+            text=got.text,
+            message=got.message,
+            finish_reason=got.finish_reason,
+            provider="simulated" if got.simulated else provider,
+            simulated=got.simulated,
+            prompt_tokens=got.prompt_tokens,
+            completion_tokens=got.completion_tokens,
+            cost_usd=max(0.0, cost),
+            cost_source="provider" if got.cost_given else "catalogue",
+            first_token_s=got.first_token_s,
+            latency_s=got.latency_s,
+        )
+
+    async def close(self) -> None:
+        for chat in self._chats.values():
+            await chat.close()
+
+
+def further(settings: LLMSettings) -> dict[str, Provider]:
+    """The providers of the settings' file. Raises `CatalogError`."""
+    if settings.providers is None:
+        return {}
+    try:
+        data = yaml.safe_load(settings.providers.read_text()) or {}
+        return {str(name): Provider.model_validate(fields) for name, fields in data.items()}
+    except OSError as error:
+        raise CatalogError(f"the file of providers {settings.providers} can't be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValidationError, AttributeError) as error:
+        raise CatalogError(f"the file of providers {settings.providers} is wrong: {type(error).__name__}; see providers.py") from None

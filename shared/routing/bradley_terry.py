@@ -1,0 +1,286 @@
+"""Strengths of models from comparisons: Bradley-Terry, cluster by cluster, each shrunk toward all the others.
+
+P(i's answer is better than j's) = logistic(strength_i - strength_j). Strengths of a cluster are drawn around the model's
+strength over all clusters, with a spread that is itself estimated (empirical Bayes), so a cluster with three comparisons
+says little and one with three hundred speaks for itself. Which answer was better is hidden behind votes
+(`shared.routing.votes`); it is summed out, so six votes on one pair of answers never count as six comparisons. Several
+pairs of the same prompt share answers, so they count less than as many prompts would: by how much is estimated
+(`overlap`). The maximum a posteriori is found by Newton steps, whose blocks are as small as the number of models, and standard
+errors come from the observed information (Louis 1982). Bradley and Terry 1952; ties are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.routing.votes import Ballots, Hits, estimate_hits, log_ratio
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.intp]
+
+OVERALL_SPREAD = 2.0
+"""Standard deviation of models' overall strengths before anything is known, in logits."""
+SPREAD_PRIOR = 2.0
+"""The spread over clusters begins as if this many strengths had been seen with a variance of `SPREAD_GUESS`."""
+SPREAD_GUESS = 0.5
+FEW_PROMPTS = 20
+OVERLAP_GUESS = 1.5
+"""How much several comparisons of one prompt overlap, while fewer than `FEW_PROMPTS` prompts have several."""
+STEPS = 60
+TOLERANCE = 1e-7
+ROUNDS = 12
+"""At most so many rounds of estimating spread and hit rates; a round that moves neither by more than 1% is the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """n comparisons of models `first` and `second` in `cluster`, each of a `prompt` and counting `weight`, 1 when fresh; all (n,).
+
+    `prompt` numbers the prompts: comparisons with the same number judge the same answers.
+    """
+
+    cluster: Ints
+    first: Ints
+    second: Ints
+    weight: Floats
+    prompt: Ints
+
+    def __len__(self) -> int:
+        return len(self.cluster)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Strengths in logits. Shapes: (clusters, models), and (models,) for `overall`.
+
+    `standard_error` is such that the variance of a difference is about the sum of both squares (quasi-variances, Firth and
+    de Menezes 2004), which is how the selector uses it; `reference_error` is that of the difference to the reference model.
+    """
+
+    strength: Floats
+    standard_error: Floats
+    reference_error: Floats
+    overall: Floats
+    overall_error: Floats
+    spread: float
+    """Estimated standard deviation of a model's strength over clusters."""
+    covariance: Floats
+    """(clusters, models, models), before any model is taken as the reference."""
+
+
+def decay(ages_s: Floats, half_life_s: float) -> Floats:
+    """(n,): what a comparison of that age still counts."""
+    return np.exp2(-np.maximum(ages_s, 0.0) / half_life_s)
+
+
+def fit(comparisons: Comparisons, ratio: Floats, clusters: int, models: int, reference: int, spread: float | None = None) -> Ranking:
+    """Rank. `ratio` (n,) is the log-likelihood ratio of "first is better"; `spread` None: estimated.
+
+    A model without any comparison gets the prior: the mean of all, with a wide error.
+    """
+    state = _State.begin(comparisons, ratio, clusters, models)
+    variance = SPREAD_GUESS if spread is None else spread**2
+    state.climb(variance)
+    state.data = replace(comparisons, weight=comparisons.weight / state.overlap())
+    for _ in range(ROUNDS if spread is None else 1):
+        state.climb(variance)
+        before = variance
+        if spread is None:
+            variance = state.spread(variance)
+        if abs(variance - before) <= 0.01 * before:
+            break
+    return state.ranking(variance, reference)
+
+
+def fit_votes(
+    comparisons: Comparisons,
+    ballots: dict[str, tuple[Ints, Ballots]],
+    clusters: int,
+    models: int,
+    reference: int,
+    weights: dict[str, float],
+) -> tuple[Ranking, dict[str, Hits]]:
+    """Rank, and find each rater's hit rates together with the ranking.
+
+    `ballots` maps a rater to the comparisons (rows) it voted on and its votes on them; several raters may have voted on
+    one. `weights` says how much a rater's votes count, 1 where it is not named.
+    """
+    hits = {rater: Hits() for rater in ballots}
+    ranking: Ranking | None = None
+    for _ in range(ROUNDS):
+        ratio = np.zeros(len(comparisons))
+        for rater, (rows, cast) in ballots.items():
+            np.add.at(ratio, rows, weights.get(rater, 1.0) * log_ratio(cast, hits[rater]))
+        ranking = fit(comparisons, ratio, clusters, models, reference, None if ranking is None else ranking.spread)
+        lead = ranking.strength[comparisons.cluster, comparisons.first] - ranking.strength[comparisons.cluster, comparisons.second]
+        belief = _logistic(lead + ratio)
+        found = {rater: estimate_hits(cast, belief[rows]) for rater, (rows, cast) in ballots.items()}
+        moved = max((abs(found[r].first - hits[r].first) + abs(found[r].second - hits[r].second) for r in found), default=0.0)
+        hits = found
+        if moved < 0.005:
+            break
+    assert ranking is not None
+    ranking = fit(comparisons, ratio, clusters, models, reference)
+    return ranking, hits
+
+
+@dataclass(slots=True)
+class _State:
+    data: Comparisons
+    ratio: Floats
+    theta: Floats
+    mean: Floats
+
+    @classmethod
+    def begin(cls, data: Comparisons, ratio: Floats, clusters: int, models: int) -> _State:
+        return cls(data, ratio, np.zeros((clusters, models)), np.zeros(models))
+
+    def _slopes(self) -> tuple[Floats, Floats, Floats]:
+        """Gradient (clusters, models) of the comparisons, and the curvature of each: observed, and one that is never negative."""
+        d = self.data
+        lead = self.theta[d.cluster, d.first] - self.theta[d.cluster, d.second]
+        chance, belief = _logistic(lead), _logistic(lead + self.ratio)
+        pull = d.weight * (belief - chance)
+        gradient = np.zeros_like(self.theta)
+        k, m = self.theta.shape
+        gradient += np.bincount(d.cluster * m + d.first, pull, k * m).reshape(k, m)
+        gradient -= np.bincount(d.cluster * m + d.second, pull, k * m).reshape(k, m)
+        expected = chance * (1 - chance)
+        observed = expected - belief * (1 - belief)
+        return gradient, d.weight * observed, d.weight * np.maximum(observed, 0.2 * expected)
+
+    def _blocks(self, curvature: Floats, variance: float) -> Floats:
+        """(clusters, models, models): minus the Hessian of each cluster's strengths, the prior's part included."""
+        d, (k, m) = self.data, self.theta.shape
+        one_way = np.bincount((d.cluster * m + d.first) * m + d.second, curvature, k * m * m).reshape(k, m, m)
+        cross: Floats = one_way.astype(np.float64) + one_way.transpose(0, 2, 1)
+        blocks: Floats = -cross
+        blocks[:, np.arange(m), np.arange(m)] += cross.sum(axis=2) + 1.0 / variance
+        return blocks
+
+    def climb(self, variance: float) -> None:
+        """Newton steps to the maximum a posteriori, given the variance of strengths over clusters."""
+        value = self._value(variance)
+        for _ in range(STEPS):
+            gradient, _, safe = self._slopes()
+            apart = (self.theta - self.mean) / variance
+            inverse = _inverse(self._blocks(safe, variance))
+            own = gradient - apart
+            common = apart.sum(axis=0) - self.mean / OVERALL_SPREAD**2
+            schur = self._schur(inverse, variance)
+            step_mean = np.linalg.solve(schur, common + np.einsum("kij,kj->i", inverse, own) / variance)
+            step = np.einsum("kij,kj->ki", inverse, own + step_mean / variance)
+            size = 1.0
+            while size > 1e-4:
+                trial = _State(self.data, self.ratio, self.theta + size * step, self.mean + size * step_mean)
+                reached = trial._value(variance)
+                if reached >= value - 1e-12:
+                    break
+                size /= 2
+            self.theta, self.mean, value = trial.theta, trial.mean, reached
+            if size * max(np.abs(step).max(), np.abs(step_mean).max()) < TOLERANCE:
+                break
+
+    def _value(self, variance: float) -> float:
+        d = self.data
+        lead = self.theta[d.cluster, d.first] - self.theta[d.cluster, d.second]
+        likelihood = np.logaddexp(_log_logistic(lead) + self.ratio, _log_logistic(-lead))
+        prior = ((self.theta - self.mean) ** 2).sum() / variance + (self.mean**2).sum() / OVERALL_SPREAD**2
+        return float(d.weight @ likelihood - 0.5 * prior)
+
+    @staticmethod
+    def _schur(inverse: Floats, variance: float) -> Floats:
+        k, m, _ = inverse.shape
+        found: Floats = (k / variance + 1.0 / OVERALL_SPREAD**2) * np.eye(m) - inverse.sum(axis=0) / variance**2
+        return found
+
+    def overlap(self) -> Floats:
+        """(n,): how many comparisons of its prompt say as much as one of a prompt of its own; at least 1, exactly 1 where a prompt has one.
+
+        The ratio of the gradients' variance over prompts to the information, per dimension (Ribatet, Cooley and Davison 2012).
+        """
+        d, (_, m) = self.data, self.theta.shape
+        _, prompt, size = np.unique(d.prompt, return_inverse=True, return_counts=True)
+        several = size[prompt] > 1
+        found = np.ones(len(d))
+        if not several.any():
+            return found
+        if np.unique(prompt[several]).size < FEW_PROMPTS:
+            found[several] = OVERLAP_GUESS
+            return found
+        lead = self.theta[d.cluster, d.first] - self.theta[d.cluster, d.second]
+        chance, belief = _logistic(lead), _logistic(lead + self.ratio)
+        pull = np.where(several, d.weight * (belief - chance), 0.0)
+        slope = np.bincount(prompt * m + d.first, pull, len(size) * m) - np.bincount(prompt * m + d.second, pull, len(size) * m)
+        slope = slope.reshape(-1, m)
+        information = np.zeros((m, m))
+        np.add.at(information, (d.first, d.second), np.where(several, d.weight**2 * (belief - chance) ** 2, 0.0))
+        information += information.T
+        information = np.diag(information.sum(axis=1)) - information
+        ratio = float(np.trace(np.linalg.pinv(information, hermitian=True) @ slope.T @ slope)) / max(1, m - 1)
+        found[several] = max(1.0, ratio)
+        return found
+
+    def spread(self, variance: float) -> float:
+        """The variance of strengths over clusters that fits best; one step of expectation maximisation."""
+        k, m = self.theta.shape
+        centred = np.eye(m) - 1.0 / m  # a cluster's common level means nothing
+        _, _, safe = self._slopes()
+        inverse = _inverse(self._blocks(safe, variance))
+        apart = ((self.theta - self.mean) @ centred) ** 2
+        unsure = np.einsum("ij,kjl,li->", centred, inverse, centred)
+        return float((apart.sum() + unsure + SPREAD_PRIOR * SPREAD_GUESS) / (k * (m - 1) + SPREAD_PRIOR))
+
+    def ranking(self, variance: float, reference: int) -> Ranking:
+        _, observed, safe = self._slopes()
+        blocks = self._blocks(observed, variance)
+        sound = np.linalg.eigvalsh(blocks).min(axis=1) > 0.05 / variance  # else the data say less than nothing there
+        blocks[~sound] = self._blocks(safe, variance)[~sound]
+        inverse = _inverse(blocks)
+        common = _inverse(self._schur(inverse, variance))
+        covariance = inverse + np.einsum("kij,jl,klm->kim", inverse, common, inverse) / variance**2
+        differences = difference_variances(covariance)
+        overall = difference_variances(common[None])[0]
+        return Ranking(
+            strength=self.theta - self.theta[:, [reference]],
+            standard_error=np.sqrt(quasi_variances(differences)),
+            reference_error=np.sqrt(np.maximum(differences[:, :, reference], 0.0)),
+            overall=self.mean - self.mean[reference],
+            overall_error=np.sqrt(np.maximum(overall[:, reference], 0.0)),
+            spread=float(np.sqrt(variance)),
+            covariance=covariance,
+        )
+
+
+def difference_variances(covariance: Floats) -> Floats:
+    """(k, m, m) covariances to the variances of all differences."""
+    own = np.einsum("kii->ki", covariance)
+    found: Floats = own[:, :, None] + own[:, None, :] - 2 * covariance
+    return found
+
+
+def quasi_variances(differences: Floats) -> Floats:
+    """(k, m): q with q_i + q_j as near as can be, by least squares, to the variance of i's difference to j."""
+    m = differences.shape[1]
+    if m == 2:
+        return np.repeat(differences[:, [0], [1]] / 2, 2, axis=1)
+    rows = np.einsum("kij->ki", differences)
+    total = np.einsum("ki->k", rows)[:, None] / (2.0 * (m - 1))
+    return np.asarray(np.maximum((rows - total) / (m - 2), 0.05 * total / m), np.float64)
+
+
+def _inverse(blocks: Floats) -> Floats:
+    return np.asarray(np.linalg.inv(blocks), np.float64)
+
+
+def _logistic(x: Floats) -> Floats:
+    found: Floats = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return found
+
+
+def _log_logistic(x: Floats) -> Floats:
+    found: Floats = -np.logaddexp(0.0, -x)
+    return found
