@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -100,6 +100,28 @@ def route(
     weights = {"performance": performance, "cost": cost, "latency": latency}
     limits = {"max_cost_usd": max_cost_usd, "max_latency_s": max_latency_s, "allow": allow, "deny": deny}
     raise typer.Exit(command.route(prompt, profile, weights, limits, within, answer=answer, as_json=json_))
+
+
+@app.command()
+def rank(
+    profile: Annotated[str, typer.Option(help="The catalogue's models that are ranked.")] = "current",
+    simulate: Annotated[bool, typer.Option("--simulate", help="Simulate all language models, even if there is a key.")] = False,
+    prompts: Annotated[int, typer.Option(min=1, max=12, help="Prompts of each of the 25 tasks.")] = 12,
+    budget: Annotated[float, typer.Option(min=0, help="USD that judging may cost; the estimate must be below it, too.")] = 25.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be asked and what it would cost.")] = False,
+    results: Annotated[Path, typer.Option(help="Folder for results; a run that was stopped goes on from what is there.")] = Path(
+        "rank-results"
+    ),
+    kafka: Annotated[str | None, typer.Option(help="A real Kafka's address; by default an embedded one.")] = None,
+    redis: Annotated[str | None, typer.Option(help="A real Redis' URL; by default an embedded one.")] = None,
+    json_: Json = False,
+) -> None:
+    """Have every model answer the 25 tasks and every pair judged six times, through the services; print and write the ranking."""
+    supervise.warm()
+    from services.commands import rank as command
+
+    options: dict[str, Any] = {"simulate": simulate, "dry_run": dry_run, "kafka": kafka, "redis": redis, "as_json": json_}
+    raise typer.Exit(command.rank(profile, prompts, results, budget, **options))
 
 
 @app.command()

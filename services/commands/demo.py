@@ -8,9 +8,12 @@ import random
 import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,15 +21,20 @@ from services.commands.run import names
 from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out, progress, usd
 from services.commands.supervise import Supervisor
-from services.commands.table import Source, build_and_publish
 from services.commands.traffic import Outcome, Traffic, as_message, open_traffic, percentile
-from services.commands.up import READY_WITHIN_S, Servers, description_source, llm_line, started_servers, teller
-from shared.adapters.kafka.client import create_topics
+from services.commands.up import READY_WITHIN_S, Servers, learning, llm_line, started_servers, teller
+from shared.adapters.kafka.client import create_topics, reader
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.kafka.tables import versions
 from shared.catalog import tasks
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.parts import Profile
+from shared.contracts.tables import TablePublished
+from shared.contracts.topics import EVALUATIONS
 
+LEARN_PATIENCE_S = 10.0
+"""How long nothing may come while there is something to be learnt."""
+RANK_WITHIN_S = 15.0
 PATIENCE_S = 60.0
 """How long nothing may come before the demo gives up on what is missing."""
 
@@ -38,10 +46,10 @@ def demo(prompts: Path | None, rate: float, *, as_json: bool) -> int:
         err.print(
             f"[bold]Pointsman demo[/]: {len(lines)} prompts{f' of {prompts}' if prompts else ' of the 25 tasks, kept for testing'}\n"
             f"  Kafka            {where.kafka}\n  Redis            {where.redis}\n  language models  {llm_line()}\n"
-            "  rankings         SIMULATED outcomes of the 25 tasks; prices are the catalogue's, latencies its guesses",
+            "  rankings         none yet: they are learnt now, from answers compared by judges",
             soft_wrap=True,
         )
-        return asyncio.run(_demo(lines, where, rate, as_json=as_json))
+        return asyncio.run(_demo(lines, [p for task in tasks.load() for p in task.train], where, rate, as_json=as_json))
 
 
 def read_prompts(path: Path | None) -> list[str]:
@@ -63,21 +71,87 @@ def read_prompts(path: Path | None) -> list[str]:
     return [json.dumps({"prompt": prompt, "profile": profiles[i % 4]}, ensure_ascii=False) for i, prompt in enumerate(held)]
 
 
-async def _demo(lines: list[str], where: Servers, rate: float, *, as_json: bool) -> int:
+async def _demo(lines: list[str], learn: Sequence[str], where: Servers, rate: float, *, as_json: bool) -> int:
     kafka = KafkaSettings()
     if not where.embedded:
         await create_topics(kafka)
-    async with Supervisor(names(), where.environment, teller()) as running:
-        await build_and_publish(Source(simulated=True, k="25", describe=description_source()), "first table of the demo")
+    async with Supervisor(names(), where.environment | learning(where), teller()) as running:
         with progress() as bar:
             starting = bar.add_task("starting the services", total=len(names()))
             await running.ready(READY_WITHIN_S, lambda _name: bar.advance(starting))
         async with open_traffic(kafka) as traffic:
+            if learn:
+                await _learn(kafka, traffic, learn, as_json=as_json)
             began = time.monotonic()
             outcomes = await _route(traffic, lines, rate, as_json=as_json)
             took = time.monotonic() - began
         restarts = sum(running.restarts.values())
-    return _summary(outcomes, len(lines), took, traffic.repeated, restarts, as_json=as_json)
+        learnt = await _learnt(kafka)
+    return _summary(outcomes, len(lines), took, traffic.repeated, restarts, learnt, as_json=as_json)
+
+
+async def _learn(kafka: KafkaSettings, traffic: Traffic, prompts: Sequence[str], *, as_json: bool) -> None:
+    """Have prompts answered and compared until there is a ranking; the first decision is shown, made without one."""
+    run, seen = uuid.uuid4().hex[:8], 0
+    compared: set[bytes | None] = set()
+    async with reader(kafka, [EVALUATIONS], from_start=False) as votes:
+        with progress() as bar:
+            answering = bar.add_task("answering prompts to learn from", total=len(prompts))
+            comparing = bar.add_task("prompts whose answers were compared", total=len(prompts))
+            for i, prompt in enumerate(prompts):
+                request_id = f"learn-{run}-{i:05d}"
+                message = {"prompt": prompt, "request_id": request_id, "answer": True, "profile": "quality"}
+                await traffic.send(request_id, json.dumps(message, ensure_ascii=False).encode())
+            quiet = time.monotonic()
+            while (len(compared) < len(prompts) or not bar.finished) and time.monotonic() - quiet < LEARN_PATIENCE_S:
+                while not traffic.outcomes.empty():
+                    outcome = traffic.outcomes.get_nowait()
+                    if not bar.tasks[answering].completed and not as_json:
+                        out.print("[dim]the first decision, made without any ranking:[/]")
+                        _show(outcome, 1, len(prompts))
+                    bar.advance(answering)
+                    quiet = time.monotonic()
+                for records in (await votes.getmany(timeout_ms=100)).values():
+                    compared.update(record.key for record in records)
+                    seen, quiet = seen + len(records), time.monotonic()
+                bar.update(comparing, completed=len(compared))
+            ranking = bar.add_task("finding tasks, ranking models", total=1)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RANK_WITHIN_S):
+                    while not _is_ranked(await versions(kafka), seen):  # noqa: ASYNC110
+                        await asyncio.sleep(0.2)
+            bar.advance(ranking)
+
+
+def _is_ranked(known: list[TablePublished], evaluations: int) -> bool:
+    """Whether the newest table has several clusters, and most evaluations are in it."""
+    if not known:
+        return False
+    table = known[-1].read_table()
+    counted = int(table.provenance.source.split(" ", 1)[0])
+    return len(table.clusters) > 1 and counted >= 0.9 * evaluations
+
+
+async def _learnt(kafka: KafkaSettings) -> dict[str, Any]:
+    """What the tables say that were published meanwhile; with simulated models, beside the truth."""
+    known = await versions(kafka)
+    if not known:
+        return {}
+    table = known[-1].read_table()
+    strength = table.strength.astype(np.float64)
+    sizes = np.array([max(1, c.size) for c in table.clusters], np.float64)
+    mean = sizes @ (strength - strength.mean(axis=1, keepdims=True)) / sizes.sum()
+    found: dict[str, Any] = {
+        "table": str(known[-1].ref),
+        "clusters": len(table.clusters),
+        "rankings_from": table.provenance.source,
+        "simulated": table.provenance.simulated,
+        "models": [
+            {"model": table.models[m], "strength": float(mean[m]), "first_in": int((strength.argmax(axis=1) == m).sum())}
+            for m in np.argsort(-mean)
+        ],
+    }
+    return found
 
 
 async def _route(traffic: Traffic, lines: list[str], rate: float, *, as_json: bool) -> list[Outcome]:
@@ -131,7 +205,9 @@ def _show(outcome: Outcome, number: int, total: int) -> None:
     out.print(f"{indent}[dim]{escape(decision.why)}[/]", soft_wrap=True)
 
 
-def _summary(outcomes: list[Outcome], total: int, took: float, repeated: int, restarts: int, *, as_json: bool) -> int:
+def _summary(
+    outcomes: list[Outcome], total: int, took: float, repeated: int, restarts: int, learnt: dict[str, Any], *, as_json: bool
+) -> int:
     decided = [o for o in outcomes if o.decided is not None and o.decided.decision.model is not None]
     dead = [o for o in outcomes if o.decided is None]
     latencies = [o.latency_s for o in outcomes]
@@ -152,7 +228,7 @@ def _summary(outcomes: list[Outcome], total: int, took: float, repeated: int, re
         "repeated": repeated,
         "restarts": restarts,
         "language_models": llm_line(),
-        "rankings": "simulated",
+        "learnt": learnt,
         "decisions_per_model": dict(per_model.most_common()),
     }
     if as_json:
@@ -182,5 +258,14 @@ def _print_summary(facts: dict[str, Any]) -> None:
     for model, count in facts["decisions_per_model"].items():
         shown.add_row(model, str(count), "█" * max(1, round(30 * count / most)))
     out.print(shown)
-    out.print(f"expected cost of the answers, had they been asked for: {usd(facts['expected_cost_usd'])}")
-    out.print(f"[yellow]rankings: SIMULATED outcomes · language models: {facts['language_models']}[/]", soft_wrap=True)
+    out.print(f"expected cost of the answers: {usd(facts['expected_cost_usd'])}")
+    if learnt := facts["learnt"]:
+        out.print(
+            f"learnt meanwhile: routing table {learnt['table']} with {learnt['clusters']} clusters, ranked by {learnt['rankings_from']}",
+            soft_wrap=True,
+        )
+        ranked = Table("model", "strength above the mean, in logits", "strongest in", box=None)
+        for row in learnt["models"]:
+            ranked.add_row(row["model"], f"{row['strength']:+.2f}", f"{row['first_in']} clusters")
+        out.print(ranked)
+    out.print(f"[yellow]language models, answers and judges: {facts['language_models']}[/]", soft_wrap=True)

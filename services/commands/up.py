@@ -130,7 +130,7 @@ def learning(where: Servers) -> dict[str, str]:
     """On a laptop one wants to see it learn: rankings every 2 s, and every answer compared as long as nothing has a price."""
     wanted = {"POINTSMAN_RECLUSTERER_EVERY_S": "2"} if where.embedded else {}
     if LLMSettings().simulated:
-        wanted["POINTSMAN_JUDGE_RATE"] = "1"
+        wanted |= {"POINTSMAN_JUDGE_RATE": "1", "POINTSMAN_JUDGE_PAIRS": "6", "POINTSMAN_JUDGE_BUDGET_USD_PER_DAY": "1000"}
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
 

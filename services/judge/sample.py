@@ -47,15 +47,18 @@ class Sampler:
             return []
         worth = found[0].worth * (NOVEL_BOOST if message.assignment.novel else 1.0)
         self.usual = worth if not self.usual else FADE * self.usual + (1 - FADE) * worth
-        share = min(1.0, self.settings.rate * worth / self.usual) if self.usual else self.settings.rate
-        return [self._draw(message, found)] if _share(message.request_id, "sample") < share else []
+        share = 1.0 - (1.0 - self.settings.rate) ** (worth / self.usual if self.usual else 1.0)
+        return self._draw(message, found) if _share(message.request_id, "sample") < share else []
 
-    @staticmethod
-    def _draw(message: Completed, found: list[Pair]) -> Pair:
-        """One of the pairs, by worth: the best most often, the others often enough to notice what has changed."""
-        worth = np.array([p.worth for p in found]) + 1e-12
-        edges = np.cumsum(0.8 * worth / worth.sum() + 0.2 / len(found))
-        return found[min(int(np.searchsorted(edges, _share(message.request_id, "pair"))), len(found) - 1)]
+    def _draw(self, message: Completed, found: list[Pair]) -> list[Pair]:
+        """Some of the pairs, by worth: the best most often, the others often enough to notice what has changed."""
+        left, drawn = list(found), []
+        for turn in range(min(self.settings.pairs, len(found))):
+            worth = np.array([p.worth for p in left]) + 1e-12
+            edges = np.cumsum(0.8 * worth / worth.sum() + 0.2 / len(left))
+            place = int(np.searchsorted(edges, _share(message.request_id, f"pair{turn}")))
+            drawn.append(left.pop(min(place, len(left) - 1)))
+        return drawn
 
 
 def assignment(message: Completed, table: RoutingTable) -> Assignment:

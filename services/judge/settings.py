@@ -18,6 +18,8 @@ class JudgeSettings(BaseSettings):
     """What all judges together may spend in a day (UTC), shadow answers included. Never passed."""
     rate: Annotated[float, Field(ge=0, le=1)] = 0.05
     """The share of answered prompts that are compared when what they teach is of the usual worth; more where they teach more."""
+    pairs: Annotated[int, Field(ge=1, le=50)] = 1
+    """Pairs compared on a prompt that is sampled; further ones share its answers, so they cost less and say less."""
     models: Annotated[tuple[str, ...], Field(min_length=1)] = ("openai/gpt-5-mini", "google/gemini-2.5-flash")
     """Judge models, by the API's names. Each comparison falls to one of them, in rotation."""
     both: Annotated[float, Field(ge=0, le=1)] = 0.1

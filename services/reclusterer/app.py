@@ -108,10 +108,12 @@ class Learner:
 
     async def write(self) -> None:
         """While it is our turn, publish what has been learnt."""
-        await asyncio.get_running_loop().run_in_executor(self.thread, warm)
         await self.following.caught_up.wait()
+        warming = asyncio.create_task(asyncio.to_thread(warm))  # the first table needs nothing of it
         term, epoch, told = 0, 0, (-1, -1)
         while True:
+            if self.current is not None:
+                await warming
             await self.turn.mine.wait()
             try:
                 if term != self.turn.terms or await end(self.kafka) != self.end:
@@ -152,14 +154,16 @@ class Learner:
         models = ranked(load(self.settings.catalog), self.settings)
         basis, total = dict(self.following.positions), self.memory.told
         began = time.monotonic()
-        frozen = _frozen(self.memory)
+        frozen, first = _frozen(self.memory), self.current is None
         proposal: Proposal | None = await asyncio.get_running_loop().run_in_executor(
             self.thread,
-            lambda: propose(frozen, self.current, sorted(self.used_ids), models, self.settings, recluster=bool(due), anchor=self.anchor),
+            lambda: propose(
+                frozen, self.current, sorted(self.used_ids), models, self.settings, recluster=bool(due) and not first, anchor=self.anchor
+            ),
         )
         if proposal is None or not self.turn.mine.is_set():
             return
-        if due:
+        if due and not first:
             vectors = np.stack([s.vector for s in list(frozen.samples.values())[:5000]])
             usual = float(nearest_of(vectors, proposal.table.centroids)[0].mean())
             self.watch.done(total, usual, time.time())

@@ -13,7 +13,7 @@ from services.reclusterer.settings import ReclustererSettings
 from shared.catalog.models import Model
 from shared.routing.assignment import assign
 from shared.routing.bradley_terry import Comparisons, Floats, Ranking, decay, fit, fit_votes
-from shared.routing.clustering import Clustering, by_density, evolve, kmeans, nearest_of
+from shared.routing.clustering import Clustering, by_density, evolve, kmeans, nearest_of, settle
 from shared.routing.expectations import expectations
 from shared.routing.matching import lineage, pair
 from shared.routing.outcomes import label
@@ -26,6 +26,8 @@ PER_CLUSTER = 8
 """Prompts a cluster at least, when clusters are first made."""
 GUARD_TOLERANCE = 0.01
 """Nats a comparison by which new clusters may predict recent comparisons worse than the old before they are refused."""
+GUARD_SURE = 2.0
+"""…and by at least so many standard errors."""
 GUARD_FROM = 60
 """Comparisons below which there is nothing to guard with."""
 
@@ -84,7 +86,9 @@ def _cluster(vectors: Array, before: RoutingTable | None, settings: ReclustererS
     if settings.method != "kmeans":
         return by_density(vectors, settings.method, settings.min_size, settings.reach)
     wanted = max(1, min(settings.clusters, len(vectors) // PER_CLUSTER))
-    if before is None or len(before.clusters) < min(settings.clusters, wanted) / 2:
+    if before is None:  # prompts are waiting for a table, so the first is one cluster of them all, and the next is better
+        return settle(vectors, vectors.mean(axis=0, keepdims=True))
+    if len(before.clusters) < min(settings.clusters, wanted) / 2:
         return kmeans(vectors, wanted, settings.seed)
     return evolve(vectors, before.centroids, before.radii, settings.min_size, settings.most_clusters)
 
@@ -239,18 +243,20 @@ def _guard(memory: Memory, old: Array, new: Array, models: Sequence[Model], sett
         data, ballots, _ = gather(memory, centroids, names, settings)
         if len(data) < GUARD_FROM:
             return ""
-        losses.append(_held_out_loss(data, ballots, len(centroids), len(names)))
-    if losses[1] > losses[0] + GUARD_TOLERANCE:
-        return f"new clusters predict comparisons worse ({losses[1]:.3f} against {losses[0]:.3f} nats), so the old ones stay"
+        losses.append(_held_out_losses(data, ballots, len(centroids), len(names)))
+    worse = losses[1] - losses[0]
+    error = float(worse.std() / len(worse) ** 0.5)
+    if worse.mean() > max(GUARD_TOLERANCE, GUARD_SURE * error):
+        return f"new clusters predict comparisons worse by {worse.mean():.3f} ± {error:.3f} nats, so the old ones stay"
     return ""
 
 
-def _held_out_loss(data: Comparisons, ballots: dict[str, tuple[npt.NDArray[np.intp], Ballots]], clusters: int, models: int) -> float:
-    """Mean loss, in nats, of comparisons predicted from those of other prompts, in two folds."""
+def _held_out_losses(data: Comparisons, ballots: dict[str, tuple[npt.NDArray[np.intp], Ballots]], clusters: int, models: int) -> Floats:
+    """(n,): loss, in nats, of each comparison, predicted from those of other prompts, in two folds."""
     ratio = np.zeros(len(data))
     for rows, cast in ballots.values():
         np.add.at(ratio, rows, log_ratio(cast, Hits()))
-    total = 0.0
+    losses = np.zeros(len(data))
     for fold in (0, 1):
         held = data.prompt % 2 == fold
         kept = ~held
@@ -258,5 +264,5 @@ def _held_out_loss(data: Comparisons, ballots: dict[str, tuple[npt.NDArray[np.in
         ranking = fit(part, ratio[kept], clusters, models, 0)
         lead = ranking.strength[data.cluster[held], data.first[held]] - ranking.strength[data.cluster[held], data.second[held]]
         belief = 1.0 / (1.0 + np.exp(-np.clip(ratio[held], -30, 30)))
-        total += float((data.weight[held] * (np.logaddexp(0.0, -lead) * belief + np.logaddexp(0.0, lead) * (1 - belief))).sum())
-    return total / max(1e-9, float(data.weight.sum()))
+        losses[held] = data.weight[held] * (np.logaddexp(0.0, -lead) * belief + np.logaddexp(0.0, lead) * (1 - belief))
+    return losses

@@ -56,7 +56,7 @@ class ReclustererSettings(BaseSettings):
     """How much a person's vote counts."""
     weigh_feedback: Annotated[float, Field(ge=0)] = 0.3
     """How much a sender's thumb counts."""
-    unproven: Annotated[float, Field(gt=0)] = 1.0
+    unproven: Annotated[float, Field(gt=0)] = 1.5
     """A model whose standard error (in logits) is above this wins nowhere while a proven one is eligible."""
     top_p: Annotated[int, Field(ge=1)] = 4
     """Clusters that an assignment has at most."""

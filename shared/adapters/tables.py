@@ -90,7 +90,7 @@ class Tables:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._first.wait(), QUIET_S)
             if self._current is None:
-                log.warning("waiting for a routing table; build one with `pointsman table build`")
+                log.info("waiting for the first routing table: a re-clusterer makes it, or `pointsman table build`")
                 await self._first.wait()
         assert self._current is not None
         return self._current, self._known[self._current.digest]

@@ -11,6 +11,7 @@ errors come from the observed information (Louis 1982). Bradley and Terry 1952; 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,16 +24,19 @@ Ints = npt.NDArray[np.intp]
 
 OVERALL_SPREAD = 2.0
 """Standard deviation of models' overall strengths before anything is known, in logits."""
-SPREAD_PRIOR = 2.0
-"""The spread over clusters begins as if this many strengths had been seen with a variance of `SPREAD_GUESS`."""
-SPREAD_GUESS = 0.5
+SPREAD_GUESS = 1.0
+"""Variance of a model's strength over clusters before anything is known…"""
+SPREAD_SURE = 1.0
+"""…and the standard deviation of its logarithm."""
+SPREAD_RANGE = (-5.0, 3.0)
+"""Logarithms between which the variance is sought."""
 FEW_PROMPTS = 20
 OVERLAP_GUESS = 1.5
 """How much several comparisons of one prompt overlap, while fewer than `FEW_PROMPTS` prompts have several."""
 STEPS = 60
 TOLERANCE = 1e-7
 ROUNDS = 12
-"""At most so many rounds of estimating spread and hit rates; a round that moves neither by more than 1% is the last."""
+"""At most so many rounds of estimating hit rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +89,9 @@ def fit(comparisons: Comparisons, ratio: Floats, clusters: int, models: int, ref
     variance = SPREAD_GUESS if spread is None else spread**2
     state.climb(variance)
     state.data = replace(comparisons, weight=comparisons.weight / state.overlap())
-    for _ in range(ROUNDS if spread is None else 1):
-        state.climb(variance)
-        before = variance
-        if spread is None:
-            variance = state.spread(variance)
-        if abs(variance - before) <= 0.01 * before:
-            break
+    if spread is None:
+        variance = float(np.exp(_peak(lambda log_variance: state.evidence(float(np.exp(log_variance))), *SPREAD_RANGE)))
+    state.climb(variance)
     return state.ranking(variance, reference)
 
 
@@ -200,7 +200,8 @@ class _State:
     def overlap(self) -> Floats:
         """(n,): how many comparisons of its prompt say as much as one of a prompt of its own; at least 1, exactly 1 where a prompt has one.
 
-        The ratio of the gradients' variance over prompts to the information, per dimension (Ribatet, Cooley and Davison 2012).
+        The ratio of the gradients' variance over prompts to the information, per dimension (Ribatet, Cooley and Davison 2012), with the
+        jackknife's correction (Bell and McCaffrey 2002).
         """
         d, (_, m) = self.data, self.theta.shape
         _, prompt, size = np.unique(d.prompt, return_inverse=True, return_counts=True)
@@ -214,8 +215,12 @@ class _State:
         lead = self.theta[d.cluster, d.first] - self.theta[d.cluster, d.second]
         chance, belief = _logistic(lead), _logistic(lead + self.ratio)
         pull = np.where(several, d.weight * (belief - chance), 0.0)
-        slope = np.bincount(prompt * m + d.first, pull, len(size) * m) - np.bincount(prompt * m + d.second, pull, len(size) * m)
-        slope = slope.reshape(-1, m)
+        won, lost = (np.bincount(prompt * m + side, pull, len(size) * m) for side in (d.first, d.second))
+        home = np.zeros(len(size), np.intp)
+        home[prompt] = d.cluster
+        there = np.bincount(home, minlength=len(self.theta))[home]
+        drawn = there / np.maximum(there - 1, 1)  # a prompt has drawn the fit toward itself
+        slope = np.asarray(won - lost, np.float64).reshape(-1, m) * drawn[:, None]
         information = np.zeros((m, m))
         np.add.at(information, (d.first, d.second), np.where(several, d.weight**2 * (belief - chance) ** 2, 0.0))
         information += information.T
@@ -224,21 +229,28 @@ class _State:
         found[several] = max(1.0, ratio)
         return found
 
-    def spread(self, variance: float) -> float:
-        """The variance of strengths over clusters that fits best; one step of expectation maximisation."""
+    def evidence(self, variance: float) -> float:
+        """Log-likelihood of the comparisons with the strengths integrated out (Laplace), plus the log-prior of `variance`."""
+        self.climb(variance)
+        _, observed, safe = self._slopes()
         k, m = self.theta.shape
-        centred = np.eye(m) - 1.0 / m  # a cluster's common level means nothing
-        _, _, safe = self._slopes()
-        inverse = _inverse(self._blocks(safe, variance))
-        apart = ((self.theta - self.mean) @ centred) ** 2
-        unsure = np.einsum("ij,kjl,li->", centred, inverse, centred)
-        return float((apart.sum() + unsure + SPREAD_PRIOR * SPREAD_GUESS) / (k * (m - 1) + SPREAD_PRIOR))
+        blocks = self._sound(self._blocks(observed, variance), safe, variance)
+        _, own = np.linalg.slogdet(blocks)
+        _, common = np.linalg.slogdet(self._schur(_inverse(blocks), variance))
+        guess = (np.log(variance) - np.log(SPREAD_GUESS)) / SPREAD_SURE
+        return float(self._value(variance) - 0.5 * (own.sum() + common) - 0.5 * k * m * np.log(variance) - 0.5 * guess**2)
+
+    def _sound(self, blocks: Floats, safe: Floats, variance: float) -> Floats:
+        """`blocks`, with the safe curvature where the observed one is hardly positive."""
+        weak = np.linalg.eigvalsh(blocks).min(axis=1) < 0.05 / variance
+        if weak.any():
+            blocks = blocks.copy()
+            blocks[weak] = self._blocks(safe, variance)[weak]
+        return blocks
 
     def ranking(self, variance: float, reference: int) -> Ranking:
         _, observed, safe = self._slopes()
-        blocks = self._blocks(observed, variance)
-        sound = np.linalg.eigvalsh(blocks).min(axis=1) > 0.05 / variance  # else the data say less than nothing there
-        blocks[~sound] = self._blocks(safe, variance)[~sound]
+        blocks = self._sound(self._blocks(observed, variance), safe, variance)
         inverse = _inverse(blocks)
         common = _inverse(self._schur(inverse, variance))
         covariance = inverse + np.einsum("kij,jl,klm->kim", inverse, common, inverse) / variance**2
@@ -253,6 +265,23 @@ class _State:
             spread=float(np.sqrt(variance)),
             covariance=covariance,
         )
+
+
+def _peak(value: Callable[[float], float], low: float, high: float) -> float:
+    """Where `value` is largest between `low` and `high`, to 0.05: golden section."""
+    ratio = (5**0.5 - 1) / 2
+    a, b = high - ratio * (high - low), low + ratio * (high - low)
+    at_a, at_b = value(a), value(b)
+    while high - low > 0.05:
+        if at_a > at_b:
+            high, b, at_b = b, a, at_a
+            a = high - ratio * (high - low)
+            at_a = value(a)
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + ratio * (high - low)
+            at_b = value(b)
+    return (low + high) / 2
 
 
 def difference_variances(covariance: Floats) -> Floats:

@@ -95,9 +95,10 @@ async def append(
         table=table.to_bytes().decode(),
     )
     async with publisher(kafka) as out:
-        await out.send_and_wait(kafka.name(ROUTING_TABLES), version.model_dump_json().encode(), key=version.key)
+        # the embedded broker makes every topic with four partitions; all versions stand in the first
+        await out.send_and_wait(kafka.name(ROUTING_TABLES), version.model_dump_json().encode(), key=version.key, partition=0)
         for old in known[: max(0, len(known) + 1 - KEEP)]:
-            await out.send_and_wait(kafka.name(ROUTING_TABLES), None, key=old.key)
+            await out.send_and_wait(kafka.name(ROUTING_TABLES), None, key=old.key, partition=0)
     written = next((v for v in await versions(kafka) if v.ref.version == version.ref.version), None)
     if written is None or written.digest != version.digest:
         raise PublishConflict(f"another writer published version {version.ref} at the same moment; look at it and publish again")

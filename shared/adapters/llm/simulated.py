@@ -42,8 +42,8 @@ class World:
     """What is true. Two worlds with the same fields answer the same questions alike."""
 
     seed: int = 0
-    skill_spread: float = 1.8
-    """Standard deviation of a model's skill over tasks, in logits."""
+    spacing: float = 1.1
+    """How far apart, in logits, neighbours in skill are on a task."""
     judge_accuracy: float = 0.8
     """How often a vote that does not follow the position goes to the better answer."""
     judge_pull: float = 0.2
@@ -58,16 +58,23 @@ class World:
     time_scale: float = 0.0
     """How much of a model's latency is really waited. 0: answers come at once and only say how long they would have taken."""
     catalog: Catalog = field(default_factory=models.load)
+    base: dict[tuple[str, str], float] = field(default_factory=dict, repr=False)
     calls: Counter[str] = field(default_factory=Counter)
     """Calls answered, by model."""
     billed_usd: float = 0.0
 
     def skill(self, model: str, task: str) -> float:
-        """In logits: P(i's answer is better than j's) is the logistic of the difference of their skills."""
-        names = sorted(self.catalog.models, key=lambda n: self.catalog.models[n].price.output)
-        rank = names.index(model) / max(1, len(names) - 1) if model in names else 0.5
-        bent = self.skill_spread * _normal(self.seed, "skill", model, task)
-        return 1.5 * rank + bent + self.shifts.get(model, 0.0) + self.shifts.get(f"{model}/{task}", 0.0)
+        """In logits: P(i's answer is better than j's) is the logistic of the difference of their skills.
+
+        On each task the models of a profile stand about `spacing` apart, in an order of its own in which dearer models tend to be ahead.
+        """
+        if (model, task) not in self.base:
+            peers = next((names for names in self.catalog.profiles.values() if model in names), (model,))
+            dear = sorted(peers, key=lambda n: self.catalog.models[n].price.output if n in self.catalog.models else 0.0)
+            taste = {n: 1.5 * i / max(1, len(dear) - 1) + _normal(self.seed, "taste", n, task) for i, n in enumerate(dear)}
+            for i, name in enumerate(sorted(peers, key=lambda n: taste[n])):
+                self.base[name, task] = self.spacing * i + 0.15 * _normal(self.seed, "skill", name, task)
+        return self.base[model, task] + self.shifts.get(model, 0.0) + self.shifts.get(f"{model}/{task}", 0.0)
 
     def task_of(self, prompt: str) -> str:
         """The task that a prompt poses, by the words it shares with the prompts of the 25."""

@@ -45,5 +45,6 @@ def client(settings: RedisSettings) -> Redis:
         retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), retries=1),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
         client_name="pointsman",
+        max_connections=1000,  # redis-py 8 stops at 100, and the dispatcher asks many models at once
     )
     return made
