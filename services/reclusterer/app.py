@@ -178,8 +178,9 @@ class Learner:
 
 def _frozen(memory: Memory) -> Memory:
     """What is known now, as it stays while the thread works on it."""
+    memory.trim()
     copy = Memory(memory.settings, memory.encoder)
-    copy.samples, copy.opinions, copy.seen, copy.newest = dict(memory.samples), memory.opinions.copy(), memory.seen.copy(), memory.newest
+    copy.samples, copy.opinions, copy.seen, copy.newest = dict(memory.samples), dict(memory.opinions), dict(memory.seen), memory.newest
     return copy
 
 
@@ -211,6 +212,7 @@ async def rebuild(
                 memory.embedded(message)
 
     await Following(kafka, TOPICS, learn).run(until=version.basis)
+    memory.trim()
     models, recluster = ranked(load(settings.catalog), settings), "clusters of" in version.note
     proposal = propose(memory, before, used_ids, models, settings, recluster=recluster, anchor=anchor)
     return proposal.table if proposal else None

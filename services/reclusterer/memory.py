@@ -17,6 +17,9 @@ from shared.contracts.vector import unpack
 from shared.routing.table import Array, Encoder
 
 LABEL = 100
+SLACK = 2000
+"""How much more than wanted is kept between two trimmings."""
+PENDING = 10_000
 
 
 def share(request_id: str) -> float:
@@ -59,6 +62,7 @@ class Seen:
     model: str
     cost_usd: float
     latency_s: float
+    at: float
     vector: Array
 
 
@@ -70,8 +74,10 @@ class Memory:
     encoder: Encoder | None = None
     heap: list[tuple[float, str]] = field(default_factory=list)
     samples: dict[str, Sample] = field(default_factory=dict)
-    opinions: OrderedDict[str, Opinion] = field(default_factory=OrderedDict)
-    seen: OrderedDict[str, Seen] = field(default_factory=OrderedDict)
+    opinions: dict[str, Opinion] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
+    pending: OrderedDict[str, list[tuple[Evaluated, float]]] = field(default_factory=OrderedDict)
+    """Votes on requests whose embedding has not come yet, by request."""
     vectors: OrderedDict[str, Array] = field(default_factory=OrderedDict)
     """Of recent requests, for votes that come without."""
     told: int = 0
@@ -87,6 +93,8 @@ class Memory:
         if vector is None or message.request_id in self.samples:
             return None
         self._recent(message.request_id, vector)
+        for evaluation, at in self.pending.pop(message.request_id, []):
+            self.evaluated(evaluation, at)
         if (mark := share(message.request_id)) >= self.settings.sample:
             return None
         self.told += 1
@@ -103,7 +111,10 @@ class Memory:
         vector = self._vector(message)
         if vector is not None:
             for answer in message.completion.answers:
-                self._observe(message.request_id, answer.model, answer.cost_usd, answer.latency_s, vector)
+                moment = message.submitted_at.timestamp() if message.submitted_at else 0.0
+                self._observe(
+                    Seen(f"{message.request_id}\0{answer.model}", answer.model, answer.cost_usd, answer.latency_s, moment, vector)
+                )
 
     def evaluated(self, message: Evaluated, at: float) -> bool:
         """Take note of votes; a rater's later votes on the same pair replace the earlier. False if its embedding is not known."""
@@ -112,6 +123,9 @@ class Memory:
         else:
             vector = self.vectors.get(message.request_id)
         if vector is None:
+            self.pending.setdefault(message.request_id, []).append((message, at))
+            while len(self.pending) > PENDING:
+                self.pending.popitem(last=False)
             return False
         moment = message.at.timestamp() if message.at else at
         self.newest = max(self.newest, moment)
@@ -128,13 +142,20 @@ class Memory:
             vector,
             message.rater.simulated,
         )
-        before = self.opinions.pop(opinion.evaluation_id, None)
-        self.opinions[opinion.evaluation_id] = max((o for o in (before, opinion) if o), key=lambda o: o.at)
-        while len(self.opinions) > self.settings.evaluations:
-            self.opinions.popitem(last=False)
+        before = self.opinions.get(opinion.evaluation_id)
+        if before is None or before.at <= opinion.at:
+            self.opinions[opinion.evaluation_id] = opinion
         for answer in message.answers:
-            self._observe(message.request_id, answer.model, answer.cost_usd, answer.latency_s, vector)
+            self._observe(Seen(f"{message.request_id}\0{answer.model}", answer.model, answer.cost_usd, answer.latency_s, moment, vector))
+        if len(self.opinions) > self.settings.evaluations + SLACK:
+            self.trim()
         return True
+
+    def trim(self) -> None:
+        """Drop what is too old to be kept. What is left does not depend on when this is done."""
+        for kept, most in ((self.opinions, self.settings.evaluations), (self.seen, self.settings.observations)):
+            for key, _ in sorted(kept.items(), key=lambda item: (item[1].at, item[0]))[: max(0, len(kept) - most)]:
+                del kept[key]
 
     def matrix(self) -> tuple[list[Sample], Array]:
         """The samples in the order of their hashes, and their vectors (n, dim)."""
@@ -158,9 +179,9 @@ class Memory:
         while len(self.vectors) > self.settings.observations:
             self.vectors.popitem(last=False)
 
-    def _observe(self, request_id: str, model: str, cost: float, latency: float, vector: Array) -> None:
-        key = f"{request_id}\0{model}"
-        self.seen.pop(key, None)
-        self.seen[key] = Seen(key, model, cost, latency, vector)
-        while len(self.seen) > self.settings.observations:
-            self.seen.popitem(last=False)
+    def _observe(self, one: Seen) -> None:
+        before = self.seen.get(one.key)
+        if before is None or (before.at, before.cost_usd, before.latency_s) < (one.at, one.cost_usd, one.latency_s):
+            self.seen[one.key] = one
+        if len(self.seen) > self.settings.observations + SLACK:
+            self.trim()

@@ -88,7 +88,7 @@ def _cluster(vectors: Array, before: RoutingTable | None, settings: ReclustererS
     wanted = max(1, min(settings.clusters, len(vectors) // PER_CLUSTER))
     if before is None:  # prompts are waiting for a table, so the first is one cluster of them all, and the next is better
         return settle(vectors, vectors.mean(axis=0, keepdims=True))
-    if len(before.clusters) < min(settings.clusters, wanted) / 2:
+    if 2 * len(before.clusters) <= wanted:
         return kmeans(vectors, wanted, settings.seed)
     return evolve(vectors, before.centroids, before.radii, settings.min_size, settings.most_clusters)
 

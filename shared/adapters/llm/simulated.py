@@ -136,7 +136,7 @@ class World:
         tokens = len(content) // 4
 
         def draw(what: str) -> float:
-            return _share(self.seed, what, asked, first, second, turn)
+            return _share(self.seed, what, asked, MARK.findall(first)[-1:], MARK.findall(second)[-1:], turn)
 
         if draw("garbage") < self.judge_garbage:
             text = "I would say that both have their merits."
