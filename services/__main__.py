@@ -125,6 +125,19 @@ def rank(
 
 
 @app.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8089,
+    seed: Annotated[int, typer.Option(help="What is true follows from it.")] = 0,
+    time_scale: Annotated[float, typer.Option(min=0, help="How much of a model's latency is really waited; 0: none.")] = 0.0,
+) -> None:
+    """Serve simulated language models and judges as an OpenAI-compatible API, with a truth that is known."""
+    from services.commands import simulate as command
+
+    raise typer.Exit(command.simulate(host, port, seed, time_scale))
+
+
+@app.command()
 def topics(
     create: Annotated[bool, typer.Option("--create", help="Create what is missing, widen, mend settings.")] = False,
     asyncapi: Annotated[Path | None, typer.Option(help="Write the AsyncAPI document of all services to this file instead.")] = None,

@@ -15,8 +15,15 @@ Labels = npt.NDArray[np.int64]
 MINI_BATCH_FROM = 50_000
 """Embeddings from which mini-batch k-means takes over."""
 
+MERGE_WITHIN = 0.25
+"""Clusters whose centroids are nearer than this share of a cluster's reach are one."""
 RETIRE_FROM = 50
 """Prompts a cluster in the window from which a cluster without any is taken to be gone."""
+SPLIT_FROM = 1000
+"""Prompts of a cluster that are looked at to see whether it is two."""
+SPLIT_AXES = 24
+SPLIT_HEAPS = 5
+SPLIT_CLEARLY = 1.15
 LLOYD_STEPS = 25
 RESTS = 1e-4
 
@@ -75,16 +82,19 @@ def by_density(vectors: Array, method: str, min_size: int, reach: float) -> Clus
 def evolve(vectors: Array, centroids: Array, reach: Array, min_size: int, most: int) -> Clustering:
     """k-means from the clusters there are: prompts beyond `reach` (clusters,) of all of them found new ones, where they stand together.
 
-    So a task that is new gets a cluster of its own while the others stay where they were. A cluster that lies within
-    half its reach of a larger one joins it. One that has no prompt among these `vectors` (n, dim) stays where it is,
+    So a task that is new gets a cluster of its own while the others stay where they were; one that has grown inside a wide
+    cluster splits off if the two parts stand further apart than halves of a single heap would (`_split`). A cluster that lies close to
+    a larger one (`MERGE_WITHIN`) joins it. One that has no prompt among these `vectors` (n, dim) stays where it is,
     unless there are so many of them (`RETIRE_FROM` a cluster) that it would have.
     """
     distances, nearest = nearest_of(vectors, centroids)
     novel = np.flatnonzero(distances > reach[nearest])
     near = float(np.median(reach))
     start = np.concatenate([centroids, *_crowds(vectors[novel], near, min_size)])[:most]
-    start = _merged(start, np.bincount(nearest_of(vectors, start)[1], minlength=len(start)), 0.5 * near)
+    start = _merged(start, np.bincount(nearest_of(vectors, start)[1], minlength=len(start)), MERGE_WITHIN * near)
     found, labels = lloyd(vectors, start)
+    if len(split := _split(vectors, found, labels, min_size)) > len(found):
+        found, labels = lloyd(vectors, split[:most])
     sizes = np.bincount(labels, minlength=len(found))
     kept = np.flatnonzero(sizes > 0) if len(vectors) >= RETIRE_FROM * len(found) else np.arange(len(found))
     rank = np.cumsum(np.isin(np.arange(len(found)), kept)) - 1
@@ -146,6 +156,59 @@ def _crowds(vectors: Array, reach: float, min_size: int) -> list[Array]:
         found.append(left[inside].mean(axis=0, keepdims=True).astype(np.float32))
         left = left[~inside]
     return found
+
+
+def _split(vectors: Array, centroids: Array, labels: Labels, min_size: int) -> Array:
+    """Centroids with those clusters in two that are really two: SigClust (Liu, Hayes, Nobel and Marron 2008).
+
+    A cluster's best division explains a share of its spread; so it does for a Gaussian heap of the same covariance. Only a share that is
+    clearly larger than any of some such heaps' counts.
+    """
+    grown = [centroids]
+    rng = np.random.default_rng(0)
+    for c in range(len(centroids)):
+        members = np.flatnonzero(labels == c)
+        if len(members) < 2 * min_size:
+            continue
+        own = vectors[members[:SPLIT_FROM]] - centroids[c]
+        own = own - own.mean(axis=0)
+        _, spread, axes = np.linalg.svd(own, full_matrices=False)
+        scores = (own @ axes[:SPLIT_AXES].T).astype(np.float32)
+        share, halves = _halved(scores)
+        small = min(int(halves.sum()), len(halves) - int(halves.sum()))
+        if small * len(members) / len(own) < min_size:
+            continue
+        scale = spread[:SPLIT_AXES] / np.sqrt(len(own))
+        chance = max(_halved((rng.normal(size=scores.shape) * scale).astype(np.float32))[0] for _ in range(SPLIT_HEAPS))
+        if share > SPLIT_CLEARLY * chance:
+            part = vectors[members[:SPLIT_FROM]]
+            smaller = halves if halves.sum() == small else ~halves
+            grown[0] = grown[0].copy()
+            grown[0][c] = part[~smaller].mean(axis=0)
+            grown.append(part[smaller].mean(axis=0, keepdims=True))
+    return np.concatenate(grown)
+
+
+def _halved(scores: Array) -> tuple[float, npt.NDArray[np.bool_]]:
+    """The share of the spread that the best division in two explains, and the division; 2-means from each of the first axes."""
+    best, found = -1.0, np.zeros(len(scores), np.bool_)
+    total = float((scores**2).sum()) or 1.0
+    for axis in range(min(3, scores.shape[1])):
+        side = scores[:, axis] > 0
+        for _ in range(20):
+            if side.all() or not side.any():
+                break
+            a, b = scores[side].mean(axis=0), scores[~side].mean(axis=0)
+            moved = ((scores - a) ** 2).sum(axis=1) < ((scores - b) ** 2).sum(axis=1)
+            if (moved == side).all():
+                break
+            side = moved
+        if side.all() or not side.any():
+            continue
+        inside = sum(float(((part - part.mean(axis=0)) ** 2).sum()) for part in (scores[side], scores[~side]))
+        if 1.0 - inside / total > best:
+            best, found = 1.0 - inside / total, side
+    return best, found
 
 
 def _merged(centroids: Array, sizes: npt.NDArray[np.intp], near: float) -> Array:

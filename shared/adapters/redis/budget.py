@@ -25,11 +25,12 @@ SHUT_S = 3.0
 """After a new count; several times `LOOK_EVERY_S`, so that everybody has joined before anybody spends."""
 DAY_AND_MORE_S = 2 * 24 * 3600
 
-# KEYS: the day's hash. ARGV: amount, cap, now, generation that the caller has joined. Returns 1, 0, or -1: count anew or join first.
+# KEYS: the day's hash. ARGV: amount, cap, now, generation that the caller has joined.
+# Returns 1 or 0; -1: count or join first; -2: still shut.
 RESERVE = """
 local generation = redis.call('HGET', KEYS[1], 'generation')
 if not generation or generation ~= ARGV[4] then return -1 end
-if tonumber(redis.call('HGET', KEYS[1], 'opens_at')) > tonumber(ARGV[3]) then return 0 end
+if tonumber(redis.call('HGET', KEYS[1], 'opens_at')) > tonumber(ARGV[3]) then return -2 end
 local spent = tonumber(redis.call('HGET', KEYS[1], 'spent'))
 if spent + tonumber(ARGV[1]) > tonumber(ARGV[2]) then return 0 end
 redis.call('HINCRBYFLOAT', KEYS[1], 'spent', ARGV[1])
@@ -79,13 +80,13 @@ class DailyBudget:
             return False
         day = _today()
         try:
-            for _ in range(3):
+            for _ in range(6):
                 got = int(await self._reserve(keys=[self._prefix + day], args=[usd, self._cap, time.time(), self._joined.get(day, "")]))
                 if got >= 0:
                     if got:
                         self._held[day] = self._held.get(day, 0.0) + usd
                     return bool(got)
-                await self._join(day)
+                await (self._join(day) if got == -1 else asyncio.sleep(SHUT_S / 4))
         except RedisError as error:
             log.warning("no Redis, so the budget is not known and nothing is spent", error=type(error).__name__)
         return False

@@ -1,0 +1,103 @@
+"""`pointsman simulate`: simulated language models over HTTP, in the form of OpenAI's API. A test double with known truth."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from services.commands.screen import out
+from shared.adapters.errors import BrokerUnreachable
+from shared.adapters.llm.simulated import World
+
+SETTABLE = ("judge_accuracy", "judge_pull", "judge_ties", "judge_garbage", "time_scale")
+
+
+def application(world: World) -> Starlette:
+    """The API of `world`, and `/simulation`, which tells and changes what is true."""
+
+    async def complete(request: Request) -> Response:
+        try:
+            body = json.loads(await request.body())
+            if not isinstance(body.get("messages"), list):
+                raise TypeError
+        except (ValueError, TypeError, AttributeError):
+            return JSONResponse({"error": {"message": "simulated: no chat with messages", "type": "invalid_request_error"}}, 400)
+        status, value = world.respond(body)
+        if status != 200:
+            return JSONResponse(value, status)
+        latency = value["simulated"]["latency_s"] * world.time_scale
+        if body.get("stream"):
+            return StreamingResponse(_chunks(value, latency), media_type="text/event-stream")
+        await asyncio.sleep(latency)
+        return JSONResponse(value)
+
+    async def models(_request: Request) -> Response:
+        data = [{"id": m.openrouter, "object": "model", "owned_by": "simulated"} for m in world.catalog.models.values()]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def simulation(request: Request) -> Response:
+        if request.method == "POST":
+            try:
+                change = json.loads(await request.body())
+                world.shifts |= {str(k): float(v) for k, v in change.pop("shifts", {}).items()}
+                world.errors |= {str(k): float(v) for k, v in change.pop("errors", {}).items()}
+                for name in SETTABLE:
+                    if name in change:
+                        setattr(world, name, float(change.pop(name)))
+                if change:
+                    raise ValueError
+            except (ValueError, TypeError, AttributeError):
+                return JSONResponse({"error": f"POST shifts, errors, {', '.join(SETTABLE)} as numbers"}, 400)
+        facts: dict[str, Any] = {"seed": world.seed, "shifts": world.shifts, "errors": world.errors}
+        facts |= {name: getattr(world, name) for name in SETTABLE}
+        return JSONResponse(facts | {"calls": dict(world.calls), "billed_usd": world.billed_usd})
+
+    return Starlette(
+        routes=[
+            Route("/v1/chat/completions", complete, methods=["POST"]),
+            Route("/v1/models", models),
+            Route("/simulation", simulation, methods=["GET", "POST"]),
+        ]
+    )
+
+
+async def _chunks(value: dict[str, Any], latency: float) -> AsyncIterator[bytes]:
+    message, common = value["choices"][0]["message"], {"id": value["id"], "object": "chat.completion.chunk", "model": value["model"]}
+    words = message["content"].split(" ")
+    await asyncio.sleep(latency / 5)
+    for i, word in enumerate(words):
+        delta = {"content": word + (" " if i < len(words) - 1 else "")}
+        yield _event(common | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+        if latency:
+            await asyncio.sleep(0.8 * latency / len(words))
+    yield _event(common | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    yield _event(common | {"choices": [], "usage": value["usage"], "simulated": value["simulated"]})
+    yield b"data: [DONE]\n\n"
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(value)}\n\n".encode()
+
+
+def simulate(host: str, port: int, seed: int, time_scale: float) -> int:
+    """Serve until Ctrl-C. Returns the exit code."""
+    try:
+        import uvicorn
+    except ImportError:
+        raise BrokerUnreachable(
+            "serving simulated models needs the extra `serve`: pip install --require-hashes -r deploy/requirements/cpu.txt"
+        ) from None
+    out.print(
+        f"[yellow]SIMULATED[/] language models at http://{host}:{port}/v1 (seed {seed}); what is true: http://{host}:{port}/simulation\n"
+        f"use them with POINTSMAN_LLM_BASE_URL=http://{host}:{port}/v1 POINTSMAN_LLM_API_KEY=simulated",
+        soft_wrap=True,
+    )
+    uvicorn.run(application(World(seed=seed, time_scale=time_scale)), host=host, port=port, log_level="warning")
+    return 0

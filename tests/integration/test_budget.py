@@ -1,0 +1,78 @@
+"""The judges' budget on a real Redis: never passed, whoever spends, and counted again when Redis was wiped."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+import pytest
+from conftest import eventually
+from redis.asyncio import Redis
+
+from shared.adapters.redis.budget import DailyBudget
+from shared.adapters.redis.client import RedisSettings
+
+
+class Till:
+    """What has really been spent, and what the topic knows of it."""
+
+    def __init__(self) -> None:
+        self.spent = self.under_way = self.most = 0.0
+
+    async def count(self, begin: datetime) -> float:
+        return self.spent
+
+    async def buy(self, budget: DailyBudget, rng: random.Random) -> bool:
+        bound = rng.uniform(0.02, 0.05)
+        if not await budget.reserve(bound):
+            return False
+        self.under_way += bound
+        self.most = max(self.most, self.spent + self.under_way)
+        await asyncio.sleep(rng.uniform(0, 0.02))
+        real = bound * rng.uniform(0.3, 1.0)
+        self.under_way -= bound
+        self.spent += real
+        await budget.settle(bound, real)
+        return True
+
+
+@pytest.mark.parametrize("wipe", [False, True])
+async def test_eight_judges_never_pass_the_cap(installation: dict[str, str], wipe: bool) -> None:
+    settings, till, cap = RedisSettings(), Till(), 6.0
+    async with AsyncExitStack() as stack:
+        budgets = [DailyBudget(settings, f"test-{wipe}", cap, till.count) for _ in range(8)]
+        for budget in budgets:
+            await stack.enter_async_context(budget.running())
+
+        async def judge(i: int) -> int:
+            rng, bought = random.Random(i), 0
+            for _ in range(60):
+                bought += await till.buy(budgets[i % 8], rng)
+            return bought
+
+        working = [asyncio.create_task(judge(i)) for i in range(24)]
+        if wipe:
+            redis = Redis.from_url(settings.url.get_secret_value())
+            for _ in range(2):
+                await asyncio.sleep(3.5)
+                async for key in redis.scan_iter(match=f"{settings.key_prefix}budget:test-{wipe}:*"):
+                    await redis.delete(key)
+            await redis.aclose()
+        bought = sum(await asyncio.gather(*working))
+        assert bought > 100
+        assert till.most <= cap + 1e-9
+        assert till.spent > 0.9 * cap - 0.1
+
+        async def counted() -> bool:
+            known = await budgets[0].spent()
+            return known is not None and known >= till.spent - 1e-6
+
+        await eventually(counted)
+
+
+async def test_without_redis_nothing_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POINTSMAN_REDIS_URL", "redis://127.0.0.1:1/0")
+    budget = DailyBudget(RedisSettings(), "nowhere", 5.0, Till().count)
+    assert not await budget.reserve(0.01)

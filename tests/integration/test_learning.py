@@ -1,0 +1,198 @@
+"""The learning half on a real Kafka and a real Redis, against simulated models whose truth is known."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+from conftest import Pipeline, eventually, running_pipeline
+from redis.asyncio import Redis
+
+from services.commands.run import names
+from services.commands.simulate import application
+from services.reclusterer.app import rebuild
+from services.reclusterer.settings import ReclustererSettings
+from shared.adapters.kafka.client import read_all
+from shared.adapters.kafka.tables import versions
+from shared.adapters.llm.simulated import World
+from shared.catalog import tasks
+from shared.contracts.evaluations import Evaluated
+from shared.contracts.messages import Completed, read
+from shared.contracts.topics import COMPLETIONS, EVALUATIONS
+
+POOL = ("claude-2", "gpt-3.5-turbo", "gpt-4", "code-llama-34b", "llama-2-70b-chat")
+KNOWN = ("Translate text", "Write code", "Summarise an article", "Solve a maths problem")
+NEW = "Convert a recipe"
+DISHES = ("pancakes", "lentil soup", "apple pie", "risotto", "cheesecake", "goulash", "flatbread", "ratatouille", "tiramisu", "paella")
+WAYS = ("cups to grams", "ounces to millilitres", "four people to ten", "an oven to a pan", "butter to olive oil")
+SETTINGS: dict[str, Any] = {
+    "profile": "study-2023",
+    "every_s": 1.0,
+    "clusters": 8,
+    "min_size": 12,
+    "half_life_s": 40.0,
+    "grown": 3.0,
+}
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(seed=11)
+
+
+@pytest.fixture(scope="module")
+async def learning(installation: dict[str, str], world: World) -> AsyncIterator[Pipeline]:
+    server = uvicorn.Server(uvicorn.Config(application(world), port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        await asyncio.sleep(0.05)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    environment = {
+        "POINTSMAN_LLM_BASE_URL": f"http://127.0.0.1:{port}/v1",
+        "POINTSMAN_LLM_API_KEY": "simulated",
+        "POINTSMAN_JUDGE_RATE": "1",
+        "POINTSMAN_JUDGE_PAIRS": "4",
+        "POINTSMAN_JUDGE_MODELS": '["simulated-judge-1","simulated-judge-2"]',
+        "POINTSMAN_JUDGE_PROFILE": "study-2023",
+        "POINTSMAN_JUDGE_BUDGET_USD_PER_DAY": "500",
+    } | {f"POINTSMAN_RECLUSTERER_{name.upper()}": str(value) for name, value in SETTINGS.items()}
+    async with running_pipeline(names(), **environment) as made:
+        yield made
+    server.should_exit = True
+    thread.join(5)
+
+
+def prompts(task: str, count: int, start: int = 0) -> list[str]:
+    """Prompts of one task, no two alike."""
+    if task == NEW:  # nobody has seen it before
+        return [f"Convert this recipe for {DISHES[i % 10]} from {WAYS[i % 5]}, batch {i}" for i in range(start, start + count)]
+    known = next(t for t in tasks.load() if t.name == task)
+    base = known.train + known.test
+    return [f"{base[(start + i) % len(base)]} (version {start + i})" for i in range(count)]
+
+
+async def traffic(learning: Pipeline, task: str, count: int, tag: str, start: int = 0) -> dict[str, str]:
+    """So many prompts of a task, answered and judged; the model each went to, by request id."""
+    wanted = set()
+    for i, prompt in enumerate(prompts(task, count, start)):
+        wanted.add(await learning.send({"prompt": prompt, "answer": True, "profile": "quality"}, f"{tag}-{i:03d}"))
+        await asyncio.sleep(0.01)
+    outcomes = await learning.collect(wanted)
+    chosen = {r: o.decided.decision.model for r, o in outcomes.items() if o.decided is not None and o.decided.decision.model}
+    assert len(chosen) == count
+
+    async def judged() -> bool:
+        found = {e.request_id for e in await evaluations(learning)}
+        return wanted <= found
+
+    await eventually(judged, 60)
+    return chosen
+
+
+async def evaluations(learning: Pipeline) -> list[Evaluated]:
+    return [read(Evaluated, r.value) for r in await read_all(learning.kafka, EVALUATIONS)]
+
+
+async def settled(learning: Pipeline, count: int | None = None) -> Any:
+    """The newest table, once it has been ranked by all evaluations there are."""
+    wanted = count or len({e.evaluation_id for e in await evaluations(learning)})
+
+    async def ranked() -> bool:
+        known = await versions(learning.kafka)
+        return bool(known) and int(known[-1].read_table().provenance.source.split(" ")[0]) >= wanted
+
+    await eventually(ranked, 30)
+    return (await versions(learning.kafka))[-1]
+
+
+async def best_of(learning: Pipeline, world: World, task: str) -> tuple[str, dict[str, float]]:
+    skills = {m: world.skill(m, task) for m in POOL}
+    return max(skills, key=lambda m: skills[m]), skills
+
+
+async def test_from_nothing_to_a_ranking_that_sends_prompts_to_the_best(learning: Pipeline, world: World) -> None:
+    for task in KNOWN:
+        await traffic(learning, task, 40, f"learn-{task[:5]}")
+    version = await settled(learning)
+    assert version.epoch >= 1
+    assert version.basis
+    assert len(version.read_table().clusters) >= 3
+    regret = []
+    for task in KNOWN:
+        _, skills = await best_of(learning, world, task)
+        chosen = await traffic(learning, task, 10, f"after-{task[:5]}", 500)
+        regret += [max(skills.values()) - skills[m] for m in chosen.values()]
+    uninformed = [max(s.values()) - sum(s.values()) / len(s) for s in [(await best_of(learning, world, t))[1] for t in KNOWN]]
+    assert sum(regret) / len(regret) < 0.5 * sum(uninformed) / len(uninformed)
+
+
+async def test_answers_are_recorded_with_cost_and_time_and_nothing_is_billed_twice(learning: Pipeline, world: World) -> None:
+    records = [read(Completed, r.value) for r in await read_all(learning.kafka, COMPLETIONS)]
+    assert records
+    for message in records:
+        for answer in message.completion.answers:
+            assert answer.simulated
+            assert answer.provider == "simulated"
+            assert answer.cost_source == "provider"
+            assert answer.cost_usd > 0
+            assert answer.latency_s > answer.first_token_s > 0  # type: ignore[operator]
+    found = await evaluations(learning)
+    assert len({e.evaluation_id for e in found}) == len(found)
+    assert all(sum(e.votes.counts()) + e.votes.ties + e.votes.abstentions == 6 for e in found)
+    asked = Counter((m.request_id, a.model) for m in records for a in m.completion.answers)
+    assert max(asked.values()) == 1
+
+
+async def test_a_model_that_drops_overnight_loses_its_place(learning: Pipeline, world: World) -> None:
+    task = KNOWN[0]
+    before = Counter((await traffic(learning, task, 10, "before-drop", 900)).values()).most_common(1)[0][0]
+    world.shifts[f"{before}/{task}"] = -8.0
+    seen = len(await evaluations(learning))
+    chosen: Counter[str] = Counter()
+    for batch in range(8):
+        chosen = Counter((await traffic(learning, task, 10, f"drop-{batch}", 1000 + 10 * batch)).values())
+        await settled(learning)
+        if chosen[before] == 0:
+            break
+    assert chosen[before] == 0
+    spent = [e for e in (await evaluations(learning))[seen:] if before in (e.first, e.second)]
+    print(f"{before} lost the top place of “{task}” after {len(spent)} comparisons")
+
+
+async def test_a_new_task_gets_its_own_cluster_and_the_others_keep_their_ids(learning: Pipeline, world: World) -> None:
+    old = (await settled(learning)).read_table()
+    await traffic(learning, NEW, 100, "new-task")
+
+    async def reclustered() -> bool:
+        newest = (await versions(learning.kafka))[-1].read_table()
+        return sum(c.size for c in newest.clusters if c.id not in old.positions) >= 60
+
+    await eventually(reclustered, 30)
+    new = (await settled(learning)).read_table()
+    assert {c.id for c in old.clusters} <= {c.id for c in new.clusters}
+    born = [c for c in new.clusters if c.id not in old.positions]
+    assert sum(c.size for c in born) >= 60
+
+
+async def test_with_redis_wiped_the_same_table_is_made_again_from_the_topics(learning: Pipeline) -> None:
+    redis = Redis.from_url(learning.redis.url.get_secret_value())
+    await redis.flushall()
+    known = await versions(learning.kafka)
+    learnt = [i for i, v in enumerate(known) if v.basis and i > 0]
+    place = learnt[-1]
+    used = sorted({c.id for v in known[:place] for c in v.read_table().clusters})
+    again = await rebuild(known[place], known[place - 1].read_table(), used, ReclustererSettings(**SETTINGS), learning.kafka)
+    assert again is not None
+    assert again.digest == known[place].digest
+
+    async def back() -> bool:
+        return bool([key async for key in redis.scan_iter(match="*tables*current*")])
+
+    await eventually(back, 30)
+    await redis.aclose()
