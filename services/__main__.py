@@ -178,7 +178,6 @@ def table_build(
     encoder_dir: Annotated[Path | None, typer.Option(help="Another encoder than the default one.")] = None,
     reference: Annotated[str | None, typer.Option(help="Reference model; by default the best overall.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of clustering and simulation.")] = 0,
-    if_none: Annotated[bool, typer.Option("--if-none", help="Do nothing if a table has been published already.")] = False,
     save: Annotated[Path | None, typer.Option(help="Write the table to this file instead of publishing it.")] = None,
     note: Annotated[str, typer.Option(help="Why it is published; shown in the list.")] = "",
     json_: Json = False,
@@ -187,7 +186,7 @@ def table_build(
     from services.commands import table as command
 
     source = command.Source(outcomes, prices, simulated, k, describe, variant, encoder_dir, reference, seed)
-    command.build(source, save, note, if_none=if_none, as_json=json_)
+    command.build(source, save, note, as_json=json_)
 
 
 @table_app.command("publish")

@@ -49,12 +49,9 @@ class Source:
     seed: int = 0
 
 
-def build(source: Source, save: Path | None, note: str, *, if_none: bool, as_json: bool) -> None:
+def build(source: Source, save: Path | None, note: str, *, as_json: bool) -> None:
     """Build a table; publish it, or write it to a file."""
     servers.find_running()
-    if if_none and save is None and (known := asyncio.run(versions(KafkaSettings()))):
-        _published(known[-1], as_json=as_json)
-        return
     if save is not None:
         table = asyncio.run(make_table(source))
         save.write_bytes(table.to_bytes())

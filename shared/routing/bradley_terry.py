@@ -33,8 +33,10 @@ SPREAD_RANGE = (-5.0, 3.0)
 FEW_PROMPTS = 20
 OVERLAP_GUESS = 1.5
 """How much several comparisons of one prompt overlap, while fewer than `FEW_PROMPTS` prompts have several."""
+ENOUGH = 20_000
+"""Comparisons from which the spread over clusters and the raters' hit rates are told well enough."""
 STEPS = 60
-TOLERANCE = 1e-7
+TOLERANCE = 1e-5
 ROUNDS = 12
 """At most so many rounds of estimating hit rates."""
 
@@ -85,14 +87,32 @@ def fit(comparisons: Comparisons, ratio: Floats, clusters: int, models: int, ref
 
     A model without any comparison gets the prior: the mean of all, with a wide error.
     """
+    variance = spread**2 if spread is not None else _find_variance(comparisons, ratio, clusters, models)
     state = _State.begin(comparisons, ratio, clusters, models)
-    variance = SPREAD_GUESS if spread is None else spread**2
     state.climb(variance)
     state.data = replace(comparisons, weight=comparisons.weight / state.overlap())
-    if spread is None:
-        variance = float(np.exp(_peak(lambda log_variance: state.evidence(float(np.exp(log_variance))), *SPREAD_RANGE)))
     state.climb(variance)
     return state.ranking(variance, reference)
+
+
+def _find_variance(comparisons: Comparisons, ratio: Floats, clusters: int, models: int) -> float:
+    """The variance of a model's strength over clusters that explains the comparisons best; of many, some are enough to tell."""
+    part, some = _thinned(comparisons, ENOUGH)
+    state = _State.begin(part, ratio[some], clusters, models)
+    state.climb(SPREAD_GUESS)
+    state.data = replace(part, weight=part.weight / state.overlap())
+    return float(np.exp(_peak(lambda log_variance: state.evidence(float(np.exp(log_variance))), *SPREAD_RANGE)))
+
+
+def _thinned(comparisons: Comparisons, most: int) -> tuple[Comparisons, Ints]:
+    """Every so-manieth prompt with all its comparisons, and which rows those are."""
+    step = -(-len(comparisons) // most) if len(comparisons) else 1
+    rows = np.flatnonzero(comparisons.prompt % step == 0)
+    return _rows(comparisons, rows), rows
+
+
+def _rows(c: Comparisons, rows: Ints) -> Comparisons:
+    return Comparisons(c.cluster[rows], c.first[rows], c.second[rows], c.weight[rows], c.prompt[rows])
 
 
 def fit_votes(
@@ -108,23 +128,42 @@ def fit_votes(
     `ballots` maps a rater to the comparisons (rows) it voted on and its votes on them; several raters may have voted on
     one. `weights` says how much a rater's votes count, 1 where it is not named.
     """
+    hits = _find_hits(comparisons, ballots, clusters, models, weights)
+    ratio = _ratio(len(comparisons), ballots, hits, weights)
+    return fit(comparisons, ratio, clusters, models, reference), hits
+
+
+def _ratio(count: int, ballots: dict[str, tuple[Ints, Ballots]], hits: dict[str, Hits], weights: dict[str, float]) -> Floats:
+    ratio = np.zeros(count)
+    for rater, (rows, cast) in ballots.items():
+        ratio += np.bincount(rows, weights.get(rater, 1.0) * log_ratio(cast, hits[rater]), count)
+    return ratio
+
+
+def _find_hits(
+    comparisons: Comparisons, ballots: dict[str, tuple[Ints, Ballots]], clusters: int, models: int, weights: dict[str, float]
+) -> dict[str, Hits]:
+    """Expectation maximisation: who is better given the hit rates, the hit rates given who is better."""
+    part, some = _thinned(comparisons, ENOUGH)
+    place = np.full(len(comparisons), -1)
+    place[some] = np.arange(len(some))
+    thin: dict[str, tuple[Ints, Ballots]] = {}
+    for rater, (rows, cast) in ballots.items():
+        kept = np.flatnonzero(place[rows] >= 0)
+        thin[rater] = (place[rows[kept]], Ballots(*(getattr(cast, name)[kept] for name in Ballots.__dataclass_fields__)))
     hits = {rater: Hits() for rater in ballots}
-    ranking: Ranking | None = None
+    state = _State.begin(part, np.zeros(len(part)), clusters, models)
     for _ in range(ROUNDS):
-        ratio = np.zeros(len(comparisons))
-        for rater, (rows, cast) in ballots.items():
-            np.add.at(ratio, rows, weights.get(rater, 1.0) * log_ratio(cast, hits[rater]))
-        ranking = fit(comparisons, ratio, clusters, models, reference, None if ranking is None else ranking.spread)
-        lead = ranking.strength[comparisons.cluster, comparisons.first] - ranking.strength[comparisons.cluster, comparisons.second]
-        belief = _logistic(lead + ratio)
-        found = {rater: estimate_hits(cast, belief[rows]) for rater, (rows, cast) in ballots.items()}
+        state.ratio = _ratio(len(part), thin, hits, weights)
+        state.climb(SPREAD_GUESS)
+        lead = state.theta[part.cluster, part.first] - state.theta[part.cluster, part.second]
+        belief = _logistic(lead + state.ratio)
+        found = {rater: estimate_hits(cast, belief[rows]) for rater, (rows, cast) in thin.items()}
         moved = max((abs(found[r].first - hits[r].first) + abs(found[r].second - hits[r].second) for r in found), default=0.0)
         hits = found
         if moved < 0.005:
             break
-    assert ranking is not None
-    ranking = fit(comparisons, ratio, clusters, models, reference)
-    return ranking, hits
+    return hits
 
 
 @dataclass(slots=True)

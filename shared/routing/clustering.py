@@ -19,10 +19,10 @@ MERGE_WITHIN = 0.25
 """Clusters whose centroids are nearer than this share of a cluster's reach are one."""
 RETIRE_FROM = 50
 """Prompts a cluster in the window from which a cluster without any is taken to be gone."""
-SPLIT_FROM = 1000
+SPLIT_FROM = 300
 """Prompts of a cluster that are looked at to see whether it is two."""
 SPLIT_AXES = 24
-SPLIT_HEAPS = 5
+SPLIT_HEAPS = 4
 SPLIT_CLEARLY = 1.15
 LLOYD_STEPS = 25
 RESTS = 1e-4

@@ -173,7 +173,12 @@ async def test_a_new_task_gets_its_own_cluster_and_the_others_keep_their_ids(lea
         newest = (await versions(learning.kafka))[-1].read_table()
         return sum(c.size for c in newest.clusters if c.id not in old.positions) >= 60
 
-    await eventually(reclustered, 30)
+    try:
+        await eventually(reclustered, 30)
+    except TimeoutError:
+        raise AssertionError(
+            "\n".join(f"{v.ref} {len(v.read_table().clusters)} {v.note}" for v in await versions(learning.kafka))
+        ) from None
     new = (await settled(learning)).read_table()
     assert {c.id for c in old.clusters} <= {c.id for c in new.clusters}
     born = [c for c in new.clusters if c.id not in old.positions]
