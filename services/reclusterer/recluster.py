@@ -24,8 +24,8 @@ PROMPT_TOKENS, ANSWER_TOKENS = 200, 300
 """What the catalogue's price is applied to before anything has been seen."""
 PER_CLUSTER = 8
 """Prompts a cluster at least, when clusters are first made."""
-GROWING = 0.8
-"""With fewer than this share of the clusters that the prompts have room for, k-means begins anew; with more, from those there are."""
+TIGHTER = 0.93
+"""Clusters evolve from those there are, unless fresh ones lie this much closer around their prompts."""
 GUARD_TOLERANCE = 0.01
 """Nats a comparison by which new clusters may predict recent comparisons worse than the old before they are refused."""
 GUARD_SURE = 2.0
@@ -90,9 +90,10 @@ def _cluster(vectors: Array, before: RoutingTable | None, settings: ReclustererS
     wanted = max(1, min(settings.clusters, len(vectors) // PER_CLUSTER))
     if before is None:  # prompts are waiting for a table, so the first is one cluster of them all, and the next is better
         return settle(vectors, vectors.mean(axis=0, keepdims=True))
-    if len(before.clusters) < GROWING * wanted:
-        return kmeans(vectors, wanted, settings.seed)
-    return evolve(vectors, before.centroids, before.radii, settings.min_size, settings.most_clusters)
+    evolved = evolve(vectors, before.centroids, before.radii, settings.min_size, settings.most_clusters)
+    fresh = kmeans(vectors, max(wanted, len(evolved.centroids)), settings.seed)
+    apart = [float(nearest_of(vectors, found.centroids)[0].mean()) for found in (evolved, fresh)]
+    return fresh if apart[1] < TIGHTER * apart[0] else evolved
 
 
 def _named(

@@ -20,7 +20,6 @@ from services.reclusterer.settings import ReclustererSettings
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import versions
 from shared.adapters.llm.simulated import World
-from shared.catalog import tasks
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, read
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS
@@ -28,8 +27,15 @@ from shared.contracts.topics import COMPLETIONS, EVALUATIONS
 POOL = ("claude-2", "gpt-3.5-turbo", "gpt-4", "code-llama-34b", "llama-2-70b-chat")
 KNOWN = ("Translate text", "Write code", "Summarise an article", "Solve a maths problem")
 NEW = "Convert a recipe"
-DISHES = ("pancakes", "lentil soup", "apple pie", "risotto", "cheesecake", "goulash", "flatbread", "ratatouille", "tiramisu", "paella")
-WAYS = ("cups to grams", "ounces to millilitres", "four people to ten", "an oven to a pan", "butter to olive oil")
+KINDS = {
+    "Translate text": "Translate this sentence about {thing} into {other}",
+    "Write code": "Write a Python function that takes a list of {thing} and returns those that concern {other}",
+    "Summarise an article": "Summarise this newspaper article about {thing} and {other} in two sentences",
+    "Solve a maths problem": "How much does each pay if friends share the price of {thing} and {other}? Show your steps",
+    NEW: "Convert this recipe for {thing} with {other} from cups to grams",
+}
+THINGS = ("bread", "ships", "the harbour", "old maps", "bicycles", "violins", "the museum", "rain", "apples", "a lighthouse")
+OTHERS = ("Portuguese", "Swedish", "Turkish", "Greek", "Japanese", "Polish", "Hindi", "Arabic", "Dutch", "Finnish")
 SETTINGS: dict[str, Any] = {
     "profile": "study-2023",
     "every_s": 1.0,
@@ -70,11 +76,11 @@ async def learning(installation: dict[str, str], world: World) -> AsyncIterator[
 
 def prompts(task: str, count: int, start: int = 0) -> list[str]:
     """Prompts of one task, no two alike."""
-    if task == NEW:  # nobody has seen it before
-        return [f"Convert this recipe for {DISHES[i % 10]} from {WAYS[i % 5]}, batch {i}" for i in range(start, start + count)]
-    known = next(t for t in tasks.load() if t.name == task)
-    base = known.train + known.test
-    return [f"{base[(start + i) % len(base)]} (version {start + i})" for i in range(count)]
+    pairs = [(thing, other) for thing in THINGS for other in OTHERS]
+    return [
+        KINDS[task].format(thing=pairs[i % 100][0], other=pairs[i % 100][1]) + " " * (i // 100) + "."
+        for i in range(7 * start, 7 * (start + count), 7)
+    ]
 
 
 async def traffic(learning: Pipeline, task: str, count: int, tag: str, start: int = 0) -> dict[str, str]:
@@ -117,6 +123,7 @@ async def best_of(learning: Pipeline, world: World, task: str) -> tuple[str, dic
 
 
 async def test_from_nothing_to_a_ranking_that_sends_prompts_to_the_best(learning: Pipeline, world: World) -> None:
+    assert all(world.task_of(prompt) == task for task in KNOWN for prompt in prompts(task, 100))
     for task in KNOWN:
         await traffic(learning, task, 40, f"learn-{task[:5]}")
     version = await settled(learning)
