@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -29,6 +29,7 @@ app.add_typer(table_app, name="table")
 app.add_typer(model_app, name="model")
 app.add_typer(dead_app, name="dead-letters")
 
+Thumb = Literal["up", "down"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Variant = Annotated[str, typer.Option(help="int8 or fp32: which variant of the default encoder.")]
 Describe = Annotated[str, typer.Option(help="What stands for a prompt: prompt, local or llm (as the describer's backend).")]
@@ -122,6 +123,31 @@ def rank(
 
     options: dict[str, Any] = {"simulate": simulate, "dry_run": dry_run, "kafka": kafka, "redis": redis, "as_json": json_}
     raise typer.Exit(command.rank(profile, prompts, results, budget, **options))
+
+
+@app.command()
+def vote(
+    rater: Annotated[str, typer.Option("--as", help="What you call yourself; a second vote on the same pair replaces the first.")],
+    count: Annotated[int, typer.Option(min=1, help="Pairs to rate.")] = 10,
+) -> None:
+    """Rate pairs of answers, blind: no names, sides drawn by lot, those first of which least is known."""
+    from services.commands import vote as command
+
+    raise typer.Exit(command.vote(rater, count))
+
+
+@app.command()
+def feedback(
+    request_id: Annotated[str, typer.Argument(help="The request whose answer it is about.")],
+    thumb: Annotated[Thumb, typer.Argument(help="up or down.")],
+    better: Annotated[str | None, typer.Option(help="A model that would have been better, or worse; by default the next in line.")] = None,
+    sender: Annotated[str, typer.Option("--as", help="Who says so.")] = "sender",
+    json_: Json = False,
+) -> None:
+    """Say whether an answer was good; it enters the evaluations as weak evidence."""
+    from services.commands import vote as command
+
+    raise typer.Exit(command.feedback(request_id, thumb, better, sender, as_json=json_))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from pathlib import Path
 from shared.adapters.onnx.prepare import home
 
 KAFKA, REDIS, FETCH = "POINTSMAN_KAFKA_BOOTSTRAP_SERVERS", "POINTSMAN_REDIS_URL", "POINTSMAN_KAFKA_FETCH_MAX_WAIT_MS"
+PARTITIONS = "POINTSMAN_KAFKA_PARTITIONS"
 
 
 def _file() -> Path:

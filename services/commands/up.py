@@ -15,7 +15,7 @@ from services.commands import servers
 from services.commands.run import HOT_PATH, names
 from services.commands.screen import err, out
 from services.commands.supervise import Say, Supervisor
-from shared.adapters.embedded import FETCH_WAIT_MS, embedded_kafka, embedded_redis
+from shared.adapters.embedded import EMBEDDED_PARTITIONS, FETCH_WAIT_MS, embedded_kafka, embedded_redis
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
@@ -45,6 +45,7 @@ def started_servers(kafka: str | None = None, redis: str | None = None) -> Itera
         if kafka is None:
             environment[servers.KAFKA] = stack.enter_context(embedded_kafka(KafkaSettings()))
             environment[servers.FETCH] = str(FETCH_WAIT_MS)
+            environment[servers.PARTITIONS] = str(EMBEDDED_PARTITIONS)
         else:
             environment[servers.KAFKA] = kafka
         environment[servers.REDIS] = redis or stack.enter_context(embedded_redis())

@@ -21,6 +21,8 @@ from shared.adapters.errors import BrokerUnreachable, CacheUnreachable
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.topics import TOPICS
 
+EMBEDDED_PARTITIONS = 4
+"""Of every topic; the broker that comes with librdkafka makes no other number."""
 FETCH_WAIT_MS = 5
 """The embedded broker holds every fetch that long, even when there is something."""
 

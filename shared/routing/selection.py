@@ -126,7 +126,11 @@ def select(table: RoutingTable, assignment: Assignment, weights: Weights, limits
         for i in order
     )
     confidence = _confidence(utility, error * (a.performance / spread if spread else 0.0), order)
-    return Selection(candidates, tuple(ruled_out.items()), confidence, _why(candidates, a, table, assignment))
+    why = _why(candidates, a, table, assignment)
+    waiting = [table.models[kept[i]] for i in np.flatnonzero(unproven) if utility[i] > candidates[0].utility]
+    if waiting:
+        why += f"; too little is known yet to let {', '.join(waiting)} win"
+    return Selection(candidates, tuple(ruled_out.items()), confidence, why)
 
 
 def _unproven(table: RoutingTable, assignment: Assignment, w: Vector, kept: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:

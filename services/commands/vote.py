@@ -1,0 +1,164 @@
+"""`pointsman vote` and `pointsman feedback`: what people think of answers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from rich.markup import escape
+
+from services.commands import servers
+from services.commands.screen import as_json as print_json
+from services.commands.screen import err, out
+from shared.adapters.kafka.client import publisher, read_all
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.kafka.tables import versions
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.evaluations import Evaluated
+from shared.contracts.messages import Completed, read, to_json
+from shared.contracts.parts import Rater, RaterKind, Votes
+from shared.contracts.topics import COMPLETIONS, EVALUATIONS
+from shared.contracts.vector import unpack
+from shared.routing.assignment import assign
+from shared.routing.table import RoutingTable
+
+KEYS = {"a": "A is better", "b": "B is better", "t": "tie", "n": "both bad", "s": "skip", "q": "stop"}
+
+
+def vote(rater: str, count: int, ask: Callable[[str], str] = input) -> int:
+    """Show pairs of answers without names, in an order drawn by lot, and publish the votes. Returns the exit code."""
+    servers.find_running()
+    pairs, table = asyncio.run(_open_pairs(rater))
+    if not pairs:
+        out.print(
+            "nothing to rate: no judge has compared answers yet, or you have rated them all. Send prompts with "
+            '[bold]"answer": true[/], and see POINTSMAN_JUDGE_RATE and POINTSMAN_JUDGE_KEEP_TEXTS',
+            soft_wrap=True,
+        )
+        return 0
+    cast = 0
+    for number, pair in enumerate(sorted(pairs, key=lambda p: -overlap(p, table))[:count], 1):
+        straight = random.SystemRandom().random() < 0.5
+        shown = pair.answers if straight else pair.answers[::-1]
+        out.rule(f"{number}/{min(count, len(pairs))}")
+        out.print(escape(pair.prompt or ""), soft_wrap=True)
+        for name, answer in zip("AB", shown, strict=True):
+            out.print(f"\n[bold]{name}[/]\n{escape(answer.text or '')}", soft_wrap=True)
+        key = _key(ask)
+        if key == "q":
+            break
+        if key == "s":
+            continue
+        asyncio.run(_publish(judged(pair, rater, key, straight=straight)))
+        cast += 1
+    out.print(f"{cast} votes published; thank you")
+    return 0
+
+
+def _key(ask: Callable[[str], str]) -> str:
+    choices = ", ".join(f"{key}: {meaning}" for key, meaning in KEYS.items())
+    while True:
+        try:
+            key = ask(f"\n{choices} > ").strip().lower()[:1]
+        except EOFError:
+            return "q"
+        if key in KEYS:
+            return key
+
+
+def judged(pair: Evaluated, rater: str, key: str, *, straight: bool) -> Evaluated:
+    """The vote as a message. A tie and "both bad" say that neither is better."""
+    if key in "ab":
+        place = f"{'straight' if straight else 'turned'}_{'first' if key == 'a' else 'second'}"
+        votes = Votes.model_validate({place: 1})
+    else:
+        votes = Votes(ties=1)
+    bare = {"answers": (), "prompt": None, "cost_usd": 0.0, "study": None, "at": None}
+    return pair.model_copy(update={"rater": Rater(kind=RaterKind.human, name=rater), "votes": votes, **bare})
+
+
+def overlap(pair: Evaluated, table: RoutingTable | None) -> float:
+    """How open it is which of the two models is better where this prompt lies: 1 if nobody knows."""
+    if table is None or pair.embedding is None or pair.embedding.encoder.encoder() != table.encoder:
+        return 1.0
+    if pair.first not in table.models or pair.second not in table.models:
+        return 1.0
+    place = assign(unpack(pair.embedding.vector)[None], table)[0]
+    i, j = table.models.index(pair.first), table.models.index(pair.second)
+    lead = place.weights @ (table.strength[place.clusters, i] - table.strength[place.clusters, j])
+    error = np.sqrt(place.weights @ (table.standard_error[place.clusters, i] ** 2 + table.standard_error[place.clusters, j] ** 2))
+    return float(np.exp(-0.5 * (lead / max(error, 1e-6)) ** 2))
+
+
+async def _open_pairs(rater: str) -> tuple[list[Evaluated], RoutingTable | None]:
+    kafka = KafkaSettings()
+    found: dict[str, Evaluated] = {}
+    rated: set[str] = set()
+    for record in await read_all(kafka, EVALUATIONS):
+        try:
+            evaluation = read(Evaluated, record.value)
+        except InvalidMessage:
+            continue
+        if evaluation.rater.kind is RaterKind.human and evaluation.rater.name == rater:
+            rated.add(evaluation.comparison_id)
+        elif evaluation.prompt and len(evaluation.answers) == 2 and all(a.text for a in evaluation.answers):
+            found.setdefault(evaluation.comparison_id, evaluation)
+    known = await versions(kafka)
+    return [e for c, e in found.items() if c not in rated], known[-1].read_table() if known else None
+
+
+async def _publish(evaluation: Evaluated) -> None:
+    kafka = KafkaSettings()
+    async with publisher(kafka) as send:
+        await send.send_and_wait(kafka.name(EVALUATIONS), to_json(evaluation), key=evaluation.key)
+
+
+def feedback(request_id: str, thumb: Literal["up", "down"], better: str | None, sender: str, *, as_json: bool) -> int:
+    """Publish a sender's thumb on an answer as weak evidence. Returns the exit code."""
+    servers.find_running()
+    completed = asyncio.run(_completed(request_id))
+    if completed is None:
+        err.print(f"[bold red]error:[/] no answered request {request_id} on completions; it may be older than the topic keeps")
+        return 1
+    evaluation = thumbed(completed, thumb, better, sender)
+    asyncio.run(_publish(evaluation))
+    facts: dict[str, Any] = {"evaluation_id": evaluation.evaluation_id, "first": evaluation.first, "second": evaluation.second}
+    if as_json:
+        print_json(facts | {"votes": evaluation.votes.model_dump()})
+    else:
+        out.print(f"noted: {evaluation.first} and {evaluation.second}, {thumb}; it counts as weak evidence")
+    return 0
+
+
+def thumbed(message: Completed, thumb: Literal["up", "down"], better: str | None, sender: str) -> Evaluated:
+    """Thumb up: the model that answered beats the other; down: the other way. The other is `better`, or the next in line."""
+    answered = message.completion.answers[0].model
+    other = better or next((c.model for c in message.decision.candidates if c.model != answered), None)
+    if other is None or other == answered:
+        raise InvalidMessage("there is no other model that this answer could be compared with; name one with --better")
+    first, second = sorted((answered, other))
+    winner = answered if thumb == "up" else other
+    votes = Votes(straight_first=1) if winner == first else Votes(straight_second=1)
+    return Evaluated(
+        request_id=message.request_id,
+        first=first,
+        second=second,
+        rater=Rater(kind=RaterKind.feedback, name=sender),
+        votes=votes,
+        description=message.description.text,
+        embedding=message.embedding,
+    )
+
+
+async def _completed(request_id: str) -> Completed | None:
+    for record in await read_all(KafkaSettings(), COMPLETIONS):
+        try:
+            message = read(Completed, record.value)
+        except InvalidMessage:
+            continue
+        if message.request_id == request_id and message.completion.answers:
+            return message
+    return None
