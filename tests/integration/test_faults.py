@@ -155,7 +155,7 @@ async def test_prompts_wait_for_the_first_table(installation: dict[str, str], mo
     monkeypatch.setenv("POINTSMAN_REDIS_KEY_PREFIX", installation["POINTSMAN_REDIS_KEY_PREFIX"] + "empty.")
     async with running_pipeline() as pipeline:
         wanted = await flow(pipeline, 5, 50, "early")
-        await eventually(lambda: pipeline.logged("waiting for a routing table"))
+        await eventually(lambda: pipeline.logged("waiting for the first routing table"))
         table = await make_table(Source(simulated=True, k="10"))
         await append(pipeline.kafka, table, "at last, and Redis is not told")
         assert len(await pipeline.collect(wanted)) == 5
