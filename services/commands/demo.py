@@ -26,13 +26,14 @@ from services.commands.up import READY_WITHIN_S, Servers, learning, llm_line, st
 from shared.adapters.kafka.client import create_topics, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
+from shared.adapters.llm.chat import LLMSettings
 from shared.catalog import tasks
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.parts import Profile
 from shared.contracts.tables import TablePublished
 from shared.contracts.topics import EVALUATIONS
 
-LEARN_PATIENCE_S = 10.0
+LEARN_PATIENCE_S = 20.0
 """How long nothing may come while there is something to be learnt."""
 RANK_WITHIN_S = 15.0
 PATIENCE_S = 60.0
@@ -49,7 +50,13 @@ def demo(prompts: Path | None, rate: float, *, as_json: bool) -> int:
             "  rankings         none yet: they are learnt now, from answers compared by judges",
             soft_wrap=True,
         )
-        return asyncio.run(_demo(lines, [p for task in tasks.load() for p in task.train], where, rate, as_json=as_json))
+        return asyncio.run(_demo(lines, _lessons(), where, rate, as_json=as_json))
+
+
+def _lessons() -> list[str]:
+    """Prompts to learn from: all of the 25 tasks' where nothing has a price, one of each where answers cost money."""
+    each = [task.train if LLMSettings().simulated else task.train[:1] for task in tasks.load()]
+    return [prompt for prompts in each for prompt in prompts]
 
 
 def read_prompts(path: Path | None) -> list[str]:
@@ -172,6 +179,8 @@ async def _route(traffic: Traffic, lines: list[str], rate: float, *, as_json: bo
         except TimeoutError:
             err.print(f"[bold red]nothing came for {PATIENCE_S:.0f} s; {len(lines) - len(outcomes)} prompts are missing[/]")
             break
+        if not outcome.request_id.startswith(f"demo-{run}"):
+            continue  # one that was learnt from, late because a service was killed
         outcomes.append(outcome)
         if not as_json:
             _show(outcome, len(outcomes), len(lines))
