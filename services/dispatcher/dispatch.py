@@ -76,18 +76,11 @@ class _Asker:
                 return known
             if (left := self.left_s()) <= 0:
                 raise Refused("the deadline has passed")
-            answer = await self._call(model, chat_of(self._message), self._message.parameters, min(left, self._settings.call_s))
+            answer = await self._call(model, self._message.chat(), self._message.parameters, min(left, self._settings.call_s))
             await self._answers.put(request, answer, self._settings.remember_s)
             return answer
         finally:
             await self._answers.release(request, model)
-
-
-def chat_of(message: Decided) -> list[dict[str, Any]]:
-    """The prompt as a chat."""
-    if message.messages is not None:
-        return [turn.model_dump(exclude_none=True) for turn in message.messages]
-    return [{"role": "user", "content": message.prompt or ""}]
 
 
 async def _first(asker: _Asker, order: Sequence[str]) -> Completion:

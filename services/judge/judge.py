@@ -114,7 +114,7 @@ async def _pair(
     spent = 0.0
     try:
         for name in missing:
-            there[name] = await ask_model(message.request_id, name, _chat(message), message.parameters)
+            there[name] = await ask_model(message.request_id, name, message.chat(), message.parameters)
             spent += there[name].cost_usd
         shadows = spent
         found = []
@@ -164,12 +164,6 @@ def _bound(message: Completed, known: list[Answer], missing: list[str], raters: 
     read = min(message.prompt_bytes(), settings.answer_chars) / BYTES_PER_TOKEN + sum(lengths) + OVERHEAD_TOKENS
     vote = (settings.price_input * read + settings.price_output * verdict.MAX_TOKENS) / 1e6
     return shadows + raters * 2 * settings.orders * vote
-
-
-def _chat(message: Completed) -> list[dict[str, Any]]:
-    if message.messages is not None:
-        return [turn.model_dump(exclude_none=True) for turn in message.messages]
-    return [{"role": "user", "content": message.prompt or ""}]
 
 
 def _evaluated(message: Completed, pair: Pair, there: Mapping[str, Answer], rater: Rater, votes: Votes, cost: float) -> Evaluated:

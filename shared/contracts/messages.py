@@ -91,6 +91,12 @@ class Submitted(BaseModel):
             return self.prompt or ""
         return next((text for m in reversed(self.messages) if m.role == "user" and (text := m.text()).strip()), "")
 
+    def chat(self) -> list[dict[str, Any]]:
+        """The prompt as a chat, as OpenAI's API takes it."""
+        if self.messages is not None:
+            return [turn.model_dump(exclude_none=True) for turn in self.messages]
+        return [{"role": "user", "content": self.prompt or ""}]
+
     def prompt_bytes(self) -> int:
         """UTF-8 bytes of the prompt, or of all turns of the chat."""
         if self.messages is None:

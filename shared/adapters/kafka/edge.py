@@ -356,16 +356,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
 def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry: TelemetrySettings | None = None) -> FastStream:
     """Wire a stage to Kafka and return the application that `faststream run --factory` and `pointsman run` start."""
     kafka, telemetry = kafka or KafkaSettings(), telemetry or TelemetrySettings()
-    broker = KafkaBroker(
-        kafka.servers,
-        client_id=f"pointsman-{stage.service}",
-        consumer_only=True,
-        allow_auto_create_topics=False,
-        request_timeout_ms=kafka.request_timeout_ms,
-        metadata_max_age_ms=30_000,
-        logger=None,
-        apply_types=False,
-    )
+    broker = consuming(stage.service, kafka)
     edge: Edge[In, Out] = Edge(stage, kafka, telemetry)
     subscriber = broker.subscriber(
         FastStreamTopic(kafka.name(stage.consumes), declare=False),
@@ -405,6 +396,20 @@ def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry
     app = FastStream(broker, logger=None, lifespan=lifespan, on_shutdown=[edge.drain], specification=specification)
     edge.consumer, edge.exit = (lambda: subscriber.consumer), app.exit
     return app
+
+
+def consuming(service: str, kafka: KafkaSettings) -> KafkaBroker:
+    """FastStream's broker for a service that consumes through it and publishes by itself."""
+    return KafkaBroker(
+        kafka.servers,
+        client_id=f"pointsman-{service}",
+        consumer_only=True,
+        allow_auto_create_topics=False,
+        request_timeout_ms=kafka.request_timeout_ms,
+        metadata_max_age_ms=30_000,
+        logger=None,
+        apply_types=False,
+    )
 
 
 def _annotated(take: Callable[[Record], Awaitable[None]], stage: Stage[In, Out]) -> Callable[[Any], Awaitable[None]]:

@@ -10,12 +10,11 @@ from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from faststream import AckPolicy, FastStream
-from faststream.kafka import KafkaBroker
 from faststream.kafka import Topic as FastStreamTopic
 from faststream.specification import AsyncAPI
 
 from shared.adapters.kafka.client import require_topics
-from shared.adapters.kafka.edge import decode_record, parse_record
+from shared.adapters.kafka.edge import consuming, decode_record, parse_record
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import READY, log
 from shared.contracts.topics import ROUTING_TABLES, Topic
@@ -51,16 +50,7 @@ def connect_writer(
     """An application that is in the writers' group while it runs `running`; `topics` are those it reads besides."""
     kafka = kafka or KafkaSettings()
     turn = Turn(service)
-    broker = KafkaBroker(
-        kafka.servers,
-        client_id=f"pointsman-{service}",
-        consumer_only=True,
-        allow_auto_create_topics=False,
-        request_timeout_ms=kafka.request_timeout_ms,
-        metadata_max_age_ms=30_000,
-        logger=None,
-        apply_types=False,
-    )
+    broker = consuming(service, kafka)
     subscriber = broker.subscriber(
         FastStreamTopic(kafka.name(ROUTING_TABLES), declare=False),
         group_id=kafka.group(service),
