@@ -201,7 +201,7 @@ def list_versions(*, as_json: bool) -> None:
     shown = Table("version", "digest", "published", "clusters", "models", "outcomes", "note", box=None)
     for version in known:
         table = version.read_table()
-        kind = "[yellow]simulated[/]" if table.provenance.simulated else "real"
+        kind = {"simulated": "[yellow]simulated[/]"}.get(_kind(table), _kind(table))
         when = version.published_at.strftime("%Y-%m-%d %H:%M:%S")
         shown.add_row(str(version.ref), version.digest[:12], when, str(len(table.clusters)), str(len(table.models)), kind, version.note)
     out.print(shown)
@@ -212,13 +212,20 @@ def _line(version: TablePublished) -> dict[str, Any]:
     return {"version": str(version.ref), "published_at": when, "note": version.note, **_facts(version.read_table())}
 
 
+def _kind(table: RoutingTable) -> str:
+    """What the rankings come from: simulated or real outcomes, or nothing yet."""
+    if table.provenance.source.startswith("0 evaluations") and " and " not in table.provenance.source:
+        return "none yet"
+    return "simulated" if table.provenance.simulated else "real"
+
+
 def _facts(table: RoutingTable) -> dict[str, Any]:
     return {
         "digest": table.digest[:12],
         "clusters": len(table.clusters),
         "models": len(table.models),
         "prompts": table.provenance.prompts,
-        "outcomes": "simulated" if table.provenance.simulated else "real",
+        "outcomes": _kind(table),
         "source": table.provenance.source,
         "encoder": str(table.encoder),
     }
