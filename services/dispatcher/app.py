@@ -11,6 +11,7 @@ from faststream import FastStream
 
 from services.dispatcher.dispatch import Answers, Call, Refused, dispatch
 from services.dispatcher.settings import DispatcherSettings
+from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.edge import Stage, connect
 from shared.adapters.kafka.settings import KafkaSettings
@@ -19,7 +20,6 @@ from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.telemetry import COMPLETIONS as GIVEN
 from shared.adapters.telemetry import SPENT
-from shared.catalog.models import load
 from shared.contracts.messages import Completed, Decided
 from shared.contracts.parts import Answer
 from shared.contracts.topics import COMPLETIONS, DECISIONS
@@ -40,7 +40,7 @@ def build(settings: DispatcherSettings | None = None, call: Call | None = None, 
 
     @asynccontextmanager
     async def lifespan() -> AsyncGenerator[None, None]:
-        providers = Providers(load(settings.catalog))
+        providers = Providers(CurrentCatalog(settings.catalog))
         if not ports:
             ports.append(calling(providers))
         yield

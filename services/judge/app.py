@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,9 +12,10 @@ from typing import Any
 from faststream import FastStream
 
 from services.judge import verdict
-from services.judge.judge import AskJudge, AskModel, Unavailable, judge
+from services.judge.judge import AskJudge, AskModel, Unavailable, chosen_once, judge
 from services.judge.sample import Sampler
 from services.judge.settings import JudgeSettings
+from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.edge import Stage, connect
@@ -24,10 +25,11 @@ from shared.adapters.llm.providers import Providers
 from shared.adapters.llm.simulated import JUDGE, chat
 from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.budget import DailyBudget
+from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import JUDGED, SPENT, VOTES
-from shared.catalog.models import Catalog, load
+from shared.catalog.models import Catalog
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, read
@@ -55,21 +57,23 @@ def build(settings: JudgeSettings | None = None) -> FastStream:
     settings, kafka, redis, llm = settings or JudgeSettings(), KafkaSettings(), RedisSettings(), LLMSettings()
     if llm.simulated:
         settings = settings.model_copy(update={"models": tuple(f"{JUDGE}-{i + 1}" for i in range(len(settings.models)))})
-    catalog = load(settings.catalog)
-    pool = [m for m in catalog.profile(settings.profile) if m.name not in catalog.retired]
-    sampler = Sampler(settings, {m.name: m.price.cost_usd(PROMPT_TOKENS, ANSWER_TOKENS) for m in pool})
+    catalog = CurrentCatalog(settings.catalog)
+    catalog().profile(settings.profile)  # a profile that is not there is said at the start
+    sampler = Sampler(settings)
     tables, budget = (
         Tables("judge", kafka, redis),
         DailyBudget(redis, "judge", settings.budget_usd_per_day, lambda day: spent_since(kafka, day)),
     )
+    kept = TextCache(redis, "judged", REMEMBER_S)
     ports: list[tuple[AskModel, AskJudge]] = []
 
     async def one(message: Completed) -> list[Evaluated]:
         _, table = await tables.current()
-        chosen = sampler.choose(message, table)
+        costs = challengers(catalog(), settings.profile)
+        chosen = await chosen_once(message, lambda: sampler.choose(message, table, costs), kept)
         if not chosen:
             return []
-        found = await judge(message, chosen, settings, *ports[0], budget, CatalogPrices(catalog))
+        found = await judge(message, chosen, settings, *ports[0], budget, CatalogPrices(catalog()), kept)
         JUDGED.labels("judged").inc(len(found))
         JUDGED.labels("left out").inc(max(0, len(chosen) - len(found)))
         for evaluation in found:
@@ -86,6 +90,7 @@ def build(settings: JudgeSettings | None = None) -> FastStream:
             await stack.enter_async_context(tables.running())
             await stack.enter_async_context(budget.running())
             ports.append(await stack.enter_async_context(asking(settings, catalog, llm, redis)))
+            stack.push_async_callback(kept.close)
             yield
 
     stage: Stage[Completed, Evaluated] = Stage(
@@ -101,9 +106,15 @@ def build(settings: JudgeSettings | None = None) -> FastStream:
     return connect(stage, kafka)
 
 
+def challengers(catalog: Catalog, profile: str) -> dict[str, float]:
+    """The models of a profile, with what an answer of each is expected to cost, in USD."""
+    pool = (catalog.models[name] for name in catalog.profiles.get(profile, ()) if name not in catalog.retired)
+    return {m.name: m.price.cost_usd(PROMPT_TOKENS, ANSWER_TOKENS) for m in pool}
+
+
 @asynccontextmanager
 async def asking(
-    settings: JudgeSettings, catalog: Catalog, llm: LLMSettings, redis: RedisSettings
+    settings: JudgeSettings, catalog: Callable[[], Catalog], llm: LLMSettings, redis: RedisSettings
 ) -> AsyncGenerator[tuple[AskModel, AskJudge], None]:
     """The models of the catalogue and the judge models, as the judge asks them."""
     providers, judges, answers = Providers(catalog, llm), chat(llm), RedisAnswers(redis)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
+
+from pydantic import TypeAdapter
 
 from services.judge import verdict
 from services.judge.settings import JudgeSettings
@@ -19,6 +22,7 @@ BYTES_PER_TOKEN = 3
 """Fewer than there are, so that an estimate errs on the dear side."""
 SHADOW_TOKENS = 2000
 """Tokens that a challenger's answer is taken to have, before it is there, where the request sets no limit."""
+EVALUATIONS = TypeAdapter(list[Evaluated])
 OVERHEAD_TOKENS = 400
 """The judge's instruction and the codes."""
 
@@ -59,6 +63,13 @@ class Budget(Protocol):
     async def settle(self, reserved: float, spent: float) -> None: ...
 
 
+class Kept(Protocol):
+    """Texts by key that outlive this process; forgets rather than fails."""
+
+    async def get(self, key: str) -> str | None: ...
+    async def put(self, key: str, text: str) -> None: ...
+
+
 class Prices(Protocol):
     """The most that an answer may cost."""
 
@@ -73,11 +84,23 @@ async def judge(
     ask_judge: AskJudge,
     budget: Budget,
     prices: Prices,
+    kept: Kept,
 ) -> list[Evaluated]:
-    """Compare the chosen pairs. A pair that the budget does not allow, or whose answers can't be had, is left out."""
-    results = await asyncio.gather(
-        *(_pair(message, pair, settings, ask_model, ask_judge, budget, prices) for pair in chosen), return_exceptions=True
-    )
+    """Compare the chosen pairs. A pair that the budget does not allow, or whose answers can't be had, is left out.
+
+    Votes that were paid for are `kept`, so that a message that comes again is not paid for again.
+    """
+
+    async def one(pair: Pair) -> list[Evaluated]:
+        key = _key("votes", message, pair.first, pair.second)
+        if (known := await kept.get(key)) is not None:
+            return EVALUATIONS.validate_json(known)
+        found = await _pair(message, pair, settings, ask_model, ask_judge, budget, prices)
+        if found:
+            await kept.put(key, EVALUATIONS.dump_json(found, exclude_none=True).decode())
+        return found
+
+    results = await asyncio.gather(*(one(pair) for pair in chosen), return_exceptions=True)
     found: list[Evaluated] = []
     for result in results:
         if isinstance(result, Unavailable):
@@ -86,6 +109,21 @@ async def judge(
             raise result
         found += result
     return found
+
+
+async def chosen_once(message: Completed, choose: Callable[[], list[Pair]], kept: Kept) -> list[Pair]:
+    """What `choose` chose when the message first came, however often it comes: by then the table may be another."""
+    key = _key("pairs", message)
+    if (known := await kept.get(key)) is not None:
+        return [Pair(first, second, 0.0) for first, second in json.loads(known)]
+    if chosen := choose():
+        await kept.put(key, json.dumps([(pair.first, pair.second) for pair in chosen]))
+    return chosen
+
+
+def _key(kind: str, message: Completed, *names: str) -> str:
+    answered = (answer.model for answer in message.completion.answers)
+    return hashlib.sha256("\0".join((kind, message.request_id, *names, *answered)).encode()).hexdigest()[:40]
 
 
 def judges_of(pair: Pair, request_id: str, settings: JudgeSettings) -> list[str]:

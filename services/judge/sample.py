@@ -25,13 +25,12 @@ class Sampler:
     """Remembers what comparisons have been worth lately, so that a rate of 5% stays about 5%."""
 
     settings: JudgeSettings
-    costs: Mapping[str, float]
-    """What an answer of each possible challenger is expected to cost, in USD."""
     usual: float = field(default=0.0)
 
-    def choose(self, message: Completed, table: RoutingTable) -> list[Pair]:
+    def choose(self, message: Completed, table: RoutingTable, costs: Mapping[str, float]) -> list[Pair]:
         """The pairs of this completion that are to be compared; mostly none. All pairs where the sender wants models compared.
 
+        `costs` says of each possible challenger what an answer is expected to cost, in USD.
         The draw follows from the request id: a repeated message is sampled alike.
         """
         answers = message.completion.answers
@@ -41,8 +40,8 @@ class Sampler:
         if not answers or not self.settings.rate:
             return []
         limits = message.constraints
-        eligible = [m for m in self.costs if m not in limits.deny and (limits.allow is None or m in limits.allow)]
-        found = pairs(table, assignment(message, table), answers[0].model, sorted({*eligible, answers[0].model}), self.costs)
+        eligible = [m for m in costs if m not in limits.deny and (limits.allow is None or m in limits.allow)]
+        found = pairs(table, assignment(message, table), answers[0].model, sorted({*eligible, answers[0].model}), costs)
         if not found:
             return []
         worth = found[0].worth * (NOVEL_BOOST if message.assignment.novel else 1.0)

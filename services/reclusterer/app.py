@@ -18,6 +18,7 @@ from services.reclusterer.memory import Memory
 from services.reclusterer.recluster import Proposal, propose
 from services.reclusterer.settings import ReclustererSettings
 from services.reclusterer.trigger import Watch
+from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.following import Following
 from shared.adapters.kafka.settings import KafkaSettings
@@ -36,6 +37,8 @@ from shared.routing.clustering import nearest_of, warm
 from shared.routing.table import RoutingTable
 
 TOPICS = (EMBEDDINGS, EVALUATIONS, COMPLETIONS)
+NOTHING = (-1, -1, 0)
+"""No state in which anything was published."""
 NICE = 10
 """Clustering may take its time; the hot path on the same machine may not."""
 
@@ -73,6 +76,7 @@ class Learner:
     kafka: KafkaSettings
     redis: RedisSettings
     turn: Turn
+    catalog: CurrentCatalog = field(init=False)
     memory: Memory = field(init=False)
     watch: Watch = field(init=False)
     following: Following = field(init=False)
@@ -82,12 +86,13 @@ class Learner:
     end: int = -1
     """Where `routing-tables` ended when it was last looked at."""
     used_ids: set[str] = field(default_factory=set)
+    told_changes: set[str] = field(default_factory=set)
     opinions: int = 0
     seen: int = 0
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "clustering", initializer=_gently))
 
     def __post_init__(self) -> None:
-        self.memory, self.watch = Memory(self.settings), Watch(self.settings)
+        self.catalog, self.memory, self.watch = CurrentCatalog(self.settings.catalog), Memory(self.settings), Watch(self.settings)
         self.following = Following(self.kafka, TOPICS, self.learn)
 
     def learn(self, topic: Topic, record: Any) -> None:
@@ -110,7 +115,7 @@ class Learner:
         """While it is our turn, publish what has been learnt."""
         await self.following.caught_up.wait()
         warming = asyncio.create_task(asyncio.to_thread(warm))  # the first table needs nothing of it
-        term, epoch, told = 0, 0, (-1, -1)
+        term, epoch, told = 0, 0, NOTHING
         while True:
             if self.current is not None:
                 await warming
@@ -122,9 +127,9 @@ class Learner:
                         epoch, term = (known[-1].epoch + 1 if known else 1), self.turn.terms
                         log.info("writing", epoch=epoch)
                     self._take(known)
-                    self.end, told = await end(self.kafka), (-1, -1)
+                    self.end, told = await end(self.kafka), NOTHING
                 due = self.watch.due(time.time()) if self.memory.samples else ""
-                state = (self.opinions, self.seen // 20)
+                state = (self.opinions, self.seen // 20, hash(tuple(ranked(self.catalog(), self.settings))))
                 if (due or state != told) and self.memory.samples and not self.pinned:
                     told = state
                     await self._publish(due, epoch)
@@ -151,7 +156,7 @@ class Learner:
             log.info("the current table is pinned; `pointsman table unpin` lets what is learnt replace it", version=str(known[-1].ref))
 
     async def _publish(self, due: str, epoch: int) -> None:
-        models = ranked(load(self.settings.catalog), self.settings)
+        models = ranked(self.catalog(), self.settings)
         basis, total = dict(self.following.positions), self.memory.told
         began = time.monotonic()
         frozen, first = _frozen(self.memory), self.current is None
@@ -170,6 +175,8 @@ class Learner:
         if self.current is not None and proposal.table == self.current:
             return
         note = f"{proposal.why}; because of {due}" if due and not proposal.refused else proposal.refused or proposal.why
+        note += "".join(f"; {change}" for change in proposal.changed if change not in self.told_changes)
+        self.told_changes = set(proposal.changed)
         version = await publish(self.kafka, self.redis, proposal.table, note, epoch=epoch, basis=basis)
         self.current, self.end = proposal.table, await end(self.kafka)
         self.used_ids |= {c.id for c in proposal.table.clusters}

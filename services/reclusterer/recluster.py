@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,7 +44,8 @@ class Proposal:
     reclustered: bool
     refused: str = ""
     """Why the clusters were left as they were, if new ones were tried and predicted worse."""
-    hits: tuple[tuple[str, Hits], ...] = ()
+    changed: tuple[str, ...] = ()
+    """Models that are not what they were, and in which clusters, by name."""
 
 
 def propose(
@@ -80,8 +82,8 @@ def propose(
         sizes = np.bincount(labels, minlength=len(centroids))
         clusters = tuple(replace(c, size=int(n)) for c, n in zip(before.clusters, sizes, strict=True))
     usable = anchor if anchor is not None and anchor.encoder == memory.encoder else None
-    table, hits = _ranked(memory, clusters, centroids, models, settings, usable)
-    return Proposal(table, why, foreign or recluster, hits=hits)
+    table, changed = _ranked(memory, clusters, centroids, models, settings, usable)
+    return Proposal(table, why, foreign or recluster, changed=changed)
 
 
 def _cluster(vectors: Array, before: RoutingTable | None, settings: ReclustererSettings) -> Clustering:
@@ -129,11 +131,11 @@ def _ranked(
     models: Sequence[Model],
     settings: ReclustererSettings,
     anchor: RoutingTable | None,
-) -> tuple[RoutingTable, tuple[tuple[str, Hits], ...]]:
+) -> tuple[RoutingTable, tuple[str, ...]]:
     assert memory.encoder is not None
     names = [m.name for m in models]
     reference = settings.reference or max(models, key=lambda m: (m.price.output, m.name)).name
-    ranking, hits, opinions = rank(memory, centroids, names, names.index(reference), settings)
+    ranking, opinions = rank(memory, centroids, names, names.index(reference), settings)
     where = {name: i for i, name in enumerate(names)}
     seen = sorted((s for s in memory.seen.values() if s.model in where), key=lambda s: s.key)
     cluster = nearest_of(np.stack([s.vector for s in seen]), centroids)[1] if seen else np.zeros(0, np.intp)
@@ -146,7 +148,7 @@ def _ranked(
     simulated = any(o.simulated for o in opinions)
     strength, error, source = ranking.strength, ranking.standard_error, f"{len(opinions)} evaluations of live traffic"
     if anchor is not None:
-        strength, error = anchored(anchor, centroids, names, reference, strength, error)
+        strength, error = anchored(anchor, centroids, names, reference, strength, error, {(c, m) for c, m, _ in ranking.changed})
         simulated, source = simulated or anchor.provenance.simulated, f"{source}, and {anchor.provenance.source}"
     table = RoutingTable(
         encoder=memory.encoder,
@@ -162,15 +164,22 @@ def _ranked(
         top_p=settings.top_p,
         unproven_error=settings.unproven,
     )
-    return table, tuple(sorted(hits.items()))
+    return table, tuple(f"{names[m]} has changed in {clusters[c].id} “{clusters[c].label}”" for c, m, _ in ranking.changed)
 
 
 def anchored(
-    anchor: RoutingTable, centroids: Array, models: Sequence[str], reference: str, strength: Floats, error: Floats
+    anchor: RoutingTable,
+    centroids: Array,
+    models: Sequence[str],
+    reference: str,
+    strength: Floats,
+    error: Floats,
+    changed: AbstractSet[tuple[int, int]] = frozenset(),
 ) -> tuple[Floats, Floats]:
     """Strengths and standard errors (clusters, models) combined with those of `anchor`, each by what it is sure of.
 
-    A cluster takes the anchor's figures where its centroid lies. Models the anchor does not know keep their own.
+    A cluster takes the anchor's figures where its centroid lies. Models the anchor does not know, or that have `changed`
+    (cluster, model), keep their own.
     """
     both = [(i, anchor.models.index(name)) for i, name in enumerate(models) if name in anchor.models]
     strength, error = strength.copy(), error.copy()
@@ -178,10 +187,14 @@ def anchored(
         return strength, error
     base = anchor.models.index(reference)
     for c, place in enumerate(assign(centroids, anchor)):
+        if (c, models.index(reference)) in changed:
+            continue
         w = place.weights.astype(np.float64)
         known = w @ anchor.strength[place.clusters].astype(np.float64)
         spread = np.sqrt(w @ anchor.standard_error[place.clusters].astype(np.float64) ** 2)
         for i, j in both:
+            if (c, i) in changed:
+                continue
             if models[i] == reference:
                 error[c, i] = 1.0 / np.sqrt(1.0 / error[c, i] ** 2 + 1.0 / max(spread[j], 1e-3) ** 2)
                 continue
@@ -193,14 +206,14 @@ def anchored(
 
 def rank(
     memory: Memory, centroids: Array, models: Sequence[str], reference: int, settings: ReclustererSettings
-) -> tuple[Ranking, dict[str, Hits], list[Opinion]]:
+) -> tuple[Ranking, list[Opinion]]:
     """Rank the models in the clusters of `centroids` by the evaluations' own embeddings."""
-    data, ballots, opinions = gather(memory, centroids, models, settings)
+    data, ballots, opinions, at = gather(memory, centroids, models, settings)
     weights = {key: weight(settings, key.split(":", 1)[0]) for key in ballots}
     if not len(data):
-        return fit(data, np.zeros(0), len(centroids), len(models), reference), {}, opinions
-    ranking, hits = fit_votes(data, ballots, len(centroids), len(models), reference, weights)
-    return ranking, hits, opinions
+        return fit(data, np.zeros(0), len(centroids), len(models), reference), opinions
+    ranking, _ = fit_votes(data, ballots, len(centroids), len(models), reference, weights, at)
+    return ranking, opinions
 
 
 def weight(settings: ReclustererSettings, kind: str) -> float:
@@ -210,8 +223,11 @@ def weight(settings: ReclustererSettings, kind: str) -> float:
 
 def gather(
     memory: Memory, centroids: Array, models: Sequence[str], settings: ReclustererSettings
-) -> tuple[Comparisons, dict[str, tuple[npt.NDArray[np.intp], Ballots]], list[Opinion]]:
-    """Evaluations as arrays, in an order that does not depend on when they came. People and thumbs are pooled by kind."""
+) -> tuple[Comparisons, dict[str, tuple[npt.NDArray[np.intp], Ballots]], list[Opinion], Floats]:
+    """Evaluations as arrays, in an order that does not depend on when they came; also the comparisons' times (n,).
+
+    People and thumbs are pooled by kind.
+    """
     where = {name: i for i, name in enumerate(models)}
     opinions = sorted((o for o in memory.opinions.values() if o.first in where and o.second in where), key=lambda o: o.evaluation_id)
     rows = {c: i for i, c in enumerate(sorted({o.comparison_id for o in opinions}))}
@@ -221,11 +237,12 @@ def gather(
     ordered = [first_of[c] for c in rows]
     cluster = nearest_of(np.stack([o.vector for o in ordered]), centroids)[1] if ordered else np.zeros(0, np.intp)
     prompts = {r: i for i, r in enumerate(sorted({o.request_id for o in ordered}))}
+    at = np.array([o.at for o in ordered], np.float64)
     data = Comparisons(
         cluster=cluster.astype(np.intp),
         first=np.array([where[o.first] for o in ordered], np.intp),
         second=np.array([where[o.second] for o in ordered], np.intp),
-        weight=decay(memory.newest - np.array([o.at for o in ordered], np.float64), settings.half_life_s),
+        weight=decay(memory.newest - at, settings.half_life_s),
         prompt=np.array([prompts[o.request_id] for o in ordered], np.intp),
     )
     by_rater: dict[str, list[Opinion]] = {}
@@ -235,7 +252,7 @@ def gather(
         key: (np.array([rows[o.comparison_id] for o in own], np.intp), Ballots.of([o.votes.counts() for o in own]))
         for key, own in sorted(by_rater.items())
     }
-    return data, ballots, opinions
+    return data, ballots, opinions, at
 
 
 def _guard(memory: Memory, old: Array, new: Array, models: Sequence[Model], settings: ReclustererSettings) -> str:
@@ -243,7 +260,7 @@ def _guard(memory: Memory, old: Array, new: Array, models: Sequence[Model], sett
     names = [m.name for m in models]
     losses = []
     for centroids in (old, new):
-        data, ballots, _ = gather(memory, centroids, names, settings)
+        data, ballots, *_ = gather(memory, centroids, names, settings)
         if len(data) < GUARD_FROM:
             return ""
         losses.append(_held_out_losses(data, ballots, len(centroids), len(names)))

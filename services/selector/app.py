@@ -8,13 +8,13 @@ from faststream import FastStream
 
 from services.selector.decide import decide
 from services.selector.settings import SelectorSettings
+from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import NoRoutingTable
 from shared.adapters.kafka.edge import Stage, connect
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import DECISIONS as MADE
-from shared.catalog.models import load
 from shared.contracts.messages import Decided, Placed
 from shared.contracts.topics import ASSIGNMENTS, DECISIONS
 from shared.routing.errors import RoutingError
@@ -24,12 +24,12 @@ def build(settings: SelectorSettings | None = None, tables: Tables | None = None
     """The selector as an application."""
     settings, kafka = settings or SelectorSettings(), KafkaSettings()
     known = tables or Tables("selector", kafka, RedisSettings())
-    contexts = {model.name: model.context_tokens for model in load(settings.catalog).models.values()}
+    catalog = CurrentCatalog(settings.catalog)
 
     async def one(message: Placed) -> Decided | Exception:
         try:
             table = await known.get(message.assignment.table)
-            return decide(message, table, contexts, settings.default_profile, settings.candidates)
+            return decide(message, table, catalog.contexts(), settings.default_profile, settings.candidates, catalog.gone())
         except (NoRoutingTable, RoutingError) as error:
             return error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,12 +18,22 @@ BYTES_PER_TOKEN = 4
 """A rough figure for text in Latin script; what is held back for the answer is the constraint's business."""
 
 
-def decide(message: Placed, table: RoutingTable, contexts: Mapping[str, int], default: Profile, candidates: int) -> Decided:
-    """Add the decision. `table` must be the one that the assignment names; raises `TableInvalid` if it is not."""
+def decide(
+    message: Placed,
+    table: RoutingTable,
+    contexts: Mapping[str, int],
+    default: Profile,
+    candidates: int,
+    retired: frozenset[str] = frozenset(),
+) -> Decided:
+    """Add the decision. `table` must be the one that the assignment names; raises `TableInvalid` if it is not.
+
+    `contexts` are the tokens that models can read; `retired` models are not selected, whatever the table says of them.
+    """
     if table.digest != message.assignment.table.digest:
         raise TableInvalid(f"the assignment was made with table {message.assignment.table.digest[:12]}, not with {table.digest[:12]}")
     weights = wanted(message, default).normalised()
-    limits = message.constraints.limits(message.prompt_bytes() // BYTES_PER_TOKEN)
+    limits = replace(message.constraints.limits(message.prompt_bytes() // BYTES_PER_TOKEN), retired=retired)
     selection = select(table, _assignment(message, table), weights, limits, contexts)
     return extend(message, Decided, decision=_part(selection, weights, message, table, candidates))
 

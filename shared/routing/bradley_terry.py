@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from shared.routing.drift import changes
 from shared.routing.votes import Ballots, Hits, estimate_hits, log_ratio
 
 Floats = npt.NDArray[np.float64]
@@ -37,6 +38,8 @@ ENOUGH = 20_000
 """Comparisons from which the spread over clusters and the raters' hit rates are told well enough."""
 STEPS = 60
 TOLERANCE = 1e-5
+CHANGES = 3
+"""At most so many changes are looked for in a cluster."""
 ROUNDS = 12
 """At most so many rounds of estimating hit rates."""
 
@@ -75,6 +78,8 @@ class Ranking:
     """Estimated standard deviation of a model's strength over clusters."""
     covariance: Floats
     """(clusters, models, models), before any model is taken as the reference."""
+    changed: tuple[tuple[int, int, float], ...] = ()
+    """Cluster, model and time of the changes that were found; what was known of the model there before is left out."""
 
 
 def decay(ages_s: Floats, half_life_s: float) -> Floats:
@@ -122,15 +127,44 @@ def fit_votes(
     models: int,
     reference: int,
     weights: dict[str, float],
+    at: Floats | None = None,
 ) -> tuple[Ranking, dict[str, Hits]]:
     """Rank, and find each rater's hit rates together with the ranking.
 
     `ballots` maps a rater to the comparisons (rows) it voted on and its votes on them; several raters may have voted on
-    one. `weights` says how much a rater's votes count, 1 where it is not named.
+    one. `weights` says how much a rater's votes count, 1 where it is not named. With the comparisons' times `at` (n,), what
+    was known of a model before it changed (`shared.routing.drift`) is left out.
     """
     hits = _find_hits(comparisons, ballots, clusters, models, weights)
     ratio = _ratio(len(comparisons), ballots, hits, weights)
-    return fit(comparisons, ratio, clusters, models, reference), hits
+    ranking = fit(comparisons, ratio, clusters, models, reference)
+    changed: dict[tuple[int, int], float] = {}
+    for _ in range(CHANGES if at is not None else 0):
+        assert at is not None
+        found = _changes(comparisons, ratio, ranking, at, models)
+        if not found:
+            break
+        changed |= found
+        kept = np.flatnonzero(~_stale(comparisons, at, found))
+        comparisons, ratio, at = _rows(comparisons, kept), ratio[kept], at[kept]
+        ranking = fit(comparisons, ratio, clusters, models, reference, spread=ranking.spread)
+    return replace(ranking, changed=tuple((*where, when) for where, when in sorted(changed.items()))), hits
+
+
+def _changes(c: Comparisons, ratio: Floats, ranking: Ranking, at: Floats, models: int) -> dict[tuple[int, int], float]:
+    lead = ranking.strength[c.cluster, c.first] - ranking.strength[c.cluster, c.second]
+    chance, belief = _logistic(lead), _logistic(lead + ratio)
+    expected = chance * (1 - chance)
+    information = np.maximum(expected - belief * (1 - belief), 0.2 * expected)
+    return changes(c.cluster, c.first, c.second, at, belief - chance, information, models)
+
+
+def _stale(c: Comparisons, at: Floats, found: dict[tuple[int, int], float]) -> npt.NDArray[np.bool_]:
+    """(n,): comparisons from before one of their models changed."""
+    stale = np.zeros(len(c), np.bool_)
+    for (cluster, model), when in found.items():
+        stale |= (c.cluster == cluster) & ((c.first == model) | (c.second == model)) & (at < when)
+    return stale
 
 
 def _ratio(count: int, ballots: dict[str, tuple[Ints, Ballots]], hits: dict[str, Hits], weights: dict[str, float]) -> Floats:

@@ -54,6 +54,8 @@ class Limits:
     allow: frozenset[str] | None = None
     deny: frozenset[str] = frozenset()
     context_tokens: int = 0
+    retired: frozenset[str] = frozenset()
+    """Models the catalogue has taken out, whoever allows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,9 @@ def _unproven(table: RoutingTable, assignment: Assignment, w: Vector, kept: npt.
 def _ruled_out(models: tuple[str, ...], cost: Vector, latency: Vector, limits: Limits, contexts: Mapping[str, int]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     for i, model in enumerate(models):
-        if limits.allow is not None and model not in limits.allow:
+        if model in limits.retired:
+            reasons[model] = "retired from the catalogue"
+        elif limits.allow is not None and model not in limits.allow:
             reasons[model] = "not among the allowed models"
         elif model in limits.deny:
             reasons[model] = "denied"

@@ -6,10 +6,12 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+import yaml
 from conftest import Pipeline, eventually, running_pipeline
 from redis.asyncio import Redis
 
@@ -20,6 +22,7 @@ from services.reclusterer.settings import ReclustererSettings
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import versions
 from shared.adapters.llm.simulated import World
+from shared.catalog.models import DEFAULT
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, read
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS
@@ -41,7 +44,6 @@ SETTINGS: dict[str, Any] = {
     "every_s": 1.0,
     "clusters": 8,
     "min_size": 12,
-    "half_life_s": 40.0,
     "grown": 3.0,
 }
 
@@ -52,7 +54,14 @@ def world() -> World:
 
 
 @pytest.fixture(scope="module")
-async def learning(installation: dict[str, str], world: World) -> AsyncIterator[Pipeline]:
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("catalogue") / "models.yaml"
+    path.write_bytes(DEFAULT.read_bytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+async def learning(installation: dict[str, str], world: World, catalogue: Path) -> AsyncIterator[Pipeline]:
     server = uvicorn.Server(uvicorn.Config(application(world), port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -67,7 +76,8 @@ async def learning(installation: dict[str, str], world: World) -> AsyncIterator[
         "POINTSMAN_JUDGE_MODELS": '["simulated-judge-1","simulated-judge-2"]',
         "POINTSMAN_JUDGE_PROFILE": "study-2023",
         "POINTSMAN_JUDGE_BUDGET_USD_PER_DAY": "500",
-    } | {f"POINTSMAN_RECLUSTERER_{name.upper()}": str(value) for name, value in SETTINGS.items()}
+    } | {f"POINTSMAN_{service}_CATALOG": str(catalogue) for service in ("SELECTOR", "DISPATCHER", "JUDGE", "RECLUSTERER")}
+    environment |= {f"POINTSMAN_RECLUSTERER_{name.upper()}": str(value) for name, value in SETTINGS.items()}
     async with running_pipeline(names(), **environment) as made:
         yield made
     server.should_exit = True
@@ -162,14 +172,15 @@ async def test_a_model_that_drops_overnight_loses_its_place(learning: Pipeline, 
     world.shifts[f"{before}/{task}"] = -8.0
     seen = len(await evaluations(learning))
     chosen: Counter[str] = Counter()
-    for batch in range(8):
-        chosen = Counter((await traffic(learning, task, 10, f"drop-{batch}", 1000 + 10 * batch)).values())
+    for batch in range(15):
+        chosen = Counter((await traffic(learning, task, 4, f"drop-{batch}", 1000 + 4 * batch)).values())
         await settled(learning)
         if chosen[before] == 0:
             break
     assert chosen[before] == 0
     spent = [e for e in (await evaluations(learning))[seen:] if before in (e.first, e.second)]
-    print(f"{before} lost the top place of “{task}” after {len(spent)} comparisons")
+    print(f"{before} lost the top place of “{task}” after {len(spent)} comparisons on {len({e.request_id for e in spent})} prompts")
+    assert len({e.request_id for e in spent}) <= 30, "four comparisons of one prompt share an answer"
 
 
 async def test_a_new_task_gets_its_own_cluster_and_the_others_keep_their_ids(learning: Pipeline, world: World) -> None:
@@ -208,3 +219,28 @@ async def test_with_redis_wiped_the_same_table_is_made_again_from_the_topics(lea
 
     await eventually(back, 30)
     await redis.aclose()
+
+
+async def test_a_retired_model_leaves_the_decisions_at_once_and_the_next_table(learning: Pipeline, catalogue: Path) -> None:
+    best = Counter((await traffic(learning, KNOWN[1], 5, "before-retiring", 1500)).values()).most_common(1)[0][0]
+    data = yaml.safe_load(DEFAULT.read_text())
+    catalogue.write_text(yaml.safe_dump(data | {"retired": [best]}))
+    await asyncio.sleep(1.5)
+    outcome = await learning.one({"prompt": prompts(KNOWN[1], 1, 1600)[0], "profile": "quality"})
+    assert outcome.decided is not None
+    decision = outcome.decided.decision
+    assert decision.model != best
+    assert (best, "retired from the catalogue") in [(r.model, r.reason) for r in decision.ruled_out] or best not in {
+        c.model for c in decision.candidates
+    }
+
+    async def gone() -> bool:
+        return best not in (await versions(learning.kafka))[-1].read_table().models
+
+    await eventually(gone, 30)
+    catalogue.write_bytes(DEFAULT.read_bytes())
+
+    async def back() -> bool:
+        return best in (await versions(learning.kafka))[-1].read_table().models
+
+    await eventually(back, 30)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import yaml
@@ -33,9 +33,9 @@ class Provider(BaseModel):
 
 
 class Providers:
-    """Clients of all providers. Close it."""
+    """Clients of all providers. `catalog` is asked each time, since models come and go. Close it."""
 
-    def __init__(self, catalog: Catalog, settings: LLMSettings | None = None, world: simulated.World | None = None) -> None:
+    def __init__(self, catalog: Callable[[], Catalog], settings: LLMSettings | None = None, world: simulated.World | None = None) -> None:
         self._catalog, self._settings = catalog, settings or LLMSettings()
         self._chats: dict[str, Chat] = {DEFAULT: simulated.chat(self._settings, world)}
         if self._settings.simulated:
@@ -50,7 +50,7 @@ class Providers:
         self, name: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float, *, stream: bool = False
     ) -> Answer:
         """Ask the model called `name`. Raises `ModelUnreachable`."""
-        model = self._catalog.models.get(name)
+        model = self._catalog().models.get(name)
         if model is None:
             raise ModelUnreachable(f"the catalogue has no model {name}, so nobody knows where to ask it")
         if model.provider not in self._chats and not self._settings.simulated:

@@ -12,7 +12,7 @@ from services.commands.vote import judged, overlap, thumbed
 from services.dispatcher.dispatch import Refused, dispatch
 from services.dispatcher.settings import DispatcherSettings
 from services.judge import verdict
-from services.judge.judge import Unavailable, judge, judges_of
+from services.judge.judge import Unavailable, chosen_once, judge, judges_of
 from services.judge.sample import Sampler
 from services.judge.settings import JudgeSettings
 from services.reclusterer.memory import Memory
@@ -119,6 +119,14 @@ async def test_a_study_gets_the_answers_of_all() -> None:
     assert [f.model for f in done.completion.failed] == ["large"]
 
 
+class Notes(dict[str, str]):
+    async def get(self, key: str) -> str | None:  # type: ignore[override]
+        return super().get(key)
+
+    async def put(self, key: str, text: str) -> None:
+        self[key] = text
+
+
 class Purse:
     def __init__(self, cap: float = 1e9) -> None:
         self.cap, self.spent, self.most = cap, 0.0, 0.0
@@ -163,13 +171,15 @@ async def test_six_votes_three_in_each_order_and_what_can_not_be_read_abstains()
 
     message = completed(answer("large", "LARGE"), answer("small", "SMALL"))
     purse = Purse()
-    found = await judge(message, [Pair("large", "small", 1)], JudgeSettings(both=0.0), shadow, vote, purse, CatalogBound())
+    found = await judge(message, [Pair("large", "small", 1)], JudgeSettings(both=0.0), shadow, vote, purse, CatalogBound(), Notes())
     assert sorted(seen, key=lambda s: s[1]) == [("large", 0), ("large", 1), ("large", 2), ("small", 3), ("small", 4), ("small", 5)]
     votes = found[0].votes
     assert (votes.straight_first, votes.turned_first, votes.ties, votes.abstentions, votes.lead) == (2, 2, 1, 1, 0)
     assert purse.spent == pytest.approx(6e-5)
     assert found[0].answers[0].text == "LARGE"
-    hidden = await judge(message, [Pair("large", "small", 1)], JudgeSettings(keep_texts=False), shadow, vote, purse, CatalogBound())
+    hidden = await judge(
+        message, [Pair("large", "small", 1)], JudgeSettings(keep_texts=False), shadow, vote, purse, CatalogBound(), Notes()
+    )
     assert "LARGE" not in hidden[0].model_dump_json()
 
 
@@ -181,14 +191,32 @@ async def test_challengers_are_called_in_the_shadow_within_the_budget() -> None:
         raise Unavailable("no")
 
     message, pair = completed(answer("large")), [Pair("large", "small", 1)]
-    found = await judge(message, pair, JudgeSettings(both=0.0), shadow, vote, Purse(), CatalogBound())
+    found = await judge(message, pair, JudgeSettings(both=0.0), shadow, vote, Purse(), CatalogBound(), Notes())
     assert found[0].cost_usd == pytest.approx(0.001 + 6e-5)
     purse = Purse(0.0001)
-    assert await judge(message, pair, JudgeSettings(), shadow, vote, purse, CatalogBound()) == []
+    assert await judge(message, pair, JudgeSettings(), shadow, vote, purse, CatalogBound(), Notes()) == []
     assert purse.most == 0
     purse = Purse()
-    assert await judge(message, pair, JudgeSettings(), broken, vote, purse, CatalogBound()) == []
+    assert await judge(message, pair, JudgeSettings(), broken, vote, purse, CatalogBound(), Notes()) == []
     assert purse.spent == pytest.approx(0)
+
+
+async def test_a_message_that_comes_again_is_not_paid_for_again() -> None:
+    asked = Counter[str]()
+
+    async def vote(model: str, messages: list[dict[str, str]], turn: int) -> Said:
+        asked[model] += 1
+        return Said('{"better": "second"}')
+
+    message, notes, purse = completed(answer("large")), Notes(), Purse()
+    first = await chosen_once(message, lambda: [Pair("large", "small", 1)], notes)
+    found = await judge(message, first, JudgeSettings(), shadow, vote, purse, CatalogBound(), notes)
+    paid, cast = purse.spent, asked.total()
+    assert cast in (6, 12)
+    again = await chosen_once(message, lambda: [Pair("large", "middle", 1)], notes)
+    assert [(p.first, p.second) for p in again] == [("large", "small")], "the table may have changed since; the choice has not"
+    assert await judge(message, again, JudgeSettings(), shadow, vote, purse, CatalogBound(), notes) == found
+    assert (purse.spent, asked.total()) == (paid, cast)
 
 
 def test_judges_take_turns_and_some_comparisons_fall_to_two() -> None:
@@ -200,19 +228,19 @@ def test_judges_take_turns_and_some_comparisons_fall_to_two() -> None:
 
 
 def test_the_rate_is_kept_on_the_whole_and_novel_prompts_are_drawn_more_often() -> None:
-    tab = table(models=NAMES)
-    sampler = Sampler(JudgeSettings(rate=0.2), dict.fromkeys(NAMES, 1e-3))
+    tab, costs = table(models=NAMES), dict.fromkeys(NAMES, 1e-3)
+    sampler = Sampler(JudgeSettings(rate=0.2))
     plain = completed(answer("large"))
     fresh = plain.model_copy(update={"assignment": plain.assignment.model_copy(update={"novel": True})})
     drawn = Counter()
     for i in range(3000):
         message = (fresh if i % 2 else plain).model_copy(update={"request_id": f"r{i}"})
-        drawn[i % 2] += bool(sampler.choose(message, tab))
+        drawn[i % 2] += bool(sampler.choose(message, tab, costs))
     assert 0.15 < (drawn[0] + drawn[1]) / 3000 < 0.3
     assert drawn[1] > 1.5 * drawn[0]
-    assert len(Sampler(JudgeSettings(rate=1, pairs=3), dict.fromkeys(NAMES, 1e-3)).choose(completed(answer("small")), tab)) == 3
+    assert len(Sampler(JudgeSettings(rate=1, pairs=3)).choose(completed(answer("small")), tab, costs)) == 3
     study = completed(*(answer(n) for n in NAMES), compare=NAMES)
-    assert len(sampler.choose(study, tab)) == 3
+    assert len(sampler.choose(study, tab, costs)) == 3
 
 
 @pytest.mark.parametrize(
