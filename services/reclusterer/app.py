@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from faststream import FastStream
+from threadpoolctl import threadpool_limits
 
 from services.reclusterer.memory import Memory
 from services.reclusterer.recluster import Proposal, propose
@@ -39,8 +41,6 @@ from shared.routing.table import RoutingTable
 TOPICS = (EMBEDDINGS, EVALUATIONS, COMPLETIONS)
 NOTHING = (-1, -1, 0)
 """No state in which anything was published."""
-NICE = 10
-"""Clustering may take its time; the hot path on the same machine may not."""
 
 
 def build(settings: ReclustererSettings | None = None) -> FastStream:
@@ -89,7 +89,7 @@ class Learner:
     told_changes: set[str] = field(default_factory=set)
     opinions: int = 0
     seen: int = 0
-    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "clustering", initializer=_gently))
+    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "clustering", initializer=give_way))
 
     def __post_init__(self) -> None:
         self.catalog, self.memory, self.watch = CurrentCatalog(self.settings.catalog), Memory(self.settings), Watch(self.settings)
@@ -191,9 +191,12 @@ def _frozen(memory: Memory) -> Memory:
     return copy
 
 
-def _gently() -> None:
+def give_way() -> None:
+    """Let the hot path on the same machine go first."""
+    threadpool_limits(1, user_api="blas")  # its threads were made long ago, and would not give way
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)  # on Linux, of this thread alone
+        if sys.platform == "linux":  # there, of this thread and those it makes
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 async def rebuild(

@@ -107,16 +107,27 @@ def lloyd(vectors: Array, start: Array) -> tuple[Array, Labels]:
     centroids = start.astype(np.float32)
     for _ in range(LLOYD_STEPS):
         _, labels = nearest_of(vectors, centroids)
-        order = np.argsort(labels, kind="stable")
-        used, first = np.unique(labels[order], return_index=True)
+        counts = np.bincount(labels, minlength=len(centroids))
+        used = np.flatnonzero(counts)
         moved = centroids.copy()
-        sums = np.add.reduceat(vectors[order], first, axis=0, dtype=np.float64)
-        moved[used] = (sums / np.diff(np.append(first, len(labels)))[:, None]).astype(np.float32)
+        moved[used] = (_sums(vectors, labels, len(centroids))[used] / counts[used, None]).astype(np.float32)
         shift = float(np.abs(moved - centroids).max())
         centroids = moved
         if shift < RESTS:
             break
     return centroids, nearest_of(vectors, centroids)[1]
+
+
+def _sums(vectors: Array, labels: Labels, count: int, block: int = 8192) -> npt.NDArray[np.float64]:
+    """(count, dim): the sum of the vectors with each label; in blocks, since a copy of them all would crowd others out of the cache."""
+    from scipy.sparse import csr_array
+
+    found = np.zeros((count, vectors.shape[1]))
+    for i in range(0, len(vectors), block):
+        part = vectors[i : i + block].astype(np.float64)
+        ends = np.arange(len(part) + 1)
+        found += csr_array((np.ones(len(part)), labels[i : i + block], ends), shape=(len(part), count)).T @ part
+    return found
 
 
 def settle(vectors: Array, centroids: Array) -> Clustering:

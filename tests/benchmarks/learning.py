@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import resource
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from services.reclusterer.app import give_way
 from shared.routing.bradley_terry import Comparisons, fit_votes
 from shared.routing.clustering import evolve, kmeans
 from shared.routing.votes import Ballots
@@ -35,6 +37,20 @@ def evaluations(count: int, clusters: int, models: int, seed: int = 0) -> tuple[
     turned_second = np.where(better, right[1], 3 - right[0])
     counts = np.stack([straight_first, 3 - straight_first, 3 - turned_second, turned_second], axis=1)
     return Comparisons(cluster, first, second, np.ones(count), np.arange(count)), Ballots.of(counts)  # type: ignore[arg-type]
+
+
+def keep_clustering(begun: Any, stop: Any) -> None:
+    """Cluster 100,000 embeddings over and over, as the re-clusterer does it: in a thread that gives way to others."""
+    vectors = embeddings(100_000, 100)
+    start = kmeans(vectors[:20_000], 100, 0)
+
+    def work() -> None:
+        begun.set()
+        while not stop.is_set():
+            evolve(vectors, start.centroids, start.radii, 20, 1000)
+
+    with ThreadPoolExecutor(1, initializer=give_way) as thread:
+        thread.submit(work).result()
 
 
 def main() -> None:
