@@ -151,6 +151,14 @@ def feedback(
 
 
 @app.command()
+def evidence(json_: Json = False) -> None:
+    """Show how far votes can be relied on: ties, position bias, agreement of judges and people, money spent today."""
+    from services.commands import evidence as command
+
+    raise typer.Exit(command.evidence(as_json=json_))
+
+
+@app.command()
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8089,

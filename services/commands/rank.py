@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.table import Table
 
-from services.commands.ranking import Study, report, study_of
+from services.commands.ranking import Study, report, show_raters, study_of
 from services.commands.run import names
 from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out, progress, usd
@@ -267,17 +267,7 @@ def _show(facts: dict[str, Any], folder: Path) -> None:
         best = [f"{m['model']} {m['strength']:+.1f} ± {m['standard_error']:.1f}" for m in row["models"][:3]]
         per_task.add_row(row["name"], *best)
     out.print(per_task)
-    for line in facts["votes"]:
-        out.print(
-            f"{line['rater']}: {line['comparisons']} comparisons, {line['votes']} votes, {line['ties']:.1%} ties, "
-            f"{line['abstentions']:.1%} abstentions, pull to the first position {line['pull']:+.2f}, hits {line['accuracy']:.2f}",
-            soft_wrap=True,
-        )
-    for line in facts["agreement"]:
-        out.print(
-            f"agreement of {line['one']} and {line['other']}: kappa {line['kappa']:.2f} "
-            f"[{line['low']:.2f}, {line['high']:.2f}] on {line['both']} comparisons"
-        )
+    show_raters(facts)
     if facts.get("truth"):
         out.print(
             f"[yellow]SIMULATED[/] models, so the truth is known: Kendall tau {facts['truth']['tau']:.3f} on average over tasks, "

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.commands.screen import out
 from shared.catalog import tasks
 from shared.catalog.models import Model
 from shared.contracts.evaluations import Evaluated
@@ -110,8 +111,8 @@ def report(study: Study, folder: Path, truth: Mapping[str, Mapping[str, float]] 
         "simulated": any(e.rater.simulated for e in study.evaluations),
         "overall": sorted(overall, key=lambda row: -float(str(row["strength"]))),
         "tasks": [_task(study, c) for c in range(len(study.tasks))],
-        "votes": [_rater(study, rater) for rater in sorted({rater_of(e) for e in study.evaluations})],
-        "agreement": _agreements(study),
+        "votes": raters(study.evaluations, study.hits),
+        "agreement": agreements(study.evaluations),
         "missing": missing,
     }
     if truth is not None:
@@ -147,11 +148,15 @@ def _task(study: Study, c: int) -> dict[str, Any]:
     return {"id": study.tasks[c][0], "name": study.tasks[c][1], "models": ranked}
 
 
-def _rater(study: Study, rater: str) -> dict[str, Any]:
-    own = [e for e in study.evaluations if rater_of(e) == rater]
+def raters(evaluations: Sequence[Evaluated], hits: Mapping[str, Hits]) -> list[dict[str, Any]]:
+    """What each rater's votes show: how many, ties, abstentions, pull to the first position."""
+    return [_rater(rater, evaluations, hits[rater]) for rater in sorted({rater_of(e) for e in evaluations})]
+
+
+def _rater(rater: str, evaluations: Sequence[Evaluated], hits: Hits) -> dict[str, Any]:
+    own = [e for e in evaluations if rater_of(e) == rater]
     votes = [e.votes for e in own]
     seen = verdicts(Ballots.of([v.counts() for v in votes]), sum(v.ties for v in votes), sum(v.abstentions for v in votes))
-    hits = study.hits[rater]
     return {
         "rater": rater,
         "comparisons": seen.comparisons,
@@ -166,19 +171,36 @@ def _rater(study: Study, rater: str) -> dict[str, Any]:
     }
 
 
-def _agreements(study: Study) -> list[dict[str, Any]]:
+def agreements(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
+    """Cohen's kappa of each two raters that have judged the same answers, people taken together."""
     verdict: dict[str, dict[str, int]] = {}
-    for evaluation in study.evaluations:
+    for evaluation in evaluations:
         sums = verdict.setdefault(rater_of(evaluation), {})
         sums[evaluation.comparison_id] = sums.get(evaluation.comparison_id, 0) + int(np.sign(evaluation.votes.lead))
-    raters = sorted(verdict)
+    names = sorted(verdict)
     found = []
-    for i, one in enumerate(raters):
-        for other in raters[i + 1 :]:
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
             a = agreement({k: int(np.sign(v)) for k, v in verdict[one].items()}, {k: int(np.sign(v)) for k, v in verdict[other].items()})
             if a.both:
                 found.append({"one": one, "other": other, "kappa": a.kappa, "low": a.low, "high": a.high, "both": a.both, "same": a.same})
     return found
+
+
+def show_raters(facts: Mapping[str, Any]) -> None:
+    """Print what votes show of those who cast them."""
+    for line in facts["votes"]:
+        out.print(
+            f"{line['rater']}: {line['comparisons']} comparisons, {line['votes']} votes, {line['ties']:.1%} ties, "
+            f"{line['abstentions']:.1%} abstentions, pull to the first position {line['pull']:+.2f}, hits {line['accuracy']:.2f}",
+            soft_wrap=True,
+        )
+    for line in facts["agreement"]:
+        out.print(
+            f"agreement of {line['one']} and {line['other']}: kappa {line['kappa']:.2f} "
+            f"[{line['low']:.2f}, {line['high']:.2f}] on {line['both']} comparisons",
+            soft_wrap=True,
+        )
 
 
 def kendall(one: Floats, other: Floats) -> float:

@@ -65,7 +65,7 @@ def main() -> None:
     found["kmeans_100k_s"] = round(time.perf_counter() - began, 2)
     data, ballots = evaluations(200_000, 100, 20)
     began = time.perf_counter()
-    fit_votes(data, {"judge": (np.arange(len(data)), ballots)}, 100, 20, 0, {})
+    fit_votes(data, {"judge": (np.arange(len(data)), ballots)}, 100, 20, 0, {}, at=np.arange(float(len(data))))
     found["rank_200k_evaluations_s"] = round(time.perf_counter() - began, 2)
     found["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     print(json.dumps(found, indent=2))
