@@ -24,7 +24,7 @@ from services.commands.screen import err, out, progress, usd
 from services.commands.supervise import Supervisor
 from services.commands.up import READY_WITHIN_S, llm_line, started_servers, teller
 from services.judge.settings import JudgeSettings
-from shared.adapters.kafka.client import create_topics, publisher, reader
+from shared.adapters.kafka.client import create_topics, publisher, read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.simulated import World
@@ -33,6 +33,7 @@ from shared.catalog.models import Model
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Submitted, read, to_json
+from shared.contracts.parts import RaterKind
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS, PROMPTS
 
 AHEAD = 24
@@ -122,6 +123,8 @@ def rank(
             environment["POINTSMAN_LLM_API_KEY"] = ""
         try:
             missing = asyncio.run(_study(wanted, file, environment, embedded=where.embedded))
+            if not where.embedded:
+                asyncio.run(_add_votes_of_people(wanted, file))
         except KeyboardInterrupt:
             err.print(f"stopped. What was judged is in {file}; the same command goes on from there")
             return 130
@@ -223,6 +226,22 @@ async def _study(wanted: Plan, file: Path, environment: dict[str, str], *, embed
             "Is the budget spent? The same command goes on[/]"
         )
     return missing
+
+
+async def _add_votes_of_people(wanted: Plan, file: Path) -> None:
+    """Take what people have said of the study's answers (`pointsman vote`) into the folder of results."""
+    requests = {request for request, _, _ in wanted.prompts}
+    known = {(e.evaluation_id, e.votes) for e in _kept(file)}
+    with file.open("a", encoding="utf-8") as kept:
+        for record in await read_all(KafkaSettings(), EVALUATIONS):
+            try:
+                evaluation = read(Evaluated, record.value)
+            except InvalidMessage:
+                continue
+            fresh = (evaluation.evaluation_id, evaluation.votes) not in known
+            if evaluation.request_id in requests and evaluation.rater.kind is not RaterKind.judge and fresh:
+                bare = evaluation.model_copy(update={"embedding": None, "prompt": None, "answers": _bare(evaluation)})
+                kept.write(bare.model_dump_json(exclude_none=True) + "\n")
 
 
 def _bare(evaluation: Evaluated) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -372,6 +373,20 @@ def test_the_table_follows_from_what_is_known_and_not_from_the_order_in_which_it
     best = {tables[0].models[int(row.argmax())] for row in tables[0].strength}
     assert best == {pool[0].name, pool[2].name}
     assert tables[0].cost_usd[:, 0] == pytest.approx(0.001, rel=0.3)
+
+
+@pytest.mark.parametrize("method", ["dbscan", "hdbscan"])
+def test_density_may_find_the_clusters_of_a_table(method: Literal["dbscan", "hdbscan"]) -> None:
+    pool = catalog.load().profile("study-2023")[:3]
+    memory, settings = learnt(), ReclustererSettings(method=method, reach=0.4)
+    first = propose(memory, None, [], pool, settings, recluster=False)
+    assert first is not None
+    again = propose(memory, first.table, [c.id for c in first.table.clusters], pool, settings, recluster=True)
+    assert again is not None
+    assert len(again.table.clusters) == 2
+    assert [c.id for c in again.table.clusters] == [c.id for c in first.table.clusters]
+    best = {again.table.models[int(row.argmax())] for row in again.table.strength}
+    assert best == {pool[0].name, pool[2].name}
 
 
 def test_a_raters_second_vote_replaces_the_first_and_strangers_are_left_out() -> None:
