@@ -27,10 +27,10 @@ check: setup-dev ## Lint, format, strict types, import contracts
 	$(BIN)/lint-imports
 
 bench: setup-dev ## Measure latency, throughput, memory and accuracy on a real Kafka; OUTCOMES=file adds routing accuracy
-	@PYTHONPATH=deploy/local $(BIN)/python tests/benchmarks/run.py $(if $(OUTCOMES),--outcomes "$(OUTCOMES)") $(if $(PRICES),--prices "$(PRICES)")
+	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/run.py $(if $(OUTCOMES),--outcomes "$(OUTCOMES)") $(if $(PRICES),--prices "$(PRICES)")
 
 bench-learning: setup-dev ## Measure clustering and ranking
-	@$(BIN)/python tests/benchmarks/learning.py
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/learning.py
 
 asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
 	@$(BIN)/pointsman topics --asyncapi docs/asyncapi.yaml

@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 SURE = 14.0
-"""The statistic from which on a change is believed. Of models that did not change, some four in a thousand pass it (simulated)."""
+"""The statistic from which on a change is believed. Of models that did not change, hardly one in a hundred passes it."""
 FEWEST = 6
 """Comparisons of a model in a cluster, on either side of a change."""
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged import append, followed_after, traffic
 
 from shared.routing.bradley_terry import Comparisons, decay, difference_variances, fit, fit_votes, quasi_variances
 from shared.routing.votes import Ballots, Hits, agreement, estimate_hits, log_ratio, verdicts
@@ -162,14 +163,14 @@ def test_a_model_that_has_changed_is_found_and_one_that_has_not_is_left_alone() 
     for seed in range(6):
         rng = np.random.default_rng(seed)
         theta = rng.normal(0, 1, (10, 5))
-        data, ballots = _traffic(rng, theta, 2000)
+        data, ballots = traffic(rng, theta, 2000)
         found = fit_votes(data, ballots, 10, 5, 0, {}, at=np.arange(2000.0))[0]
         alarms, cells = alarms + len(found.changed), cells + 50
     assert alarms / cells <= 0.02
     after = theta.copy()
     best = int(theta[3].argmax())
     after[3, best] -= 5.0
-    both, votes = _joined(rng, theta, after, 2000, 400)
+    both, votes = append(*traffic(rng, theta, 2000), *traffic(rng, after, 400))
     found = fit_votes(both, votes, 10, 5, 0, {}, at=np.arange(2400.0))[0]
     assert [(c, m) for c, m, _ in found.changed] == [(3, best)]
     assert 1950 <= found.changed[0][2] <= 2200
@@ -181,51 +182,6 @@ def test_a_model_that_has_changed_is_found_and_one_that_has_not_is_left_alone() 
 
 
 @pytest.mark.parametrize(("rises", "within"), [(False, 30), (True, 60)])
-def test_a_change_of_quality_is_followed_within_few_comparisons(rises: bool, within: int) -> None:
-    """A model that falls behind all others loses the first place within 30 of its comparisons there; one that rises gains it within 60."""
-    for seed in range(3):
-        rng = np.random.default_rng(seed)
-        theta = rng.normal(0, 1, (8, 5))
-        after, model = theta.copy(), int(theta[0].argmin() if rises else theta[0].argmax())
-        after[0, model] = theta[0].max() + 1.5 if rises else theta[0].min() - 1.5
-        data, ballots = _traffic(rng, theta, 8 * 200)
-        for _ in range(within // 6):
-            new, votes = _traffic(rng, after, 6, cluster=0, model=model)
-            data, ballots = _append(data, ballots, new, votes)
-            strength = fit_votes(data, ballots, 8, 5, 0, {}, at=np.arange(float(len(data))))[0].strength[0]
-            if (int(strength.argmax()) == model) == rises:
-                break
-        assert (int(strength.argmax()) == model) == rises, f"seed {seed}: not after {within} comparisons"
-
-
-Votes = dict[str, tuple[np.ndarray, Ballots]]
-
-
-def _traffic(
-    rng: np.random.Generator, theta: np.ndarray, count: int, cluster: int | None = None, model: int | None = None
-) -> tuple[Comparisons, Votes]:
-    """Comparisons with six votes each by a judge that is right 80% of the time and follows the first position in 20%."""
-    clusters, models = theta.shape
-    where = rng.integers(0, clusters, count) if cluster is None else np.full(count, cluster)
-    first = rng.integers(0, models, count) if model is None else np.full(count, model)
-    second = (first + rng.integers(1, models, count)) % models
-    better = rng.random(count) < 1 / (1 + np.exp(theta[where, second] - theta[where, first]))
-    right = rng.binomial(3, 0.84, count), rng.binomial(3, 0.64, count)
-    straight, turned = np.where(better, right[0], 3 - right[1]), np.where(better, right[1], 3 - right[0])
-    counts = np.stack([straight, 3 - straight, 3 - turned, turned], axis=1)
-    return Comparisons(where, first, second, np.ones(count), np.arange(count)), {"judge": (np.arange(count), Ballots.of(counts))}
-
-
-def _append(data: Comparisons, ballots: Votes, more: Comparisons, votes: Votes) -> tuple[Comparisons, Votes]:
-    joined = Comparisons(
-        *(np.concatenate([getattr(data, n), getattr(more, n)]) for n in ("cluster", "first", "second", "weight", "prompt"))
-    )
-    joined.prompt[len(data) :] += len(data)
-    cast = Ballots(
-        *(np.concatenate([getattr(ballots["judge"][1], n), getattr(votes["judge"][1], n)]) for n in Ballots.__dataclass_fields__)
-    )
-    return joined, {"judge": (np.arange(len(joined)), cast)}
-
-
-def _joined(rng: np.random.Generator, before: np.ndarray, after: np.ndarray, old: int, new: int) -> tuple[Comparisons, Votes]:
-    return _append(*_traffic(rng, before, old), *_traffic(rng, after, new))
+@pytest.mark.parametrize("seed", range(3))
+def test_a_change_of_quality_is_followed_within_few_comparisons(rises: bool, within: int, seed: int) -> None:
+    assert followed_after(seed, rises=rises, most=within, step=6) is not None
