@@ -33,9 +33,9 @@ from shared.contracts.parts import Profile
 from shared.contracts.tables import TablePublished
 from shared.contracts.topics import EVALUATIONS
 
-LEARN_PATIENCE_S = 20.0
+LEARN_PATIENCE_S = 40.0
 """How long nothing may come while there is something to be learnt."""
-RANK_WITHIN_S = 15.0
+RANK_WITHIN_S = 30.0
 PATIENCE_S = 60.0
 """How long nothing may come before the demo gives up on what is missing."""
 

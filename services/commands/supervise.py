@@ -15,9 +15,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Self
 
 from shared.adapters.errors import ServiceFailed
@@ -38,12 +40,19 @@ def warm() -> None:
     forkserver.ensure_running()
 
 
+def process_name(service: str) -> str:
+    """What `ps` and `top` call a service's process, at most 15 letters."""
+    return f"pm-{service}"[:15]
+
+
 def _serve(name: str, environment: dict[str, str], log: connection.Connection) -> None:
     """In the child: become the service."""
     os.setsid()  # Ctrl-C is for the supervisor, which asks the services to drain
     os.dup2(log.fileno(), 2)
     os.environ.clear()
     os.environ.update(environment)
+    with suppress(OSError):  # where there is no /proc
+        Path("/proc/self/comm").write_text(process_name(name))
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()

@@ -11,10 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from conftest import Pipeline
 
+from services.commands.supervise import process_name
 from shared.adapters.kafka.settings import KafkaSettings
 
 ROW = '{{"prompt": "{}", "scores": {{"a": {}, "b": {}}}, "latency_s": {{"a": 1, "b": 2}}}}\n'
@@ -169,11 +171,7 @@ async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_ki
             screen += line.decode()
             if not killed and "7/7" in screen:
                 await asyncio.sleep(1.5)
-                children = subprocess.run(
-                    ["pgrep", "-f", "multiprocessing.forkserver"], capture_output=True, text=True, check=False
-                ).stdout.split()
-                mine = [int(p) for p in children if _ancestor(int(p), process.pid) and int(p) != process.pid]
-                os.kill(sorted(mine)[-4], signal.SIGKILL)  # forked in the order of `names()`: the selector
+                os.kill(_service("selector", process.pid), signal.SIGKILL)
                 killed = True
         assert process.stdout is not None
         facts = json.loads(await process.stdout.read())
@@ -188,13 +186,11 @@ async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_ki
     assert "embedded, keeps nothing" in screen
 
 
-def _ancestor(pid: int, of: int) -> bool:
-    import psutil
-
-    try:
-        return any(p.pid == of for p in psutil.Process(pid).parents())
-    except psutil.NoSuchProcess:
-        return False
+def _service(name: str, under: int) -> int:
+    """The process id of a service that `under` has started."""
+    found = [p.pid for p in psutil.Process(under).children(recursive=True) if p.name() == process_name(name)]
+    assert len(found) == 1, f"{name}: {found}"
+    return found[0]
 
 
 async def test_up_is_found_by_other_commands_and_stops_cleanly(tmp_path: Path) -> None:
