@@ -29,7 +29,11 @@ class CacheUnreachable(AdapterError):
 
 
 class ModelUnreachable(AdapterError):
-    """A language model that gave no usable answer in time."""
+    """A language model that gave no usable answer in time. `status` is the API's own, where it answered."""
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class EncoderInvalid(AdapterError):

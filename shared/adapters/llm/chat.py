@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -101,24 +102,68 @@ class Chat:
         `parameters` go to the API as they are; without them the temperature is 0. A model that fails several times in a
         row rests. Raises `ModelUnreachable`, whose text never quotes what was sent or received.
         """
+        if stream:
+            async with self.open(
+                model, messages, within_s=within_s, parameters=parameters if parameters is not None else {"temperature": 0}
+            ) as words:
+                async for _ in words:
+                    pass
+                return words.answer()
         began = time.monotonic()
-        breaker = self._breakers.setdefault(model, Breaker(self._settings.breaker_failures, self._settings.breaker_rest_s))
-        if not breaker.allows():
-            raise ModelUnreachable(f"{self._settings.breaker_failures} calls in a row failed, so none is made for a while")
         body: dict[str, Any] = {"temperature": 0} if parameters is None else dict(parameters)
         body |= {"model": model, "messages": list(messages)}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
+        async with self._watched(model, within_s):
+            return self._answer(await self._post(body), model, time.monotonic() - began, None)
+
+    @asynccontextmanager
+    async def open(
+        self, model: str, messages: Sequence[Mapping[str, Any]], *, within_s: float, parameters: Mapping[str, Any]
+    ) -> AsyncGenerator[Words, None]:
+        """Ask `model` and take its answer as it comes. What went wrong before the first chunk is tried again; after it, no more.
+
+        `within_s` bounds all that happens inside the block. Raises `ModelUnreachable`, before the block or inside it.
+        """
+        began = time.monotonic()
+        body = {**parameters, "model": model, "messages": list(messages), "stream": True, "stream_options": {"include_usage": True}}
+        async with self._watched(model, within_s), AsyncExitStack() as stack:
+            words = Words(_Chunks(), lambda whole, first: self._answer(whole, model, time.monotonic() - began, first and first - began))
+            async for attempt in self._tries():
+                with attempt:
+                    await self._first(body, words, stack)
+            yield words
+
+    async def _first(self, body: dict[str, Any], words: Words, stack: AsyncExitStack) -> None:
+        """Send, and wait for the first chunk. The response is closed when `stack` is, or at once if this fails."""
+        async with AsyncExitStack() as own:
+            response = await own.enter_async_context(self._http.stream("POST", "/chat/completions", json=body, timeout=TIMEOUT))
+            response.raise_for_status()
+            if "text/event-stream" in response.headers.get("content-type", ""):
+                words.source = _events(response)
+                words.first = await anext(words.source, None)
+            else:
+                words.first = _as_chunk(json.loads(await response.aread()))
+            if words.first is None:
+                raise httpx.ReadError("the stream was cut off")
+            stack.push_async_exit(own.pop_all())
+
+    @asynccontextmanager
+    async def _watched(self, model: str, within_s: float) -> AsyncGenerator[None, None]:
+        """Room for one call, its time limit, and the breaker told how it went. Raises `ModelUnreachable`."""
+        breaker = self._breakers.setdefault(model, Breaker(self._settings.breaker_failures, self._settings.breaker_rest_s))
+        if not breaker.allows():
+            raise ModelUnreachable(f"{self._settings.breaker_failures} calls in a row failed, so none is made for a while")
         try:
             async with asyncio.timeout(within_s), self._room:
-                answer, first = await (self._stream(body) if stream else self._post(body))
+                yield
         except TimeoutError:
             breaker.failed()
             raise ModelUnreachable(f"no answer within {within_s:g} s") from None
         except httpx.HTTPStatusError as error:
             refused = error.response.status_code not in RETRIED
             (breaker.abandoned if refused and error.response.status_code != 401 else breaker.failed)()
-            raise ModelUnreachable(_advice(error.response.status_code)) from None
+            raise ModelUnreachable(_advice(error.response.status_code), error.response.status_code) from None
         except (httpx.HTTPError, ValueError) as error:
             breaker.failed()
             raise ModelUnreachable(f"the call failed ({type(error).__name__})") from None
@@ -126,28 +171,14 @@ class Chat:
             breaker.abandoned()
             raise
         breaker.succeeded()
-        return self._answer(answer, model, time.monotonic() - began, first - began if first else None)
 
-    async def _post(self, body: dict[str, Any]) -> tuple[dict[str, Any], float | None]:
+    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         async for attempt in self._tries():
             with attempt:
                 response = await self._http.post("/chat/completions", json=body, timeout=TIMEOUT)
                 response.raise_for_status()
                 answer: dict[str, Any] = response.json()
-                return answer, None
-        raise AssertionError("stamina returns or raises")
-
-    async def _stream(self, body: dict[str, Any]) -> tuple[dict[str, Any], float | None]:
-        """A streamed answer, put together again, and when its first token came. It is asked for again only before that."""
-        body = body | {"stream": True, "stream_options": {"include_usage": True}}
-        async for attempt in self._tries():
-            with attempt:
-                async with self._http.stream("POST", "/chat/completions", json=body, timeout=TIMEOUT) as response:
-                    response.raise_for_status()
-                    if "text/event-stream" not in response.headers.get("content-type", ""):
-                        answer: dict[str, Any] = json.loads(await response.aread())
-                        return answer, None
-                    return await _gather(response)
+                return answer
         raise AssertionError("stamina returns or raises")
 
     def _tries(self) -> Any:
@@ -181,33 +212,81 @@ class Chat:
         await self._http.aclose()
 
 
-async def _gather(response: httpx.Response) -> tuple[dict[str, Any], float | None]:
-    """The chunks of a stream as one answer. Raises `httpx.ReadError` if it ends too early."""
-    first, text, done = None, [], False
-    answer: dict[str, Any] = {}
-    message: dict[str, Any] = {"role": "assistant"}
+@dataclass(slots=True)
+class Words:
+    """An answer as it comes: iterate over its chunks, in the form of OpenAI's API; then `answer()` is all of it."""
+
+    _whole: _Chunks
+    _finish: Callable[[dict[str, Any], float | None], ChatAnswer]
+    source: AsyncGenerator[dict[str, Any], None] | None = None
+    first: dict[str, Any] | None = None
+
+    async def __aiter__(self) -> AsyncGenerator[dict[str, Any], None]:
+        if self.first is not None:
+            self._whole.take(self.first)
+            yield self.first
+        if self.source is not None:
+            async for chunk in self.source:
+                self._whole.take(chunk)
+                yield chunk
+
+    def answer(self) -> ChatAnswer:
+        """What the chunks made, so far. Raises `ModelUnreachable` if they were not OpenAI's."""
+        return self._finish(self._whole.answer(), self._whole.first)
+
+
+@dataclass(slots=True)
+class _Chunks:
+    """Chunks of a stream, put together again."""
+
+    first: float | None = None
     finish: str | None = None
+    text: list[str] = field(default_factory=list)
+    rest: dict[str, Any] = field(default_factory=dict)
+    message: dict[str, Any] = field(default_factory=lambda: {"role": "assistant"})
+
+    def take(self, chunk: dict[str, Any]) -> None:
+        self.rest |= {key: chunk[key] for key in ("model", "usage", "simulated") if chunk.get(key)}
+        for choice in chunk.get("choices") or ():
+            if choice.get("index"):
+                continue  # of several answers (n > 1) the first is the one that is compared
+            delta = choice.get("delta") or {}
+            if delta.get("content"):
+                self.first = self.first or time.monotonic()
+                self.text.append(delta["content"])
+            if delta.get("tool_calls"):
+                self.first = self.first or time.monotonic()
+                _join_tool_calls(self.message.setdefault("tool_calls", []), delta["tool_calls"])
+            self.finish = choice.get("finish_reason") or self.finish
+
+    def answer(self) -> dict[str, Any]:
+        return self.rest | {"choices": [{"message": self.message | {"content": "".join(self.text)}, "finish_reason": self.finish}]}
+
+
+async def _events(response: httpx.Response) -> AsyncGenerator[dict[str, Any], None]:
+    """The chunks of an event stream. Raises `ValueError` if they are not JSON objects, `httpx.ReadError` if it ends too early."""
+    finished = False
     async for line in response.aiter_lines():
         if not line.startswith("data:"):
             continue
-        data = line[5:].strip()
-        if data == "[DONE]":
-            done = True
-            break
+        if (data := line[5:].strip()) == "[DONE]":
+            return
         chunk = json.loads(data)
-        answer |= {key: chunk[key] for key in ("model", "usage", "simulated") if chunk.get(key)}
-        for choice in chunk.get("choices") or ():
-            delta = choice.get("delta") or {}
-            if delta.get("content"):
-                first = first or time.monotonic()
-                text.append(delta["content"])
-            if delta.get("tool_calls"):
-                first = first or time.monotonic()
-                _join_tool_calls(message.setdefault("tool_calls", []), delta["tool_calls"])
-            finish = choice.get("finish_reason") or finish
-    if not done and finish is None:
+        if not isinstance(chunk, dict):
+            raise ValueError("a chunk that is no object")
+        finished = finished or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
+        yield chunk
+    if not finished:
         raise httpx.ReadError("the stream was cut off")
-    return answer | {"choices": [{"message": message | {"content": "".join(text)}, "finish_reason": finish}]}, first
+
+
+def _as_chunk(answer: dict[str, Any]) -> dict[str, Any]:
+    """A whole answer as the one chunk of a stream, from an API that does not stream."""
+    choices = [
+        {"index": i, "delta": choice.get("message") or {}, "finish_reason": choice.get("finish_reason") or "stop"}
+        for i, choice in enumerate(answer.get("choices") or ())
+    ]
+    return answer | {"object": "chat.completion.chunk", "choices": choices}
 
 
 def _join_tool_calls(calls: list[dict[str, Any]], deltas: list[dict[str, Any]]) -> None:

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import yaml
@@ -15,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.llm import simulated
-from shared.adapters.llm.chat import Chat, LLMSettings
-from shared.catalog.models import Catalog, CatalogError
+from shared.adapters.llm.chat import Chat, ChatAnswer, LLMSettings, Words
+from shared.catalog.models import Catalog, CatalogError, Model
 from shared.contracts.parts import Answer
 
 DEFAULT = "default"
@@ -50,33 +52,64 @@ class Providers:
         self, name: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float, *, stream: bool = False
     ) -> Answer:
         """Ask the model called `name`. Raises `ModelUnreachable`."""
+        model, chat, provider = self._find(name)
+        got = await chat.complete(model.openrouter, messages, within_s=within_s, parameters=_passed(parameters), stream=stream)
+        return answered(model, provider, got)
+
+    @asynccontextmanager
+    async def open(
+        self, name: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+    ) -> AsyncGenerator[Talking, None]:
+        """Ask the model called `name` and take its answer as it comes. Raises `ModelUnreachable`, before the block or in it."""
+        model, chat, provider = self._find(name)
+        async with chat.open(model.openrouter, messages, within_s=within_s, parameters=_passed(parameters)) as words:
+            yield Talking(words, lambda: answered(model, provider, words.answer()))
+
+    def _find(self, name: str) -> tuple[Model, Chat, str]:
         model = self._catalog().models.get(name)
         if model is None:
             raise ModelUnreachable(f"the catalogue has no model {name}, so nobody knows where to ask it")
         if model.provider not in self._chats and not self._settings.simulated:
             raise ModelUnreachable(f"no provider {model.provider} is configured; name it in the file of POINTSMAN_LLM_PROVIDERS")
         provider = model.provider if model.provider in self._chats else DEFAULT
-        wanted = {key: value for key, value in parameters.items() if key not in {"model", "messages", "stream", "stream_options"}}
-        got = await self._chats[provider].complete(model.openrouter, messages, within_s=within_s, parameters=wanted, stream=stream)
-        cost = got.cost_usd if got.cost_given else model.price.cost_usd(got.prompt_tokens, got.completion_tokens)
-        return Answer(
-            model=name,
-            text=got.text,
-            message=got.message,
-            finish_reason=got.finish_reason,
-            provider="simulated" if got.simulated else provider,
-            simulated=got.simulated,
-            prompt_tokens=got.prompt_tokens,
-            completion_tokens=got.completion_tokens,
-            cost_usd=max(0.0, cost),
-            cost_source="provider" if got.cost_given else "catalogue",
-            first_token_s=got.first_token_s,
-            latency_s=got.latency_s,
-        )
+        return model, self._chats[provider], provider
 
     async def close(self) -> None:
         for chat in self._chats.values():
             await chat.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Talking:
+    """A model that is answering."""
+
+    chunks: Words
+    answer: Callable[[], Answer]
+    """What it has answered; call it when the chunks have ended."""
+
+
+def answered(model: Model, provider: str, got: ChatAnswer) -> Answer:
+    """The answer with what it took; its cost by the provider's own figure, else by the catalogue's price."""
+    cost = got.cost_usd if got.cost_given else model.price.cost_usd(got.prompt_tokens, got.completion_tokens)
+    return Answer(
+        model=model.name,
+        text=got.text,
+        message=got.message,
+        finish_reason=got.finish_reason,
+        provider="simulated" if got.simulated else provider,
+        simulated=got.simulated,
+        prompt_tokens=got.prompt_tokens,
+        completion_tokens=got.completion_tokens,
+        cost_usd=max(0.0, cost),
+        cost_source="provider" if got.cost_given else "catalogue",
+        first_token_s=got.first_token_s,
+        latency_s=got.latency_s,
+    )
+
+
+def _passed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes to the API beside the messages."""
+    return {key: value for key, value in parameters.items() if key not in {"model", "messages", "stream", "stream_options"}}
 
 
 def further(settings: LLMSettings) -> dict[str, Provider]:
