@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from services.commands import supervise
 from services.commands.screen import err, out
+from shared.adapters.keys import Scope
 from shared.contracts.parts import Profile
 
 app = typer.Typer(
@@ -25,12 +26,15 @@ app = typer.Typer(
 table_app = typer.Typer(help="Routing tables: build, list, show, compare, roll back.", no_args_is_help=True)
 model_app = typer.Typer(help="Encoders: prepare the default one, export others, show one.", no_args_is_help=True)
 dead_app = typer.Typer(help="Records that a service could not take: look at them, send them again.", no_args_is_help=True)
+keys_app = typer.Typer(help="Keys for the gateway and the console: make, list, revoke.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 app.add_typer(table_app, name="table")
 app.add_typer(model_app, name="model")
 app.add_typer(dead_app, name="dead-letters")
 
 Thumb = Literal["up", "down"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+KeyFile = Annotated[Path | None, typer.Option(help="The file of keys; by default POINTSMAN_KEYS_FILE.")]
 Variant = Annotated[str, typer.Option(help="int8 or fp32: which variant of the default encoder.")]
 Describe = Annotated[str, typer.Option(help="What stands for a prompt: prompt, local or llm (as the describer's backend).")]
 
@@ -43,7 +47,7 @@ def _root(show: Annotated[bool, typer.Option("--version", help="Print the versio
 
 
 @app.command()
-def run(service: Annotated[str, typer.Argument(help="describer, embedder, assigner, selector, dispatcher, judge or reclusterer")]) -> None:
+def run(service: Annotated[str, typer.Argument(help="One of those that `pointsman up` starts; a wrong name lists them.")]) -> None:
     """Run one service until it is told to stop."""
     from services.commands import run as command
 
@@ -65,6 +69,37 @@ def up(
     from services.commands import up as command
 
     raise typer.Exit(command.up(kafka, redis, hot_path=hot_path))
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Whose key it is: letters, digits, . _ @ -")],
+    scope: Annotated[list[Scope], typer.Option(help="What it is good for; may be repeated.")],
+    file: KeyFile = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="How often it may ask.")] = None,
+    usd_per_day: Annotated[float | None, typer.Option(min=0, help="What its answers may cost a day (UTC).")] = None,
+    json_: Json = False,
+) -> None:
+    """Make a key and print it once; the file keeps its hash."""
+    from services.commands import keys as command
+
+    raise typer.Exit(command.create(name, frozenset(scope), file, requests_per_minute, usd_per_day, as_json=json_))
+
+
+@keys_app.command("list")
+def keys_list(file: KeyFile = None, json_: Json = False) -> None:
+    """Print whose keys there are and what they are good for."""
+    from services.commands import keys as command
+
+    raise typer.Exit(command.show(file, as_json=json_))
+
+
+@keys_app.command("revoke")
+def keys_revoke(name: Annotated[str, typer.Argument(help="Whose key.")], file: KeyFile = None) -> None:
+    """Take a key out; it stops working within a second or two."""
+    from services.commands import keys as command
+
+    raise typer.Exit(command.revoke(name, file))
 
 
 @app.command()

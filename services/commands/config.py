@@ -14,11 +14,12 @@ from services.commands.run import names
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.keys import KeySettings
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.telemetry import TelemetrySettings
 
-SHARED: tuple[type[BaseSettings], ...] = (KafkaSettings, RedisSettings, LLMSettings, TelemetrySettings)
+SHARED: tuple[type[BaseSettings], ...] = (KafkaSettings, RedisSettings, LLMSettings, KeySettings, TelemetrySettings)
 
 
 def all_settings() -> list[type[BaseSettings]]:

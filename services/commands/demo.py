@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import time
 import uuid
@@ -22,7 +23,7 @@ from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out, progress, usd
 from services.commands.supervise import Supervisor
 from services.commands.traffic import Outcome, Traffic, as_message, open_traffic, percentile
-from services.commands.up import READY_WITHIN_S, Servers, learning, llm_line, started_servers, teller
+from services.commands.up import READY_WITHIN_S, Servers, llm_line, on_a_laptop, started_servers, teller
 from shared.adapters.kafka.client import create_topics, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
@@ -82,7 +83,7 @@ async def _demo(lines: list[str], learn: Sequence[str], where: Servers, rate: fl
     kafka = KafkaSettings()
     if not where.embedded:
         await create_topics(kafka)
-    async with Supervisor(names(), where.environment | learning(where), teller()) as running:
+    async with Supervisor(names(), where.environment | on_a_laptop(where) | any_ports(), teller()) as running:
         with progress() as bar:
             starting = bar.add_task("starting the services", total=len(names()))
             await running.ready(READY_WITHIN_S, lambda _name: bar.advance(starting))
@@ -95,6 +96,12 @@ async def _demo(lines: list[str], learn: Sequence[str], where: Servers, rate: fl
         restarts = sum(running.restarts.values())
         learnt = await _learnt(kafka)
     return _summary(outcomes, len(lines), took, traffic.repeated, restarts, learnt, as_json=as_json)
+
+
+def any_ports() -> dict[str, str]:
+    """The doors take any free port, so that a demo runs beside a `pointsman up`."""
+    wanted = {"POINTSMAN_GATEWAY_PORT": "0", "POINTSMAN_CONSOLE_PORT": "0"}
+    return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
 async def _learn(kafka: KafkaSettings, traffic: Traffic, prompts: Sequence[str], *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from rich.table import Table
 
 from services.commands.ranking import Study, report, show_raters, study_of
-from services.commands.run import names
+from services.commands.run import workers
 from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out, progress, usd
 from services.commands.supervise import Supervisor
@@ -163,9 +163,9 @@ async def _study(wanted: Plan, file: Path, environment: dict[str, str], *, embed
     kafka = KafkaSettings()
     if not embedded:
         await create_topics(kafka)
-    async with Supervisor(names(), environment, teller()) as running:
+    async with Supervisor(workers(), environment, teller()) as running:
         with progress() as bar:
-            starting = bar.add_task("starting the services", total=len(names()))
+            starting = bar.add_task("starting the services", total=len(workers()))
             await running.ready(READY_WITHIN_S, lambda _name: bar.advance(starting))
             answers = bar.add_task("answers", total=len(todo) * len(wanted.pool))
             judged = bar.add_task("comparisons", total=sum(len(left[r]) for r, _ in todo))

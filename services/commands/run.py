@@ -13,6 +13,7 @@ from pydantic import ValidationError
 import services
 from shared.adapters import telemetry
 from shared.adapters.errors import AdapterError
+from shared.adapters.http import Door, serve
 from shared.adapters.telemetry import TelemetrySettings, log, where
 from shared.catalog.models import CatalogError
 
@@ -20,16 +21,25 @@ HOT_PATH = ("describer", "embedder", "assigner", "selector")
 """From a prompt to a decision. Without the others the routing table stays as it is."""
 
 
+DOORS = ("gateway", "console")
+"""What people and clients reach over HTTP. The others only read and write topics."""
+
+
 def names() -> tuple[str, ...]:
-    """The services there are, in the order that prompts pass them as far as that is known."""
+    """The services there are, in the order that prompts pass them as far as that is known; the doors last."""
     found = {path.parent.name for root in services.__path__ for path in Path(root).glob("*/app.py")}
-    order = (*HOT_PATH, "dispatcher", "judge", "reclusterer")
+    order = (*HOT_PATH, "dispatcher", "judge", "reclusterer", *DOORS)
     return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
 
 
-def build(name: str) -> FastStream:
+def workers() -> tuple[str, ...]:
+    """The services that are no doors."""
+    return tuple(name for name in names() if name not in DOORS)
+
+
+def build(name: str) -> FastStream | Door:
     """The application of a service, with settings from the environment."""
-    app: FastStream = importlib.import_module(f"services.{name}.app").build()
+    app: FastStream | Door = importlib.import_module(f"services.{name}.app").build()
     return app
 
 
@@ -53,10 +63,11 @@ def run(name: str) -> int:
     return 0
 
 
-def _loop(app: FastStream) -> None:
+def _loop(app: FastStream | Door) -> None:
+    running = serve(app) if isinstance(app, Door) else app.run()
     if sys.platform == "win32":
-        asyncio.run(app.run())
+        asyncio.run(running)
     else:
         import uvloop
 
-        uvloop.run(app.run())
+        uvloop.run(running)

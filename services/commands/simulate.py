@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from services.commands.screen import out
-from shared.adapters.errors import BrokerUnreachable
-from shared.adapters.llm.simulated import World
+from shared.adapters.llm.simulated import World, streamed
 
 SETTABLE = ("judge_accuracy", "judge_pull", "judge_ties", "judge_garbage", "time_scale")
 
@@ -34,7 +33,7 @@ def application(world: World) -> Starlette:
             return JSONResponse(value, status)
         latency = value["simulated"]["latency_s"] * world.time_scale
         if body.get("stream"):
-            return StreamingResponse(_chunks(value, latency), media_type="text/event-stream")
+            return StreamingResponse(streamed(value, latency), media_type="text/event-stream")
         await asyncio.sleep(latency)
         return JSONResponse(value)
 
@@ -68,32 +67,8 @@ def application(world: World) -> Starlette:
     )
 
 
-async def _chunks(value: dict[str, Any], latency: float) -> AsyncIterator[bytes]:
-    message, common = value["choices"][0]["message"], {"id": value["id"], "object": "chat.completion.chunk", "model": value["model"]}
-    words = message["content"].split(" ")
-    await asyncio.sleep(latency / 5)
-    for i, word in enumerate(words):
-        delta = {"content": word + (" " if i < len(words) - 1 else "")}
-        yield _event(common | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-        if latency:
-            await asyncio.sleep(0.8 * latency / len(words))
-    yield _event(common | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    yield _event(common | {"choices": [], "usage": value["usage"], "simulated": value["simulated"]})
-    yield b"data: [DONE]\n\n"
-
-
-def _event(value: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(value)}\n\n".encode()
-
-
 def simulate(host: str, port: int, seed: int, time_scale: float) -> int:
     """Serve until Ctrl-C. Returns the exit code."""
-    try:
-        import uvicorn
-    except ImportError:
-        raise BrokerUnreachable(
-            "serving simulated models needs the extra `serve`: pip install --require-hashes -r deploy/requirements/cpu.txt"
-        ) from None
     out.print(
         f"[yellow]SIMULATED[/] language models at http://{host}:{port}/v1 (seed {seed}); what is true: http://{host}:{port}/simulation\n"
         f"use them with POINTSMAN_LLM_BASE_URL=http://{host}:{port}/v1 POINTSMAN_LLM_API_KEY=simulated",

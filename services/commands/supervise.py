@@ -78,6 +78,8 @@ class _Child:
     was_ready: bool = False
     restarts: int = 0
     last_words: str = ""
+    address: str = ""
+    """Where it is served, if it is a door."""
     watch: asyncio.Task[None] | None = None
 
 
@@ -114,6 +116,11 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """Process ids of the services that run now."""
         return {c.name: c.process.pid for c in self._children if c.process is not None and c.process.pid is not None}
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where those services are served that are doors."""
+        return {c.name: c.address for c in self._children if c.address}
 
     @property
     def restarts(self) -> dict[str, int]:
@@ -184,6 +191,7 @@ class Supervisor:
             return
         if text == "taking records":
             child.was_ready = True
+            child.address = str(entry.get("address", ""))
             child.ready.set()
             child.settled.set()
         detail = ", ".join(f"{key}: {value}" for key, value in entry.items() if key not in {"timestamp", "service"})

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from faststream import FastStream
 from rich.table import Table
 
 from services.commands import servers
-from services.commands.run import build, names
+from services.commands.run import build, workers
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out
 from shared.adapters.kafka.asyncapi import document
@@ -61,6 +62,6 @@ def _facts(state: TopicState) -> dict[str, object]:
 
 def asyncapi(path: Path) -> int:
     """Write the AsyncAPI document of all services."""
-    path.write_text(document([build(name) for name in names()]))
+    path.write_text(document([app for name in workers() if isinstance(app := build(name), FastStream)]))
     out.print(f"wrote {path}")
     return 0

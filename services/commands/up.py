@@ -101,7 +101,7 @@ async def _keep_up(where: Servers, *, hot_path: bool) -> int:
         for line in await create_topics(settings):
             out.print(f"  topics           {line}")
     services = HOT_PATH if hot_path else names()
-    async with Supervisor(services, where.environment | learning(where), teller(verbose=True)) as running:
+    async with Supervisor(services, where.environment | on_a_laptop(where), teller(verbose=True)) as running:
         waiting = asyncio.create_task(stop.wait())
         starting = asyncio.create_task(_ready(settings, where, running))
         await asyncio.wait({waiting, starting}, return_when=asyncio.FIRST_COMPLETED)
@@ -117,6 +117,7 @@ async def _keep_up(where: Servers, *, hot_path: bool) -> int:
 async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -> None:
     """Say when everything runs, and where the routing table comes from."""
     await running.ready(READY_WITHIN_S)
+    show_addresses(running)
     known = await versions(settings)
     if known:
         out.print(f"  routing table    {known[-1].ref}: {known[-1].note}")
@@ -127,9 +128,16 @@ async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -
     out.print('ready. In another terminal: [bold]pointsman route --answer "Translate this notice into French: …"[/]   Ctrl-C stops.')
 
 
-def learning(where: Servers) -> dict[str, str]:
-    """On a laptop one wants to see it learn: rankings every 2 s, and every answer compared as long as nothing has a price."""
-    wanted = {"POINTSMAN_RECLUSTERER_EVERY_S": "2"} if where.embedded else {}
+def show_addresses(running: Supervisor) -> None:
+    """Say where the doors are."""
+    uses = {"gateway": "OPENAI_BASE_URL={}/v1, documented at {}/docs", "console": "{}"}
+    for name, address in sorted(running.addresses.items(), reverse=True):
+        out.print(f"  {name:<16} {uses[name].format(address, address)}", soft_wrap=True)
+
+
+def on_a_laptop(where: Servers) -> dict[str, str]:
+    """One wants to see it learn (rankings every 2 s, and every answer compared as long as nothing has a price) and needs no key."""
+    wanted = {"POINTSMAN_RECLUSTERER_EVERY_S": "2", "POINTSMAN_KEYS_OPEN_ON_LOOPBACK": "true"} if where.embedded else {}
     if LLMSettings().simulated:
         wanted |= {"POINTSMAN_JUDGE_RATE": "1", "POINTSMAN_JUDGE_PAIRS": "6", "POINTSMAN_JUDGE_BUDGET_USD_PER_DAY": "1000"}
     return {name: value for name, value in wanted.items() if name not in os.environ}

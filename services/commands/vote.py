@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import numpy as np
 from rich.markup import escape
 
 from services.commands import servers
@@ -19,12 +18,12 @@ from shared.adapters.kafka.tables import versions
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, read, to_json
-from shared.contracts.parts import Rater, RaterKind, Votes
+from shared.contracts.opinions import Opinion, judged, overlap, thumbed
+from shared.contracts.parts import RaterKind
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS
-from shared.contracts.vector import unpack
-from shared.routing.assignment import assign
 from shared.routing.table import RoutingTable
 
+OPINIONS: Mapping[str, Opinion] = {"a": "a", "b": "b", "t": "tie", "n": "bad"}
 KEYS = {"a": "A is better", "b": "B is better", "t": "tie", "n": "both bad", "s": "skip", "q": "stop"}
 
 
@@ -52,7 +51,7 @@ def vote(rater: str, count: int, ask: Callable[[str], str] = input) -> int:
             break
         if key == "s":
             continue
-        asyncio.run(_publish(judged(pair, rater, key, straight=straight)))
+        asyncio.run(_publish(judged(pair, rater, OPINIONS[key], straight=straight)))
         cast += 1
     out.print(f"{cast} votes published; thank you")
     return 0
@@ -67,30 +66,6 @@ def _key(ask: Callable[[str], str]) -> str:
             return "q"
         if key in KEYS:
             return key
-
-
-def judged(pair: Evaluated, rater: str, key: str, *, straight: bool) -> Evaluated:
-    """The vote as a message. A tie and "both bad" say that neither is better."""
-    if key in "ab":
-        place = f"{'straight' if straight else 'turned'}_{'first' if key == 'a' else 'second'}"
-        votes = Votes.model_validate({place: 1})
-    else:
-        votes = Votes(ties=1)
-    bare = {"answers": (), "prompt": None, "cost_usd": 0.0, "study": None, "at": None}
-    return pair.model_copy(update={"rater": Rater(kind=RaterKind.human, name=rater), "votes": votes, **bare})
-
-
-def overlap(pair: Evaluated, table: RoutingTable | None) -> float:
-    """How open it is which of the two models is better where this prompt lies: 1 if nobody knows."""
-    if table is None or pair.embedding is None or pair.embedding.encoder.encoder() != table.encoder:
-        return 1.0
-    if pair.first not in table.models or pair.second not in table.models:
-        return 1.0
-    place = assign(unpack(pair.embedding.vector)[None], table)[0]
-    i, j = table.models.index(pair.first), table.models.index(pair.second)
-    lead = place.weights @ (table.strength[place.clusters, i] - table.strength[place.clusters, j])
-    error = np.sqrt(place.weights @ (table.standard_error[place.clusters, i] ** 2 + table.standard_error[place.clusters, j] ** 2))
-    return float(np.exp(-0.5 * (lead / max(error, 1e-6)) ** 2))
 
 
 async def _open_pairs(rater: str) -> tuple[list[Evaluated], RoutingTable | None]:
@@ -131,26 +106,6 @@ def feedback(request_id: str, thumb: Literal["up", "down"], better: str | None, 
     else:
         out.print(f"noted: {evaluation.first} and {evaluation.second}, {thumb}; it counts as weak evidence")
     return 0
-
-
-def thumbed(message: Completed, thumb: Literal["up", "down"], better: str | None, sender: str) -> Evaluated:
-    """Thumb up: the model that answered beats the other; down: the other way. The other is `better`, or the next in line."""
-    answered = message.completion.answers[0].model
-    other = better or next((c.model for c in message.decision.candidates if c.model != answered), None)
-    if other is None or other == answered:
-        raise InvalidMessage("there is no other model that this answer could be compared with; name one with --better")
-    first, second = sorted((answered, other))
-    winner = answered if thumb == "up" else other
-    votes = Votes(straight_first=1) if winner == first else Votes(straight_second=1)
-    return Evaluated(
-        request_id=message.request_id,
-        first=first,
-        second=second,
-        rater=Rater(kind=RaterKind.feedback, name=sender),
-        votes=votes,
-        description=message.description.text,
-        embedding=message.embedding,
-    )
 
 
 async def _completed(request_id: str) -> Completed | None:

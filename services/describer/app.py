@@ -53,6 +53,7 @@ def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cac
         receive=lambda record: receive_submitted(record, kafka),
         batch=1 if slow else 64,
         workers=settings.workers if slow else 1,
+        replies=True,
         lifespan=lifespan,
     )
     return connect(stage, kafka)

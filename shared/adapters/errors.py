@@ -11,6 +11,10 @@ AdapterError
 └── ServiceFailed       a service that would not start
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 
 class AdapterError(Exception):
     """Anything below; its text says what to do."""
@@ -29,11 +33,15 @@ class CacheUnreachable(AdapterError):
 
 
 class ModelUnreachable(AdapterError):
-    """A language model that gave no usable answer in time. `status` is the API's own, where it answered."""
+    """A language model that gave no usable answer in time.
 
-    def __init__(self, text: str, status: int | None = None) -> None:
+    `status` is the API's own, where it answered. `said` is its error object, where the request itself was wrong: it may quote the
+    request, so it is for the requester and for no log.
+    """
+
+    def __init__(self, text: str, status: int | None = None, said: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
-        self.status = status
+        self.status, self.said = status, said
 
 
 class EncoderInvalid(AdapterError):

@@ -95,6 +95,10 @@ class Tables:
         assert self._current is not None
         return self._current, self._known[self._current.digest]
 
+    def at_hand(self) -> tuple[TableRef, RoutingTable] | None:
+        """The version in use and its table, if there is one already."""
+        return None if self._current is None else (self._current, self._known[self._current.digest])
+
     async def get(self, ref: TableRef) -> RoutingTable:
         """The very table that `ref` names: from memory, else Redis, else the topic. Raises `NoRoutingTable`."""
         if ref.digest in self._known:

@@ -52,6 +52,17 @@ COMPLETIONS = Counter("pointsman_completions", "Completions, by status", ["statu
 SPENT = Counter("pointsman_spent_usd", "What calls of language models cost", ["service", "model"], registry=REGISTRY)
 JUDGED = Counter("pointsman_comparisons", "Comparisons, by what became of them", ["outcome"], registry=REGISTRY)
 VOTES = Counter("pointsman_votes", "Votes of judges, by what they said", ["model", "vote"], registry=REGISTRY)
+DOOR = Counter(
+    "pointsman_http_requests", "Requests over HTTP, by endpoint and status", ["service", "endpoint", "status"], registry=REGISTRY
+)
+DOOR_SECONDS = Histogram(
+    "pointsman_http_seconds",
+    "Seconds from a request over HTTP to its decision, and to the first token",
+    ["service", "until"],
+    registry=REGISTRY,
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+DEFAULTED = Counter("pointsman_defaulted", "Requests that the profile's default model answered, by why", ["why"], registry=REGISTRY)
 LEARNT = Gauge("pointsman_learnt", "What the re-clusterer has in memory", ["what"], registry=REGISTRY)
 
 log = structlog.stdlib.get_logger("pointsman")

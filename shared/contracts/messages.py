@@ -31,6 +31,8 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 """At the door. What the stages add comes on top, up to `MAX_STAGE_BYTES`."""
 MAX_STAGE_BYTES = 3 * 1024 * 1024
 MAX_METADATA = 32
+FOLLOW_UP_CHARS = 60
+"""A user's message shorter than that may mean nothing alone ("and now in French")."""
 
 
 class Submitted(BaseModel):
@@ -86,10 +88,16 @@ class Submitted(BaseModel):
         return self
 
     def task_text(self) -> str:
-        """What poses the task: the prompt, or the chat's last user message with text."""
+        """What poses the task: the prompt, or the chat's last user message with text; a short one after those that it follows up."""
         if self.messages is None:
             return self.prompt or ""
-        return next((text for m in reversed(self.messages) if m.role == "user" and (text := m.text()).strip()), "")
+        found: list[str] = []
+        for message in reversed(self.messages):
+            if message.role == "user" and (text := message.text()).strip():
+                found.insert(0, text)
+                if len(text.strip()) >= FOLLOW_UP_CHARS:
+                    break
+        return "\n\n".join(found)
 
     def chat(self) -> list[dict[str, Any]]:
         """The prompt as a chat, as OpenAI's API takes it."""

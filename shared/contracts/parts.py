@@ -71,6 +71,8 @@ class ReplyTo(Part):
 
     topic: Annotated[str, Field(min_length=1, max_length=249)]
     partition: Annotated[int, Field(ge=0)]
+    described: bool = False
+    """Whether the description is copied too: it says that a decision is near."""
 
 
 class ChatMessage(BaseModel):

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import MAX_MESSAGE_BYTES, MAX_STAGE_BYTES, Completed, Decided, Described, Embedded, Placed, Submitted
+from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 
 HOUR_MS = 3_600_000
@@ -51,6 +52,7 @@ ROUTING_TABLES = Topic(
     "routing-tables", TablePublished, "Every version of the routing table", partitions=1, compacted=True, max_bytes=MAX_TABLE_BYTES
 )
 REPLIES = Topic("replies", Decided, "Copies for those who asked with reply_to", retention_ms=HOUR_MS)
+SPENDING = Topic("spending", Spent, "What requests at the gateway cost, and on whose key", retention_ms=2 * DAY_MS, max_bytes=64 * 1024)
 DEAD_LETTERS = Topic("dead-letters", None, "Records that a service could not take, as they came", retention_ms=30 * DAY_MS)
 
 TOPICS: Mapping[str, Topic] = MappingProxyType(
@@ -66,6 +68,7 @@ TOPICS: Mapping[str, Topic] = MappingProxyType(
             EVALUATIONS,
             ROUTING_TABLES,
             REPLIES,
+            SPENDING,
             DEAD_LETTERS,
         )
     }

@@ -15,7 +15,7 @@ import yaml
 from conftest import Pipeline, eventually, running_pipeline
 from redis.asyncio import Redis
 
-from services.commands.run import names
+from services.commands.run import workers
 from services.commands.simulate import application
 from services.reclusterer.app import rebuild
 from services.reclusterer.settings import ReclustererSettings
@@ -78,7 +78,7 @@ async def learning(installation: dict[str, str], world: World, catalogue: Path) 
         "POINTSMAN_JUDGE_BUDGET_USD_PER_DAY": "500",
     } | {f"POINTSMAN_{service}_CATALOG": str(catalogue) for service in ("SELECTOR", "DISPATCHER", "JUDGE", "RECLUSTERER")}
     environment |= {f"POINTSMAN_RECLUSTERER_{name.upper()}": str(value) for name, value in SETTINGS.items()}
-    async with running_pipeline(names(), **environment) as made:
+    async with running_pipeline(workers(), **environment) as made:
         yield made
     server.should_exit = True
     thread.join(5)

@@ -119,6 +119,17 @@ async def read_all(kafka: KafkaSettings, topic: Topic) -> list[Any]:
     return sorted(records, key=lambda r: (r.partition, r.offset))
 
 
+async def read_one(kafka: KafkaSettings, topic: Topic, partition: int, offset: int, within_s: float = 5.0) -> bytes | None:
+    """The value of one record; None if it is not, or no longer, there."""
+    async with reader(kafka, [topic], from_start=True, partition=partition) as consumer:
+        part = TopicPartition(kafka.name(topic), partition)
+        if offset >= (await consumer.end_offsets([part]))[part]:
+            return None
+        consumer.seek(part, offset)
+        found = await consumer.getmany(part, timeout_ms=int(1000 * within_s), max_records=1)
+        return next((r.value for records in found.values() for r in records if r.offset == offset), None)
+
+
 @asynccontextmanager
 async def admin(kafka: KafkaSettings) -> AsyncGenerator[AIOKafkaAdminClient, None]:
     """An admin client. Raises `BrokerUnreachable`."""

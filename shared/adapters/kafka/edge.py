@@ -37,7 +37,7 @@ from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import BATCH, IN_FLIGHT, READY, RECORDS, SECONDS, TelemetrySettings, log, where
 from shared.contracts.dead_letter import DeadLetter
 from shared.contracts.errors import ContractError, InvalidMessage
-from shared.contracts.messages import Submitted, read, to_json, unknown_fields
+from shared.contracts.messages import Decided, Submitted, read, to_json, unknown_fields
 from shared.contracts.topics import DEAD_LETTERS, REPLIES, Topic
 from shared.routing.errors import RoutingError
 
@@ -222,7 +222,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                 error = f"with what {self.stage.service} adds it has {len(value)} bytes, more than the topic takes"
                 await self._dead_letter(taken, error)
                 return
-            if self.stage.replies and isinstance(one, Submitted) and one.reply_to is not None:
+            if self.stage.replies and isinstance(one, Submitted) and one.reply_to and (isinstance(one, Decided) or one.reply_to.described):
                 await self._reply(one, value, headers)
         self._done(taken, "published" if results else "passed")
 
@@ -230,7 +230,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         """Copy to the asker's partition. If that can't be, the decision stands on its topic all the same."""
         assert result.reply_to is not None
         try:
-            await self._publish(REPLIES, value, result.key, headers, partition=result.reply_to.partition)
+            await self._publish(REPLIES, value, result.request_id.encode(), headers, partition=result.reply_to.partition)
         except (ValueError, AssertionError, MessageSizeTooLargeError) as error:
             log.warning("reply not sent", request_id=result.request_id, partition=result.reply_to.partition, error=type(error).__name__)
 

@@ -68,6 +68,8 @@ class ChatAnswer:
     """Seconds until the first token, if the answer was streamed."""
     message: dict[str, Any] | None = None
     """The message as it came, if it holds more than text."""
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The API's whole answer, as it came."""
 
 
 class Chat:
@@ -77,7 +79,10 @@ class Chat:
         headers = {"X-Title": "Pointsman"}
         if key := settings.api_key.get_secret_value():
             headers["Authorization"] = f"Bearer {key}"
-        self._http = httpx.AsyncClient(base_url=settings.base_url, headers=headers, transport=transport, follow_redirects=False)
+        limits = httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=min(64, settings.concurrency))
+        self._http = httpx.AsyncClient(
+            base_url=settings.base_url, headers=headers, transport=transport, follow_redirects=False, limits=limits
+        )
         self._settings, self._simulated = settings, simulated
         self._room = asyncio.Semaphore(settings.concurrency)
         self._breakers: dict[str, Breaker] = {}
@@ -138,6 +143,8 @@ class Chat:
         """Send, and wait for the first chunk. The response is closed when `stack` is, or at once if this fails."""
         async with AsyncExitStack() as own:
             response = await own.enter_async_context(self._http.stream("POST", "/chat/completions", json=body, timeout=TIMEOUT))
+            if response.is_error:
+                await response.aread()
             response.raise_for_status()
             if "text/event-stream" in response.headers.get("content-type", ""):
                 words.source = _events(response)
@@ -163,7 +170,7 @@ class Chat:
         except httpx.HTTPStatusError as error:
             refused = error.response.status_code not in RETRIED
             (breaker.abandoned if refused and error.response.status_code != 401 else breaker.failed)()
-            raise ModelUnreachable(_advice(error.response.status_code), error.response.status_code) from None
+            raise ModelUnreachable(_advice(error.response.status_code), error.response.status_code, _said(error.response)) from None
         except (httpx.HTTPError, ValueError) as error:
             breaker.failed()
             raise ModelUnreachable(f"the call failed ({type(error).__name__})") from None
@@ -204,6 +211,7 @@ class Chat:
                 message=message
                 if set(message) - {"role", "content"} and any(message[k] for k in set(message) - {"role", "content"})
                 else None,
+                body=body,
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise ModelUnreachable("the answer is not in the form of OpenAI's API; check POINTSMAN_LLM_BASE_URL") from None
@@ -321,6 +329,17 @@ def retry_after(value: str | None, now: datetime) -> float | None:
             return None
         seconds = (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds()
     return seconds if 0 < seconds < float("inf") else None
+
+
+def _said(response: httpx.Response) -> dict[str, Any] | None:
+    """The error object of an API that did not like the request; nothing of any other trouble, which is between it and us."""
+    if response.status_code not in {400, 413, 422}:
+        return None
+    try:
+        error = response.json()["error"]
+        return {key: error[key] for key in ("message", "param", "code") if isinstance(error.get(key), str)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _advice(status: int) -> str:

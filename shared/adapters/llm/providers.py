@@ -56,6 +56,14 @@ class Providers:
         got = await chat.complete(model.openrouter, messages, within_s=within_s, parameters=_passed(parameters), stream=stream)
         return answered(model, provider, got)
 
+    async def whole(
+        self, name: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+    ) -> tuple[Answer, Mapping[str, Any]]:
+        """Ask the model called `name`, and have the API's whole answer too, as it came. Raises `ModelUnreachable`."""
+        model, chat, provider = self._find(name)
+        got = await chat.complete(model.openrouter, messages, within_s=within_s, parameters=_passed(parameters))
+        return answered(model, provider, got), got.body
+
     @asynccontextmanager
     async def open(
         self, name: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float

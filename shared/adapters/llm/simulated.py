@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -209,11 +209,32 @@ def transport(world: World) -> Any:
         if content.startswith("BEGIN "):
             share = _share(0, "describe", _between_fences(content))
             await asyncio.sleep(DESCRIBE_S[0] + share * (DESCRIBE_S[1] - DESCRIBE_S[0]))
-        elif world.time_scale:
-            await asyncio.sleep(world.time_scale * value.get("simulated", {}).get("latency_s", 0.0))
+        latency = world.time_scale * value.get("simulated", {}).get("latency_s", 0.0)
+        if status == 200 and body.get("stream"):
+            return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=streamed(value, latency))
+        await asyncio.sleep(latency)
         return httpx.Response(status, json=value)
 
     return answer
+
+
+async def streamed(value: dict[str, Any], latency_s: float) -> AsyncIterator[bytes]:
+    """An answer as the events of a stream, word by word, the first after a fifth of `latency_s`."""
+    message, common = value["choices"][0]["message"], {"id": value["id"], "object": "chat.completion.chunk", "model": value["model"]}
+    words = message["content"].split(" ")
+    await asyncio.sleep(latency_s / 5)
+    for i, word in enumerate(words):
+        delta = {"content": word + (" " if i < len(words) - 1 else "")}
+        yield _event(common | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+        if latency_s:
+            await asyncio.sleep(0.8 * latency_s / len(words))
+    yield _event(common | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    yield _event(common | {"choices": [], "usage": value["usage"], "simulated": value["simulated"]})
+    yield b"data: [DONE]\n\n"
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(value)}\n\n".encode()
 
 
 def _last(messages: list[dict[str, Any]]) -> str:

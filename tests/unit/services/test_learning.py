@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from support import ENCODER, placed, submitted, table
 
-from services.commands.vote import judged, overlap, thumbed
 from services.dispatcher.dispatch import Refused, dispatch
 from services.dispatcher.settings import DispatcherSettings
 from services.judge import verdict
@@ -27,6 +26,7 @@ from shared.catalog import tasks
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Completed, Decided, extend
+from shared.contracts.opinions import judged, overlap, thumbed
 from shared.contracts.parts import Answer, Completion, Embedding, EncoderRef, Profile, Rater, RaterKind, Votes
 from shared.contracts.vector import pack
 from shared.routing.sampling import Pair

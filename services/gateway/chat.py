@@ -1,0 +1,293 @@
+"""From a request to an answer: ask for a decision, call the model, fall back, keep the conversation, say what it cost."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from services.gateway.requests import Problem, Wanted
+from services.gateway.settings import GatewaySettings
+from shared.contracts.messages import Completed, Decided, Submitted, extend
+from shared.contracts.parts import Answer, Completion, FailedCall
+from shared.contracts.spending import Spent
+
+ANSWER_TOKENS = 400
+"""What an answer is expected to have, where nobody says."""
+BYTES_PER_TOKEN = 4
+
+
+class Unavailable(Exception):
+    """A model gave no usable answer. `status` is its API's; `said` its error object, if the request itself was wrong."""
+
+    def __init__(self, text: str, status: int | None = None, said: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status, self.said = status, said
+
+
+class Unrouted(Exception):
+    """No decision in time; the text says why."""
+
+
+class Talk(Protocol):
+    """A model that is answering: its chunks, and afterwards what they made."""
+
+    @property
+    def chunks(self) -> Any: ...
+    @property
+    def answer(self) -> Callable[[], Answer]: ...
+
+
+class Models(Protocol):
+    """The models of the catalogue. Both raise `Unavailable`."""
+
+    def open(
+        self, model: str, chat: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+    ) -> AbstractAsyncContextManager[Talk]: ...
+    async def whole(
+        self, model: str, chat: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+    ) -> tuple[Answer, Mapping[str, Any]]: ...
+    def expected_cost_usd(self, model: str, prompt_tokens: float, answer_tokens: float) -> float: ...
+
+
+class Router(Protocol):
+    """The hot path. Raises `Unrouted`."""
+
+    async def route(self, message: Submitted) -> Decided: ...
+    def default(self, wanted: Wanted) -> tuple[list[str], str]:
+        """The profile's default model and those after it, and which routing table says so."""
+        ...
+
+
+class Conversations(Protocol):
+    """Texts by key; forgets rather than fails."""
+
+    async def get(self, key: str, /) -> str | None: ...
+    async def put(self, key: str, text: str, /) -> None: ...
+
+
+class Purse(Protocol):
+    async def reserve(self, usd: float) -> bool: ...
+    async def settle(self, reserved: float, spent: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The models to be asked, in this order, and why."""
+
+    order: tuple[str, ...]
+    decided: Decided | None
+    instead: str | None = None
+    """Why the router did not choose, where it should have."""
+    kept: bool = False
+    """Whether the conversation stayed with its model, though another would have been selected."""
+    table: str = ""
+
+    def headers(self, model: str) -> dict[str, str]:
+        """What is said of the choice beside the answer."""
+        found = {"x-pointsman-model": model}
+        if self.decided is not None:
+            decision, cluster = self.decided.decision, self.decided.assignment.clusters[0]
+            found |= {
+                "x-pointsman-cluster": cluster.id,
+                "x-pointsman-table": str(decision.table),
+                "x-pointsman-confidence": f"{decision.confidence:.3f}",
+            }
+            expected = next((c.cost_usd for c in decision.candidates if c.model == model), None)
+            if expected is not None:
+                found["x-pointsman-expected-cost-usd"] = f"{expected:.8f}"
+        elif self.table:
+            found["x-pointsman-table"] = self.table
+        if self.instead:
+            found["x-pointsman-default"] = self.instead
+        if self.kept:
+            found["x-pointsman-kept"] = "the conversation stays with its model"
+        return found
+
+
+async def choose(wanted: Wanted, router: Router, conversations: Conversations, settings: GatewaySettings, spender: str) -> Choice:
+    """The model that is named, or that is decided, or the default. Raises `Problem` if the constraints leave none."""
+    if wanted.model is not None:
+        return Choice((wanted.model,), None)
+    assert wanted.submitted is not None
+    try:
+        decided = await router.route(wanted.submitted)
+    except Unrouted as error:
+        fallback, table = router.default(wanted)
+        return Choice(tuple(fallback[: settings.models]), None, str(error), table=table)
+    order = tuple(c.model for c in decided.decision.candidates)
+    if not order:
+        raise Problem(400, decided.decision.why, code="no_eligible_model", param="pointsman.constraints")
+    if not settings.keep_model:
+        return Choice(order[: settings.models], decided)
+    return await _kept(wanted, order, decided, conversations, settings, spender)
+
+
+async def _kept(
+    wanted: Wanted, order: tuple[str, ...], decided: Decided, conversations: Conversations, settings: GatewaySettings, spender: str
+) -> Choice:
+    """Stay with the conversation's model while its task and its preferences are the same."""
+    key = hashlib.sha256("\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()).hexdigest()
+    weights = decided.decision.preferences
+    here = f"{decided.assignment.clusters[0].id}\n{weights.performance:.4f} {weights.cost:.4f} {weights.latency:.4f}"
+    kept = False
+    if wanted.turns > 1 and (before := await conversations.get(key)) is not None:
+        model, _, there = before.partition("\n")
+        if there == here and model in order and model != order[0]:
+            order, kept = (model, *(m for m in order if m != model)), True
+    await conversations.put(key, f"{order[0]}\n{here}")
+    return Choice(order[: settings.models], decided, kept=kept)
+
+
+def expected_usd(wanted: Wanted, choice: Choice, models: Models) -> float:
+    """What the answer is expected to cost, in USD: what the decision says, but no less than the catalogue's price for its tokens."""
+    most = next((wanted.parameters[n] for n in ("max_completion_tokens", "max_tokens") if isinstance(wanted.parameters.get(n), int)), 0)
+    tokens = min(most, 100_000) or ANSWER_TOKENS
+    said = [c.cost_usd for c in choice.decided.decision.candidates if c.model == choice.order[0]] if choice.decided else []
+    return max(models.expected_cost_usd(choice.order[0], wanted.bytes / BYTES_PER_TOKEN, tokens), *said, 0.0)
+
+
+@dataclass(slots=True)
+class Told:
+    """What is left behind when an answer has been given, or broken off."""
+
+    model: str
+    answer: Answer | None
+    failed: tuple[FailedCall, ...]
+
+
+async def ask_whole(wanted: Wanted, choice: Choice, models: Models, within_s: float) -> tuple[Told, dict[str, Any]]:
+    """A whole answer in OpenAI's form, from the first model that gives one. Raises `Problem`."""
+    failed: list[tuple[str, Unavailable]] = []
+    ends = time.monotonic() + within_s
+    for model in choice.order:
+        try:
+            answer, came = await models.whole(model, wanted.chat, wanted.parameters, max(0.1, ends - time.monotonic()))
+        except Unavailable as error:
+            failed.append((model, error))
+            continue
+        body = {**came, "id": wanted.request_id, "object": "chat.completion", "model": model}
+        body.setdefault("created", int(time.time()))
+        body["usage"] = usage(came.get("usage"), answer)
+        return Told(model, answer, failures(failed)), body
+    raise unanswered(failed)
+
+
+@asynccontextmanager
+async def ask_streamed(wanted: Wanted, choice: Choice, models: Models, within_s: float) -> AsyncGenerator[Speaking, None]:
+    """An answer as it comes, from the first model that begins one. Raises `Problem`, before the block or in it."""
+    failed: list[tuple[str, Unavailable]] = []
+    ends = time.monotonic() + within_s
+    for model in choice.order:
+        async with AsyncExitStack() as stack:
+            try:
+                talk = await stack.enter_async_context(
+                    models.open(model, wanted.chat, wanted.parameters, max(0.1, ends - time.monotonic()))
+                )
+            except Unavailable as error:
+                failed.append((model, error))
+                continue
+            try:
+                yield Speaking(wanted, talk, Told(model, None, failures(failed)))
+            except Unavailable as error:  # it broke off in the middle: too late for another model
+                raise unanswered([(model, error)]) from None
+            return
+    raise unanswered(failed)
+
+
+@dataclass(slots=True)
+class Speaking:
+    """A streamed answer under way."""
+
+    wanted: Wanted
+    talk: Talk
+    told: Told
+
+    async def chunks(self) -> AsyncIterator[dict[str, Any]]:
+        """The chunks as they come, under our id and the model's real name; the last has the usage with what it cost.
+
+        Usage has a chunk of its own only if the client asked for one; many clients stumble over one without choices.
+        """
+        mine = {"id": self.wanted.request_id, "object": "chat.completion.chunk", "model": self.told.model}
+        held: dict[str, Any] | None = None
+        counted: Mapping[str, Any] | None = None
+        common: dict[str, Any] = {"created": int(time.time())}
+        async for came in self.talk.chunks:
+            chunk = common | {key: value for key, value in came.items() if key != "usage"} | mine
+            counted = came.get("usage") or counted
+            if not chunk.get("choices"):
+                common |= {key: chunk[key] for key in ("simulated",) if key in chunk}
+                continue
+            if held is not None:
+                yield held
+            ending = any(isinstance(c, Mapping) and c.get("finish_reason") for c in chunk["choices"])
+            held = chunk if ending else None
+            if not ending:
+                yield chunk
+        self.told.answer = self.talk.answer()
+        told = {"usage": usage(counted, self.told.answer)} | {k: v for k, v in common.items() if k == "simulated"}
+        last = held or common | mine | {"choices": [{"index": 0, "delta": {}, "finish_reason": self.told.answer.finish_reason or "stop"}]}
+        if not self.wanted.usage:
+            yield last | told
+            return
+        yield last
+        yield common | mine | {"choices": []} | told
+
+
+def usage(came: Any, answer: Answer) -> dict[str, Any]:
+    """The API's own usage, with what is missing, and the cost in USD."""
+    found = dict(came) if isinstance(came, Mapping) else {}
+    found.setdefault("prompt_tokens", answer.prompt_tokens)
+    found.setdefault("completion_tokens", answer.completion_tokens)
+    found.setdefault("total_tokens", answer.prompt_tokens + answer.completion_tokens)
+    return found | {"cost": answer.cost_usd}
+
+
+def failures(failed: Sequence[tuple[str, Unavailable]]) -> tuple[FailedCall, ...]:
+    return tuple(FailedCall(model=model, error=str(error)) for model, error in failed)
+
+
+def unanswered(failed: Sequence[tuple[str, Unavailable]]) -> Problem:
+    """Why no model answered, as OpenAI would say it."""
+    model, last = failed[-1]
+    if last.said is not None and last.status is not None:
+        return Problem(last.status, last.said.get("message", str(last)), code=last.said.get("code"), param=last.said.get("param"))
+    said = "; ".join(f"{name}: {error}" for name, error in failed)
+    if all(error.status == 429 for _, error in failed):
+        return Problem(429, f"the providers have no room now: {said}", kind="rate_limit_error", headers={"retry-after": "5"})
+    status = 504 if all("within" in str(error) for _, error in failed) else 502
+    return Problem(status, f"no model answered: {said}", kind="upstream_error", code=f"{model}_unavailable")
+
+
+def completed(decided: Decided, told: Told) -> Completed:
+    """What goes on `completions`, to be learnt from."""
+    completion = (
+        Completion(status="answered", answers=(told.answer,), failed=told.failed)
+        if told.answer
+        else Completion(status="failed", failed=told.failed)
+    )
+    return extend(decided, Completed, completion=completion)
+
+
+def bill(wanted: Wanted, told: Told, spender: str, expected: float) -> Spent:
+    """What goes on `spending`."""
+    answer = told.answer
+    return Spent(
+        request_id=wanted.request_id,
+        spender=spender,
+        model=told.model,
+        cost_usd=answer.cost_usd if answer else expected,
+        expected=answer is None,
+        simulated=bool(answer and answer.simulated),
+        at=datetime.now(UTC),
+    )
+
+
+def explained(decided: Decided) -> dict[str, Any]:
+    """The answer to POST /v1/route."""
+    said = decided.model_dump(mode="json", include={"request_id", "description", "assignment", "decision"}, exclude_none=True)
+    return said | {"model": decided.decision.model, "object": "pointsman.decision"}

@@ -1,0 +1,149 @@
+"""The decision for one request, within its deadlines; and what answers when there is none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import numpy as np
+
+from services.gateway.chat import Unrouted
+from services.gateway.requests import Problem, Wanted
+from services.gateway.settings import GatewaySettings
+from shared.catalog.models import Catalog
+from shared.contracts.messages import Decided, Submitted
+from shared.contracts.parts import TableRef
+from shared.routing.assignment import Assignment
+from shared.routing.selection import PROFILES, Weights, select
+from shared.routing.table import RoutingTable
+
+
+class Expected(Protocol):
+    @property
+    def described(self) -> asyncio.Event: ...
+    @property
+    def decided(self) -> asyncio.Future[Decided]: ...
+
+
+class Asking(Protocol):
+    """Publish a prompt and hear what comes of it. `send` raises an error of any kind when the broker is away."""
+
+    def expecting(self, request_id: str) -> AbstractContextManager[Expected]: ...
+    async def send(self, message: Submitted) -> None: ...
+
+
+class Rest(Protocol):
+    """A circuit breaker."""
+
+    def allows(self) -> bool: ...
+    def succeeded(self) -> None: ...
+    def failed(self) -> None: ...
+    def abandoned(self) -> None: ...
+
+
+Current = Callable[[], tuple[TableRef, RoutingTable] | None]
+
+
+class HotPath:
+    """Asks the hot path over Kafka. `current` is the routing table in use, if there is one."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        rest: Rest,
+        current: Current,
+        catalog: Callable[[], Catalog],
+        gone: Callable[[], frozenset[str]],
+        settings: GatewaySettings,
+    ) -> None:
+        self._asking, self._rest, self._current, self._catalog, self._gone = asking, rest, current, catalog, gone
+        self._settings = settings
+
+    async def route(self, message: Submitted) -> Decided:
+        """The decision. Raises `Unrouted` after the deadlines, or at once while nothing has come for a while."""
+        if not self._rest.allows():
+            raise Unrouted("routing gave no decisions lately, so it is not waited for now")
+        settings, what = self._settings, "description"
+        try:
+            with self._asking.expecting(message.request_id) as expected:
+                async with asyncio.timeout(settings.describe_s):
+                    await self._asking.send(message)
+                    await expected.described.wait()
+                what = "decision"
+                async with asyncio.timeout(settings.deadline_s):
+                    decided = await expected.decided
+        except TimeoutError:
+            self._rest.failed()
+            limit = settings.describe_s if what == "description" else settings.deadline_s
+            raise Unrouted(f"no {what} within {limit:g} s") from None
+        except asyncio.CancelledError:
+            self._rest.abandoned()
+            raise
+        except Exception as error:
+            self._rest.failed()
+            raise Unrouted(f"the prompt could not be published ({type(error).__name__})") from None
+        self._rest.succeeded()
+        return decided
+
+    def default(self, wanted: Wanted) -> tuple[list[str], str]:
+        """The default model of the request's profile, those after it, and the routing table's version.
+
+        Named in the settings; else the best of the routing table over all its tasks; without a table, by the catalogue's prices.
+        Raises `Problem` if the constraints leave none.
+        """
+        weights = self._weights(wanted)
+        order, version = self._by_table(weights, wanted) or (self._by_price(weights, wanted), "")
+        named = self._settings.defaults.get(wanted.wishes.profile or self._settings.default_profile)
+        if named is not None and named in order and wanted.wishes.weights() is None:
+            order = [named, *(m for m in order if m != named)]
+        if not order:
+            raise Problem(
+                400,
+                "no model is left by the constraints, and routing is not available",
+                code="no_eligible_model",
+                param="pointsman.constraints",
+            )
+        return order, version
+
+    def _weights(self, wanted: Wanted) -> Weights:
+        stated = wanted.wishes.weights()
+        return stated.weights() if stated else PROFILES[wanted.wishes.profile or self._settings.default_profile]
+
+    def _by_table(self, weights: Weights, wanted: Wanted) -> tuple[list[str], str] | None:
+        found = self._current()
+        if found is None:
+            return None
+        ref, table = found
+        sizes = np.array([max(1, c.size) for c in table.clusters], np.float32)
+        everywhere = Assignment(np.arange(len(sizes)), sizes / sizes.sum(), np.zeros(len(sizes), np.float32), novel=False)
+        contexts = {m.name: m.context_tokens for m in self._catalog().models.values()}
+        limits = wanted.wishes.constraints.limits(wanted.bytes // 4)
+        chosen = select(table, everywhere, weights, limits, contexts).candidates
+        gone = self._gone()
+        return [c.model for c in chosen if c.model not in gone], str(ref)
+
+    def _by_price(self, weights: Weights, wanted: Wanted) -> list[str]:
+        """Dear models are taken for good ones: nothing else is known of them without a table."""
+        catalog, limits = self._catalog(), wanted.wishes.constraints
+        names = [n for group in catalog.profiles.values() for n in group] or list(catalog.models)
+        known = [
+            m
+            for n in dict.fromkeys(reversed(names))
+            if (m := catalog.models[n]).name not in self._gone()
+            and (limits.allow is None or n in limits.allow)
+            and n not in limits.deny
+            and m.context_tokens >= max(limits.context_tokens, wanted.bytes // 4)
+            and (limits.max_latency_s is None or m.latency_s <= limits.max_latency_s)
+        ]
+        price = _ranks({m.name: m.price.output for m in known})
+        slow = _ranks({m.name: m.latency_s for m in known})
+        utility = {m.name: (weights.performance - weights.cost) * price[m.name] - weights.latency * slow[m.name] for m in known}
+        return sorted(utility, key=lambda n: (-utility[n], price[n], n))
+
+
+def _ranks(values: Mapping[str, float]) -> dict[str, float]:
+    """Each one's place among the others, 0 to 1."""
+    order = sorted(set(values.values()))
+    return {name: order.index(value) / max(1, len(order) - 1) for name, value in values.items()}

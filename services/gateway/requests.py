@@ -1,0 +1,268 @@
+"""What a client may send, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.catalog.models import Catalog, CatalogError
+from shared.contracts.messages import MAX_MESSAGE_BYTES, MAX_METADATA, MAX_PROMPT_BYTES, Submitted, describe_error
+from shared.contracts.parts import ChatMessage, Constraints, Part, Preferences, Profile
+
+AUTO = "auto"
+OWN = frozenset({"model", "messages", "stream", "stream_options", "pointsman"})
+"""Fields of a chat request that are not handed to the model as they are."""
+ROOM_FOR_REST = 64 * 1024
+
+
+class Problem(Exception):
+    """What goes back instead of an answer, in the form of OpenAI's errors."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.headers = status, dict(headers or {})
+        self.error = {"message": message, "type": kind, "param": param, "code": code}
+
+
+class Wishes(Part):
+    """What the sender cares about: one of profile, preferences and cost_quality_tradeoff, and hard limits."""
+
+    profile: Profile | None = None
+    preferences: Preferences | None = None
+    cost_quality_tradeoff: Annotated[float, Field(ge=0, le=10)] | None = None
+    """A dial: 0 is the best model whatever it costs, 10 the cheapest, as OpenRouter's auto router has it."""
+    constraints: Constraints = Constraints()
+    session_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Names the conversation. Without it a conversation is known by how it begins."""
+
+    @model_validator(mode="after")
+    def _one_wish(self) -> Wishes:
+        if sum(wish is not None for wish in (self.profile, self.preferences, self.cost_quality_tradeoff)) > 1:
+            raise ValueError("give one of profile, preferences and cost_quality_tradeoff")
+        return self
+
+    def weights(self) -> Preferences | None:
+        """The preferences, stated or by the dial."""
+        if self.cost_quality_tradeoff is None:
+            return self.preferences
+        return Preferences(performance=1 - self.cost_quality_tradeoff / 10, cost=self.cost_quality_tradeoff / 10)
+
+
+class ChatRequest(BaseModel):
+    """A chat completion as OpenAI's API takes it. Fields that are not named here go to the model untouched."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] = AUTO
+    """`auto`, `auto:PROFILE`, or a model of `GET /v1/models`, which is then asked without routing."""
+    messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=2000)]
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    pointsman: Wishes = Wishes()
+
+    def parameters(self) -> dict[str, Any]:
+        """What goes to the model beside the messages, untouched."""
+        return dict(self.model_extra or {})
+
+    def chat(self) -> list[dict[str, Any]]:
+        return [turn.model_dump(exclude_unset=True) for turn in self.messages]
+
+
+class RouteRequest(BaseModel):
+    """A prompt or a chat that is to be decided and not answered."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] = AUTO
+    """`auto` or `auto:PROFILE`."""
+    prompt: str | None = None
+    messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=2000)] | None = None
+    pointsman: Wishes = Wishes()
+
+
+class FeedbackRequest(BaseModel):
+    """A thumb on an answer."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+    request_id: Annotated[str, Field(min_length=1, max_length=200)]
+    """The answer's `id`."""
+    thumb: Literal["up", "down"]
+    better: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """The model that it is compared with; by default the next in line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request as the gateway understood it: either `model`, or the router's choice by `wishes`."""
+
+    request_id: str
+    submitted: Submitted | None
+    """What is published; None where a model is named."""
+    model: str | None
+    wishes: Wishes
+    chat: list[dict[str, Any]]
+    parameters: dict[str, Any]
+    whole: bool
+    """Whether what is published is all of the request, so that others could answer it too."""
+    bytes: int
+    stream: bool = False
+    usage: bool = False
+    """Whether a stream is to end with a chunk of its own for usage."""
+    turns: int = 1
+    begins: str = ""
+    """How the conversation begins."""
+
+
+def parse(model: type[BaseModel], value: bytes) -> Any:
+    """A body as `model`. Raises `Problem`."""
+    try:
+        return model.model_validate_json(value or b"null")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        param = ".".join(str(part)[:40] for part in first["loc"]) or None
+        raise Problem(400, describe_error(error), param=param) from None
+
+
+def wishes_of(headers: Mapping[str, str], body: Wishes) -> Wishes:
+    """The wishes of the body, and those of x-pointsman-* headers where the body has none. Raises `Problem`."""
+    said: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    for name, place, convert in HEADERS:
+        if (text := headers.get(name)) is None:
+            continue
+        try:
+            value = convert(text)
+        except (ValueError, TypeError, IndexError):
+            raise Problem(400, f"the header {name} can't be read: {HELP[name]}", param=name) from None
+        (limits if place in Constraints.model_fields else said)[place] = value
+    if body.profile or body.preferences or body.cost_quality_tradeoff is not None:
+        said = {place: value for place, value in said.items() if place == "session_id"}
+    try:
+        if limits:
+            said["constraints"] = Constraints(**(limits | body.constraints.model_dump(exclude_unset=True)))
+        return body if not said else Wishes.model_validate(said | {n: getattr(body, n) for n in body.model_fields_set if n not in said})
+    except ValidationError as error:
+        raise Problem(400, f"in the x-pointsman headers: {describe_error(error)}") from None
+
+
+def _preferences(text: str) -> Preferences:
+    return Preferences(**{name.strip(): float(value) for name, value in (part.split("=", 1) for part in text.split(","))})
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
+HEADERS: tuple[tuple[str, str, Any], ...] = (
+    ("x-pointsman-profile", "profile", Profile),
+    ("x-pointsman-preferences", "preferences", _preferences),
+    ("x-pointsman-cost-quality-tradeoff", "cost_quality_tradeoff", float),
+    ("x-pointsman-session-id", "session_id", str),
+    ("x-pointsman-max-cost-usd", "max_cost_usd", float),
+    ("x-pointsman-max-latency-s", "max_latency_s", float),
+    ("x-pointsman-allow", "allow", _names),
+    ("x-pointsman-deny", "deny", _names),
+)
+HELP: Mapping[str, str] = {
+    "x-pointsman-profile": f"one of {', '.join(Profile)}",
+    "x-pointsman-preferences": "weights like performance=0.6,cost=0.3,latency=0.1",
+    "x-pointsman-cost-quality-tradeoff": "a number from 0 (quality) to 10 (cost)",
+    "x-pointsman-session-id": "a name of the conversation",
+    "x-pointsman-max-cost-usd": "a number of USD",
+    "x-pointsman-max-latency-s": "a number of seconds",
+    "x-pointsman-allow": "names of models, separated by commas",
+    "x-pointsman-deny": "names of models, separated by commas",
+}
+
+
+def understand(
+    request: ChatRequest | RouteRequest, wishes: Wishes, request_id: str, spender: str, catalog: Catalog, gone: frozenset[str], size: int
+) -> Wanted:
+    """What is wanted. Raises `Problem` for a model that there is not, a chat without a task, or one that is too long."""
+    name, _, profile = request.model.partition(":")
+    messages = request.messages
+    chat = request.chat() if isinstance(request, ChatRequest) else []
+    parameters = request.parameters() if isinstance(request, ChatRequest) else {}
+    stream = bool(request.stream) if isinstance(request, ChatRequest) else False
+    options = (request.stream_options or {}) if isinstance(request, ChatRequest) else {}
+    common: dict[str, Any] = {
+        "request_id": request_id,
+        "chat": chat,
+        "parameters": parameters,
+        "bytes": size,
+        "stream": stream,
+        "usage": bool(options.get("include_usage")),
+        "turns": sum(m.role == "assistant" for m in messages or ()) + 1,
+        "begins": "\n".join(
+            m.text() for m in (messages or ())[: 1 + next((i for i, m in enumerate(messages or ()) if m.role == "user"), 0)]
+        ),
+    }
+    if name != AUTO:
+        try:
+            model = catalog.model(request.model)
+        except CatalogError:
+            raise Problem(
+                404,
+                f"there is no model {request.model[:80]!r}; GET /v1/models lists them, and {AUTO!r} lets Pointsman choose",
+                code="model_not_found",
+                param="model",
+            ) from None
+        if model.name in gone:
+            raise Problem(404, f"the model {model.name} has been retired", code="model_not_found", param="model")
+        return Wanted(submitted=None, model=model.name, wishes=wishes, whole=False, **common)
+    if profile:
+        if profile not in Profile.__members__:
+            raise Problem(
+                404, f"there is no profile {profile[:40]!r}; there are {', '.join(Profile)}", code="model_not_found", param="model"
+            )
+        if wishes.preferences or wishes.profile or wishes.cost_quality_tradeoff is not None:
+            raise Problem(400, "the model names a profile, so give no other preferences", param="pointsman")
+        wishes = wishes.model_copy(update={"profile": Profile(profile)})
+    submitted, whole = _submitted(request, wishes, request_id, spender, parameters, size)
+    return Wanted(submitted=submitted, model=None, wishes=wishes, whole=whole, **common)
+
+
+def _beginning(messages: Sequence[ChatMessage]) -> str:
+    """All up to the first message of the user."""
+    first = next((i for i, m in enumerate(messages) if m.role == "user"), 0)
+    return "\n".join(m.text() for m in messages[: first + 1])
+
+
+def _submitted(
+    request: ChatRequest | RouteRequest, wishes: Wishes, request_id: str, spender: str, parameters: dict[str, Any], size: int
+) -> tuple[Submitted, bool]:
+    """What is published. Of a chat that is too long for a topic only what poses its task, and how much there is to be read."""
+    fields: dict[str, Any] = {
+        "request_id": request_id,
+        "session_id": wishes.session_id,
+        "preferences": wishes.weights(),
+        "profile": wishes.profile,
+        "constraints": wishes.constraints,
+        "metadata": {"gateway.key": spender},
+    }
+    prompt = request.prompt if isinstance(request, RouteRequest) else None
+    messages = request.messages
+    long = size > MAX_MESSAGE_BYTES - ROOM_FOR_REST or sum(len(m.text().encode()) for m in messages or ()) > MAX_PROMPT_BYTES
+    try:
+        if messages is None or not long:
+            whole = len(parameters) <= MAX_METADATA
+            return Submitted(prompt=prompt, messages=messages, parameters=parameters if whole else {}, **fields), whole
+        task = Submitted.model_construct(prompt=None, messages=messages).task_text()
+        need = max(wishes.constraints.context_tokens, sum(len(m.text().encode()) for m in messages) // 4)
+        fields["constraints"] = wishes.constraints.model_copy(update={"context_tokens": need})
+        return Submitted(prompt=task[: MAX_PROMPT_BYTES // 8], **fields), False
+    except ValidationError as error:
+        raise Problem(400, describe_error(error), param="prompt" if messages is None else "messages") from None

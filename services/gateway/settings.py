@@ -1,0 +1,49 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.contracts.parts import Profile
+
+
+class GatewaySettings(BaseSettings):
+    """POINTSMAN_GATEWAY_*"""
+
+    model_config = SettingsConfigDict(env_prefix="POINTSMAN_GATEWAY_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 in a container."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8787
+    """Port to listen at; 0: any that is free."""
+    default_profile: Profile = Profile.balanced
+    """The profile of a request that states no preferences."""
+    deadline_s: Annotated[float, Field(gt=0)] = 0.3
+    """Seconds after the description within which a decision must be there; then the profile's default model answers."""
+    describe_s: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds within which the description must be there: a little more than the describer gives its language model."""
+    answer_s: Annotated[float, Field(gt=0)] = 300.0
+    """Seconds that a model has for its whole answer."""
+    models: Annotated[int, Field(ge=1)] = 3
+    """How many models of the ranking are asked at most, until one answers."""
+    defaults: Mapping[Profile, str] = {}
+    """The default model of a profile, {"economy": "gpt-5-mini"}; where none is named, the best single one of the routing table."""
+    keep_model: bool = True
+    """Whether a conversation stays with its model until its task changes."""
+    conversation_s: Annotated[int, Field(ge=1)] = 3600
+    """How long a conversation is remembered after its last request."""
+    feedback_s: Annotated[int, Field(ge=1)] = 24 * 3600
+    """How long feedback on an answer is taken."""
+    max_requests: Annotated[int, Field(ge=1)] = 1000
+    """Requests under way; more are turned away with 429."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+    """The largest request that is taken."""
+    max_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    """Bytes of all requests under way; more are turned away with 429."""
+    catalog: Path | None = None
+    """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""

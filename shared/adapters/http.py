@@ -1,0 +1,117 @@
+"""Serving HTTP: one way for the gateway and the console."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+
+from shared.adapters.errors import AdapterError
+from shared.adapters.keys import Key, Keys
+from shared.adapters.telemetry import READY, REGISTRY, log
+
+DRAIN_S = 10
+BACKLOG = 2048
+
+
+class PortTaken(AdapterError):
+    """Somebody else listens there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """An application and where it is served. `settings_prefix` is what its settings begin with."""
+
+    name: str
+    application: Starlette
+    host: str
+    port: int
+    """0: any that is free."""
+    settings_prefix: str
+
+    def bind(self) -> socket.socket:
+        """A listening socket. Raises `PortTaken`."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((self.host, self.port))
+        except OSError as error:
+            made.close()
+            raise PortTaken(
+                f"the {self.name} can't listen at {self.host}:{self.port} ({error.strerror}); set {self.settings_prefix}PORT to a free one"
+            ) from None
+        made.listen(BACKLOG)
+        return made
+
+
+class _Server(uvicorn.Server):
+    """Says so when it takes requests, as the other services do when they take records."""
+
+    def __init__(self, config: uvicorn.Config, door: Door, address: str) -> None:
+        super().__init__(config)
+        self._door, self._address = door, address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and not self.should_exit:
+            READY.labels(self._door.name).set(1)
+            log.info("taking records", address=self._address)
+
+
+async def serve(door: Door) -> None:
+    """Serve until SIGTERM or Ctrl-C, then finish what is under way, for at most `DRAIN_S` seconds."""
+    listening = door.bind()
+    host, port = listening.getsockname()[:2]
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
+    address = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    config = uvicorn.Config(
+        door.application,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=75,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = _Server(config, door, address)
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        READY.labels(door.name).set(0)
+    if not server.started:
+        raise AdapterError(f"the {door.name} did not start; what it lacks stands above")
+
+
+def who(request: Request, keys: Keys, presented: str | None) -> Key:
+    """Whose request that is. Raises `shared.adapters.keys.Refused`."""
+    headers = request.headers
+    forwarded = any(name in headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
+    return keys.admit(presented, request.client.host if request.client else None, headers.get("host", ""), forwarded=forwarded)
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """The key in an Authorization header."""
+    kind, _, value = headers.get("authorization", "").partition(" ")
+    return value.strip() if kind.lower() == "bearer" and value.strip() else None
+
+
+def metrics() -> tuple[bytes, dict[str, str]]:
+    """Prometheus's text, and its headers."""
+    return generate_latest(REGISTRY), {"content-type": CONTENT_TYPE_LATEST}
+
+
+def product() -> dict[str, Any]:
+    return {"name": "pointsman", "version": version("pointsman")}

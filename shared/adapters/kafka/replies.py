@@ -1,0 +1,121 @@
+"""Asking over Kafka: a prompt is published, and its decision comes back on a partition of `replies`.
+
+Several askers may share a partition; each takes what it has asked for and leaves the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from shared.adapters.errors import BrokerUnreachable, TopicsMissing
+from shared.adapters.kafka.client import Publishing, publisher, reader
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.telemetry import log
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.messages import Decided, Submitted, read, to_json
+from shared.contracts.parts import ReplyTo
+from shared.contracts.topics import PROMPTS, REPLIES, Topic
+
+AGAIN_S = 1.0
+
+
+@dataclass(slots=True)
+class Expected:
+    """What will come of one prompt."""
+
+    described: asyncio.Event = field(default_factory=asyncio.Event)
+    """The describer is done; set at the latest with the decision."""
+    decided: asyncio.Future[Decided] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Replies:
+    """Publishes prompts and hears what comes of them. Use inside `running`."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._expected: dict[bytes, Expected] = {}
+        self._out: Publishing | None = None
+        self._reply_to: ReplyTo | None = None
+        self.listening = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """Listen while the block runs. Raises `BrokerUnreachable` or `TopicsMissing` at the start; later it tries again by itself."""
+        async with publisher(self._kafka) as out:
+            self._out = out
+            parts = await out.partitions_for(self._kafka.name(REPLIES))
+            if not parts:
+                raise TopicsMissing(
+                    f"topics that don't exist yet: {self._kafka.name(REPLIES)}. Create them with `pointsman topics --create`"
+                )
+            self._reply_to = ReplyTo(topic=self._kafka.name(REPLIES), partition=random.choice(sorted(parts)), described=True)
+            task = asyncio.create_task(self._listen(self._reply_to.partition))
+            try:
+                await self.listening.wait()
+                yield
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    @contextmanager
+    def expecting(self, request_id: str) -> Generator[Expected, None, None]:
+        """Keep an ear open for this request while the block runs; enter it before `send`."""
+        key = request_id.encode()
+        self._expected[key] = expected = Expected()
+        try:
+            yield expected
+        finally:
+            del self._expected[key]
+
+    async def send(self, message: Submitted) -> None:
+        """Publish a prompt whose decision is to come here. Raises `BrokerUnreachable`."""
+        await self.publish(PROMPTS, to_json(message.model_copy(update={"reply_to": self._reply_to})), message.key)
+
+    async def publish(
+        self, topic: Topic, value: bytes, key: bytes, told: Callable[[int, int], Coroutine[Any, Any, None]] | None = None
+    ) -> None:
+        """Put a record on its way; `told` is called with partition and offset when it is there. Raises `BrokerUnreachable`."""
+        assert self._out is not None, "use it inside running()"
+        try:
+            sent = await self._out.send(self._kafka.name(topic), value, key=key)
+            if told is not None:
+                where = await sent
+                await told(where.partition, where.offset)
+            else:
+                sent.add_done_callback(_noted)
+        except KafkaError as error:
+            raise BrokerUnreachable(f"not published on {topic.name}: {type(error).__name__}") from None
+
+    async def _listen(self, partition: int) -> None:
+        while True:
+            try:
+                async with reader(self._kafka, (REPLIES,), from_start=False, partition=partition) as consumer:
+                    self.listening.set()
+                    async for record in consumer:
+                        self._take(record.key or b"", record.value)
+            except (KafkaError, BrokerUnreachable, OSError) as error:
+                self.listening.clear()
+                log.warning("no replies are heard; trying again", error=type(error).__name__)
+                await asyncio.sleep(AGAIN_S)
+
+    def _take(self, key: bytes, value: bytes) -> None:
+        if (expected := self._expected.get(key)) is None:
+            return
+        expected.described.set()
+        if b'"decision":{' not in value or expected.decided.done():
+            return
+        with suppress(InvalidMessage):
+            expected.decided.set_result(read(Decided, value))
+
+
+def _noted(sent: asyncio.Future[Any]) -> None:
+    if not sent.cancelled() and (error := sent.exception()) is not None:
+        log.warning("not published", error=type(error).__name__)

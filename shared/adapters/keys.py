@@ -1,0 +1,194 @@
+"""Keys of those who may use the gateway and the console: hashed at rest, scoped, with limits of their own.
+
+The file is YAML, written by `pointsman keys` and read again when it has changed. A key is 256 random bits, so one round of
+SHA-256 keeps it: there is nothing to guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.adapters.errors import AdapterError
+from shared.adapters.telemetry import log
+
+PREFIX = "pm-"
+LOOK_EVERY_S = 1.0
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Scope(StrEnum):
+    """What a key is good for."""
+
+    route = "route"
+    """Ask for decisions."""
+    complete = "complete"
+    """Have prompts answered, which costs money."""
+    vote = "vote"
+    """Rate answers; see the prompts that are shown for rating."""
+    admin = "admin"
+    """Everything, prompts and rolling back included."""
+
+
+class KeySettings(BaseSettings):
+    """POINTSMAN_KEYS_*"""
+
+    model_config = SettingsConfigDict(env_prefix="POINTSMAN_KEYS_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    file: Path | None = None
+    """YAML file of keys, written by `pointsman keys create`. None: there are no keys."""
+    open_on_loopback: bool = False
+    """Without a file: let whoever comes from this very machine do everything. `pointsman up` sets it on embedded servers."""
+
+
+class Key(BaseModel):
+    """One key. Who has an `admin` key may do everything."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\w.@-]+$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    scopes: frozenset[Scope]
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    usd_per_day: Annotated[float, Field(ge=0)] | None = None
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.admin in self.scopes
+
+
+LOCAL = Key(name="local", sha256="0" * 64, scopes=frozenset(Scope))
+"""Whoever is on this machine, where that is enough."""
+
+
+class Refused(AdapterError):
+    """Nobody that is known."""
+
+
+class KeyFileInvalid(AdapterError):
+    """A file of keys that can't be read."""
+
+
+class Keys:
+    """The keys of the file as it is now. Raises `KeyFileInvalid` if it can't be read at first; later, what was read last stays."""
+
+    def __init__(self, settings: KeySettings | None = None) -> None:
+        self._settings = settings or KeySettings()
+        self._stamp, self._looked = self._stat(), time.monotonic()
+        self._keys = read(self._settings.file) if self._settings.file else ()
+
+    @property
+    def open(self) -> bool:
+        """Whether this machine itself needs no key."""
+        return self._settings.file is None and self._settings.open_on_loopback
+
+    def all(self) -> tuple[Key, ...]:
+        """The keys, as the file was at most a second ago."""
+        now = time.monotonic()
+        if self._settings.file is not None and now - self._looked >= LOOK_EVERY_S:
+            self._looked = now
+            if (stamp := self._stat()) != self._stamp:
+                self._stamp = stamp
+                try:
+                    self._keys = read(self._settings.file)
+                    log.info("the keys have changed", keys=len(self._keys))
+                except KeyFileInvalid as error:
+                    log.warning("the keys stay as they were", error=str(error))
+        return self._keys
+
+    def find(self, presented: str) -> Key | None:
+        """Whose key that is. Takes as long for a wrong one as for a right one."""
+        digest = hashlib.sha256(presented.encode()).hexdigest()
+        found = None
+        for key in self.all():
+            if hmac.compare_digest(key.sha256, digest):
+                found = key
+        return found
+
+    def admit(self, presented: str | None, peer: str | None, host: str, *, forwarded: bool) -> Key:
+        """Who is there. Raises `Refused`, whose text says what to do.
+
+        `peer` is the address that the connection comes from, `host` what the request names as its host (so that a page of
+        a foreign site, whose name was bound to loopback, is not taken for this machine), `forwarded` whether a proxy stands between.
+        """
+        if self.open:
+            if is_loopback(peer) and host_name(host) in LOOPBACK_NAMES and not forwarded:
+                return LOCAL
+            raise Refused(
+                "without keys only this machine itself is served; make one with `pointsman keys create`, and set POINTSMAN_KEYS_FILE"
+            )
+        if not presented:
+            where = "" if self._settings.file else ". There are none yet: `pointsman keys create`, then set POINTSMAN_KEYS_FILE"
+            raise Refused(f"a key is needed: Authorization: Bearer {PREFIX}…{where}")
+        key = self.find(presented)
+        if key is None:
+            raise Refused("no such key; ask whoever runs this Pointsman for one")
+        return key
+
+    def _stat(self) -> tuple[int, int]:
+        try:
+            found = self._settings.file.stat() if self._settings.file else None
+        except OSError:
+            found = None
+        return (found.st_mtime_ns, found.st_size) if found else (0, 0)
+
+
+def is_loopback(address: str | None) -> bool:
+    """Whether that is an address of this very machine; a Unix socket has none and is."""
+    if address is None:
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without the port."""
+    if host.startswith("["):
+        return host[1:].split("]", 1)[0]
+    return host.rsplit(":", 1)[0] if host.count(":") == 1 else host
+
+
+def read(path: Path) -> tuple[Key, ...]:
+    """The keys of a file. Raises `KeyFileInvalid`."""
+    try:
+        data = yaml.safe_load(path.read_text()) or {}
+        keys = tuple(Key.model_validate(one) for one in data["keys"])
+    except OSError as error:
+        raise KeyFileInvalid(f"the keys {path} can't be read: {error.strerror}; make them with `pointsman keys create`") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise KeyFileInvalid(f"the keys {path} are wrong at {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise KeyFileInvalid(f"the keys {path} are not in the form that `pointsman keys create` writes ({type(error).__name__})") from None
+    if len({key.name for key in keys}) < len(keys):
+        raise KeyFileInvalid(f"the keys {path} have a name twice")
+    return keys
+
+
+def write(path: Path, keys: tuple[Key, ...]) -> None:
+    """Replace the file, readable by its owner only."""
+    rows = [key.model_dump(mode="json", exclude_none=True) | {"scopes": sorted(key.scopes)} for key in keys]
+    fresh = path.with_name(path.name + ".new")
+    fresh.touch(mode=0o600)
+    fresh.write_text(
+        "# Keys of Pointsman, hashed. Made by `pointsman keys`; read again when it changes.\n" + yaml.safe_dump({"keys": rows})
+    )
+    fresh.replace(path)
+
+
+def new(name: str, scopes: frozenset[Scope], requests_per_minute: int | None, usd_per_day: float | None) -> tuple[str, Key]:
+    """A fresh key in clear, to be shown once, and what is kept of it."""
+    clear = PREFIX + secrets.token_urlsafe(32)
+    digest = hashlib.sha256(clear.encode()).hexdigest()
+    return clear, Key(name=name, sha256=digest, scopes=scopes, requests_per_minute=requests_per_minute, usd_per_day=usd_per_day)
