@@ -9,7 +9,7 @@ PROMPTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check bench bench-learning asyncapi test-export lock format clean setup setup-dev
+.PHONY: help demo test check bench bench-gateway bench-learning asyncapi test-export lock format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ check: setup-dev ## Lint, format, strict types, import contracts
 
 bench: setup-dev ## Measure latency, throughput, memory and accuracy on a real Kafka; OUTCOMES=file adds routing accuracy
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/run.py $(if $(OUTCOMES),--outcomes "$(OUTCOMES)") $(if $(PRICES),--prices "$(PRICES)")
+
+bench-gateway: setup-dev ## Measure what the gateway adds, and many streams at once
+	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/gateway.py
 
 bench-learning: setup-dev ## Measure clustering and ranking
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/learning.py

@@ -404,12 +404,13 @@ class Gateway:
         if wanted.submitted is None:
             profiles = ", ".join(f"auto:{name}" for name in Profile)
             raise Problem(400, f"to be routed, the model is auto or one of {profiles}", param="model")
+        began = time.monotonic()
         try:
             decided = await self.router.route(wanted.submitted)
         except Unrouted as error:
             text = f"no decision now: {error}"
             raise Problem(503, text, kind="server_error", code="routing_unavailable", headers={"retry-after": "2"}) from None
-        await call.say(200, work.explained(decided))
+        await call.say(200, work.explained(decided), {"server-timing": work.timing(time.monotonic() - began)})
 
     async def feedback(self, call: Call) -> None:
         """Take a thumb on an answer as weak evidence."""

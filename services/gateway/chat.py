@@ -86,10 +86,14 @@ class Choice:
     kept: bool = False
     """Whether the conversation stayed with its model, though another would have been selected."""
     table: str = ""
+    took_s: float | None = None
+    """Seconds that the decision took."""
 
     def headers(self, model: str) -> dict[str, str]:
         """What is said of the choice beside the answer."""
         found = {"x-pointsman-model": model}
+        if self.took_s is not None:
+            found["server-timing"] = timing(self.took_s)
         if self.decided is not None:
             decision, cluster = self.decided.decision, self.decided.assignment.clusters[0]
             found |= {
@@ -114,22 +118,30 @@ async def choose(wanted: Wanted, router: Router, conversations: Conversations, s
     if wanted.model is not None:
         return Choice((wanted.model,), None)
     assert wanted.submitted is not None
+    began = time.monotonic()
     try:
         decided = await router.route(wanted.submitted)
     except Unrouted as error:
         fallback, table = router.default(wanted)
-        return Choice(tuple(fallback[: settings.models]), None, str(error), table=table)
+        return Choice(tuple(fallback[: settings.models]), None, str(error), table=table, took_s=time.monotonic() - began)
+    took_s = time.monotonic() - began
     order = tuple(c.model for c in decided.decision.candidates)
     if not order:
         raise Problem(400, decided.decision.why, code="no_eligible_model", param="pointsman.constraints")
     if not settings.keep_model:
-        return Choice(order[: settings.models], decided)
-    return await _kept(wanted, order, decided, conversations, settings, spender)
+        return Choice(order[: settings.models], decided, took_s=took_s)
+    order, kept = await _kept(wanted, order, decided, conversations, spender)
+    return Choice(order[: settings.models], decided, kept=kept, took_s=took_s)
+
+
+def timing(decision_s: float) -> str:
+    """A Server-Timing header: milliseconds from publishing the prompt to having its decision."""
+    return f"decision;dur={1000 * decision_s:.1f}"
 
 
 async def _kept(
-    wanted: Wanted, order: tuple[str, ...], decided: Decided, conversations: Conversations, settings: GatewaySettings, spender: str
-) -> Choice:
+    wanted: Wanted, order: tuple[str, ...], decided: Decided, conversations: Conversations, spender: str
+) -> tuple[tuple[str, ...], bool]:
     """Stay with the conversation's model while its task and its preferences are the same."""
     key = hashlib.sha256("\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()).hexdigest()
     weights = decided.decision.preferences
@@ -140,7 +152,7 @@ async def _kept(
         if there == here and model in order and model != order[0]:
             order, kept = (model, *(m for m in order if m != model)), True
     await conversations.put(key, f"{order[0]}\n{here}")
-    return Choice(order[: settings.models], decided, kept=kept)
+    return order, kept
 
 
 def expected_usd(wanted: Wanted, choice: Choice, models: Models) -> float:

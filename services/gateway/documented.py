@@ -66,6 +66,12 @@ ROUTED = {
         "decision": {"$ref": "#/components/schemas/Decision"},
     },
 }
+ASKED = "Translate this notice into French: the library is closed on Monday."
+EXAMPLES: dict[type, dict[str, Any]] = {
+    ChatRequest: {"model": "auto:economy", "messages": [{"role": "user", "content": ASKED}]},
+    RouteRequest: {"prompt": ASKED, "pointsman": {"cost_quality_tradeoff": 3, "constraints": {"max_latency_s": 20}}},
+    FeedbackRequest: {"request_id": "chatcmpl-0123456789abcdef", "thumb": "up"},
+}
 ANSWER_HEADERS = {
     "x-pointsman-model": "The model that answered",
     "x-pointsman-cluster": "The nearest task cluster",
@@ -74,6 +80,7 @@ ANSWER_HEADERS = {
     "x-pointsman-cost-usd": "What the answer cost (not of a stream, whose last chunk has it)",
     "x-pointsman-expected-cost-usd": "What it was expected to cost",
     "x-pointsman-request-id": "The request's id",
+    "server-timing": "`decision;dur=`: milliseconds from publishing the prompt to having its decision",
     "x-pointsman-default": "Why the profile's default model answered, if routing was not available",
     "x-pointsman-kept": "Says so, if the conversation stays with its model",
 }
@@ -140,7 +147,7 @@ def _operation(
     if body is not None:
         found["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}},
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}, "example": EXAMPLES[body]}},
         }
         if body is not FeedbackRequest:
             found["parameters"] = [

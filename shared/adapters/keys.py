@@ -178,7 +178,7 @@ def read(path: Path) -> tuple[Key, ...]:
 
 def write(path: Path, keys: tuple[Key, ...]) -> None:
     """Replace the file, readable by its owner only."""
-    rows = [key.model_dump(mode="json", exclude_none=True) | {"scopes": sorted(key.scopes)} for key in keys]
+    rows = [key.model_dump(mode="json", exclude_none=True) | {"scopes": sorted(scope.value for scope in key.scopes)} for key in keys]
     fresh = path.with_name(path.name + ".new")
     fresh.touch(mode=0o600)
     fresh.write_text(

@@ -69,7 +69,7 @@ def test_a_chat_is_taken_and_its_last_user_message_poses_the_task() -> None:
         },
     ]
     message = read(Submitted, json.dumps({"messages": chat}).encode())
-    assert message.task_text() == "Fix my\nSQL"
+    assert message.task_text() == "Hello\n\nFix my\nSQL", "a short one is read with what came before"
     again = json.loads(to_json(message))["messages"]
     assert again[2]["tool_calls"] == [], "fields of other kinds pass through"
 

@@ -1,0 +1,252 @@
+"""The gateway without a network: what is understood, who is let in, what streams become, what answers when routing is away."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support import table
+
+from services.gateway.app import Place, Room
+from services.gateway.chat import Choice, Speaking, Told, Unavailable, ask_streamed, unanswered
+from services.gateway.documented import openapi, page
+from services.gateway.replies import HotPath
+from services.gateway.requests import ChatRequest, Problem, RouteRequest, Wanted, Wishes, parse, understand, wishes_of
+from services.gateway.settings import GatewaySettings
+from shared.adapters.errors import AdapterError
+from shared.adapters.keys import Key, KeyFileInvalid, Keys, KeySettings, Refused, Scope, new, read, write
+from shared.adapters.llm.breaker import Breaker
+from shared.catalog import models
+from shared.contracts.messages import Submitted
+from shared.contracts.parts import Answer, Profile, TableRef
+
+CATALOG = models.load()
+
+
+def wanted(body: bytes = b'{"messages": [{"role": "user", "content": "Sum 3 and 4"}]}', **wishes: Any) -> Wanted:
+    request = parse(ChatRequest, body)
+    return understand(request, Wishes(**wishes), "r-1", "team", CATALOG, CATALOG.retired, len(body))
+
+
+def test_a_short_message_is_read_with_what_it_follows() -> None:
+    turns = [
+        {"role": "user", "content": "Translate this notice into French, keeping its formal tone: closed on Monday."},
+        {"role": "assistant", "content": "Fermé."},
+        {"role": "user", "content": "Shorter"},
+        {"role": "user", "content": "and in Spanish"},
+    ]
+    message = Submitted.model_validate({"messages": turns}, strict=False)
+    assert message.task_text().startswith("Translate this notice")
+    assert message.task_text().endswith("Shorter\n\nand in Spanish")
+    long = {"role": "user", "content": "Now write a Python function that reverses a list, and explain how it works."}
+    assert Submitted.model_validate({"messages": [*turns, long]}, strict=False).task_text() == long["content"]
+
+
+def test_what_goes_to_the_model_is_what_came() -> None:
+    got = wanted(
+        b'{"messages": [{"role": "user", "content": "x", "name": "ada", "odd": null}], "temperature": null, "seed": 3, "stream": true}'
+    )
+    assert got.chat == [{"role": "user", "content": "x", "name": "ada", "odd": None}]
+    assert got.parameters == {"temperature": None, "seed": 3}
+    assert got.stream
+    assert not got.usage
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"x-pointsman-profile": "best"}, "quality"),
+        ({"x-pointsman-cost-quality-tradeoff": "much"}, "0 (quality)"),
+        ({"x-pointsman-cost-quality-tradeoff": "11"}, "less than or equal"),
+        ({"x-pointsman-preferences": "performance=-1"}, "performance=0.6"),
+        ({"x-pointsman-max-cost-usd": "nan"}, "finite"),
+    ],
+)
+def test_wrong_headers_are_named(headers: dict[str, str], said: str) -> None:
+    with pytest.raises(Problem) as problem:
+        wishes_of(headers, Wishes())
+    assert problem.value.status == 400
+    assert said in problem.value.error["message"]
+
+
+def test_headers_fill_what_the_body_leaves_open() -> None:
+    body = Wishes.model_validate_json('{"constraints": {"max_cost_usd": 0.5}}')
+    got = wishes_of({"x-pointsman-max-cost-usd": "9", "x-pointsman-deny": "a, b", "x-pointsman-profile": "fast"}, body)
+    assert got.constraints.max_cost_usd == 0.5
+    assert got.constraints.deny == {"a", "b"}
+    assert got.profile is Profile.fast
+
+
+def test_a_model_is_known_by_its_provider_s_id_too() -> None:
+    name = next(n for n in CATALOG.models if n not in CATALOG.retired)
+    body = f'{{"model": "{CATALOG.models[name].openrouter}", "messages": [{{"role": "user", "content": "x"}}]}}'
+    assert wanted(body.encode()).model == name
+    for bad in ("auto:best", "gpt-99"):
+        with pytest.raises(Problem) as problem:
+            wanted(f'{{"model": "{bad}", "messages": [{{"role": "user", "content": "x"}}]}}'.encode())
+        assert problem.value.status == 404
+
+
+def test_a_prompt_to_be_routed_alone() -> None:
+    got = understand(parse(RouteRequest, b'{"prompt": "x"}'), Wishes(), "r", "k", CATALOG, frozenset(), 10)
+    assert got.submitted is not None
+    assert got.submitted.metadata == {"gateway.key": "k"}
+    with pytest.raises(Problem):
+        understand(parse(RouteRequest, b"{}"), Wishes(), "r", "k", CATALOG, frozenset(), 10)
+
+
+async def _chunks(*chunks: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    for chunk in chunks:
+        yield chunk
+
+
+def _answer(cost: float = 0.5) -> Answer:
+    return Answer(
+        model="m", text="ab", provider="p", prompt_tokens=1, completion_tokens=2, cost_usd=cost, cost_source="provider", latency_s=1.0
+    )
+
+
+async def test_the_cost_is_in_the_last_chunk_even_when_no_usage_came() -> None:
+    delta = [{"index": 0, "delta": {"content": "ab"}, "finish_reason": None}]
+    end = [{"index": 0, "delta": {}, "finish_reason": "stop"}]
+    for sent in (
+        [{"choices": delta}, {"choices": end}],
+        [{"choices": delta}],
+        [{"choices": delta}, {"choices": end}, {"choices": [], "usage": {"a": 1}}],
+    ):
+        talk = SimpleNamespace(chunks=_chunks(*sent), answer=_answer)
+        got = [c async for c in Speaking(wanted(), talk, Told("m", None, ())).chunks()]
+        assert len(got) == 2
+        assert got[-1]["choices"][0]["finish_reason"] == "stop"
+        assert got[-1]["usage"]["cost"] == 0.5
+        assert {(c["id"], c["model"]) for c in got} == {("r-1", "m")}
+
+
+class _Models:
+    def __init__(self, **errors: Unavailable) -> None:
+        self.errors, self.asked = errors, list[str]()
+
+    @asynccontextmanager
+    async def open(self, model: str, chat: Any, parameters: Any, within_s: float) -> AsyncIterator[Any]:
+        self.asked.append(model)
+        if model in self.errors:
+            raise self.errors[model]
+
+        async def chunks() -> AsyncIterator[dict[str, Any]]:
+            yield {"choices": [{"index": 0, "delta": {"content": "a"}}]}
+            if model == "breaks":
+                raise Unavailable("the stream was cut off")
+
+        yield SimpleNamespace(chunks=chunks(), answer=_answer)
+
+
+async def test_a_stream_that_breaks_in_the_middle_is_not_begun_again_elsewhere() -> None:
+    made = _Models(down=Unavailable("HTTP 500", 500))
+    kept: list[Speaking] = []
+
+    async def listen() -> None:
+        async with ask_streamed(wanted(), Choice(("down", "breaks", "good"), None), made, 5) as speaking:  # type: ignore[arg-type]
+            kept.append(speaking)
+            async for _ in speaking.chunks():
+                pass
+
+    with pytest.raises(Problem) as problem:
+        await listen()
+    assert made.asked == ["down", "breaks"]
+    assert problem.value.status == 502
+    assert kept[0].told.failed[0].model == "down"
+
+
+def test_what_all_models_say_decides_what_the_client_hears() -> None:
+    assert unanswered([("a", Unavailable("HTTP 429", 429))]).headers["retry-after"]
+    assert unanswered([("a", Unavailable("no answer within 3 s"))]).status == 504
+    assert unanswered([("a", Unavailable("HTTP 500", 500)), ("b", Unavailable("HTTP 429", 429))]).status == 502
+
+
+def _hot_path(current: Any = lambda: None, **settings: Any) -> HotPath:
+    return HotPath(SimpleNamespace(), Breaker(3, 5), current, lambda: CATALOG, lambda: CATALOG.retired, GatewaySettings(**settings))  # type: ignore[arg-type]
+
+
+def test_the_default_model_is_named_or_the_table_s_best_or_by_price() -> None:
+    quality, _ = _hot_path().default(wanted(profile=Profile.quality))
+    economy, _ = _hot_path().default(wanted(profile=Profile.economy))
+    assert CATALOG.models[quality[0]].price.output > CATALOG.models[economy[0]].price.output
+    assert not set(quality) & CATALOG.retired
+    assert _hot_path(defaults={"economy": "gpt-5"}).default(wanted(profile=Profile.economy))[0][0] == "gpt-5"
+    assert _hot_path(defaults={"economy": "gpt-5"}).default(wanted(cost_quality_tradeoff=10))[0][0] == economy[0]
+    made = table(models=("gpt-5", "gpt-5-mini", "deepseek-chat"))
+    ref = TableRef(epoch=2, sequence=3, digest=made.digest)
+    best, version = _hot_path(lambda: (ref, made)).default(wanted(profile=Profile.quality))
+    assert version == "2.3"
+    assert set(best) == set(made.models)
+    with pytest.raises(Problem):
+        _hot_path().default(wanted(constraints=wishes_of({"x-pointsman-allow": "none"}, Wishes()).constraints))
+
+
+def test_keys_are_hashed_found_scoped_and_read_again(tmp_path: Path) -> None:
+    clear, key = new("ada", frozenset({Scope.vote}), None, None)
+    path = tmp_path / "keys.yaml"
+    write(path, (key,))
+    assert clear not in path.read_text()
+    assert hashlib.sha256(clear.encode()).hexdigest() in path.read_text()
+    assert path.stat().st_mode & 0o077 == 0
+    keys = Keys(KeySettings(file=path))
+    assert keys.find(clear) == key
+    assert keys.find(clear + "x") is None
+    assert key.may(Scope.vote)
+    assert not key.may(Scope.admin)
+    assert Key(name="x", sha256="0" * 64, scopes=frozenset({Scope.admin})).may(Scope.complete)
+    write(path, ())
+    keys._looked = 0.0
+    assert keys.find(clear) is None
+    path.write_text("keys: [{name: a}]")
+    keys._looked = 0.0
+    assert keys.all() == (), "what was read last stays"
+    for text in ("x", "keys: 3", "keys: [{name: a b}]", "keys: [{}]"):
+        path.write_text(text)
+        with pytest.raises(KeyFileInvalid):
+            read(path)
+    with pytest.raises(AdapterError):
+        Keys(KeySettings(file=tmp_path / "none.yaml"))
+
+
+def test_no_key_no_service_except_from_this_machine_where_that_is_allowed(tmp_path: Path) -> None:
+    closed, opened = Keys(KeySettings()), Keys(KeySettings(open_on_loopback=True))
+    for keys, peer, host, forwarded in (
+        (closed, "127.0.0.1", "localhost", False),
+        (opened, "10.0.0.7", "localhost", False),
+        (opened, "127.0.0.1", "evil.example:8787", False),
+        (opened, "127.0.0.1", "localhost", True),
+    ):
+        with pytest.raises(Refused):
+            keys.admit(None, peer, host, forwarded=forwarded)
+    for host in ("localhost:8787", "127.0.0.1", "[::1]:8787"):
+        assert opened.admit("any", "::1", host, forwarded=False).may(Scope.admin)
+    path = tmp_path / "keys.yaml"
+    write(path, ())
+    with pytest.raises(Refused, match="no such key"):
+        Keys(KeySettings(file=path, open_on_loopback=True)).admit("any", "127.0.0.1", "localhost", forwarded=False)
+
+
+def test_room_is_bounded_in_requests_and_in_bytes() -> None:
+    room = Room(1, 100)
+    with room.place() as place:
+        assert isinstance(place, Place)
+        place.take(100)
+        for act in (room.place, lambda: place.take(1)):
+            with pytest.raises(Problem) as problem:
+                act()  # type: ignore[operator]
+            assert problem.value.status == 429
+    assert (room.requests, room.bytes) == (0, 0)
+
+
+def test_the_api_is_described() -> None:
+    described = openapi()
+    assert described["components"]["schemas"]["Wishes"]["properties"]["cost_quality_tradeoff"]
+    assert "Wishes" in page()
+    assert "cdn" not in page()
