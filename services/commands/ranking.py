@@ -16,9 +16,10 @@ from services.commands.screen import out
 from shared.catalog import tasks
 from shared.catalog.models import Model
 from shared.contracts.evaluations import Evaluated
+from shared.contracts.evidence import agreements, arrays, raters
 from shared.contracts.parts import RaterKind
-from shared.routing.bradley_terry import Comparisons, Ranking, fit_votes
-from shared.routing.votes import Ballots, Hits, agreement, verdicts
+from shared.routing.bradley_terry import Ranking, fit_votes
+from shared.routing.votes import Hits
 
 Floats = npt.NDArray[np.float64]
 WEIGHTS = {RaterKind.judge: 1.0, RaterKind.human: 2.0, RaterKind.feedback: 0.3}
@@ -58,37 +59,6 @@ def study_of(evaluations: Sequence[Evaluated], models: Sequence[str], task_of: M
     cost = {m: float(np.mean([c for c, _ in took[m].values()])) if took[m] else 0.0 for m in models}
     latency = {m: float(np.median([s for _, s in took[m].values()])) if took[m] else 0.0 for m in models}
     return Study(tuple(models), tuple(known), ranking, hits, tuple(used), dict(task_of), cost, latency)
-
-
-def arrays(
-    evaluations: Sequence[Evaluated], where: Mapping[str, int], cluster: Any
-) -> tuple[Comparisons, dict[str, tuple[npt.NDArray[np.intp], Ballots]]]:
-    """Evaluations as the arithmetic takes them."""
-    first: dict[str, Evaluated] = {}
-    for evaluation in evaluations:
-        first.setdefault(evaluation.comparison_id, evaluation)
-    row = {comparison: i for i, comparison in enumerate(first)}
-    prompt = {request: i for i, request in enumerate(dict.fromkeys(e.request_id for e in first.values()))}
-    data = Comparisons(
-        cluster=np.array([cluster(e) for e in first.values()], np.intp),
-        first=np.array([where[e.first] for e in first.values()], np.intp),
-        second=np.array([where[e.second] for e in first.values()], np.intp),
-        weight=np.ones(len(first)),
-        prompt=np.array([prompt[e.request_id] for e in first.values()], np.intp),
-    )
-    by_rater: dict[str, list[Evaluated]] = {}
-    for evaluation in evaluations:
-        by_rater.setdefault(rater_of(evaluation), []).append(evaluation)
-    return data, {
-        rater: (np.array([row[e.comparison_id] for e in own], np.intp), Ballots.of([e.votes.counts() for e in own]))
-        for rater, own in sorted(by_rater.items())
-    }
-
-
-def rater_of(evaluation: Evaluated) -> str:
-    """Judges by name; people together."""
-    kind = evaluation.rater.kind
-    return f"{kind.value}:{evaluation.rater.name}" if kind is RaterKind.judge else f"{kind.value}:"
 
 
 def report(study: Study, folder: Path, truth: Mapping[str, Mapping[str, float]] | None, missing: int) -> dict[str, Any]:
@@ -146,45 +116,6 @@ def _task(study: Study, c: int) -> dict[str, Any]:
         {"model": study.models[i], "strength": float(r.strength[c, i]), "standard_error": float(r.standard_error[c, i])} for i in order
     ]
     return {"id": study.tasks[c][0], "name": study.tasks[c][1], "models": ranked}
-
-
-def raters(evaluations: Sequence[Evaluated], hits: Mapping[str, Hits]) -> list[dict[str, Any]]:
-    """What each rater's votes show: how many, ties, abstentions, pull to the first position."""
-    return [_rater(rater, evaluations, hits[rater]) for rater in sorted({rater_of(e) for e in evaluations})]
-
-
-def _rater(rater: str, evaluations: Sequence[Evaluated], hits: Hits) -> dict[str, Any]:
-    own = [e for e in evaluations if rater_of(e) == rater]
-    votes = [e.votes for e in own]
-    seen = verdicts(Ballots.of([v.counts() for v in votes]), sum(v.ties for v in votes), sum(v.abstentions for v in votes))
-    return {
-        "rater": rater,
-        "comparisons": seen.comparisons,
-        "votes": seen.votes,
-        "ties": seen.ties / max(1, seen.votes),
-        "abstentions": seen.abstentions / max(1, seen.votes),
-        "follows_position": seen.follows_position,
-        "first_share": seen.first_share,
-        "pull": hits.pull,
-        "accuracy": hits.accuracy,
-        "cost_usd": sum(e.cost_usd for e in own),
-    }
-
-
-def agreements(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """Cohen's kappa of each two raters that have judged the same answers, people taken together."""
-    verdict: dict[str, dict[str, int]] = {}
-    for evaluation in evaluations:
-        sums = verdict.setdefault(rater_of(evaluation), {})
-        sums[evaluation.comparison_id] = sums.get(evaluation.comparison_id, 0) + int(np.sign(evaluation.votes.lead))
-    names = sorted(verdict)
-    found = []
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            a = agreement({k: int(np.sign(v)) for k, v in verdict[one].items()}, {k: int(np.sign(v)) for k, v in verdict[other].items()})
-            if a.both:
-                found.append({"one": one, "other": other, "kappa": a.kappa, "low": a.low, "high": a.high, "both": a.both, "same": a.same})
-    return found
 
 
 def show_raters(facts: Mapping[str, Any]) -> None:

@@ -20,11 +20,12 @@ from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import find, versions
 from shared.adapters.onnx.load import load as load_encoder
 from shared.adapters.redis.client import RedisSettings
-from shared.adapters.tables import publish
+from shared.adapters.tables import publish, roll_back
 from shared.catalog import models, tasks
 from shared.contracts.outcome_file import ANSWER_TOKENS, BYTES_PER_TOKEN, Row, matrix, read_prices, read_rows
 from shared.contracts.tables import TablePublished
 from shared.routing.clustering import warm
+from shared.routing.comparing import differences, origin
 from shared.routing.errors import OutcomesInvalid, TableInvalid
 from shared.routing.outcomes import build_table, choose_k
 from shared.routing.simulation import simulated_scores, simulated_skills
@@ -161,13 +162,8 @@ def publish_file(path: Path, note: str, *, as_json: bool) -> None:
 
 def rollback(name: str, *, as_json: bool) -> None:
     """Publish an old table as the next version, and pin it."""
-
-    async def again() -> TablePublished:
-        old = await find(KafkaSettings(), name)
-        return await publish(KafkaSettings(), RedisSettings(), old.read_table(), f"rolled back to {old.ref}", pinned=True)
-
     servers.find_running()
-    _published(asyncio.run(again()), as_json=as_json)
+    _published(asyncio.run(roll_back(KafkaSettings(), RedisSettings(), name)), as_json=as_json)
 
 
 def unpin(*, as_json: bool) -> None:
@@ -201,7 +197,7 @@ def list_versions(*, as_json: bool) -> None:
     shown = Table("version", "digest", "published", "clusters", "models", "outcomes", "note", box=None)
     for version in known:
         table = version.read_table()
-        kind = {"simulated": "[yellow]simulated[/]"}.get(_kind(table), _kind(table))
+        kind = {"simulated": "[yellow]simulated[/]"}.get(origin(table), origin(table))
         when = version.published_at.strftime("%Y-%m-%d %H:%M:%S")
         shown.add_row(str(version.ref), version.digest[:12], when, str(len(table.clusters)), str(len(table.models)), kind, version.note)
     out.print(shown)
@@ -212,20 +208,13 @@ def _line(version: TablePublished) -> dict[str, Any]:
     return {"version": str(version.ref), "published_at": when, "note": version.note, **_facts(version.read_table())}
 
 
-def _kind(table: RoutingTable) -> str:
-    """What the rankings come from: simulated or real outcomes, or nothing yet."""
-    if table.provenance.source.startswith("0 evaluations") and " and " not in table.provenance.source:
-        return "none yet"
-    return "simulated" if table.provenance.simulated else "real"
-
-
 def _facts(table: RoutingTable) -> dict[str, Any]:
     return {
         "digest": table.digest[:12],
         "clusters": len(table.clusters),
         "models": len(table.models),
         "prompts": table.provenance.prompts,
-        "outcomes": _kind(table),
+        "outcomes": origin(table),
         "source": table.provenance.source,
         "encoder": str(table.encoder),
     }
@@ -287,22 +276,3 @@ def diff(old: str, new: str, *, as_json: bool) -> None:
     out.print(f"{before.ref} ({a.digest[:12]}) → {after.ref} ({b.digest[:12]})")
     for line in changes or (["the same table"] if a == b else ["only strengths, costs or latencies moved; the strongest models stayed"]):
         out.print(f"  {line}")
-
-
-def differences(a: RoutingTable, b: RoutingTable) -> list[str]:
-    """What changed between two tables, in words."""
-    lines = []
-    if a.encoder != b.encoder:
-        lines.append(f"encoder: {a.encoder} → {b.encoder}")
-    lines += [f"model gone: {m}" for m in a.models if m not in b.models] + [f"model new: {m}" for m in b.models if m not in a.models]
-    lines += [f"cluster gone: {c.id} “{c.label}”" for c in a.clusters if c.id not in b.positions]
-    lines += [f"cluster new: {c.id} “{c.label}”" for c in b.clusters if c.id not in a.positions]
-    for i, cluster in enumerate(a.clusters):
-        if (j := b.positions.get(cluster.id)) is None:
-            continue
-        if a.encoder == b.encoder and (moved := float(np.linalg.norm(a.centroids[i] - b.centroids[j]))) > 0.05:
-            lines.append(f"cluster {cluster.id} moved by {moved:.2f}: “{cluster.label}” → “{b.clusters[j].label}”")
-        first, then = a.models[int(a.strength[i].argmax())], b.models[int(b.strength[j].argmax())]
-        if first != then:
-            lines.append(f"cluster {cluster.id} “{b.clusters[j].label}”: strongest was {first}, is {then}")
-    return lines

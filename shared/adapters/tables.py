@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from shared.adapters.errors import AdapterError, NoRoutingTable
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.kafka.tables import append, end, versions
+from shared.adapters.kafka.tables import append, end, find, versions
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.redis.tables import HotTables
 from shared.adapters.telemetry import TABLE, log
@@ -58,6 +58,12 @@ async def publish(
     finally:
         await hot.close()
     return version
+
+
+async def roll_back(kafka: KafkaSettings, redis: RedisSettings, name: str) -> TablePublished:
+    """Publish an old version's table as the next version, and pin it. Raises `NoRoutingTable` if there is no such version."""
+    old = await find(kafka, name)
+    return await publish(kafka, redis, old.read_table(), f"rolled back to {old.ref}", pinned=True)
 
 
 class Tables:

@@ -21,8 +21,12 @@ PAUSE_EVERY = 200
 class Following:
     """Tells `learn` of every record; `caught_up` is set once all has been told that was there at the start."""
 
-    def __init__(self, kafka: KafkaSettings, topics: Iterable[Topic], learn: Callable[[Topic, ConsumerRecord], None]) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, topics: Iterable[Topic], learn: Callable[[Topic, ConsumerRecord], None], last: int | None = None
+    ) -> None:
+        """`last`: begin about so many records before the end, not at the beginning."""
         self._kafka, self._topics, self._learn = kafka, {kafka.name(t): t for t in topics}, learn
+        self._last = last
         self.caught_up = asyncio.Event()
         self.positions: Offsets = {}
 
@@ -32,6 +36,11 @@ class Following:
             parts: list[TopicPartition] = sorted(consumer.assignment())
             ends: Mapping[TopicPartition, int] = await consumer.end_offsets(parts)
             starts: Mapping[TopicPartition, int] = await consumer.beginning_offsets(parts)
+            if self._last is not None:
+                each = -(-self._last // max(1, len(parts)))
+                starts = {p: max(starts[p], ends[p] - each) for p in parts}
+                for part in parts:
+                    consumer.seek(part, starts[part])
             self.positions = {_name(p, self._topics): starts[p] for p in parts}
             goals = {p: ends[p] if until is None else until.get(_name(p, self._topics), 0) for p in parts}
             while True:

@@ -104,7 +104,7 @@ class World:
             self.calls[asked] += 1
             return 500, {"error": {"message": "simulated failure", "type": "server_error", "code": 500}}
         mark = self.mark(self.quality(known.name, content), content, known.name)
-        text = f"[simulated answer of {known.name} to a prompt of {len(content)} letters] {mark}"
+        text = f"[simulated answer to a prompt of {len(content)} letters] {mark}"
         prompt_tokens = max(1, len(content.encode()) // 4)
         completion_tokens = int(100 + 300 * _share(self.seed, "length", known.name, content))
         latency = known.latency_s * math.exp(0.3 * _normal(self.seed, "latency", known.name, content))

@@ -19,10 +19,10 @@ from services.commands.config import rows
 from services.commands.demo import read_prompts
 from services.commands.run import HOT_PATH, names
 from services.commands.supervise import Supervisor
-from services.commands.table import differences
 from services.commands.traffic import as_message, percentile
 from shared.adapters.errors import ServiceFailed
 from shared.contracts.errors import InvalidMessage
+from shared.routing.comparing import differences
 
 CANARIES = {"POINTSMAN_LLM_API_KEY": "sk-canary-0815", "POINTSMAN_REDIS_URL": "redis://me:pw-canary-0816@cache.test:6380/2"}
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from services.commands.evidence import facts_of
 from shared.contracts.evaluations import Evaluated
+from shared.contracts.evidence import facts_of
 from shared.contracts.parts import Rater, RaterKind, Votes
 
 

@@ -512,5 +512,5 @@ def test_a_thumb_is_weak_evidence_for_or_against_the_model_that_answered() -> No
     assert (up.first, up.second, up.votes.lead, down.votes.lead) == ("large", "small", 1, -1)
     assert up.evaluation_id == down.evaluation_id
     assert thumbed(message, "up", None, "me").second != "large"
-    with pytest.raises(InvalidMessage, match="--better"):
+    with pytest.raises(InvalidMessage, match="better"):
         thumbed(message, "up", "large", "me")

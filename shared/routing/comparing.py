@@ -1,0 +1,33 @@
+"""Routing tables in words: what one comes from, and what changed from one to another."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shared.routing.table import RoutingTable
+
+
+def origin(table: RoutingTable) -> str:
+    """What the rankings come from: simulated or real outcomes, or nothing yet."""
+    if table.provenance.source.startswith("0 evaluations") and " and " not in table.provenance.source:
+        return "none yet"
+    return "simulated" if table.provenance.simulated else "real"
+
+
+def differences(a: RoutingTable, b: RoutingTable) -> list[str]:
+    """What changed between two tables, in words."""
+    lines = []
+    if a.encoder != b.encoder:
+        lines.append(f"encoder: {a.encoder} → {b.encoder}")
+    lines += [f"model gone: {m}" for m in a.models if m not in b.models] + [f"model new: {m}" for m in b.models if m not in a.models]
+    lines += [f"cluster gone: {c.id} “{c.label}”" for c in a.clusters if c.id not in b.positions]
+    lines += [f"cluster new: {c.id} “{c.label}”" for c in b.clusters if c.id not in a.positions]
+    for i, cluster in enumerate(a.clusters):
+        if (j := b.positions.get(cluster.id)) is None:
+            continue
+        if a.encoder == b.encoder and (moved := float(np.linalg.norm(a.centroids[i] - b.centroids[j]))) > 0.05:
+            lines.append(f"cluster {cluster.id} moved by {moved:.2f}: “{cluster.label}” → “{b.clusters[j].label}”")
+        first, then = a.models[int(a.strength[i].argmax())], b.models[int(b.strength[j].argmax())]
+        if first != then:
+            lines.append(f"cluster {cluster.id} “{b.clusters[j].label}”: strongest was {first}, is {then}")
+    return lines
