@@ -16,6 +16,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from conftest import Pipeline
 
+from services.commands.run import names
 from services.commands.supervise import process_name
 from shared.adapters.kafka.settings import KafkaSettings
 
@@ -169,7 +170,7 @@ async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_ki
     async with asyncio.timeout(180):
         while line := await process.stderr.readline():
             screen += line.decode()
-            if not killed and "7/7" in screen:
+            if not killed and f"{len(names())}/{len(names())}" in screen:
                 await asyncio.sleep(1.5)
                 os.kill(_service("selector", process.pid), signal.SIGKILL)
                 killed = True

@@ -1,0 +1,187 @@
+"""What the pages show: the newest decisions, all votes, the newest routing tables. No framework, no adapter."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from shared.contracts.evaluations import Evaluated
+from shared.contracts.messages import Decided
+from shared.contracts.parts import RaterKind
+from shared.contracts.spending import Spent
+from shared.contracts.tables import TablePublished
+from shared.contracts.vector import unpack
+from shared.routing.table import Array, Encoder, RoutingTable
+
+PROMPT_CHARS = 600
+"""Kept of a prompt."""
+SECONDS = 120
+"""How far back rates and latencies are counted second by second."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """One decision, as far as pages show it."""
+
+    request_id: str
+    at: float
+    """Seconds since 1970."""
+    took_s: float
+    task: str
+    cluster: str
+    label: str
+    novel: bool
+    model: str | None
+    runner_up: str | None
+    confidence: float
+    cost_usd: float
+    single_usd: float | None
+    """What the best single model would have been expected to cost."""
+    table: str
+    why: str
+    prompt: str
+    simulated: bool
+    point: tuple[Encoder, Array] | None = None
+
+
+@dataclass(slots=True)
+class Version:
+    """One published table."""
+
+    published: TablePublished
+    table: RoutingTable
+
+
+class Memory:
+    """Told of records as they come."""
+
+    def __init__(self, history: int, points: int, tables: int) -> None:
+        self.decisions: deque[Seen] = deque(maxlen=history)
+        self.points: deque[Seen] = deque(maxlen=points)
+        self.count = 0
+        """Decisions told of, those that are forgotten included."""
+        self.traffic: Counter[str] = Counter()
+        """Decisions by nearest cluster, of those in memory."""
+        self.chosen_usd = self.single_usd = 0.0
+        """What the selected models were expected to cost, and what the best single one would have, over the same decisions."""
+        self.seconds: OrderedDict[int, list[float]] = OrderedDict()
+        """Latencies by the second in which the decision was made."""
+        self.evaluations: dict[str, Evaluated] = {}
+        self.pairs: dict[str, Evaluated] = {}
+        """By comparison: those with both texts, to be rated."""
+        self.people: dict[str, dict[str, int]] = {}
+        """By comparison: each person's lead."""
+        self.versions: OrderedDict[tuple[int, int], Version] = OrderedDict()
+        self.known: dict[tuple[int, int], tuple[TablePublished, int]] = {}
+        """All versions, without their tables, and how many clusters each has."""
+        self.spent: Counter[tuple[str, str]] = Counter()
+        """USD by day and key."""
+        self._billed: set[str] = set()
+        self._tables = tables
+        self._single: str | None = None
+
+    @property
+    def current(self) -> Version | None:
+        return next(reversed(self.versions.values()), None)
+
+    @property
+    def single(self) -> str | None:
+        """The best single model of the current table: what one would use who had to use one."""
+        return self._single
+
+    def decided(self, message: Decided, at: float) -> None:
+        """A decision that was published at `at`."""
+        decision, cluster = message.decision, message.assignment.clusters[0]
+        best = decision.candidates[0] if decision.candidates else None
+        single = next((c.cost_usd for c in decision.candidates if c.model == self._single), None)
+        seen = Seen(
+            request_id=message.request_id,
+            at=at,
+            took_s=max(0.0, at - message.submitted_at.timestamp()) if message.submitted_at else 0.0,
+            task=message.description.text,
+            cluster=cluster.id,
+            label=cluster.label,
+            novel=message.assignment.novel,
+            model=decision.model,
+            runner_up=decision.runner_up,
+            confidence=decision.confidence,
+            cost_usd=best.cost_usd if best else 0.0,
+            single_usd=single if best else None,
+            table=str(decision.table),
+            why=decision.why,
+            prompt=message.task_text()[:PROMPT_CHARS],
+            simulated=decision.simulated_rankings,
+            point=(message.embedding.encoder.encoder(), unpack(message.embedding.vector)),
+        )
+        if len(self.decisions) == self.decisions.maxlen:
+            self._forget(self.decisions[0])
+        if len(self.points) == self.points.maxlen and self.points:
+            self.points[0].point = None
+        self.decisions.append(seen)
+        self.points.append(seen)
+        self.count += 1
+        self.traffic[seen.cluster] += 1
+        if seen.single_usd is not None:
+            self.chosen_usd += seen.cost_usd
+            self.single_usd += seen.single_usd
+        self._second(int(at)).append(seen.took_s)
+
+    def _forget(self, seen: Seen) -> None:
+        self.traffic[seen.cluster] -= 1
+        if seen.single_usd is not None:
+            self.chosen_usd -= seen.cost_usd
+            self.single_usd -= seen.single_usd
+
+    def _second(self, second: int) -> list[float]:
+        if second not in self.seconds:
+            self.seconds[second] = []
+            while len(self.seconds) > 2 * SECONDS:
+                self.seconds.popitem(last=False)
+        return self.seconds[second]
+
+    def evaluated(self, evaluation: Evaluated, at: datetime) -> None:
+        """Votes; a rater's later ones on the same pair replace the earlier."""
+        stamped = evaluation if evaluation.at else evaluation.model_copy(update={"at": at})
+        comparison = evaluation.comparison_id
+        if evaluation.prompt and len(evaluation.answers) == 2 and all(a.text for a in evaluation.answers):
+            self.pairs.setdefault(comparison, evaluation)
+        if evaluation.rater.kind is RaterKind.human:
+            mine = self.people.setdefault(comparison, {})
+            if sum(evaluation.votes.counts()) + evaluation.votes.ties:
+                mine[evaluation.rater.name] = evaluation.votes.lead
+            else:  # taken back
+                mine.pop(evaluation.rater.name, None)
+        self.evaluations[evaluation.evaluation_id] = stamped.model_copy(update={"answers": (), "prompt": None, "embedding": None})
+
+    def published(self, published: TablePublished, table: RoutingTable) -> None:
+        """A version of the routing table; they may come in any order."""
+        version = (published.epoch, published.sequence)
+        self.known[version] = published.model_copy(update={"table": ""}), len(table.clusters)
+        self.versions[version] = Version(published.model_copy(update={"table": ""}), table)
+        for old in sorted(self.versions)[: -self._tables]:
+            del self.versions[old]
+        self.versions = OrderedDict(sorted(self.versions.items()))
+        newest = next(reversed(self.versions.values())).table
+        self._single = best_single(newest)
+
+    def billed(self, spent: Spent) -> None:
+        """A bill; the same one again counts once."""
+        if spent.request_id not in self._billed:
+            self._billed.add(spent.request_id)
+            self.spent[spent.at.astimezone(UTC).date().isoformat(), spent.spender] += spent.cost_usd  # type: ignore[assignment]
+
+    def last_seconds(self, now: float, count: int = SECONDS) -> Iterator[tuple[int, list[float]]]:
+        """(second, latencies of its decisions), the latest last; the second that is not over yet is left out."""
+        for second in range(int(now) - count, int(now)):
+            yield second, self.seconds.get(second, [])
+
+
+def best_single(table: RoutingTable) -> str:
+    """The model that is strongest over all tasks, each weighed by its prompts."""
+    sizes = np.array([max(1, c.size) for c in table.clusters], np.float64)
+    strength = table.strength - table.strength.mean(axis=1, keepdims=True)
+    return table.models[int((sizes @ strength).argmax())]

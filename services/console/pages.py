@@ -1,0 +1,410 @@
+"""What each page says, as plain values for its template. No framework, no adapter."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from services.console.memory import Memory, Seen, Version
+from services.console.pictures import HIGH, WIDE, apart, axis, front, hull, inner, plane, ticks
+from shared.contracts.evidence import facts_of
+from shared.contracts.parts import Profile
+from shared.routing.assignment import Assignment, assign
+from shared.routing.comparing import differences, origin
+from shared.routing.selection import INTERVAL, PROFILES, Limits, Selection, Weights, select
+from shared.routing.table import RoutingTable
+
+COLOURS = 10
+"""Kinds of colour in the style sheet; more models than that share them."""
+SHOWN = 25
+"""Decisions listed on Now."""
+MOVED = 20
+"""Strengths that moved most, listed in a difference."""
+
+
+def colour(model: str | None, models: Sequence[str]) -> str:
+    """The class of a model's colour."""
+    return f"m{sorted(models).index(model) % COLOURS}" if model is not None and model in models else "m-none"
+
+
+def row(seen: Seen, models: Sequence[str]) -> dict[str, Any]:
+    """One decision of the list."""
+    return {
+        "id": seen.request_id,
+        "at": datetime.fromtimestamp(seen.at, UTC).strftime("%H:%M:%S"),
+        "task": seen.task,
+        "cluster": seen.cluster,
+        "label": seen.label,
+        "novel": seen.novel,
+        "model": seen.model or "no eligible model",
+        "runner_up": seen.runner_up or "nobody",
+        "colour": colour(seen.model, models),
+        "confidence": f"{seen.confidence:.2f}",
+        "cost": usd(seen.cost_usd),
+        "ms": round(1000 * seen.took_s),
+    }
+
+
+def usd(amount: float) -> str:
+    """Dollars with enough digits to compare."""
+    if amount == 0:
+        return "$0"
+    return f"${amount:.2g}" if abs(amount) < 0.01 else f"${amount:,.2f}" if abs(amount) >= 1 else f"${amount:.3f}"
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))] if ordered else None
+
+
+def numbers(memory: Memory, now: float) -> dict[str, Any]:
+    """The figures at the head of Now."""
+    recent = list(memory.last_seconds(now, 10))
+    latencies = [t for _, second in memory.last_seconds(now, 60) for t in second]
+    p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
+    saved = 1 - memory.chosen_usd / memory.single_usd if memory.single_usd > 0 else None
+    return {
+        "count": f"{memory.count:,}",
+        "rate": f"{sum(len(s) for _, s in recent) / 10:.1f}",
+        "p50": "–" if p50 is None else f"{1000 * p50:.0f} ms",
+        "p99": "–" if p99 is None else f"{1000 * p99:.0f} ms",
+        "chosen": usd(memory.chosen_usd),
+        "single": usd(memory.single_usd),
+        "single_model": memory.single or "no table yet",
+        "saved": "–" if saved is None else f"{saved:.0%} less" if saved >= 0 else f"{-saved:.0%} more",
+    }
+
+
+def series(memory: Memory, now: float) -> dict[str, list[Any]]:
+    """The last two minutes second by second: decisions, p50 and p99 in ms."""
+    at: list[int] = []
+    rate: list[int] = []
+    p50: list[float | None] = []
+    p99: list[float | None] = []
+    for second, latencies in memory.last_seconds(now):
+        at.append(second)
+        rate.append(len(latencies))
+        for share, values in ((0.5, p50), (0.99, p99)):
+            found = percentile(latencies, share)
+            values.append(None if found is None else round(1000 * found, 1))
+    return {"at": at, "rate": rate, "p50": p50, "p99": p99}
+
+
+def now(memory: Memory, at: float) -> dict[str, Any]:
+    """The page Now."""
+    models = memory.current.table.models if memory.current else ()
+    latest = [row(memory.decisions[-1 - i], models) for i in range(min(SHOWN, len(memory.decisions)))]
+    return {"numbers": numbers(memory, at), "latest": latest, "history": len(memory.decisions)}
+
+
+def about(version: Version) -> dict[str, Any]:
+    """The table that a page is drawn from."""
+    return {
+        "version": str(version.published.ref),
+        "clusters": len(version.table.clusters),
+        "simulated": version.table.provenance.simulated,
+        "unranked": origin(version.table) == "none yet",
+        "source": version.table.provenance.source,
+        "models": [{"name": m, "colour": colour(m, version.table.models)} for m in sorted(version.table.models)],
+    }
+
+
+def choice(table: RoutingTable, cluster: int, weights: Weights) -> Selection:
+    """What a prompt that lies right in `cluster` would be given."""
+    there = Assignment(np.array([cluster]), np.ones(1, np.float32), np.zeros(1, np.float32), novel=False)
+    return select(table, there, weights, Limits(), {})
+
+
+def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]:
+    """The page Map: clusters and prompts on a plane."""
+    table = version.table
+    seen = [s for s in memory.points if s.point is not None and s.point[0] == table.encoder]
+    vectors = np.stack([s.point[1] for s in seen if s.point]) if seen else np.zeros((0, table.encoder.dimension), np.float32)
+    flat = plane(table.centroids, vectors)
+    centres, dots = flat.place(table.centroids), flat.place(vectors) if len(vectors) else np.zeros((0, 2))
+    nearest = np.array([a.clusters[0] for a in assign(vectors, table)], np.intp) if len(vectors) else np.zeros(0, np.intp)
+    winners = [choice(table, c, PROFILES[profile]).candidates[0] for c in range(len(table.clusters))]
+    traffic = [memory.traffic[c.id] for c in table.clusters]
+    most = max(traffic, default=0) or 1
+    shown = apart([(float(x), float(y)) for x, y in centres], [_short(c.label) for c in table.clusters], traffic)
+    areas = [
+        {
+            "id": cluster.id,
+            "label": cluster.label,
+            "short": _short(cluster.label),
+            "x": round(float(centres[c][0]), 1),
+            "y": round(float(centres[c][1]), 1),
+            "r": round(7 + 22 * math.sqrt(traffic[c] / most), 1),
+            "hull": " ".join(f"{x:.1f},{y:.1f}" for x, y in hull(inner(dots[nearest == c]))),
+            "winner": winners[c].model,
+            "colour": colour(winners[c].model, table.models),
+            "cost": usd(winners[c].cost_usd),
+            "named": shown[c],
+            "traffic": traffic[c],
+        }
+        for c, cluster in enumerate(table.clusters)
+    ]
+    points = [
+        {"x": round(float(x), 1), "y": round(float(y), 1), "colour": colour(s.model, table.models)}
+        for s, (x, y) in zip(seen, dots, strict=True)
+        if -20 < x < WIDE + 20 and -20 < y < HIGH + 20
+    ]
+    by_traffic = [areas[i] for i in sorted(range(len(areas)), key=lambda i: (-traffic[i], table.clusters[i].id))]
+    return {
+        "table": about(version),
+        "areas": areas,
+        "rows": by_traffic,
+        "points": points,
+        "profile": profile.value,
+        "wide": WIDE,
+        "high": HIGH,
+    }
+
+
+def _short(text: str, letters: int = 34) -> str:
+    return text if len(text) <= letters else text[: letters - 1].rsplit(" ", 1)[0] + "…"
+
+
+def cluster_of(memory: Memory, version: Version, cluster_id: str, *, prompts: bool) -> dict[str, Any] | None:
+    """One cluster: its prompts' descriptions, its ranking with intervals, what its models cost and take, its history over tables."""
+    table = version.table
+    if (c := table.positions.get(cluster_id)) is None:
+        return None
+    cluster = table.clusters[c]
+    here = [s for s in reversed(memory.decisions) if s.cluster == cluster_id][:400]
+    tasks = Counter(s.task for s in here)
+    order = np.argsort(-table.strength[c], kind="stable")
+    low = float((table.strength[c] - INTERVAL * table.standard_error[c]).min())
+    high = float((table.strength[c] + INTERVAL * table.standard_error[c]).max())
+    across = axis(low, high, 10, 390)
+    chosen = Counter(s.model for s in here)
+    ranking = [
+        {
+            "model": table.models[m],
+            "colour": colour(table.models[m], table.models),
+            "strength": f"{table.strength[c, m]:+.2f}",
+            "low": f"{table.strength[c, m] - INTERVAL * table.standard_error[c, m]:+.2f}",
+            "high": f"{table.strength[c, m] + INTERVAL * table.standard_error[c, m]:+.2f}",
+            "x": round(across(float(table.strength[c, m])), 1),
+            "x1": round(across(float(table.strength[c, m] - INTERVAL * table.standard_error[c, m])), 1),
+            "x2": round(across(float(table.strength[c, m] + INTERVAL * table.standard_error[c, m])), 1),
+            "cost": usd(float(table.cost_usd[c, m])),
+            "latency": f"{table.latency_s[c, m]:.1f} s",
+            "chosen": chosen[table.models[m]],
+        }
+        for m in order
+    ]
+    latest = [{"task": s.task, "prompt": s.prompt if prompts else None, "model": s.model} for s in here[:12]]
+    return {
+        "table": about(version),
+        "id": cluster.id,
+        "label": cluster.label,
+        "size": cluster.size,
+        "traffic": memory.traffic[cluster_id],
+        "tasks": tasks.most_common(12),
+        "latest": latest if prompts else [],
+        "ranking": ranking,
+        "zero": round(across(0.0), 1) if low <= 0 <= high else None,
+        "reference": table.reference_model,
+        "scatter": scatter(table.models, table.cost_usd[c], table.strength[c], table.latency_s[c]),
+        "history": history(memory, cluster_id, version),
+    }
+
+
+def scatter(models: Sequence[str], cost: Any, quality: Any, latency: Any) -> dict[str, Any]:
+    """Cost (logarithmic) against quality, the size of a dot by latency, with the Pareto front."""
+    logs = np.log10(np.maximum(np.asarray(cost, np.float64), 1e-9))
+    values = np.asarray(quality, np.float64)
+    x = axis(float(logs.min()) - 0.15, float(logs.max()) + 0.15, 60, 580)
+    pad = 0.08 * (float(np.ptp(values)) or 1.0)
+    y = axis(float(values.min()) - pad, float(values.max()) + pad, 300, 20)
+    slow = axis(0.0, float(np.max(latency)) or 1.0, 5, 16)
+    best = front([float(v) for v in logs], [float(v) for v in values])
+    dots = [
+        {
+            "model": m,
+            "x": round(x(float(logs[i])), 1),
+            "y": round(y(float(values[i])), 1),
+            "r": round(slow(float(latency[i])), 1),
+            "colour": colour(m, models),
+            "cost": usd(float(cost[i])),
+            "quality": f"{values[i]:+.2f}",
+            "latency": f"{float(latency[i]):.1f} s",
+            "best": i in best,
+            "end": x(float(logs[i])) > 430,
+        }
+        for i, m in enumerate(models)
+    ]
+    marks = [{"x": round(x(v), 1), "text": usd(10**v)} for v in ticks(float(logs.min()), float(logs.max()), 4)]
+    return {
+        "dots": dots,
+        "line": " ".join(f"{x(float(logs[i])):.1f},{y(float(values[i])):.1f}" for i in best),
+        "x": marks,
+        "y": [{"y": round(y(v), 1), "text": f"{v:+.1f}"} for v in ticks(float(values.min()), float(values.max()), 4)],
+    }
+
+
+def history(memory: Memory, cluster_id: str, version: Version) -> dict[str, Any] | None:
+    """The strengths of this cluster's models over the tables that are remembered."""
+    known = [v for v in memory.versions.values() if cluster_id in v.table.positions]
+    if len(known) < 2:
+        return None
+    models = version.table.models
+    rows = {
+        m: [float(v.table.strength[v.table.positions[cluster_id], v.table.models.index(m)]) if m in v.table.models else None for v in known]
+        for m in models
+    }
+    values = [v for line in rows.values() for v in line if v is not None]
+    x, y = axis(0, len(known) - 1, 50, 570), axis(min(values), max(values), 200, 15)
+    lines = [
+        {
+            "model": m,
+            "colour": colour(m, models),
+            "points": " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(line) if v is not None),
+            "first": next((f"{v:+.2f}" for v in line if v is not None), ""),
+            "last": next((f"{v:+.2f}" for v in reversed(line) if v is not None), ""),
+        }
+        for m, line in rows.items()
+    ]
+    marks = [{"x": round(x(i), 1), "text": str(v.published.ref)} for i, v in enumerate(known) if i % max(1, len(known) // 6) == 0]
+    return {"lines": lines, "x": marks, "y": [{"y": round(y(v), 1), "text": f"{v:+.1f}"} for v in ticks(min(values), max(values), 4)]}
+
+
+def models_of(version: Version) -> dict[str, Any]:
+    """The page Models: win rates per cluster, cost against quality, what each profile would choose where."""
+    table = version.table
+    models = sorted(table.models)
+    places = [table.models.index(m) for m in models]
+    best = table.strength.max(axis=1, keepdims=True)
+    rate = 1.0 / (1.0 + np.exp(best - table.strength))
+    sizes = np.array([max(1, c.size) for c in table.clusters], np.float64)
+    sizes /= sizes.sum()
+    heat = [
+        {
+            "id": cluster.id,
+            "label": cluster.label,
+            "cells": [
+                {"text": f"{rate[c, m]:.0%}", "heat": f"h{min(9, int(20 * rate[c, m]))}", "best": rate[c, m] >= 0.4999} for m in places
+            ],
+        }
+        for c, cluster in enumerate(table.clusters)
+    ]
+    chosen = [
+        {
+            "id": cluster.id,
+            "label": cluster.label,
+            "picks": [
+                {"model": name, "colour": colour(name, table.models)}
+                for p in Profile
+                for name in [choice(table, c, PROFILES[p]).candidates[0].model]
+            ],
+        }
+        for c, cluster in enumerate(table.clusters)
+    ]
+    quality = sizes @ (table.strength - table.strength.mean(axis=1, keepdims=True))
+    return {
+        "table": about(version),
+        "models": models,
+        "heat": heat,
+        "chosen": chosen,
+        "profiles": [p.value for p in Profile],
+        "scatter": scatter(table.models, sizes @ table.cost_usd, quality, sizes @ table.latency_s),
+    }
+
+
+def ranking_of(
+    table: RoutingTable, assignment: Assignment, weights: Weights, limits: Limits, contexts: Mapping[str, int]
+) -> dict[str, Any]:
+    """Every model's score broken down, for one prompt and these weights."""
+    found = select(table, assignment, weights, limits, contexts)
+    a = weights.normalised()
+    span = max((max(abs(c.gain), abs(c.cost_penalty) + abs(c.latency_penalty)) for c in found.candidates), default=1.0) or 1.0
+    rows = [
+        {
+            "model": c.model,
+            "colour": colour(c.model, table.models),
+            "utility": f"{c.utility:+.3f}",
+            "performance": f"{c.performance:.2f}",
+            "interval": f"{c.performance_low:.2f}–{c.performance_high:.2f}",
+            "cost": usd(c.cost_usd),
+            "latency": f"{c.latency_s:.1f} s",
+            "gain": f"{c.gain:+.3f}",
+            "cost_penalty": f"{-c.cost_penalty:+.3f}",
+            "latency_penalty": f"{-c.latency_penalty:+.3f}",
+            "bars": {
+                "gain": round(100 * c.gain / span, 1),
+                "cost": round(100 * c.cost_penalty / span, 1),
+                "latency": round(100 * c.latency_penalty / span, 1),
+            },
+        }
+        for c in found.candidates
+    ]
+    return {
+        "rows": rows,
+        "ruled_out": found.ruled_out,
+        "winner": rows[0]["model"] if rows else None,
+        "colour": rows[0]["colour"] if rows else "",
+        "why": found.why,
+        "confidence": f"{found.confidence:.2f}",
+        "weights": {"performance": f"{a.performance:.2f}", "cost": f"{a.cost:.2f}", "latency": f"{a.latency:.2f}"},
+    }
+
+
+def tables_of(memory: Memory) -> list[dict[str, Any]]:
+    """All versions, the newest first."""
+    rows: list[dict[str, Any]] = []
+    for published, clusters in (memory.known[v] for v in sorted(memory.known, reverse=True)):
+        at = published.published_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        facts = {"version": str(published.ref), "at": at, "note": published.note, "pinned": published.pinned, "clusters": clusters}
+        rows.append(facts | {"digest": published.digest[:12], "current": not rows})
+    return rows
+
+
+def diff_of(before: Version, after: Version) -> dict[str, Any]:
+    """Two versions side by side."""
+    moved = sorted(_moved(before.table, after.table), key=lambda r: -abs(r.by))[:MOVED]
+    return {"changes": differences(before.table, after.table), "equal": before.table == after.table, "moved": moved}
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A strength in two tables, in logits."""
+
+    cluster: str
+    label: str
+    model: str
+    was: float
+    now: float
+    error: float
+    """Standard error of the difference."""
+
+    @property
+    def by(self) -> float:
+        return self.now - self.was
+
+
+def _moved(before: RoutingTable, after: RoutingTable) -> Iterator[Moved]:
+    for j, cluster in enumerate(after.clusters):
+        if (i := before.positions.get(cluster.id)) is None:
+            continue
+        for m, model in enumerate(after.models):
+            if model in before.models:
+                k = before.models.index(model)
+                error = math.hypot(float(before.standard_error[i, k]), float(after.standard_error[j, m]))
+                yield Moved(cluster.id, cluster.label, model, float(before.strength[i, k]), float(after.strength[j, m]), error)
+
+
+def evidence_of(memory: Memory, budget_usd: float, people: tuple[int, int]) -> dict[str, Any]:
+    """The page Evidence."""
+    today = datetime.now(UTC).date().isoformat()
+    evaluations = sorted(memory.evaluations.values(), key=lambda e: e.evaluation_id)
+    keys = sorted(((key, amount) for (day, key), amount in memory.spent.items() if day == today), key=lambda k: -k[1])
+    facts = facts_of(evaluations, budget_usd)
+    share = min(1.0, facts["spent_today_usd"] / budget_usd) if budget_usd else 0.0
+    return facts | {"keys": [(key, usd(amount)) for key, amount in keys], "share": share, "people": people, "usd": usd}

@@ -1,0 +1,117 @@
+"""Pictures as numbers: where points, hulls, bars and lines lie. Drawn as SVG by the templates, so they need no JavaScript."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+WIDE, HIGH, EDGE = 1000.0, 620.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """A projection of the embedding space onto the picture, made from the centroids and the points together."""
+
+    mean: Floats
+    axes: Floats
+    low: Floats
+    scale: float
+
+    def place(self, vectors: npt.NDArray[Any]) -> Floats:
+        """(n, 2): x and y on the picture."""
+        flat = (np.asarray(vectors, np.float64) - self.mean) @ self.axes.T
+        placed: Floats = (flat - self.low) * self.scale + np.array([WIDE, HIGH]) / 2
+        return placed
+
+
+def plane(centroids: npt.NDArray[Any], points: npt.NDArray[Any]) -> Plane:
+    """The two principal components of the centroids (of the points, where there are too few). Signs are fixed, so pictures stay put."""
+    basis = np.asarray(centroids if len(centroids) > 2 else np.vstack([centroids, points]) if len(points) else centroids, np.float64)
+    mean = basis.mean(axis=0)
+    axes = np.zeros((2, basis.shape[1]))
+    if len(basis) > 1:
+        found = np.linalg.svd(basis - mean, full_matrices=False)[2][:2]
+        axes[: len(found)] = found * np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]
+    everything = (np.vstack([centroids, points]) if len(points) else np.asarray(centroids)) - mean
+    flat = everything @ axes.T
+    low, high = np.quantile(flat, 0.01, axis=0), np.quantile(flat, 0.99, axis=0)
+    low, high = np.minimum(low, flat[: len(centroids)].min(axis=0)), np.maximum(high, flat[: len(centroids)].max(axis=0))
+    span = np.maximum(high - low, 1e-9)
+    scale = float(min((WIDE - 2 * EDGE) / span[0], (HIGH - 2 * EDGE) / span[1]))
+    return Plane(mean, axes, (low + high) / 2, scale)
+
+
+def hull(points: Floats) -> list[tuple[float, float]]:
+    """The convex hull of (n, 2) points, by Andrew's monotone chain (1979); fewer than three corners are no hull."""
+    ordered = sorted({(float(x), float(y)) for x, y in points})
+    if len(ordered) < 3:
+        return []
+
+    def half(them: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        kept: list[tuple[float, float]] = []
+        for p in them:
+            while len(kept) > 1 and _turn(kept[-2], kept[-1], p) <= 0:
+                kept.pop()
+            kept.append(p)
+        return kept[:-1]
+
+    found = half(ordered) + half(ordered[::-1])
+    return found if len(found) > 2 else []
+
+
+def _turn(o: tuple[float, float], a: tuple[float, float], b: tuple[float, float]) -> float:
+    return (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0])
+
+
+def inner(points: Floats, share: float = 0.9) -> Floats:
+    """The points nearest to their median, so that a stray one does not stretch the hull."""
+    if len(points) < 5:
+        return points
+    away = np.linalg.norm(points - np.median(points, axis=0), axis=1)
+    kept: Floats = points[away <= np.quantile(away, share)]
+    return kept
+
+
+def apart(places: Sequence[tuple[float, float]], texts: Sequence[str], sizes: Sequence[float], letter: float = 7.4) -> list[bool]:
+    """Which labels can be written without covering another: the largest first."""
+    taken: list[tuple[float, float, float, float]] = []
+    shown = [False] * len(texts)
+    for i in sorted(range(len(texts)), key=lambda k: -sizes[k]):
+        x, y = places[i]
+        half = len(texts[i]) * letter / 2
+        box = (x - half, y - 11, x + half, y + 11)
+        if all(box[2] < b[0] or box[0] > b[2] or box[3] < b[1] or box[1] > b[3] for b in taken):
+            taken.append(box)
+            shown[i] = True
+    return shown
+
+
+def axis(low: float, high: float, start: float, end: float) -> Any:
+    """A function from values to the picture."""
+    span = high - low or 1.0
+    return lambda value: start + (value - low) / span * (end - start)
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers between two."""
+    if high <= low:
+        return [low]
+    rough = (high - low) / count
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = float(next(s * power for s in (1, 2, 5, 10) if s * power >= rough))
+    return [float(v) for v in np.arange(np.ceil(low / step) * step, high + step / 1e6, step)]
+
+
+def front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
+    """Those that no other is both cheaper and better than, the cheapest first."""
+    best, kept = -np.inf, []
+    for i in sorted(range(len(costs)), key=lambda k: (costs[k], -qualities[k])):
+        if qualities[i] > best:
+            best = qualities[i]
+            kept.append(i)
+    return kept

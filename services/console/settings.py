@@ -1,0 +1,32 @@
+"""Settings of the console."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ConsoleSettings(BaseSettings):
+    """POINTSMAN_CONSOLE_*"""
+
+    model_config = SettingsConfigDict(env_prefix="POINTSMAN_CONSOLE_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 in a container."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8788
+    """Port to listen at; 0: any that is free."""
+    history: Annotated[int, Field(ge=100)] = 100_000
+    """Decisions kept in memory, the newest; what the pages count."""
+    points: Annotated[int, Field(ge=0)] = 1500
+    """Of these, so many are points on the map."""
+    tables: Annotated[int, Field(ge=2)] = 12
+    """Routing tables kept for histories."""
+    rate_twice: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """The share of pairs that two people rate, so that their agreement is known."""
+    route_s: Annotated[float, Field(gt=0)] = 15.0
+    """Seconds that Try waits for a decision."""
+    catalog: Path | None = None
+    """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""

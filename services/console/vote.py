@@ -1,0 +1,125 @@
+"""Blind rating: which pair a person sees next, on which sides, and what becomes of the vote."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from services.console.memory import Memory
+from shared.contracts.evaluations import Evaluated
+from shared.contracts.opinions import Opinion, judged, overlap
+from shared.contracts.parts import Votes
+
+HELD_S = 600.0
+"""How long a pair that somebody sees is kept from others."""
+
+
+@dataclass(slots=True)
+class Shown:
+    """A pair on somebody's screen. Its token says nothing of it."""
+
+    token: str
+    pair: Evaluated
+    straight: bool
+    """The first model's answer is A."""
+    at: float
+
+
+@dataclass(slots=True)
+class Desk:
+    """One person's rating session."""
+
+    rater: str
+    shown: dict[str, Shown] = field(default_factory=dict)
+    cast: list[tuple[Shown, Opinion]] = field(default_factory=list)
+    """The last votes, for taking back."""
+    skipped: set[str] = field(default_factory=set)
+    voted: set[str] = field(default_factory=set)
+    """Comparisons voted on here, that may not have come back over the topic yet."""
+    count: int = 0
+
+
+class Rating:
+    """All desks, by rater."""
+
+    def __init__(self, memory: Memory, rate_twice: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._memory, self._twice, self._clock = memory, rate_twice, clock
+        self._desks: dict[str, Desk] = {}
+
+    def desk(self, rater: str) -> Desk:
+        return self._desks.setdefault(rater, Desk(rater))
+
+    def twice(self, comparison: str) -> bool:
+        """Whether that pair is for two people: drawn by its id, so that all consoles draw alike."""
+        return int(hashlib.sha256(f"twice {comparison}".encode()).hexdigest()[:8], 16) / 2**32 < self._twice
+
+    def open(self, rater: str) -> list[Evaluated]:
+        """What this person may be shown: pairs that they have not rated, and for which a rater is wanting; the most open question first."""
+        desk, now = self.desk(rater), self._clock()
+        held = {s.pair.comparison_id for d in self._desks.values() for s in d.shown.values() if now - s.at < HELD_S}
+        table = self._memory.current.table if self._memory.current else None
+        found: list[tuple[float, Evaluated]] = []
+        for comparison, pair in self._memory.pairs.items():
+            raters = self._memory.people.get(comparison, {})
+            wanting = (2 if self.twice(comparison) else 1) - len(set(raters) - {rater})
+            if rater in raters or comparison in desk.voted or wanting < 1 or comparison in held:
+                continue
+            second = 1.0 if raters else 0.0  # half done first: agreement needs both
+            later = -2.0 if comparison in desk.skipped else 0.0
+            found.append((second + later + overlap(pair, table), pair))
+        return [pair for _, pair in sorted(found, key=lambda f: (-f[0], f[1].comparison_id))]
+
+    def next(self, rater: str) -> Shown | None:
+        """The next pair, its sides drawn by lot. What this person left lying longest is forgotten."""
+        pairs = self.open(rater)
+        if not pairs:
+            return None
+        return self._show(self.desk(rater), pairs[0])
+
+    def _show(self, desk: Desk, pair: Evaluated) -> Shown:
+        shown = Shown(secrets.token_urlsafe(12), pair, secrets.randbelow(2) == 0, self._clock())
+        desk.shown[shown.token] = shown
+        while len(desk.shown) > 8:
+            del desk.shown[next(iter(desk.shown))]
+        return shown
+
+    def vote(self, rater: str, token: str, opinion: Opinion) -> Evaluated | None:
+        """The vote as a message; None if that pair is not on this person's screen any more."""
+        desk = self.desk(rater)
+        if (shown := desk.shown.pop(token, None)) is None:
+            return None
+        desk.cast.append((shown, opinion))
+        del desk.cast[:-20]
+        desk.voted.add(shown.pair.comparison_id)
+        desk.count += 1
+        return judged(shown.pair, rater, opinion, straight=shown.straight)
+
+    def skip(self, rater: str, token: str) -> None:
+        """Show it again after all others."""
+        desk = self.desk(rater)
+        if (shown := desk.shown.pop(token, None)) is not None:
+            desk.skipped.add(shown.pair.comparison_id)
+
+    def undo(self, rater: str) -> tuple[Evaluated, Shown] | None:
+        """An empty vote that replaces the last one, and the same pair on the screen again, on the same sides."""
+        desk = self.desk(rater)
+        if not desk.cast:
+            return None
+        shown, opinion = desk.cast.pop()
+        desk.voted.discard(shown.pair.comparison_id)
+        desk.count -= 1
+        again = self._show(desk, shown.pair)
+        again.straight = shown.straight
+        return judged(shown.pair, rater, opinion, straight=True).model_copy(update={"votes": Votes()}), again
+
+    def agreement(self) -> tuple[int, int]:
+        """(pairs that two people have rated, those on which they said the same)."""
+        both = [list(leads.values()) for leads in self._memory.people.values() if len(leads) > 1]
+        return len(both), sum(_sign(leads[0]) == _sign(leads[1]) for leads in both)
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)
