@@ -21,6 +21,7 @@ from shared.adapters.kafka.tables import find, versions
 from shared.adapters.onnx.load import load as load_encoder
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish, roll_back
+from shared.adapters.tables import unpin as unpinned
 from shared.catalog import models, tasks
 from shared.contracts.outcome_file import ANSWER_TOKENS, BYTES_PER_TOKEN, Row, matrix, read_prices, read_rows
 from shared.contracts.tables import TablePublished
@@ -168,13 +169,8 @@ def rollback(name: str, *, as_json: bool) -> None:
 
 def unpin(*, as_json: bool) -> None:
     """Let what is learnt replace the current table again."""
-
-    async def again() -> TablePublished:
-        now = await find(KafkaSettings(), "current")
-        return await publish(KafkaSettings(), RedisSettings(), now.read_table(), f"unpinned {now.ref}", basis=now.basis)
-
     servers.find_running()
-    _published(asyncio.run(again()), as_json=as_json)
+    _published(asyncio.run(unpinned(KafkaSettings(), RedisSettings())), as_json=as_json)
 
 
 def _published(version: TablePublished, *, as_json: bool) -> None:

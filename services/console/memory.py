@@ -19,6 +19,8 @@ from shared.routing.table import Array, Encoder, RoutingTable
 
 PROMPT_CHARS = 600
 """Kept of a prompt."""
+PAIRS = 5000
+"""Pairs kept with their texts, the newest, to be rated."""
 SECONDS = 120
 """How far back rates and latencies are counted second by second."""
 
@@ -43,7 +45,8 @@ class Seen:
     """What the best single model would have been expected to cost."""
     table: str
     why: str
-    prompt: str
+    prompt: str | None
+    """Its beginning, as long as it is among the newest."""
     simulated: bool
     point: tuple[Encoder, Array] | None = None
 
@@ -68,7 +71,7 @@ class Memory:
         """Decisions by nearest cluster, of those in memory."""
         self.chosen_usd = self.single_usd = 0.0
         """What the selected models were expected to cost, and what the best single one would have, over the same decisions."""
-        self.seconds: OrderedDict[int, list[float]] = OrderedDict()
+        self.seconds: dict[int, list[float]] = {}
         """Latencies by the second in which the decision was made."""
         self.evaluations: dict[str, Evaluated] = {}
         self.pairs: dict[str, Evaluated] = {}
@@ -114,13 +117,13 @@ class Memory:
             table=str(decision.table),
             why=decision.why,
             prompt=message.task_text()[:PROMPT_CHARS],
-            simulated=decision.simulated_rankings,
+            simulated=decision.simulated_rankings or message.description.simulated,
             point=(message.embedding.encoder.encoder(), unpack(message.embedding.vector)),
         )
         if len(self.decisions) == self.decisions.maxlen:
             self._forget(self.decisions[0])
         if len(self.points) == self.points.maxlen and self.points:
-            self.points[0].point = None
+            self.points[0].point = self.points[0].prompt = None
         self.decisions.append(seen)
         self.points.append(seen)
         self.count += 1
@@ -140,7 +143,7 @@ class Memory:
         if second not in self.seconds:
             self.seconds[second] = []
             while len(self.seconds) > 2 * SECONDS:
-                self.seconds.popitem(last=False)
+                del self.seconds[min(self.seconds)]
         return self.seconds[second]
 
     def evaluated(self, evaluation: Evaluated, at: datetime) -> None:
@@ -149,6 +152,8 @@ class Memory:
         comparison = evaluation.comparison_id
         if evaluation.prompt and len(evaluation.answers) == 2 and all(a.text for a in evaluation.answers):
             self.pairs.setdefault(comparison, evaluation)
+            while len(self.pairs) > PAIRS:
+                del self.pairs[next(iter(self.pairs))]
         if evaluation.rater.kind is RaterKind.human:
             mine = self.people.setdefault(comparison, {})
             if sum(evaluation.votes.counts()) + evaluation.votes.ties:
@@ -158,15 +163,21 @@ class Memory:
         self.evaluations[evaluation.evaluation_id] = stamped.model_copy(update={"answers": (), "prompt": None, "embedding": None})
 
     def published(self, published: TablePublished, table: RoutingTable) -> None:
-        """A version of the routing table; they may come in any order."""
-        version = (published.epoch, published.sequence)
-        self.known[version] = published.model_copy(update={"table": ""}), len(table.clusters)
-        self.versions[version] = Version(published.model_copy(update={"table": ""}), table)
-        for old in sorted(self.versions)[: -self._tables]:
-            del self.versions[old]
-        self.versions = OrderedDict(sorted(self.versions.items()))
-        newest = next(reversed(self.versions.values())).table
-        self._single = best_single(newest)
+        """A version of the routing table, in the log's order: one that is not newer than those before it never counts."""
+        version = published.ref.version
+        if self.known and version <= max(self.known):
+            return
+        bare = published.model_copy(update={"table": ""})
+        self.known[version] = bare, len(table.clusters)
+        self.versions[version] = Version(bare, table)
+        while len(self.versions) > self._tables:
+            self.versions.popitem(last=False)
+        self._single = best_single(table)
+
+    def forgotten(self, version: str) -> None:
+        """A version that the topic does not keep any more."""
+        for key in [k for k, (published, _) in self.known.items() if str(published.ref) == version]:
+            del self.known[key]
 
     def billed(self, spent: Spent) -> None:
         """A bill; the same one again counts once."""

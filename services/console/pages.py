@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from services.console.memory import Memory, Seen, Version
+from services.console.memory import SECONDS, Memory, Seen, Version
 from services.console.pictures import HIGH, WIDE, apart, axis, front, hull, inner, plane, ticks
+from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
+from shared.contracts.messages import Decided
 from shared.contracts.parts import Profile
 from shared.routing.assignment import Assignment, assign
 from shared.routing.comparing import differences, origin
@@ -81,13 +83,13 @@ def numbers(memory: Memory, now: float) -> dict[str, Any]:
     }
 
 
-def series(memory: Memory, now: float) -> dict[str, list[Any]]:
-    """The last two minutes second by second: decisions, p50 and p99 in ms."""
+def series(memory: Memory, now: float, since: int | None = None) -> dict[str, list[Any]]:
+    """The last two minutes second by second (or from the second `since` on): decisions, p50 and p99 in ms."""
     at: list[int] = []
     rate: list[int] = []
     p50: list[float | None] = []
     p99: list[float | None] = []
-    for second, latencies in memory.last_seconds(now):
+    for second, latencies in memory.last_seconds(now, SECONDS if since is None else max(0, min(SECONDS, int(now) - since))):
         at.append(second)
         rate.append(len(latencies))
         for share, values in ((0.5, p50), (0.99, p99)):
@@ -226,18 +228,26 @@ def scatter(models: Sequence[str], cost: Any, quality: Any, latency: Any) -> dic
     y = axis(float(values.min()) - pad, float(values.max()) + pad, 300, 20)
     slow = axis(0.0, float(np.max(latency)) or 1.0, 5, 16)
     best = front([float(v) for v in logs], [float(v) for v in values])
+    ends = [x(float(v)) > 430 for v in logs]
+    radii = [slow(float(v)) for v in np.asarray(latency)]
+    places = [(x(float(logs[i])) + (-1 if ends[i] else 1) * (radii[i] + 5), y(float(values[i])) + 4) for i in range(len(models))]
+    middles = [(tx + (-1 if ends[i] else 1) * 3.7 * len(models[i]), ty) for i, (tx, ty) in enumerate(places)]
+    named = apart(middles, models, [float(v) for v in values])
     dots = [
         {
             "model": m,
+            "named": named[i],
+            "tx": round(places[i][0], 1),
+            "ty": round(places[i][1], 1),
             "x": round(x(float(logs[i])), 1),
             "y": round(y(float(values[i])), 1),
-            "r": round(slow(float(latency[i])), 1),
+            "r": round(radii[i], 1),
             "colour": colour(m, models),
             "cost": usd(float(cost[i])),
             "quality": f"{values[i]:+.2f}",
             "latency": f"{float(latency[i]):.1f} s",
             "best": i in best,
-            "end": x(float(logs[i])) > 430,
+            "end": ends[i],
         }
         for i, m in enumerate(models)
     ]
@@ -315,6 +325,41 @@ def models_of(version: Version) -> dict[str, Any]:
         "chosen": chosen,
         "profiles": [p.value for p in Profile],
         "scatter": scatter(table.models, sizes @ table.cost_usd, quality, sizes @ table.latency_s),
+    }
+
+
+def assignment_of(message: Decided, table: RoutingTable) -> Assignment | None:
+    """Where a prompt lies, as it was assigned with that table; None with another one."""
+    parts = message.assignment.clusters
+    if table.digest != message.assignment.table.digest or any(p.id not in table.positions for p in parts):
+        return None
+    clusters = np.array([table.positions[p.id] for p in parts], np.intp)
+    weights, distances = (np.array(values, np.float32) for values in ([p.weight for p in parts], [p.distance for p in parts]))
+    return Assignment(clusters, weights, distances, message.assignment.novel)
+
+
+def limits_of(message: Decided, retired: frozenset[str]) -> Limits:
+    """What a model must keep to for that prompt."""
+    return replace(message.constraints.limits(message.prompt_bytes() // 4), retired=retired)
+
+
+def profile_of(weights: Mapping[str, int]) -> str | None:
+    """The profile that has these weights, if one has."""
+    total = sum(weights.values())
+    return next((n for n, w in PROFILES.items() if total and all(abs(v / total - getattr(w, k)) < 0.005 for k, v in weights.items())), None)
+
+
+def trial_of(message: Decided, took_s: float) -> dict[str, Any]:
+    """What is known of a prompt, whatever the weights."""
+    parts = message.assignment.clusters
+    return {
+        "task": message.description.text,
+        "source": message.description.source.value,
+        "simulated": message.description.simulated,
+        "novel": message.assignment.novel,
+        "clusters": [{"id": p.id, "label": p.label, "share": f"{p.weight:.0%}"} for p in parts],
+        "ms": round(1000 * took_s),
+        "table": str(message.decision.table),
     }
 
 
@@ -400,11 +445,14 @@ def _moved(before: RoutingTable, after: RoutingTable) -> Iterator[Moved]:
                 yield Moved(cluster.id, cluster.label, model, float(before.strength[i, k]), float(after.strength[j, m]), error)
 
 
-def evidence_of(memory: Memory, budget_usd: float, people: tuple[int, int]) -> dict[str, Any]:
-    """The page Evidence."""
-    today = datetime.now(UTC).date().isoformat()
-    evaluations = sorted(memory.evaluations.values(), key=lambda e: e.evaluation_id)
+def evidence_of(evaluations: Sequence[Evaluated], budget_usd: float) -> dict[str, Any]:
+    """What the votes show, and what judging costs."""
+    facts = facts_of(sorted(evaluations, key=lambda e: e.evaluation_id), budget_usd)
+    return facts | {"share": min(1.0, facts["spent_today_usd"] / budget_usd) if budget_usd else 0.0}
+
+
+def spending_of(memory: Memory, now: datetime) -> list[tuple[str, str]]:
+    """What was spent today (UTC) on each key, the most first."""
+    today = now.astimezone(UTC).date().isoformat()
     keys = sorted(((key, amount) for (day, key), amount in memory.spent.items() if day == today), key=lambda k: -k[1])
-    facts = facts_of(evaluations, budget_usd)
-    share = min(1.0, facts["spent_today_usd"] / budget_usd) if budget_usd else 0.0
-    return facts | {"keys": [(key, usd(amount)) for key, amount in keys], "share": share, "people": people, "usd": usd}
+    return [(key, usd(amount)) for key, amount in keys]

@@ -30,3 +30,7 @@ class ConsoleSettings(BaseSettings):
     """Seconds that Try waits for a decision."""
     catalog: Path | None = None
     """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""
+    budget_usd_per_day: Annotated[float, Field(ge=0, validation_alias="POINTSMAN_JUDGE_BUDGET_USD_PER_DAY")] = 5.0
+    """The judge's setting, to be shown on Evidence."""
+    viewers: Annotated[int, Field(ge=1)] = 200
+    """People who watch Now at the same time."""

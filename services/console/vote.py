@@ -15,6 +15,8 @@ from shared.contracts.parts import Votes
 
 HELD_S = 600.0
 """How long a pair that somebody sees is kept from others."""
+UNDONE = 20
+"""Votes that can be taken back."""
 
 
 @dataclass(slots=True)
@@ -34,9 +36,10 @@ class Desk:
 
     rater: str
     shown: dict[str, Shown] = field(default_factory=dict)
-    cast: list[tuple[Shown, Opinion]] = field(default_factory=list)
+    done: list[tuple[Shown, Opinion]] = field(default_factory=list)
     """The last votes, for taking back."""
-    skipped: set[str] = field(default_factory=set)
+    skipped: dict[str, None] = field(default_factory=dict)
+    """Comparisons put off, in that order."""
     voted: set[str] = field(default_factory=set)
     """Comparisons voted on here, that may not have come back over the topic yet."""
     count: int = 0
@@ -59,7 +62,8 @@ class Rating:
     def open(self, rater: str) -> list[Evaluated]:
         """What this person may be shown: pairs that they have not rated, and for which a rater is wanting; the most open question first."""
         desk, now = self.desk(rater), self._clock()
-        held = {s.pair.comparison_id for d in self._desks.values() for s in d.shown.values() if now - s.at < HELD_S}
+        others = [d for d in self._desks.values() if d is not desk]
+        held = {s.pair.comparison_id for d in others for s in d.shown.values() if now - s.at < HELD_S}
         table = self._memory.current.table if self._memory.current else None
         found: list[tuple[float, Evaluated]] = []
         for comparison, pair in self._memory.pairs.items():
@@ -68,52 +72,60 @@ class Rating:
             if rater in raters or comparison in desk.voted or wanting < 1 or comparison in held:
                 continue
             second = 1.0 if raters else 0.0  # half done first: agreement needs both
-            later = -2.0 if comparison in desk.skipped else 0.0
-            found.append((second + later + overlap(pair, table), pair))
+            later = 3.0 + list(desk.skipped).index(comparison) if comparison in desk.skipped else 0.0
+            found.append((second - later + overlap(pair, table), pair))
         return [pair for _, pair in sorted(found, key=lambda f: (-f[0], f[1].comparison_id))]
 
-    def next(self, rater: str) -> Shown | None:
-        """The next pair, its sides drawn by lot. What this person left lying longest is forgotten."""
+    def at(self, rater: str) -> Shown | None:
+        """What is on this person's screen: what was shown last and not rated, else the next pair, its sides drawn by lot."""
+        desk = self.desk(rater)
+        if desk.shown:
+            return next(reversed(desk.shown.values()))
         pairs = self.open(rater)
-        if not pairs:
-            return None
-        return self._show(self.desk(rater), pairs[0])
+        return self._show(desk, pairs[0], secrets.randbelow(2) == 0) if pairs else None
 
-    def _show(self, desk: Desk, pair: Evaluated) -> Shown:
-        shown = Shown(secrets.token_urlsafe(12), pair, secrets.randbelow(2) == 0, self._clock())
+    def _show(self, desk: Desk, pair: Evaluated, straight: bool) -> Shown:
+        shown = Shown(secrets.token_urlsafe(12), pair, straight, self._clock())
         desk.shown[shown.token] = shown
-        while len(desk.shown) > 8:
-            del desk.shown[next(iter(desk.shown))]
         return shown
 
-    def vote(self, rater: str, token: str, opinion: Opinion) -> Evaluated | None:
-        """The vote as a message; None if that pair is not on this person's screen any more."""
+    def ballot(self, rater: str, token: str, opinion: Opinion) -> Evaluated | None:
+        """The vote as a message, to be published before it is `cast`; None if that pair is not on this person's screen any more."""
+        shown = self.desk(rater).shown.get(token)
+        return None if shown is None else judged(shown.pair, rater, opinion, straight=shown.straight)
+
+    def cast(self, rater: str, token: str, opinion: Opinion) -> None:
+        """The vote is published."""
         desk = self.desk(rater)
         if (shown := desk.shown.pop(token, None)) is None:
-            return None
-        desk.cast.append((shown, opinion))
-        del desk.cast[:-20]
+            return
+        desk.done.append((shown, opinion))
+        del desk.done[:-UNDONE]
         desk.voted.add(shown.pair.comparison_id)
         desk.count += 1
-        return judged(shown.pair, rater, opinion, straight=shown.straight)
 
     def skip(self, rater: str, token: str) -> None:
         """Show it again after all others."""
         desk = self.desk(rater)
         if (shown := desk.shown.pop(token, None)) is not None:
-            desk.skipped.add(shown.pair.comparison_id)
+            desk.skipped[shown.pair.comparison_id] = None
 
-    def undo(self, rater: str) -> tuple[Evaluated, Shown] | None:
-        """An empty vote that replaces the last one, and the same pair on the screen again, on the same sides."""
+    def withdrawal(self, rater: str) -> Evaluated | None:
+        """An empty vote in place of this person's last one, to be published before it is `undone`; None if there is none."""
         desk = self.desk(rater)
-        if not desk.cast:
+        if not desk.done:
             return None
-        shown, opinion = desk.cast.pop()
-        desk.voted.discard(shown.pair.comparison_id)
-        desk.count -= 1
-        again = self._show(desk, shown.pair)
-        again.straight = shown.straight
-        return judged(shown.pair, rater, opinion, straight=True).model_copy(update={"votes": Votes()}), again
+        shown, opinion = desk.done[-1]
+        return judged(shown.pair, rater, opinion, straight=shown.straight).model_copy(update={"votes": Votes()})
+
+    def undone(self, rater: str) -> None:
+        """The withdrawal is published: the same pair is on the screen again, on the same sides."""
+        desk = self.desk(rater)
+        if desk.done:
+            shown, _ = desk.done.pop()
+            desk.voted.discard(shown.pair.comparison_id)
+            desk.count -= 1
+            self._show(desk, shown.pair, shown.straight)
 
     def agreement(self) -> tuple[int, int]:
         """(pairs that two people have rated, those on which they said the same)."""

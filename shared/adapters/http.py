@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -35,6 +36,8 @@ class Door:
     port: int
     """0: any that is free."""
     settings_prefix: str
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the door is about to close, so that streams without an end of their own can end."""
 
     def bind(self) -> socket.socket:
         """A listening socket. Raises `PortTaken`."""
@@ -64,6 +67,10 @@ class _Server(uvicorn.Server):
         if self.started and not self.should_exit:
             READY.labels(self._door.name).set(1)
             log.info("taking records", address=self._address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._door.stopping.set()
+        await super().shutdown(sockets)
 
 
 async def serve(door: Door) -> None:

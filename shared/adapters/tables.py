@@ -66,6 +66,12 @@ async def roll_back(kafka: KafkaSettings, redis: RedisSettings, name: str) -> Ta
     return await publish(kafka, redis, old.read_table(), f"rolled back to {old.ref}", pinned=True)
 
 
+async def unpin(kafka: KafkaSettings, redis: RedisSettings) -> TablePublished:
+    """Publish the current table anew, so that what is learnt may replace it again. Raises `NoRoutingTable` if there is none."""
+    now = await find(kafka, "current")
+    return await publish(kafka, redis, now.read_table(), f"unpinned {now.ref}", basis=now.basis)
+
+
 class Tables:
     """The current routing table, and the last few. Use inside `running`."""
 
