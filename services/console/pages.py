@@ -448,6 +448,7 @@ def _moved(before: RoutingTable, after: RoutingTable) -> Iterator[Moved]:
 def evidence_of(evaluations: Sequence[Evaluated], budget_usd: float) -> dict[str, Any]:
     """What the votes show, and what judging costs."""
     facts = facts_of(sorted(evaluations, key=lambda e: e.evaluation_id), budget_usd)
+    facts["simulated_votes"] = facts.pop("simulated")
     return facts | {"share": min(1.0, facts["spent_today_usd"] / budget_usd) if budget_usd else 0.0}
 
 
