@@ -6,16 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQ := deploy/requirements
 PROMPTS ?=
+KEEP ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check bench bench-gateway bench-learning asyncapi test-export lock format clean setup setup-dev
+.PHONY: help demo test check bench bench-gateway bench-console screenshots bench-learning asyncapi test-export lock format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
-demo: setup ## Route a file of prompts through the real services on embedded servers; PROMPTS=my.jsonl takes yours
-	@$(BIN)/pointsman demo $(if $(PROMPTS),"$(PROMPTS)")
+demo: setup ## Route a file of prompts through the real services on embedded servers; PROMPTS=my.jsonl takes yours, KEEP=1 leaves the console open
+	@$(BIN)/pointsman demo $(if $(PROMPTS),"$(PROMPTS)") $(if $(KEEP),--keep)
 
 test: setup-dev ## Pass all tests, the integration tests on a real Kafka and a real Redis
 	@$(BIN)/pytest
@@ -31,6 +32,12 @@ bench: setup-dev ## Measure latency, throughput, memory and accuracy on a real K
 
 bench-gateway: setup-dev ## Measure what the gateway adds, and many streams at once
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/gateway.py
+
+bench-console: setup-dev ## Measure the console's first paint and frames in a browser
+	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/console.py
+
+screenshots: setup-dev ## Picture every page of the console into docs/screenshots
+	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/screenshots.py
 
 bench-learning: setup-dev ## Measure clustering and ranking
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/learning.py

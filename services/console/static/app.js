@@ -109,6 +109,7 @@ function charts(series) {
   const made = [];
   const make = (id, keys, names) => {
     const place = document.getElementById(id);
+    const clock = (_plot, at) => at.map((s) => new Date(1000 * s).toISOString().slice(11, 19));
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     const size = () => ({ width: Math.max(200, place.clientWidth), height: 170 });
     const plot = new uPlot(
@@ -117,8 +118,8 @@ function charts(series) {
         legend: { show: false },
         cursor: { show: false },
         scales: { y: { range: (_plot, _low, high) => [0, Math.max(1, (high ?? 1) * 1.1)] } },
-        axes: [axis, { ...axis, size: 56 }],
-        series: [{}, ...names.map((name) => ({ stroke: colour(name), width: 2, points: { show: false }, spanGaps: true }))],
+        axes: [{ ...axis, values: clock, space: 90 }, { ...axis, size: 56 }],
+        series: [{}, ...names.map((name) => ({ stroke: colour(name), width: 2, points: { show: false } }))],
       },
       [series.at, ...keys.map((key) => series[key])],
       place,

@@ -28,7 +28,7 @@ CANARIES = {"POINTSMAN_LLM_API_KEY": "sk-canary-0815", "POINTSMAN_REDIS_URL": "r
 
 
 def test_the_services_are_found_by_listing() -> None:
-    assert names() == (*HOT_PATH, "dispatcher", "judge", "reclusterer", "gateway")
+    assert names() == (*HOT_PATH, "dispatcher", "judge", "reclusterer", "gateway", "console")
 
 
 def test_config_shows_every_setting_with_a_sentence_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,410 @@
+"""What the console remembers, shows and asks, without a browser."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from injections import TEXTS
+from starlette.requests import Request
+from starlette.responses import Response
+from support import ENCODER, embedded, placed, table
+
+from services.console import pages
+from services.console.access import Access, Refused, from_here, inside
+from services.console.memory import Memory, best_single
+from services.console.pictures import apart, decades, front, hull, inner, plane, ticks
+from services.console.settings import ConsoleSettings
+from services.console.texts import TAGS, safe
+from services.console.vote import Rating
+from services.judge.settings import JudgeSettings
+from services.selector.decide import decide
+from shared.adapters.keys import Keys, KeySettings, Scope, new, write
+from shared.contracts.evaluations import Evaluated, Shown
+from shared.contracts.messages import Decided
+from shared.contracts.parts import Embedding, EncoderRef, Profile, Rater, RaterKind, Votes
+from shared.contracts.spending import Spent
+from shared.contracts.tables import TablePublished
+from shared.contracts.vector import pack
+from shared.routing.selection import PROFILES, Limits, Weights
+from shared.routing.table import RoutingTable
+
+
+def decided(of: RoutingTable, request_id: str = "r-1", vector: np.ndarray | None = None) -> Decided:
+    message = decide(placed(of, embedded(vector=vector, encoder=of.encoder)), of, {}, Profile.balanced, 10)
+    return message.model_copy(update={"request_id": request_id})
+
+
+def version(of: RoutingTable, sequence: int = 1, note: str = "") -> TablePublished:
+    text = of.to_bytes().decode()
+    return TablePublished(
+        epoch=0, sequence=sequence, digest=of.digest, published_at=datetime(2026, 1, 2, tzinfo=UTC), note=note, table=text
+    )
+
+
+def pair(request_id: str, first: str = "large", second: str = "small", **more: Any) -> Evaluated:
+    shown = tuple(Shown(model=m, cost_usd=0.0, latency_s=1.0, text=f"answer of {m}") for m in (first, second))
+    votes = more.pop("votes", Votes(ties=6))
+    rater = more.pop("rater", Rater(kind=RaterKind.judge, name="j"))
+    embedding = Embedding(vector=pack(np.ones(4, np.float32)), encoder=EncoderRef.of(ENCODER), latency_s=0.0, batch=1)
+    return Evaluated(
+        request_id=request_id, first=first, second=second, rater=rater, votes=votes, prompt="p", answers=shown, embedding=embedding, **more
+    )
+
+
+def human(of: Evaluated, name: str, **votes: int) -> Evaluated:
+    return of.model_copy(update={"rater": Rater(kind=RaterKind.human, name=name), "votes": Votes(**votes), "answers": (), "prompt": None})
+
+
+def memory(history: int = 100, points: int = 10, tables: int = 2) -> tuple[Memory, RoutingTable]:
+    made, known = Memory(history, points, tables), table()
+    made.published(version(known), known)
+    return made, known
+
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_what_is_forgotten_is_not_counted_any_more_except_in_the_count() -> None:
+    made, known = memory(history=3, points=2)
+    for i in range(5):
+        made.decided(decided(known, f"r-{i}"), AT.timestamp() + i)
+    assert (made.count, len(made.decisions), made.traffic["c00"]) == (5, 3, 3)
+    chosen = sum(s.cost_usd for s in made.decisions)
+    assert made.chosen_usd == pytest.approx(chosen)
+    assert made.single_usd == pytest.approx(sum(s.single_usd or 0 for s in made.decisions))
+    kept = [s.prompt is not None and s.point is not None for s in made.decisions]
+    assert kept == [False, True, True], "only the newest keep prompt and point"
+
+
+def test_the_best_single_model_is_the_strongest_over_all_tasks_weighed_by_their_size() -> None:
+    strength = np.array([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 9.0, 0.0]])
+    assert best_single(table(strength=strength)) == "middle"
+    assert best_single(table(strength=np.minimum(strength, 1.5))) == "small"
+
+
+def test_latencies_are_counted_in_the_second_of_the_decision() -> None:
+    made, known = memory()
+    for i in range(20):
+        made.decided(decided(known), AT.timestamp() + i / 10)
+    shown = pages.series(made, AT.timestamp() + 3)
+    assert shown["rate"][-3:] == [10, 10, 0]
+    assert shown["p50"][-1] is None
+    assert shown["p50"][-3] == pytest.approx(400)
+    assert shown["p99"][-3] == pytest.approx(900)
+    assert pages.series(made, AT.timestamp() + 3, since=int(AT.timestamp()) + 1)["rate"] == [10, 0]
+    assert pages.numbers(made, AT.timestamp() + 2)["rate"] == "2.0"
+
+
+def test_of_tables_only_newer_ones_count_and_the_last_few_are_kept_whole() -> None:
+    made, known = memory(tables=2)
+    for sequence in (3, 2, 3, 4, 5):
+        made.published(version(known, sequence), known)
+    assert [v[1] for v in made.known] == [1, 3, 4, 5]
+    assert [v[1] for v in made.versions] == [4, 5]
+    made.forgotten("0.3")
+    assert [r["version"] for r in pages.tables_of(made)] == ["0.5", "0.4", "0.1"]
+
+
+def test_a_bill_counts_once() -> None:
+    made, _ = memory()
+    for request in ("a", "a", "b"):
+        made.billed(Spent(request_id=request, spender="team", model="m", cost_usd=0.5, at=AT))
+    assert pages.spending_of(made, AT) == [("team", "$1.00")]
+
+
+def test_a_vote_that_is_taken_back_is_no_opinion() -> None:
+    made, _ = memory()
+    made.evaluated(pair("r-1"), AT)
+    comparison = pair("r-1").comparison_id
+    made.evaluated(human(pair("r-1"), "ann", straight_first=1), AT)
+    assert made.people[comparison] == {"ann": 1}
+    made.evaluated(human(pair("r-1"), "ann"), AT)
+    assert made.people[comparison] == {}
+
+
+def rating(count: int = 4, twice: float = 0.0) -> tuple[Memory, Rating, list[float]]:
+    made, _ = memory()
+    clock = [0.0]
+    for i in range(count):
+        made.evaluated(pair(f"r-{i}"), AT)
+    return made, Rating(made, twice, lambda: clock[0]), clock
+
+
+def test_two_people_do_not_get_the_same_pair_unless_two_are_wanted_or_one_has_left() -> None:
+    _, desks, clock = rating(2)
+    ann, bob = desks.at("ann"), desks.at("bob")
+    assert ann is not None
+    assert bob is not None
+    assert ann.pair.comparison_id != bob.pair.comparison_id
+    assert desks.at("cid") is None
+    clock[0] = 601.0
+    assert desks.at("cid") is not None
+    _, desks, _ = rating(1, twice=1.0)
+    shown = desks.at("ann")
+    assert shown is not None
+    desks.cast("ann", shown.token, "a")
+    second = desks.at("bob")
+    assert second is not None, "a pair for two people goes to a second"
+    assert second.pair.comparison_id == shown.pair.comparison_id
+
+
+def test_sides_are_drawn_by_lot_and_recorded_in_the_vote() -> None:
+    _, desks, _ = rating(60)
+    sides = set()
+    for _ in range(60):
+        shown = desks.at("ann")
+        assert shown is not None
+        vote = desks.ballot("ann", shown.token, "a")
+        assert vote is not None
+        counted = vote.votes
+        assert (counted.straight_first, counted.turned_first) == ((1, 0) if shown.straight else (0, 1))
+        assert vote.prompt is None, "a vote carries no texts"
+        assert vote.answers == ()
+        sides.add(shown.straight)
+        desks.cast("ann", shown.token, "a")
+    assert sides == {True, False}
+    assert desks.at("ann") is None
+
+
+def test_the_same_pair_stays_on_the_screen_until_it_is_rated_and_an_old_page_votes_on_nothing() -> None:
+    _, desks, _ = rating()
+    shown = desks.at("ann")
+    assert shown is not None
+    assert desks.at("ann") is shown
+    assert desks.ballot("bob", shown.token, "a") is None, "a token is its rater's"
+    desks.cast("ann", shown.token, "tie")
+    assert desks.ballot("ann", shown.token, "a") is None
+    assert desks.desk("ann").count == 1
+
+
+def test_undo_takes_the_last_vote_back_and_shows_the_pair_on_the_same_sides() -> None:
+    made, desks, _ = rating()
+    shown = desks.at("ann")
+    assert shown is not None
+    vote = desks.ballot("ann", shown.token, "b")
+    assert vote is not None
+    desks.cast("ann", shown.token, "b")
+    empty = desks.withdrawal("ann")
+    assert empty is not None
+    assert empty.evaluation_id == vote.evaluation_id
+    assert sum(empty.votes.counts()) + empty.votes.ties == 0
+    desks.undone("ann")
+    again = desks.at("ann")
+    assert again is not None
+    assert (again.pair.comparison_id, again.straight) == (shown.pair.comparison_id, shown.straight)
+    assert desks.withdrawal("ann") is None
+    made.evaluated(vote, AT)  # it comes back over the topic late
+    made.evaluated(empty, AT)
+    assert desks.at("ann") is again
+
+
+def test_what_is_skipped_comes_again_after_all_others() -> None:
+    _, desks, _ = rating(3)
+    order = []
+    for _ in range(4):
+        shown = desks.at("ann")
+        assert shown is not None
+        order.append(shown.pair.comparison_id)
+        desks.skip("ann", shown.token)
+    assert len(set(order[:3])) == 3
+    assert order[3] == order[0]
+
+
+def test_agreement_counts_pairs_that_two_people_rated() -> None:
+    made, desks, _ = rating(3)
+    for i, (ann, bob) in enumerate([({"straight_first": 1}, {"turned_second": 1}), ({"straight_first": 1}, {"ties": 1})]):
+        made.evaluated(human(pair(f"r-{i}"), "ann", **ann), AT)
+        made.evaluated(human(pair(f"r-{i}"), "bob", **bob), AT)
+    assert desks.agreement() == (2, 1)
+
+
+def test_the_shown_numbers_of_a_ranking_are_those_that_the_selector_uses() -> None:
+    known = table()
+    message = decided(known)
+    place = pages.assignment_of(message, known)
+    assert place is not None
+    assert pages.assignment_of(message, table(seed=1)) is None
+    shown = pages.ranking_of(known, place, message.decision.preferences.weights(), pages.limits_of(message, frozenset()), {})
+    assert [r["model"] for r in shown["rows"]] == [c.model for c in message.decision.candidates]
+    assert shown["why"] == message.decision.why
+    cheapest = pages.ranking_of(known, place, Weights(0, 1, 0), Limits(), {})
+    assert cheapest["winner"] == known.models[int(known.cost_usd[0].argmin())]
+    assert pages.ranking_of(known, place, Weights(0, 1, 0), Limits(deny=frozenset(known.models)), {})["winner"] is None
+    assert pages.profile_of({k: round(100 * getattr(PROFILES["economy"], k)) for k in ("performance", "cost", "latency")}) == "economy"
+    assert pages.profile_of({"performance": 0, "cost": 0, "latency": 0}) is None
+
+
+def test_every_page_can_be_made_of_one_cluster_and_of_many_and_of_equal_points() -> None:
+    for k in (1, 2, 7):
+        known = table(k)
+        made = Memory(100, 50, 5)
+        made.published(version(known), known)
+        for i in range(9):
+            made.decided(decided(known, f"r-{i}", np.full(4, i % 2)), AT.timestamp())
+        current = made.current
+        assert current is not None
+        picture = pages.map_of(made, current, Profile.balanced)
+        assert len(picture["areas"]) == k
+        assert all(np.isfinite([a["x"], a["y"], a["r"]]).all() for a in picture["areas"])
+        assert len(picture["points"]) == 9
+        one = pages.cluster_of(made, current, "c00", prompts=True)
+        assert one is not None
+        assert one["traffic"] == 9
+        assert one["latest"][0]["prompt"].startswith("Translate")
+        hidden = pages.cluster_of(made, current, "c00", prompts=False)
+        assert hidden is not None
+        assert hidden["latest"] == []
+        assert pages.cluster_of(made, current, "nowhere", prompts=True) is None
+        models = pages.models_of(current)
+        assert [len(row["cells"]) for row in models["heat"]] == [3] * k
+        assert all(sum(cell["best"] for cell in row["cells"]) == 1 for row in models["heat"])
+
+
+def test_a_history_and_a_difference_show_what_moved() -> None:
+    before = table()
+    after = table(strength=before.strength + np.array([[0.0, 3.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    made = Memory(100, 50, 5)
+    made.published(version(before, 1), before)
+    made.published(version(after, 2), after)
+    first, second = made.versions.values()
+    found = pages.diff_of(first, second)
+    assert (found["moved"][0].cluster, found["moved"][0].model) == ("c00", "middle")
+    assert found["moved"][0].by == pytest.approx(3.0, abs=1e-5)
+    assert pages.diff_of(first, first)["equal"]
+    history = pages.history(made, "c00", second)
+    assert history is not None
+    line = next(one for one in history["lines"] if one["model"] == "middle")
+    assert float(line["last"]) - float(line["first"]) == pytest.approx(3.0, abs=0.011)
+
+
+def test_pictures() -> None:
+    square = np.array([[0, 0], [2, 0], [2, 2], [0, 2], [1, 1], [1, 0]], float)
+    assert sorted(hull(square)) == [(0, 0), (0, 2), (2, 0), (2, 2)]
+    assert hull(square[:2]) == []
+    assert hull(np.array([[0, 0], [1, 1], [2, 2]], float)) == []
+    cloud = np.vstack([np.random.default_rng(0).normal(size=(50, 2)), [[100, 100]]])
+    assert not (inner(cloud) == 100).any()
+    assert apart([(0, 0), (1, 1), (500, 0)], ["one", "two", "three"], [1, 2, 3]) == [False, True, True]
+    assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
+    assert [round(10**v, 4) for v in decades(-3, -1)] == [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1]
+    assert front([3, 1, 2, 4], [3, 1, 0.5, 3]) == [1, 0]
+    rng = np.random.default_rng(0)
+    centroids, points = rng.normal(size=(9, 8)), rng.normal(size=(40, 8))
+    assert np.array_equal(plane(centroids, points).place(points), plane(centroids, points).place(points))
+    flat = plane(centroids, points).place(centroids)
+    assert (flat >= 0).all()
+    assert (flat <= (1000, 620)).all()
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_foreign_markdown_becomes_tags_that_only_show(text: str) -> None:
+    html = safe(text)
+    for tag, attributes in re.findall(r"<\s*([a-zA-Z0-9]+)((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", html):
+        assert tag in TAGS
+        assert tag == "a" or not attributes.strip()
+    for href in re.findall(r'href="([^"]*)"', html):
+        assert re.match(r"(https?|mailto):", href) or not re.match(r"\s*[\w+.-]*\s*(:|&)", href), href
+
+
+def test_markdown_that_is_meant_well_is_shown() -> None:
+    html = safe("**bold** `a < b`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n[site](https://example.org)")
+    for part in ("<strong>bold</strong>", "a &lt; b", "<td>2</td>", 'href="https://example.org"'):
+        assert part in html
+
+
+def request(headers: dict[str, str], peer: str = "127.0.0.1") -> Request:
+    given = {"host": "127.0.0.1:8788"} | headers
+    raw = [(k.encode(), v.encode()) for k, v in given.items()]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "query_string": b"",
+        "headers": raw,
+        "client": (peer, 1),
+        "scheme": "http",
+        "server": None,
+    }
+    return Request(scope)
+
+
+def test_a_session_ends_with_its_time_with_leaving_and_with_its_key(tmp_path: Any) -> None:
+    file = tmp_path / "keys.yaml"
+    clear, key = new("ann", frozenset({Scope.vote}), None, None)
+    other, second = new("bob", frozenset({Scope.vote}), None, None)
+    write(file, (key, second))
+    clock = [0.0]
+    access = Access(Keys(KeySettings(file=file)), lambda: clock[0])
+
+    def enter(presented: str) -> Request:
+        answer = Response()
+        access.enter(request({}), presented, answer)
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert presented not in cookie
+        return request({"cookie": cookie.split(";")[0]})
+
+    with pytest.raises(Refused):
+        access.enter(request({}), "pm-wrong", Response())
+    with pytest.raises(Refused):
+        access.viewer(request({"cookie": "pointsman-console=guess"}))
+    inside_ = enter(clear)
+    assert access.viewer(inside_).name == "ann"
+    assert access.viewer(request({"authorization": f"Bearer {other}"})).name == "bob"
+    access.leave(inside_, Response())
+    with pytest.raises(Refused):
+        access.viewer(inside_)
+    late = enter(clear)
+    clock[0] = 12 * 3600 + 1.0
+    with pytest.raises(Refused):
+        access.viewer(late)
+    gone = enter(clear)
+    access.keys = SimpleNamespace(open=False, all=lambda: (second,), admit=access.keys.admit)  # type: ignore[assignment]
+    with pytest.raises(Refused):
+        access.viewer(gone)
+
+
+def test_without_keys_only_this_machine_is_served_and_may_say_its_name() -> None:
+    access = Access(Keys(KeySettings(open_on_loopback=True)))
+    assert access.viewer(request({})).name == "local"
+    answer = Response()
+    assert access.call(request({}), "ann", answer)
+    assert not access.call(request({}), "<script>", answer)
+    assert access.viewer(request({"cookie": "pointsman-rater=ann"})).name == "ann"
+    assert access.viewer(request({"cookie": "pointsman-rater=a<b"})).name == "local"
+    for foreign in (request({"host": "evil.test"}), request({}, peer="10.0.0.9"), request({"x-forwarded-for": "10.0.0.9"})):
+        with pytest.raises(Refused):
+            access.viewer(foreign)
+
+
+def test_what_changes_something_must_come_from_here() -> None:
+    assert from_here(request({"sec-fetch-site": "same-origin"}))
+    assert from_here(request({"origin": "http://127.0.0.1:8788"}))
+    assert from_here(request({"authorization": "Bearer x"}))
+    for foreign in (
+        {},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "http://evil.test"},
+        {"origin": "null"},
+    ):
+        assert not from_here(request(foreign))
+
+
+@pytest.mark.parametrize("path", ["//evil.test", "https://evil.test", "/\\evil.test", "javascript:1", "", None, "/a b", "/%0d%0ax:y\n"])
+def test_after_entering_nobody_is_sent_elsewhere(path: str | None) -> None:
+    assert inside(path) == "/now"
+    assert inside("/tables/diff?old=1.2&new=1.3") == "/tables/diff?old=1.2&new=1.3"
+
+
+def test_the_budget_shown_is_the_judges_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POINTSMAN_JUDGE_BUDGET_USD_PER_DAY", raising=False)
+    assert ConsoleSettings().budget_usd_per_day == JudgeSettings().budget_usd_per_day
+    monkeypatch.setenv("POINTSMAN_JUDGE_BUDGET_USD_PER_DAY", "12")
+    assert ConsoleSettings().budget_usd_per_day == JudgeSettings().budget_usd_per_day == 12
