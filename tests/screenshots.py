@@ -62,7 +62,7 @@ async def _all(where: Servers) -> None:
         await running.ready(READY_WITHIN_S)
         async with open_traffic(kafka) as traffic:
             await demo._learn(kafka, traffic, demo._lessons(), as_json=True)
-            await demo._route(traffic, demo.read_prompts(None), 10.0, as_json=True)
+            await demo._route(traffic, demo.read_prompts(None), 2.0, as_json=True)
         await _pictures(running.addresses["console"])
 
 

@@ -15,6 +15,7 @@ from shared.contracts.parts import RaterKind
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.contracts.vector import unpack
+from shared.routing.assignment import assign
 from shared.routing.table import Array, Encoder, RoutingTable
 
 PROMPT_CHARS = 600
@@ -49,6 +50,8 @@ class Seen:
     """Its beginning, as long as it is among the newest."""
     simulated: bool
     point: tuple[Encoder, Array] | None = None
+    placed: tuple[str, str] | None = None
+    """A table's digest, and where this prompt lies in it."""
 
 
 @dataclass(slots=True)
@@ -67,8 +70,6 @@ class Memory:
         self.points: deque[Seen] = deque(maxlen=points)
         self.count = 0
         """Decisions told of, those that are forgotten included."""
-        self.traffic: Counter[str] = Counter()
-        """Decisions by nearest cluster, of those in memory."""
         self.chosen_usd = self.single_usd = 0.0
         """What the selected models were expected to cost, and what the best single one would have, over the same decisions."""
         self.seconds: dict[int, list[float]] = {}
@@ -127,14 +128,22 @@ class Memory:
         self.decisions.append(seen)
         self.points.append(seen)
         self.count += 1
-        self.traffic[seen.cluster] += 1
         if seen.single_usd is not None:
             self.chosen_usd += seen.cost_usd
             self.single_usd += seen.single_usd
         self._second(int(at)).append(seen.took_s)
 
+    def placed(self, table: RoutingTable) -> list[tuple[Seen, str]]:
+        """The newest decisions, and in which of this table's clusters each lies, whichever table it was made with."""
+        known = [s for s in self.points if s.point is not None and s.point[0] == table.encoder]
+        new = [s for s in known if s.placed is None or s.placed[0] != table.digest]
+        if new:
+            vectors = np.stack([s.point[1] for s in new if s.point is not None])
+            for seen, place in zip(new, assign(vectors, table), strict=True):
+                seen.placed = table.digest, table.clusters[int(place.clusters[0])].id
+        return [(s, s.placed[1]) for s in known if s.placed is not None]
+
     def _forget(self, seen: Seen) -> None:
-        self.traffic[seen.cluster] -= 1
         if seen.single_usd is not None:
             self.chosen_usd -= seen.cost_usd
             self.single_usd -= seen.single_usd

@@ -17,7 +17,7 @@ from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
 from shared.contracts.messages import Decided
 from shared.contracts.parts import Profile
-from shared.routing.assignment import Assignment, assign
+from shared.routing.assignment import Assignment
 from shared.routing.comparing import differences, origin
 from shared.routing.selection import INTERVAL, PROFILES, Limits, Selection, Weights, select
 from shared.routing.table import RoutingTable
@@ -126,13 +126,14 @@ def choice(table: RoutingTable, cluster: int, weights: Weights) -> Selection:
 def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]:
     """The page Map: clusters and prompts on a plane."""
     table = version.table
-    seen = [s for s in memory.points if s.point is not None and s.point[0] == table.encoder]
+    placed = memory.placed(table)
+    seen = [s for s, _ in placed]
     vectors = np.stack([s.point[1] for s in seen if s.point]) if seen else np.zeros((0, table.encoder.dimension), np.float32)
     flat = plane(table.centroids, vectors)
     centres, dots = flat.place(table.centroids), flat.place(vectors) if len(vectors) else np.zeros((0, 2))
-    nearest = np.array([a.clusters[0] for a in assign(vectors, table)], np.intp) if len(vectors) else np.zeros(0, np.intp)
+    nearest = np.array([table.positions[place] for _, place in placed], np.intp)
     winners = [choice(table, c, PROFILES[profile]).candidates[0] for c in range(len(table.clusters))]
-    traffic = [memory.traffic[c.id] for c in table.clusters]
+    traffic = [int((nearest == c).sum()) for c in range(len(table.clusters))]
     most = max(traffic, default=0) or 1
     shown = apart([(float(x), float(y)) for x, y in centres], [_short(c.label) for c in table.clusters], traffic)
     areas = [
@@ -164,6 +165,7 @@ def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]
         "rows": by_traffic,
         "points": points,
         "profile": profile.value,
+        "newest": len(seen),
         "wide": WIDE,
         "high": HIGH,
     }
@@ -179,7 +181,8 @@ def cluster_of(memory: Memory, version: Version, cluster_id: str, *, prompts: bo
     if (c := table.positions.get(cluster_id)) is None:
         return None
     cluster = table.clusters[c]
-    here = [s for s in reversed(memory.decisions) if s.cluster == cluster_id][:400]
+    placed = memory.placed(table)
+    here = [s for s, place in reversed(placed) if place == cluster_id]
     tasks = Counter(s.task for s in here)
     order = np.argsort(-table.strength[c], kind="stable")
     low = float((table.strength[c] - INTERVAL * table.standard_error[c]).min())
@@ -208,7 +211,8 @@ def cluster_of(memory: Memory, version: Version, cluster_id: str, *, prompts: bo
         "id": cluster.id,
         "label": cluster.label,
         "size": cluster.size,
-        "traffic": memory.traffic[cluster_id],
+        "traffic": len(here),
+        "newest": len(placed),
         "tasks": tasks.most_common(12),
         "latest": latest if prompts else [],
         "ranking": ranking,

@@ -20,8 +20,8 @@ class ConsoleSettings(BaseSettings):
     """Port to listen at; 0: any that is free."""
     history: Annotated[int, Field(ge=100)] = 100_000
     """Decisions kept in memory, the newest; what the pages count."""
-    points: Annotated[int, Field(ge=0)] = 1500
-    """Of these, so many are points on the map."""
+    points: Annotated[int, Field(ge=1)] = 2000
+    """Of these, so many are kept with their embedding and their prompt's beginning: what Map shows."""
     tables: Annotated[int, Field(ge=2)] = 12
     """Routing tables kept for histories."""
     rate_twice: Annotated[float, Field(ge=0, le=1)] = 0.2
