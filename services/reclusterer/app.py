@@ -174,7 +174,7 @@ class Learner:
             self.watch.done(total, usual, time.time())
         if self.current is not None and proposal.table == self.current:
             return
-        note = f"{proposal.why}; because of {due}" if due and not proposal.refused else proposal.refused or proposal.why
+        note = f"{proposal.why}; because {due}" if due and not proposal.refused else proposal.refused or proposal.why
         note += "".join(f"; {change}" for change in proposal.changed if change not in self.told_changes)
         self.told_changes = set(proposal.changed)
         version = await publish(self.kafka, self.redis, proposal.table, note, epoch=epoch, basis=basis)

@@ -41,7 +41,7 @@ class Watch:
         """Why it is time to cluster anew; "" if it is not."""
         s = self.settings
         if self.count >= max(FEWEST, s.grown * self.at_last):
-            return f"{self.count} new prompts"
+            return f"there are {self.count} new prompts"
         if self.count < FEWEST:
             return ""
         if self.novel >= max(s.min_size, s.novel * self.count):

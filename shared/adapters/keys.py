@@ -79,12 +79,18 @@ class KeyFileInvalid(AdapterError):
 
 
 class Keys:
-    """The keys of the file as it is now. Raises `KeyFileInvalid` if it can't be read at first; later, what was read last stays."""
+    """The keys of the file as it is now: none until it is made. Raises `KeyFileInvalid` if what is there at first can't be read;
+    later, what was read last stays."""
 
     def __init__(self, settings: KeySettings | None = None) -> None:
         self._settings = settings or KeySettings()
         self._stamp, self._looked = self._stat(), time.monotonic()
-        self._keys = read(self._settings.file) if self._settings.file else ()
+        self._keys: tuple[Key, ...] = ()
+        if self._settings.file is not None:
+            if self._settings.file.exists():
+                self._keys = read(self._settings.file)
+            else:
+                log.warning(f"there are no keys yet, so nobody is admitted: `pointsman keys create` makes {self._settings.file}")
 
     @property
     def open(self) -> bool:
@@ -127,7 +133,8 @@ class Keys:
                 "without keys only this machine itself is served; make one with `pointsman keys create`, and set POINTSMAN_KEYS_FILE"
             )
         if not presented:
-            where = "" if self._settings.file else ". There are none yet: `pointsman keys create`, then set POINTSMAN_KEYS_FILE"
+            none = ". There are none yet: `pointsman keys create`" + ("" if self._settings.file else ", then set POINTSMAN_KEYS_FILE")
+            where = "" if self._keys else none
             raise Refused(f"a key is needed: Authorization: Bearer {PREFIX}…{where}")
         key = self.find(presented)
         if key is None:

@@ -18,7 +18,6 @@ from services.gateway.documented import openapi, page
 from services.gateway.replies import HotPath
 from services.gateway.requests import ChatRequest, Problem, RouteRequest, Wanted, Wishes, parse, understand, wishes_of
 from services.gateway.settings import GatewaySettings
-from shared.adapters.errors import AdapterError
 from shared.adapters.keys import Key, KeyFileInvalid, Keys, KeySettings, Refused, Scope, new, read, write
 from shared.adapters.llm.breaker import Breaker
 from shared.catalog import models
@@ -211,8 +210,13 @@ def test_keys_are_hashed_found_scoped_and_read_again(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(KeyFileInvalid):
             read(path)
-    with pytest.raises(AdapterError):
-        Keys(KeySettings(file=tmp_path / "none.yaml"))
+    later = tmp_path / "later.yaml"
+    waiting = Keys(KeySettings(file=later))
+    with pytest.raises(Refused, match="none yet"):
+        waiting.admit(None, "127.0.0.1", "localhost", forwarded=False)
+    write(later, (key,))
+    waiting._looked = 0.0
+    assert waiting.find(clear) == key, "a file that is made later is read"
 
 
 def test_no_key_no_service_except_from_this_machine_where_that_is_allowed(tmp_path: Path) -> None:
