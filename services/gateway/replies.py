@@ -127,10 +127,10 @@ class HotPath:
     def _by_price(self, weights: Weights, wanted: Wanted) -> list[str]:
         """Dear models are taken for good ones: nothing else is known of them without a table."""
         catalog, limits = self._catalog(), wanted.wishes.constraints
-        names = [n for group in catalog.profiles.values() for n in group] or list(catalog.models)
+        names = catalog.profiles.get(self._settings.profile) or tuple(catalog.models)
         known = [
             m
-            for n in dict.fromkeys(reversed(names))
+            for n in names
             if (m := catalog.models[n]).name not in self._gone()
             and (limits.allow is None or n in limits.allow)
             and n not in limits.deny

@@ -33,6 +33,8 @@ class GatewaySettings(BaseSettings):
     """How many models of the ranking are asked at most, until one answers."""
     defaults: Mapping[Profile, str] = {}
     """The default model of a profile, {"economy": "gpt-5-mini"}; where none is named, the best single one of the routing table."""
+    profile: str = "current"
+    """The catalogue's models that may be such a default while there is no routing table."""
     keep_model: bool = True
     """Whether a conversation stays with its model until its task changes."""
     conversation_s: Annotated[int, Field(ge=1)] = 3600

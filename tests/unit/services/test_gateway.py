@@ -174,6 +174,7 @@ def _hot_path(current: Any = lambda: None, **settings: Any) -> HotPath:
 def test_the_default_model_is_named_or_the_table_s_best_or_by_price() -> None:
     quality, _ = _hot_path().default(wanted(profile=Profile.quality))
     economy, _ = _hot_path().default(wanted(profile=Profile.economy))
+    assert quality[0] in {m.name for m in CATALOG.profile("current")}, "no model of an old study"
     assert CATALOG.models[quality[0]].price.output > CATALOG.models[economy[0]].price.output
     assert not set(quality) & CATALOG.retired
     assert _hot_path(defaults={"economy": "gpt-5"}).default(wanted(profile=Profile.economy))[0][0] == "gpt-5"
