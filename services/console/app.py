@@ -50,6 +50,7 @@ from shared.contracts.parts import Preferences, Profile
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished, read_version
 from shared.contracts.topics import DECISIONS, EVALUATIONS, PROMPTS, REPLIES, ROUTING_TABLES, SPENDING, Topic
+from shared.routing.table import RoutingTable
 
 NAME = "console"
 HERE = Path(__file__).parent
@@ -97,6 +98,8 @@ class Trial:
     prompt: str
     decided: Decided
     took_s: float
+    table: RoutingTable
+    """With which it was decided."""
 
 
 def build(settings: ConsoleSettings | None = None) -> Door:
@@ -335,15 +338,18 @@ class Console:
     async def now(self, _request: Request, viewer: Viewer) -> Response:
         """What happens."""
         at = time.time()
-        return self._html("now.html", viewer, "now", **pages.now(self.memory, at), series=pages.series(self.memory, at))
+        return self._html(
+            "now.html", viewer, "now", **pages.now(self.memory, at, prompts=viewer.may(May.admin)), series=pages.series(self.memory, at)
+        )
 
-    async def events(self, request: Request, _viewer: Viewer) -> Response:
+    async def events(self, request: Request, viewer: Viewer) -> Response:
         """The same as it goes on, several decisions at a time."""
         if self.watching >= self.settings.viewers:
             raise Trouble(503, f"{self.settings.viewers} people watch already (POINTSMAN_CONSOLE_VIEWERS)")
-        return StreamingResponse(self._happening(request), media_type="text/event-stream")
+        happening = self._happening(request, prompts=viewer.may(May.admin))
+        return StreamingResponse(happening, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
-    async def _happening(self, request: Request) -> AsyncIterator[str]:
+    async def _happening(self, request: Request, *, prompts: bool) -> AsyncIterator[str]:
         seen, second, looked = -1, int(time.time()), time.monotonic()
         self.watching += 1
         try:
@@ -351,7 +357,7 @@ class Console:
             while not self.stopping.is_set():
                 at = time.time()
                 if self.memory.count != seen or int(at) > second:
-                    yield f"data: {json.dumps(self._news(seen, second, at))}\n\n"
+                    yield f"data: {json.dumps(self._news(seen, second, at, prompts=prompts))}\n\n"
                     seen, second = self.memory.count, int(at)
                 if time.monotonic() - looked > LOOK_AGAIN_S:
                     self.access.viewer(request)
@@ -363,14 +369,14 @@ class Console:
         finally:
             self.watching -= 1
 
-    def _news(self, seen: int, second: int, at: float) -> dict[str, Any]:
+    def _news(self, seen: int, second: int, at: float, *, prompts: bool) -> dict[str, Any]:
         known = self.memory
         models = known.current.table.models if known.current else ()
         fresh = min(pages.SHOWN, len(known.decisions), known.count - seen if seen >= 0 else pages.SHOWN)
-        rows = [pages.row(known.decisions[-1 - i], models) for i in range(fresh)]
+        rows = [pages.row(known.decisions[-1 - i], models, prompts=prompts) for i in range(fresh)]
         return {
             "rows": self._part("_rows.html", latest=rows),
-            "fresh": fresh,
+            "whole": seen < 0 or fresh == pages.SHOWN,
             "numbers": self._part("_numbers.html", numbers=pages.numbers(known, at)),
             "series": pages.series(known, at, since=second),
         }
@@ -410,7 +416,7 @@ class Console:
                 request_id=f"try-{secrets.token_hex(12)}", prompt=prompt, profile=Profile.balanced, metadata={"sender": NAME}
             )
         except ValueError:
-            text = "type a prompt first" if not prompt.strip() else "the prompt is too long"
+            text = "Type a prompt first." if not prompt.strip() else "The prompt is too long: at most 256 KiB are taken."
             return self._html("try.html", viewer, "try", 400, prompt=prompt[:10_000], trial=None, wrong=text, examples=EXAMPLES)
         began = time.monotonic()
         with self.replies.expecting(message.request_id) as expected:
@@ -420,15 +426,21 @@ class Console:
             except TimeoutError:
                 stuck = "no service has taken it" if not expected.described.is_set() else "it was described and not decided on"
                 text = (
-                    f"no decision within {self.settings.route_s:.0f} s: {stuck}. Do describer, embedder, assigner and selector run? "
-                    "Without a routing table prompts wait; dead letters say what could not be taken (`pointsman dead-letters list`)"
+                    f"No decision within {self.settings.route_s:.0f} s: {stuck}. Do describer, embedder, assigner and selector run? "
+                    "Without a routing table prompts wait; dead letters say what could not be taken (`pointsman dead-letters list`)."
                 )
                 return self._html("try.html", viewer, "try", 504, prompt=prompt, trial=None, wrong=text, examples=EXAMPLES)
-        token = secrets.token_urlsafe(12)
-        self.trials[token] = Trial(viewer.name, prompt, decided, time.monotonic() - began)
+        took, token = time.monotonic() - began, secrets.token_urlsafe(12)
+        self.trials[token] = Trial(viewer.name, prompt, decided, took, await self._table(decided.decision.table.digest))
         while len(self.trials) > TRIALS:
             self.trials.popitem(last=False)
         return RedirectResponse(f"/try/{token}", 303)
+
+    async def _table(self, digest: str) -> RoutingTable:
+        for version in self.memory.versions.values():
+            if version.published.digest == digest:
+                return version.table
+        return (await find(self.kafka, digest)).read_table()
 
     async def trial(self, request: Request, viewer: Viewer) -> Response:
         """The decision, and what other weights would make of it."""
@@ -437,17 +449,14 @@ class Console:
         if trial is None or trial.owner != viewer.name:
             raise Trouble(404, "that trial is not kept any more; try the prompt again")
         decided = trial.decided
-        version = next((v for v in self.memory.versions.values() if v.published.digest == decided.decision.table.digest), None)
-        place = pages.assignment_of(decided, version.table) if version else None
-        if version is None or place is None:
-            raise Trouble(409, "the routing table of that trial is not kept any more; try the prompt again")
+        place = pages.assignment_of(decided, trial.table)
         sliders = {name: _slider(request.query_params.get(name), start) for name, start in SLIDERS.items()}
         known = pages.profile_of(sliders)
         weights = Preferences(**{n: float(v) for n, v in sliders.items()}).weights() if any(sliders.values()) else None
         scores = None
         if weights is not None:
             limits = pages.limits_of(decided, self.catalog.gone())
-            scores = pages.ranking_of(version.table, place, weights, limits, self.catalog.contexts())
+            scores = pages.ranking_of(trial.table, place, weights, limits, self.catalog.contexts())
         facts = {"scores": scores, "sliders": sliders, "token": token, "known": known}
         if "hx-request" in request.headers:
             return HTMLResponse(self._part("_scores.html", **facts))

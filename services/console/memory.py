@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ import numpy as np
 
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Decided
-from shared.contracts.parts import RaterKind
+from shared.contracts.parts import RaterKind, Source
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.contracts.vector import unpack
@@ -20,8 +20,12 @@ from shared.routing.table import Array, Encoder, RoutingTable
 
 PROMPT_CHARS = 600
 """Kept of a prompt."""
+EVALUATIONS = 200_000
+"""Evaluations kept, the newest; without their texts, about 1 KB each."""
 PAIRS = 5000
 """Pairs kept with their texts, the newest, to be rated."""
+BILLED_DAYS = 3
+"""Days whose bills are kept."""
 SECONDS = 120
 """How far back rates and latencies are counted second by second."""
 
@@ -35,6 +39,8 @@ class Seen:
     """Seconds since 1970."""
     took_s: float
     task: str
+    own_words: bool
+    """The description was made of the prompt's own words, so that it is to be shown only to those who may see prompts."""
     cluster: str
     label: str
     novel: bool
@@ -82,9 +88,9 @@ class Memory:
         self.versions: OrderedDict[tuple[int, int], Version] = OrderedDict()
         self.known: dict[tuple[int, int], tuple[TablePublished, int]] = {}
         """All versions, without their tables, and how many clusters each has."""
-        self.spent: Counter[tuple[str, str]] = Counter()
+        self.spent: dict[tuple[str, str], float] = {}
         """USD by day and key."""
-        self._billed: set[str] = set()
+        self._billed: dict[str, set[str]] = {}
         self._tables = tables
         self._single: str | None = None
 
@@ -107,6 +113,7 @@ class Memory:
             at=at,
             took_s=max(0.0, at - message.submitted_at.timestamp()) if message.submitted_at else 0.0,
             task=message.description.text,
+            own_words=message.description.source in {Source.local, Source.prompt},
             cluster=cluster.id,
             label=cluster.label,
             novel=message.assignment.novel,
@@ -170,6 +177,9 @@ class Memory:
             else:  # taken back
                 mine.pop(evaluation.rater.name, None)
         self.evaluations[evaluation.evaluation_id] = stamped.model_copy(update={"answers": (), "prompt": None, "embedding": None})
+        while len(self.evaluations) > EVALUATIONS:
+            oldest = self.evaluations.pop(next(iter(self.evaluations)))
+            self.people.pop(oldest.comparison_id, None)
 
     def published(self, published: TablePublished, table: RoutingTable) -> None:
         """A version of the routing table, in the log's order: one that is not newer than those before it never counts."""
@@ -190,9 +200,15 @@ class Memory:
 
     def billed(self, spent: Spent) -> None:
         """A bill; the same one again counts once."""
-        if spent.request_id not in self._billed:
-            self._billed.add(spent.request_id)
-            self.spent[spent.at.astimezone(UTC).date().isoformat(), spent.spender] += spent.cost_usd  # type: ignore[assignment]
+        day = spent.at.astimezone(UTC).date().isoformat()
+        known = self._billed.setdefault(day, set())
+        if spent.request_id not in known:
+            known.add(spent.request_id)
+            self.spent[day, spent.spender] = self.spent.get((day, spent.spender), 0.0) + spent.cost_usd
+        while len(self._billed) > BILLED_DAYS:
+            gone = min(self._billed)
+            del self._billed[gone]
+            self.spent = {key: amount for key, amount in self.spent.items() if key[0] != gone}
 
     def last_seconds(self, now: float, count: int = SECONDS) -> Iterator[tuple[int, list[float]]]:
         """(second, latencies of its decisions), the latest last; the second that is not over yet is left out."""

@@ -35,12 +35,12 @@ def colour(model: str | None, models: Sequence[str]) -> str:
     return f"m{sorted(models).index(model) % COLOURS}" if model is not None and model in models else "m-none"
 
 
-def row(seen: Seen, models: Sequence[str]) -> dict[str, Any]:
-    """One decision of the list."""
+def row(seen: Seen, models: Sequence[str], *, prompts: bool) -> dict[str, Any]:
+    """One decision of the list; `prompts`: for somebody who may see them."""
     return {
         "id": seen.request_id,
         "at": datetime.fromtimestamp(seen.at, UTC).strftime("%H:%M:%S"),
-        "task": seen.task,
+        "task": task_of(seen, prompts=prompts),
         "cluster": seen.cluster,
         "label": _short(seen.label, 48),
         "novel": seen.novel,
@@ -51,6 +51,11 @@ def row(seen: Seen, models: Sequence[str]) -> dict[str, Any]:
         "cost": usd(seen.cost_usd),
         "ms": round(1000 * seen.took_s),
     }
+
+
+def task_of(seen: Seen, *, prompts: bool) -> str | None:
+    """What a prompt asks; None if that would tell somebody its words who may not see them."""
+    return None if seen.own_words and not prompts else seen.task
 
 
 def usd(amount: float) -> str:
@@ -98,10 +103,10 @@ def series(memory: Memory, now: float, since: int | None = None) -> dict[str, li
     return {"at": at, "rate": rate, "p50": p50, "p99": p99}
 
 
-def now(memory: Memory, at: float) -> dict[str, Any]:
+def now(memory: Memory, at: float, *, prompts: bool) -> dict[str, Any]:
     """The page Now."""
     models = memory.current.table.models if memory.current else ()
-    latest = [row(memory.decisions[-1 - i], models) for i in range(min(SHOWN, len(memory.decisions)))]
+    latest = [row(memory.decisions[-1 - i], models, prompts=prompts) for i in range(min(SHOWN, len(memory.decisions)))]
     return {"numbers": numbers(memory, at), "latest": latest, "history": len(memory.decisions)}
 
 
@@ -183,7 +188,7 @@ def cluster_of(memory: Memory, version: Version, cluster_id: str, *, prompts: bo
     cluster = table.clusters[c]
     placed = memory.placed(table)
     here = [s for s, place in reversed(placed) if place == cluster_id]
-    tasks = Counter(s.task for s in here)
+    tasks = Counter(task for s in here if (task := task_of(s, prompts=prompts)) is not None)
     order = np.argsort(-table.strength[c], kind="stable")
     low = float((table.strength[c] - INTERVAL * table.standard_error[c]).min())
     high = float((table.strength[c] + INTERVAL * table.standard_error[c]).max())
@@ -332,11 +337,9 @@ def models_of(version: Version) -> dict[str, Any]:
     }
 
 
-def assignment_of(message: Decided, table: RoutingTable) -> Assignment | None:
-    """Where a prompt lies, as it was assigned with that table; None with another one."""
+def assignment_of(message: Decided, table: RoutingTable) -> Assignment:
+    """Where a prompt lies in the table that it was assigned with."""
     parts = message.assignment.clusters
-    if table.digest != message.assignment.table.digest or any(p.id not in table.positions for p in parts):
-        return None
     clusters = np.array([table.positions[p.id] for p in parts], np.intp)
     weights, distances = (np.array(values, np.float32) for values in ([p.weight for p in parts], [p.distance for p in parts]))
     return Assignment(clusters, weights, distances, message.assignment.novel)

@@ -290,13 +290,15 @@ async def test_the_map_leads_to_a_cluster_and_its_colours_follow_the_profile(des
 
 
 async def test_now_shows_decisions_as_they_are_made(desk: Desk, lived: dict[str, Decided]) -> None:
-    async with desk.seat("guest") as window:
+    async with desk.seat("boss") as window, desk.seat("guest") as guest:
+        await expect(guest.page.locator("#latest tr").first).to_contain_text("own words: needs “admin”")
         before = await window.page.locator("#latest tr").count()
         assert before == 25
         await desk.pipeline.one({"prompt": "Compose a limerick about a pointsman at a railway junction"})
         await expect(window.page.locator("#latest tr").first).to_contain_text("limerick")
         assert await window.page.locator("#latest tr").count() == 25
         await expect(window.page.locator("#rate canvas")).to_be_visible()
+        await expect(guest.page.locator("#latest tr").first).not_to_contain_text("limerick")
         await window.page.click("#pause")
         await desk.pipeline.one({"prompt": "Compose a sonnet about a railway junction in the rain"})
         await expect(window.page.locator("#numbers")).to_contain_text(str(len(TEXTS) + 3))

@@ -80,7 +80,10 @@ function live(list) {
   source.onmessage = (event) => {
     const news = JSON.parse(event.data);
     drawn.add(news.series);
-    if (waiting && news.fresh < 25) news.rows += waiting.rows;
+    if (waiting && !news.whole) {
+      news.rows += waiting.rows;
+      news.whole = waiting.whole;
+    }
     const first = waiting === null;
     waiting = news;
     if (first) requestAnimationFrame(draw);
@@ -97,7 +100,7 @@ function live(list) {
     if (paused || !news.rows) return;
     document.getElementById("nothing")?.remove();
     // The server has written these rows and escaped what is foreign in them, as it does for a page.
-    if (news.fresh >= 25) list.innerHTML = news.rows;
+    if (news.whole) list.innerHTML = news.rows;
     else list.insertAdjacentHTML("afterbegin", news.rows);
     while (list.rows.length > 25) list.deleteRow(-1);
   }

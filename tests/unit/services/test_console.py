@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +16,7 @@ from support import ENCODER, embedded, placed, table
 
 from services.console import pages
 from services.console.access import Access, Refused, from_here, inside
+from services.console.app import Console
 from services.console.memory import Memory, best_single
 from services.console.pictures import apart, decades, front, hull, inner, plane, ticks
 from services.console.settings import ConsoleSettings
@@ -26,7 +27,7 @@ from services.selector.decide import decide
 from shared.adapters.keys import Keys, KeySettings, Scope, new, write
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Decided
-from shared.contracts.parts import Embedding, EncoderRef, Profile, Rater, RaterKind, Votes
+from shared.contracts.parts import Embedding, EncoderRef, Profile, Rater, RaterKind, Source, Votes
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.contracts.vector import pack
@@ -67,6 +68,24 @@ def memory(history: int = 100, points: int = 10, tables: int = 2) -> tuple[Memor
 
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_what_a_page_shows_already_is_not_sent_again_when_it_listens() -> None:
+    console = Console(ConsoleSettings())
+    known = table()
+    console.memory.published(version(known), known)
+    for i in range(3):
+        console.memory.decided(decided(known, f"r-{i}"), AT.timestamp())
+    first = console._news(-1, 0, AT.timestamp(), prompts=True)
+    assert first["whole"], "the list as it is replaces what the page shows"
+    assert first["rows"].count("<tr>") == 3
+    console.memory.decided(decided(known, "r-3"), AT.timestamp())
+    then = console._news(3, 0, AT.timestamp(), prompts=True)
+    assert (then["whole"], then["rows"].count("<tr>")) == (False, 1)
+    for i in range(60):
+        console.memory.decided(decided(known, f"s-{i}"), AT.timestamp())
+    burst = console._news(4, 0, AT.timestamp(), prompts=True)
+    assert (burst["whole"], burst["rows"].count("<tr>")) == (True, 25)
 
 
 def test_what_is_forgotten_is_not_counted_any_more_except_in_the_count() -> None:
@@ -110,11 +129,32 @@ def test_of_tables_only_newer_ones_count_and_the_last_few_are_kept_whole() -> No
     assert [r["version"] for r in pages.tables_of(made)] == ["0.5", "0.4", "0.1"]
 
 
+def test_a_description_in_the_prompts_own_words_is_shown_only_to_those_who_may_see_prompts() -> None:
+    made, known = memory()
+    message = decided(known)
+    assert message.description.source is Source.local
+    abstract = message.description.model_copy(update={"source": Source.llm})
+    made.decided(message, AT.timestamp())
+    made.decided(message.model_copy(update={"description": abstract}), AT.timestamp())
+    assert [r["task"] for r in pages.now(made, AT.timestamp(), prompts=False)["latest"]] == [message.description.text, None]
+    assert [r["task"] for r in pages.now(made, AT.timestamp(), prompts=True)["latest"]] == [message.description.text] * 2
+    current = made.current
+    assert current is not None
+    for cluster, prompts, count in [(c.id, p, n) for c in known.clusters for p, n in ((False, 1), (True, 2))]:
+        one = pages.cluster_of(made, current, cluster, prompts=prompts)
+        assert one is not None
+        assert not one["traffic"] or one["tasks"] == [(message.description.text, count)]
+
+
 def test_a_bill_counts_once() -> None:
     made, _ = memory()
     for request in ("a", "a", "b"):
         made.billed(Spent(request_id=request, spender="team", model="m", cost_usd=0.5, at=AT))
     assert pages.spending_of(made, AT) == [("team", "$1.00")]
+    for day in range(10):
+        made.billed(Spent(request_id=f"d-{day}", spender="team", model="m", cost_usd=1.0, at=AT + timedelta(days=day)))
+    assert len(made.spent) == 3
+    assert pages.spending_of(made, AT) == []
 
 
 def test_a_vote_that_is_taken_back_is_no_opinion() -> None:
@@ -227,8 +267,6 @@ def test_the_shown_numbers_of_a_ranking_are_those_that_the_selector_uses() -> No
     known = table()
     message = decided(known)
     place = pages.assignment_of(message, known)
-    assert place is not None
-    assert pages.assignment_of(message, table(seed=1)) is None
     shown = pages.ranking_of(known, place, message.decision.preferences.weights(), pages.limits_of(message, frozenset()), {})
     assert [r["model"] for r in shown["rows"]] == [c.model for c in message.decision.candidates]
     assert shown["why"] == message.decision.why
