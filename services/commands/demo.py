@@ -99,22 +99,22 @@ async def _demo(lines: list[str], learn: Sequence[str], where: Servers, rate: fl
         restarts = sum(running.restarts.values())
         learnt = await _learnt(kafka)
         code = _summary(outcomes, len(lines), took, traffic.repeated, restarts, learnt, as_json=as_json)
-        if not as_json:
-            await _doors(running, keep=keep)
+        await _doors(running, keep=keep, as_json=as_json)
     return code
 
 
-async def _doors(running: Supervisor, *, keep: bool) -> None:
-    """Say where the console and the gateway are; and keep them until Ctrl-C, if that is wanted."""
+async def _doors(running: Supervisor, *, keep: bool, as_json: bool) -> None:
+    """Keep the console and the gateway until Ctrl-C, if that is wanted."""
+    say = err if as_json else out
     if not keep:
-        out.print("to look around in the browser: [bold]make demo KEEP=1[/], or `pointsman demo --keep`", soft_wrap=True)
+        say.print("to look around in the browser: [bold]make demo KEEP=1[/], or `pointsman demo --keep`", soft_wrap=True)
         return
-    out.print(f"the console stays open at [bold]{running.addresses['console']}[/] until Ctrl-C")
+    say.print(f"the console stays open at [bold]{running.addresses['console']}[/] until Ctrl-C", soft_wrap=True)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
-    out.print("stopping…")
+    say.print("stopping…")
 
 
 def any_ports() -> dict[str, str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -160,12 +162,14 @@ async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_ki
         "demo",
         str(path),
         "--json",
+        "--keep",
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=embedded(tmp_path),
     )
     assert process.stderr is not None
     killed = False
+    shown: str | None = None
     screen = ""
     async with asyncio.timeout(180):
         while line := await process.stderr.readline():
@@ -174,10 +178,17 @@ async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_ki
                 await asyncio.sleep(1.5)
                 os.kill(_service("selector", process.pid), signal.SIGKILL)
                 killed = True
+            if (found := re.search(r"the console stays open at (http://[\d.:]+)", screen)) and shown is None:
+                async with httpx.AsyncClient(timeout=30) as http:
+                    shown = (await http.get(found[1] + "/now")).text
+                process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         facts = json.loads(await process.stdout.read())
         assert await process.wait() == 0, screen
     assert killed
+    assert shown is not None
+    assert "SIMULATED" in shown
+    assert "Translate notice" in shown
     assert (facts["decided"], facts["dead_letters"], facts["missing"], facts["restarts"]) == (120, 2, 0, 1)
     assert facts["learnt"]["simulated"] is True
     assert facts["learnt"]["clusters"] > 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -170,11 +171,11 @@ async def test_tools_response_format_and_several_answers_pass_through(door: Door
 
 
 async def test_a_named_model_is_asked_without_routing(door: Door) -> None:
-    before = len(await read_all(door.pipeline.kafka, COMPLETIONS))
     got = await door.chat(model="gpt-5-mini")
     assert got.json()["model"] == got.headers["x-pointsman-model"] == "gpt-5-mini"
     assert "x-pointsman-table" not in got.headers
-    assert len(await read_all(door.pipeline.kafka, COMPLETIONS)) == before
+    completed = [read(Completed, record.value).request_id for record in await read_all(door.pipeline.kafka, COMPLETIONS)]
+    assert got.headers["x-pointsman-request-id"] not in completed
     missing = await door.chat(model="gpt-99")
     assert missing.status_code == 404
     assert missing.json()["error"]["code"] == "model_not_found"
@@ -447,3 +448,17 @@ async def test_schemathesis_finds_no_server_error(door: Door) -> None:
     said = (await run.communicate())[0].decode()
     assert run.returncode == 0, said[-4000:]
     assert "Tested: 7" in said
+
+
+async def test_a_program_that_knows_only_openais_environment_needs_no_change(door: Door) -> None:
+    """The README's own lines."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    program = readme.split("python -c '", 1)[1].split("'\n", 1)[0]
+    environment = {**os.environ, "OPENAI_BASE_URL": f"{door.address}/v1", "OPENAI_API_KEY": door.keys["team"]}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    said, wrong = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, wrong.decode()
+    assert said.decode().strip() in CATALOG.models
+    assert len(door.provider.asked) == 1

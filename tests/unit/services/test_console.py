@@ -255,6 +255,17 @@ def test_what_is_skipped_comes_again_after_all_others() -> None:
     assert order[3] == order[0]
 
 
+def test_pairs_come_in_the_order_in_which_the_ranking_is_open() -> None:
+    strength = np.array([[0.0, 0.1, 5.0]] * 3)
+    known = table(strength=strength, standard_error=np.full((3, 3), 0.5))
+    made = Memory(10, 10, 2)
+    made.published(version(known), known)
+    made.evaluated(pair("clear", "large", "small"), AT)
+    made.evaluated(pair("open", "middle", "small"), AT)
+    made.evaluated(pair("unknown", "another", "small"), AT)
+    assert [p.request_id for p in Rating(made, 0.0).open("ann")] == ["unknown", "open", "clear"]
+
+
 def test_agreement_counts_pairs_that_two_people_rated() -> None:
     made, desks, _ = rating(3)
     for i, (ann, bob) in enumerate([({"straight_first": 1}, {"turned_second": 1}), ({"straight_first": 1}, {"ties": 1})]):
