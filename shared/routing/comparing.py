@@ -26,7 +26,9 @@ def differences(a: RoutingTable, b: RoutingTable) -> list[str]:
         if (j := b.positions.get(cluster.id)) is None:
             continue
         if a.encoder == b.encoder and (moved := float(np.linalg.norm(a.centroids[i] - b.centroids[j]))) > 0.05:
-            lines.append(f"cluster {cluster.id} moved by {moved:.2f}: “{cluster.label}” → “{b.clusters[j].label}”")
+            label = b.clusters[j].label
+            names = f"“{label}”" if label == cluster.label else f"“{cluster.label}” → “{label}”"
+            lines.append(f"cluster {cluster.id} moved by {moved:.2f}: {names}")
         first, then = a.models[int(a.strength[i].argmax())], b.models[int(b.strength[j].argmax())]
         if first != then:
             lines.append(f"cluster {cluster.id} “{b.clusters[j].label}”: strongest was {first}, is {then}")
