@@ -19,6 +19,7 @@ from shared.adapters.embedded import EMBEDDED_PARTITIONS, FETCH_WAIT_MS, embedde
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
+from shared.adapters.keys import KeySettings
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.redis.client import RedisSettings
 
@@ -118,6 +119,9 @@ async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -
     """Say when everything runs, and where the routing table comes from."""
     await running.ready(READY_WITHIN_S)
     show_addresses(running)
+    if running.addresses and not where.embedded and KeySettings().file is None:
+        out.print("  keys             none, so the doors admit nobody: `pointsman keys create me --scope admin --file keys.yaml`,")
+        out.print("                   then start again with POINTSMAN_KEYS_FILE=keys.yaml")
     known = await versions(settings)
     if known:
         out.print(f"  routing table    {known[-1].ref}: {known[-1].note}")
