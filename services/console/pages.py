@@ -381,6 +381,7 @@ def ranking_of(
         {
             "model": c.model,
             "colour": colour(c.model, table.models),
+            "unproven": c.unproven,
             "utility": f"{c.utility:+.3f}",
             "performance": f"{c.performance:.2f}",
             "interval": f"{c.performance_low:.2f}–{c.performance_high:.2f}",

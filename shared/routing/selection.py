@@ -74,6 +74,8 @@ class Candidate:
     """a times scaled performance."""
     cost_penalty: float
     latency_penalty: float
+    unproven: bool = False
+    """Too little is known of it to let it stand before a proven one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ def select(table: RoutingTable, assignment: Assignment, weights: Weights, limits
             gain=float(parts[0, i]),
             cost_penalty=float(parts[1, i]),
             latency_penalty=float(parts[2, i]),
+            unproven=bool(unproven[i]),
         )
         for i in order
     )

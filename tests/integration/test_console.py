@@ -84,7 +84,12 @@ async def desk(installation: dict[str, str], tmp_path_factory: pytest.TempPathFa
     write(file, tuple(key for _, key in made.values()))
     log: list[tuple[str, str, str]] = []
     environment = {"POINTSMAN_CONSOLE_PORT": "0", "POINTSMAN_KEYS_FILE": str(file), "POINTSMAN_CONSOLE_RATE_TWICE": "0"}
-    learning = {"POINTSMAN_RECLUSTERER_EVERY_S": "1", "POINTSMAN_RECLUSTERER_CLUSTERS": "4", "POINTSMAN_RECLUSTERER_GROWN": "50"}
+    learning = {
+        "POINTSMAN_RECLUSTERER_EVERY_S": "1",
+        "POINTSMAN_RECLUSTERER_CLUSTERS": "4",
+        "POINTSMAN_RECLUSTERER_GROWN": "50",
+        "POINTSMAN_RECLUSTERER_UNPROVEN": "1000",  # how many comparisons each model has by now is chance; all may win
+    }
     async with (
         running_pipeline((*HOT_PATH, "reclusterer"), **learning) as pipeline,
         Supervisor(("console",), environment, lambda *entry: log.append(entry)) as running,

@@ -114,7 +114,7 @@ def test_a_model_nobody_knows_wins_nowhere_until_it_is_proven() -> None:
     quality = Weights(1, 0, 0)
     assert select(plain, nearest(plain), quality, Limits(), {}).candidates[0].model == "new"
     chosen = select(careful, nearest(careful), quality, Limits(), {})
-    assert chosen.candidates[0].model == "old"
+    assert [(c.model, c.unproven) for c in chosen.candidates] == [("old", False), ("new", True)]
     assert chosen.why.endswith("too little is known yet to let new win")
     assert select(careful, nearest(careful), quality, Limits(deny=frozenset({"old"})), {}).candidates[0].model == "new"
     assert RoutingTable.from_bytes(careful.to_bytes()) == careful
