@@ -456,7 +456,9 @@ class Console:
         scores = None
         if weights is not None:
             limits = pages.limits_of(decided, self.catalog.gone())
-            scores = pages.ranking_of(trial.table, place, weights, limits, self.catalog.contexts())
+            scores = pages.ranking_of(
+                trial.table, place, weights, limits, self.catalog.contexts(), pages.prediction_of(decided, trial.table)
+            )
         facts = {"scores": scores, "sliders": sliders, "token": token, "known": known}
         if "hx-request" in request.headers:
             return HTMLResponse(self._part("_scores.html", **facts))

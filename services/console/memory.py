@@ -14,7 +14,6 @@ from shared.contracts.messages import Decided
 from shared.contracts.parts import RaterKind, Source
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
-from shared.contracts.vector import unpack
 from shared.routing.assignment import assign
 from shared.routing.table import Array, Encoder, RoutingTable
 
@@ -126,7 +125,7 @@ class Memory:
             why=decision.why,
             prompt=message.task_text()[:PROMPT_CHARS],
             simulated=decision.simulated_rankings or message.description.simulated,
-            point=(message.embedding.encoder.encoder(), unpack(message.embedding.vector)),
+            point=(message.embedding.encoder.encoder(), message.embedding.features()),
         )
         if len(self.decisions) == self.decisions.maxlen:
             self._forget(self.decisions[0])
@@ -142,10 +141,10 @@ class Memory:
 
     def placed(self, table: RoutingTable) -> list[tuple[Seen, str]]:
         """The newest decisions, and in which of this table's clusters each lies, whichever table it was made with."""
-        known = [s for s in self.points if s.point is not None and s.point[0] == table.encoder]
+        known = [s for s in self.points if s.point is not None and s.point[0] == table.encoder and len(s.point[1]) >= table.inputs]
         new = [s for s in known if s.placed is None or s.placed[0] != table.digest]
         if new:
-            vectors = np.stack([s.point[1] for s in new if s.point is not None])
+            vectors = table.points(np.stack([s.point[1][: table.inputs] for s in new if s.point is not None]))
             for seen, place in zip(new, assign(vectors, table), strict=True):
                 seen.placed = table.digest, table.clusters[int(place.clusters[0])].id
         return [(s, s.placed[1]) for s in known if s.placed is not None]

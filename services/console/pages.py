@@ -19,7 +19,7 @@ from shared.contracts.messages import Decided
 from shared.contracts.parts import Profile
 from shared.routing.assignment import Assignment
 from shared.routing.comparing import differences, origin
-from shared.routing.selection import INTERVAL, PROFILES, Limits, Selection, Weights, select
+from shared.routing.selection import INTERVAL, PROFILES, Limits, Prediction, Selection, Weights, select
 from shared.routing.table import RoutingTable
 
 COLOURS = 10
@@ -133,7 +133,8 @@ def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]
     table = version.table
     placed = memory.placed(table)
     seen = [s for s, _ in placed]
-    vectors = np.stack([s.point[1] for s in seen if s.point]) if seen else np.zeros((0, table.encoder.dimension), np.float32)
+    features = [s.point[1][: table.inputs] for s in seen if s.point]
+    vectors = table.points(np.stack(features)) if features else np.zeros((0, table.dimension), np.float32)
     flat = plane(table.centroids, vectors)
     centres, dots = flat.place(table.centroids), flat.place(vectors) if len(vectors) else np.zeros((0, 2))
     nearest = np.array([table.positions[place] for _, place in placed], np.intp)
@@ -370,11 +371,21 @@ def trial_of(message: Decided, took_s: float) -> dict[str, Any]:
     }
 
 
+def prediction_of(message: Decided, table: RoutingTable) -> Prediction | None:
+    """What the table's predictor said of that prompt, as far as it counted."""
+    return message.assignment.prediction(table, message.decision.predictor_share)
+
+
 def ranking_of(
-    table: RoutingTable, assignment: Assignment, weights: Weights, limits: Limits, contexts: Mapping[str, int]
+    table: RoutingTable,
+    assignment: Assignment,
+    weights: Weights,
+    limits: Limits,
+    contexts: Mapping[str, int],
+    prediction: Prediction | None = None,
 ) -> dict[str, Any]:
     """Every model's score broken down, for one prompt and these weights."""
-    found = select(table, assignment, weights, limits, contexts)
+    found = select(table, assignment, weights, limits, contexts, prediction)
     a = weights.normalised()
     span = max((max(abs(c.gain), abs(c.cost_penalty) + abs(c.latency_penalty)) for c in found.candidates), default=1.0) or 1.0
     rows = [

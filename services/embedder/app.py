@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from faststream import FastStream
 
-from services.embedder.embed import embed
+from services.embedder.embed import both, embed
 from services.embedder.settings import EmbedderSettings
 from shared.adapters.kafka.edge import Stage, connect
 from shared.adapters.onnx.encoder import OnnxEncoder
@@ -23,11 +23,12 @@ def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None 
     """The embedder as an application; the encoder is loaded when it starts, and runs in a thread of its own."""
     settings = settings or EmbedderSettings()
     thread = ThreadPoolExecutor(1, "encoder")
+    read = both if settings.text == "both" else None
     loaded: list[OnnxEncoder] = [encoder] if encoder else []
 
     async def work(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
         live = loaded[0]
-        return await asyncio.get_running_loop().run_in_executor(thread, embed, batch, live.encode, live.identity)
+        return await asyncio.get_running_loop().run_in_executor(thread, embed, batch, live.encode, live.identity, read)
 
     @asynccontextmanager
     async def lifespan() -> AsyncGenerator[None, None]:

@@ -18,6 +18,8 @@ class EmbedderSettings(BaseSettings):
     """Directory of the encoder, in optimum's layout. None: the default encoder, prepared on first use."""
     variant: Literal["int8", "fp32"] = "int8"
     """Which variant of the default encoder. A routing table belongs to one of them."""
+    text: Literal["description", "both"] = "description"
+    """What is embedded: the description alone, or the description and the prompt behind it. A routing table fits one of them."""
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """Execution provider; auto takes CUDA where it is to be had."""
     threads: Annotated[int, Field(ge=0)] = 0

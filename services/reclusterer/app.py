@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from faststream import FastStream
 from threadpoolctl import threadpool_limits
 
@@ -169,8 +168,8 @@ class Learner:
         if proposal is None or not self.turn.mine.is_set():
             return
         if due and not first:
-            vectors = np.stack([s.vector for s in list(frozen.samples.values())[:5000]])
-            usual = float(nearest_of(vectors, proposal.table.centroids)[0].mean())
+            _, points = frozen.seen_by(proposal.table).matrix()
+            usual = float(nearest_of(points[:5000], proposal.table.centroids)[0].mean())
             self.watch.done(total, usual, time.time())
         if self.current is not None and proposal.table == self.current:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from services.reclusterer.settings import ReclustererSettings
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded
 from shared.contracts.parts import Votes
-from shared.contracts.vector import unpack
-from shared.routing.table import Array, Encoder
+from shared.routing.table import Array, Encoder, RoutingTable
 
 LABEL = 100
 SLACK = 2000
@@ -119,7 +118,7 @@ class Memory:
     def evaluated(self, message: Evaluated, at: float) -> bool:
         """Take note of votes; a rater's later votes on the same pair replace the earlier. False if its embedding is not known."""
         if message.embedding is not None and self._known(message.embedding.encoder.encoder()):
-            vector: Array | None = unpack(message.embedding.vector)
+            vector: Array | None = message.embedding.features()
         else:
             vector = self.vectors.get(message.request_id)
         if vector is None:
@@ -162,11 +161,28 @@ class Memory:
         ordered = sorted(self.samples.values(), key=lambda s: (share(s.request_id), s.request_id))
         return ordered, np.stack([s.vector for s in ordered]) if ordered else np.zeros((0, 1), np.float32)
 
+    def seen_by(self, table: RoutingTable | None) -> Memory:
+        """A copy whose vectors are points of the table's space; of the encoder's own, if there is none or it has another encoder.
+
+        What has no form, from an embedder of an older version, is left out where the table's projection needs one.
+        """
+        own = table if table is not None and table.encoder == self.encoder else None
+        inputs = own.inputs if own else self.encoder.dimension if self.encoder else 0
+        copy = Memory(self.settings, self.encoder, newest=self.newest)
+        for name in ("samples", "opinions", "seen"):
+            mine = {key: item for key, item in getattr(self, name).items() if len(item.vector) >= inputs}
+            if mine:
+                features = np.stack([item.vector[:inputs] for item in mine.values()])
+                points = own.points(features) if own else features
+                mine = {key: replace(item, vector=point) for (key, item), point in zip(mine.items(), points, strict=True)}
+            setattr(copy, name, mine)
+        return copy
+
     def _vector(self, message: Embedded) -> Array | None:
         if not self._known(message.embedding.encoder.encoder()):
             self.foreign += 1
             return None
-        vector = unpack(message.embedding.vector)
+        vector = message.embedding.features()
         return vector if np.isfinite(vector).all() else None
 
     def _known(self, encoder: Encoder) -> bool:

@@ -18,6 +18,7 @@ from shared.routing.clustering import Clustering, by_density, evolve, kmeans, ne
 from shared.routing.expectations import expectations
 from shared.routing.matching import lineage, pair
 from shared.routing.outcomes import label
+from shared.routing.projection import Projection
 from shared.routing.table import Array, Cluster, Provenance, RoutingTable
 from shared.routing.votes import Ballots, Hits, log_ratio
 
@@ -61,9 +62,11 @@ def propose(
     """The next table: the old clusters with new rankings, or new clusters too. None while nothing has been embedded.
 
     `used_ids` are the cluster ids that earlier tables had; `models` are those to be ranked. `anchor` is a table that was
-    not learnt from traffic (an outcome matrix, say): what it knows is combined with what traffic shows.
+    not learnt from traffic (an outcome matrix, say): what it knows is combined with what traffic shows. A projection stays; a
+    predictor does not, since votes tell which of two answers is better and not whether either is good.
     """
-    samples, vectors = memory.matrix()
+    known = memory.seen_by(before)
+    samples, vectors = known.matrix()
     if not samples or memory.encoder is None:
         return None
     foreign = before is None or before.encoder != memory.encoder
@@ -71,7 +74,7 @@ def propose(
         old = None if foreign else before
         found = _cluster(vectors, old, settings)
         clusters, why = _named(found, vectors, [s.text for s in samples], old, used_ids)
-        if old is not None and (refused := _guard(memory, old.centroids, found.centroids, models, settings)):
+        if old is not None and (refused := _guard(known, old.centroids, found.centroids, models, settings)):
             kept = propose(memory, before, used_ids, models, settings, recluster=False, anchor=anchor)
             return replace(kept, refused=refused) if kept else None
         centroids = found.centroids
@@ -81,8 +84,12 @@ def propose(
         _, labels = nearest_of(vectors, centroids)
         sizes = np.bincount(labels, minlength=len(centroids))
         clusters = tuple(replace(c, size=int(n)) for c, n in zip(before.clusters, sizes, strict=True))
-    usable = anchor if anchor is not None and anchor.encoder == memory.encoder else None
-    table, changed = _ranked(memory, clusters, centroids, models, settings, usable)
+    space = None if before is None or foreign else before
+    usable = anchor is not None and (
+        anchor.space == space.space if space else anchor.encoder == memory.encoder and anchor.projection is None
+    )
+    projection = space.projection if space else None
+    table, changed = _ranked(known, clusters, centroids, models, settings, anchor if usable else None, projection)
     return Proposal(table, why, foreign or recluster, changed=changed)
 
 
@@ -131,6 +138,7 @@ def _ranked(
     models: Sequence[Model],
     settings: ReclustererSettings,
     anchor: RoutingTable | None,
+    projection: Projection | None,
 ) -> tuple[RoutingTable, tuple[str, ...]]:
     assert memory.encoder is not None
     names = [m.name for m in models]
@@ -163,6 +171,7 @@ def _ranked(
         provenance=Provenance(source, simulated, len(memory.samples), settings.seed),
         top_p=settings.top_p,
         unproven_error=settings.unproven,
+        projection=projection,
     )
     return table, tuple(f"{names[m]} has changed in {clusters[c].id} “{clusters[c].label}”" for c, m, _ in ranking.changed)
 

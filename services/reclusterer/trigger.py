@@ -29,9 +29,10 @@ class Watch:
     def saw(self, vector: Array, table: RoutingTable | None) -> None:
         """Take note of one more embedding."""
         self.count += 1
-        if table is None or len(vector) != table.encoder.dimension:
+        if table is None or len(vector) < table.inputs:
             return
-        squared = table.squared_norms - 2.0 * (table.centroids @ vector) + float(vector @ vector)
+        point = table.points(vector[None])[0]
+        squared = table.squared_norms - 2.0 * (table.centroids @ point) + float(point @ point)
         nearest = int(squared.argmin())
         distance = float(max(squared[nearest], 0.0)) ** 0.5
         self.novel += distance > table.clusters[nearest].radius

@@ -29,7 +29,9 @@ def build(settings: SelectorSettings | None = None, tables: Tables | None = None
     async def one(message: Placed) -> Decided | Exception:
         try:
             table = await known.get(message.assignment.table)
-            return decide(message, table, catalog.contexts(), settings.default_profile, settings.candidates, catalog.gone())
+            return decide(
+                message, table, catalog.contexts(), settings.default_profile, settings.candidates, catalog.gone(), settings.predictor_share
+            )
         except (NoRoutingTable, RoutingError) as error:
             return error
 

@@ -25,16 +25,19 @@ def decide(
     default: Profile,
     candidates: int,
     retired: frozenset[str] = frozenset(),
+    predictor_share: float | None = None,
 ) -> Decided:
     """Add the decision. `table` must be the one that the assignment names; raises `TableInvalid` if it is not.
 
     `contexts` are the tokens that models can read; `retired` models are not selected, whatever the table says of them.
+    `predictor_share` replaces the part of the performance that the table leaves to its predictor.
     """
     if table.digest != message.assignment.table.digest:
         raise TableInvalid(f"the assignment was made with table {message.assignment.table.digest[:12]}, not with {table.digest[:12]}")
     weights = wanted(message, default).normalised()
     limits = replace(message.constraints.limits(message.prompt_bytes() // BYTES_PER_TOKEN), retired=retired)
-    selection = select(table, _assignment(message, table), weights, limits, contexts)
+    prediction = message.assignment.prediction(table, predictor_share)
+    selection = select(table, _assignment(message, table), weights, limits, contexts, prediction)
     return extend(message, Decided, decision=_part(selection, weights, message, table, candidates))
 
 
@@ -65,6 +68,7 @@ def _part(selection: Selection, weights: Weights, message: Placed, table: Routin
         candidates=tuple(_score(c) for c in best[:candidates]),
         ruled_out=tuple(RuledOut(model=model, reason=reason) for model, reason in selection.ruled_out),
         preferences=Preferences(performance=weights.performance, cost=weights.cost, latency=weights.latency),
+        predictor_share=selection.share,
         why=selection.why,
         table=message.assignment.table,
         simulated_rankings=table.provenance.simulated,
@@ -83,4 +87,5 @@ def _score(candidate: Candidate) -> CandidateScore:
         gain=candidate.gain,
         cost_penalty=candidate.cost_penalty,
         latency_penalty=candidate.latency_penalty,
+        predicted=candidate.predicted,
     )

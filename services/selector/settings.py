@@ -22,5 +22,7 @@ class SelectorSettings(BaseSettings):
     """File of models with their prices and context lengths. None: the catalogue that comes with Pointsman."""
     candidates: Annotated[int, Field(ge=2)] = 10
     """Candidates that a decision lists, best first; the others would only make it long."""
+    predictor_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Part of the expected performance that a table's predictor gives, 0 to 1; the rankings give the rest. None: the table decides."""
     batch: Annotated[int, Field(ge=1)] = 64
     """The most decisions made in one go."""

@@ -10,7 +10,6 @@ from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed
 from shared.contracts.parts import Rater, RaterKind, Votes
-from shared.contracts.vector import unpack
 from shared.routing.assignment import assign
 from shared.routing.table import RoutingTable
 
@@ -35,7 +34,10 @@ def overlap(pair: Evaluated, table: RoutingTable | None) -> float:
         return 1.0
     if pair.first not in table.models or pair.second not in table.models:
         return 1.0
-    place = assign(unpack(pair.embedding.vector)[None], table)[0]
+    features = pair.embedding.features()[None]
+    if features.shape[1] < table.inputs:
+        return 1.0
+    place = assign(table.points(features), table)[0]
     i, j = table.models.index(pair.first), table.models.index(pair.second)
     lead = place.weights @ (table.strength[place.clusters, i] - table.strength[place.clusters, j])
     error = np.sqrt(place.weights @ (table.standard_error[place.clusters, i] ** 2 + table.standard_error[place.clusters, j] ** 2))

@@ -1,13 +1,18 @@
-"""The file of an outcome matrix: JSON lines, one prompt each, and the file of prices beside it.
+"""The file of an outcome matrix, JSON lines or CSV, one prompt each, and the file of prices beside it.
 
     {"prompt": "…", "scores": {"model-a": 1, "model-b": 0.5}, "cost_usd": {…}, "latency_s": {…}, "description": "…"}
 
-Only `prompt` and `scores` are needed. A model that is missing in a row did not answer that prompt. Prices are
+Only `prompt` and `scores` are needed. A model that is missing in a row did not answer that prompt. `input_tokens` and
+`output_tokens` by model give costs where there are prices; `responses` by model are the answers themselves. Prices are
 `{"prices": {"model-a": 0.2, "model-b": {"input": 3, "output": 15}}}`, in USD per million tokens.
+
+A CSV file has the columns `prompt`, for each model one with its scores, and, where known, that name with `_response`, `_cost_usd`,
+`_latency_s`, `_input_tokens` or `_output_tokens` behind it; and `description`. An empty cell says nothing.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
@@ -38,6 +43,9 @@ class Row(BaseModel):
     scores: Annotated[dict[str, Score], Field(min_length=1)]
     cost_usd: dict[str, Amount] = {}
     latency_s: dict[str, Amount] = {}
+    input_tokens: dict[str, Amount] = {}
+    output_tokens: dict[str, Amount] = {}
+    responses: dict[str, str] = {}
     description: str | None = None
 
 
@@ -54,6 +62,81 @@ def read_rows(lines: Iterable[str | bytes]) -> list[Row]:
     if not rows:
         raise OutcomesInvalid("the file holds no row; each line is a JSON object with prompt and scores")
     return rows
+
+
+SUFFIXES = ("response", "cost_usd", "latency_s", "input_tokens", "output_tokens")
+TRUTH = {"true": 1.0, "false": 0.0}
+LONGEST_CELL = 16 * 1024 * 1024
+
+
+def read_csv(lines: Iterable[str]) -> list[Row]:
+    """The rows of a CSV file (RFC 4180) with a header. Raises `OutcomesInvalid` naming the row and the column."""
+    csv.field_size_limit(LONGEST_CELL)
+    reader = csv.reader(lines, strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        columns = _columns(header)
+        rows = []
+        for number, cells in enumerate(reader, 2):
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(header):
+                raise OutcomesInvalid(f"row {number}: {len(cells)} cells, the header has {len(header)}")
+            rows.append(_row(number, cells, columns))
+    except csv.Error as error:
+        raise OutcomesInvalid(f"row {reader.line_num}: not CSV: {error}") from None
+    if not rows:
+        raise OutcomesInvalid("the file holds no row; a header and one row a prompt are needed")
+    return rows
+
+
+def _columns(header: list[str]) -> list[tuple[str, str, str | None]]:
+    """For each column its name, its field and its model."""
+    if "prompt" not in header:
+        raise OutcomesInvalid(f"there is no column prompt; there are {', '.join(header[:8]) or 'none'}")
+    if twice := [name for i, name in enumerate(header) if name in header[:i]]:
+        raise OutcomesInvalid(f"column {twice[0]} comes twice")
+    found: list[tuple[str, str, str | None]] = []
+    for name in header:
+        suffix = next((s for s in SUFFIXES if name.endswith(f"_{s}")), None)
+        if name in {"prompt", "description"}:
+            found.append((name, name, None))
+        elif suffix and (model := name.removesuffix(f"_{suffix}")) in header:
+            found.append((name, "responses" if suffix == "response" else suffix, model))
+        elif suffix:
+            raise OutcomesInvalid(
+                f"column {name} belongs to no model: there is no column {name.removesuffix(f'_{suffix}')} with its scores"
+            )
+        else:
+            found.append((name, "scores", name))
+    if not any(field == "scores" for _, field, _ in found):
+        raise OutcomesInvalid("there is no column with scores: one column a model, named like it, is needed")
+    return found
+
+
+def _row(number: int, cells: list[str], columns: list[tuple[str, str, str | None]]) -> Row:
+    values: dict[str, Any] = {}
+    for cell, (name, field, model) in zip(cells, columns, strict=True):
+        if model is None:
+            if cell.strip() or field == "prompt":
+                values[field] = cell
+        elif field == "responses":
+            if cell:
+                values.setdefault(field, {})[model] = cell
+        elif text := cell.strip().lower():
+            try:
+                values.setdefault(field, {})[model] = TRUTH[text] if field == "scores" and text in TRUTH else float(text)
+            except ValueError:
+                wanted = "a number from 0 to 1, or true or false" if field == "scores" else "a number"
+                raise OutcomesInvalid(f"row {number}, column {name}: not {wanted}") from None
+    values.setdefault("scores", {})
+    try:
+        return Row.model_validate(values)
+    except ValidationError as error:
+        place = error.errors()[0]["loc"]
+        model = str(place[1]) if len(place) > 1 else None
+        column = next((name for name, field, owner in columns if field == place[0] and owner == model), str(place[0]))
+        raise OutcomesInvalid(f"row {number}, column {column}: {describe_error(error)}") from None
 
 
 def read_prices(text: str) -> dict[str, Price]:
@@ -83,10 +166,15 @@ def matrix(rows: list[Row], prices: Mapping[str, Price], texts: list[str]) -> Ou
         return values
 
     cost, latency = array("cost_usd"), array("latency_s")
-    tokens = np.array([len(row.prompt.encode()) / BYTES_PER_TOKEN for row in rows])
+    read, written = array("input_tokens"), array("output_tokens")
+    guess = np.array([len(row.prompt.encode()) / BYTES_PER_TOKEN for row in rows])
     for model, i in places.items():
         if model in prices:
-            estimate = np.array([prices[model].cost_usd(t, ANSWER_TOKENS) for t in tokens])
+            tokens = (
+                np.where(np.isfinite(read[:, i]), read[:, i], guess),
+                np.where(np.isfinite(written[:, i]), written[:, i], ANSWER_TOKENS),
+            )
+            estimate = np.array([prices[model].cost_usd(a, b) for a, b in zip(*tokens, strict=True)])
             cost[:, i] = np.where(np.isfinite(cost[:, i]), cost[:, i], estimate)
     return Outcomes(tuple(texts), models, array("scores"), _complete(cost, models, "cost"), _complete(latency, models, "latency"))
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from shared.contracts.vector import Vector
-from shared.routing.selection import Limits, Weights
-from shared.routing.table import Encoder
+from shared.contracts.vector import Vector, unpack
+from shared.routing.errors import TableInvalid
+from shared.routing.selection import Limits, Prediction, Weights
+from shared.routing.table import Encoder, RoutingTable
 
 NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -151,6 +154,13 @@ class Embedding(Part):
     """Seconds in the encoder, of the batch it was in."""
     batch: Annotated[int, Field(ge=1)]
     """Texts encoded together with it, itself counted."""
+    form: Vector | None = None
+    """The form of the prompt itself: how long it is and what it is made of (`shared.routing.form`)."""
+
+    def features(self) -> npt.NDArray[np.float32]:
+        """(dimension,) or, with the form behind it, (dimension + form.SIZE,) float32: what a table's points are made of."""
+        vector = unpack(self.vector)
+        return vector if self.form is None else np.concatenate([vector, unpack(self.form)])
 
 
 class TableRef(Part):
@@ -177,12 +187,33 @@ class ClusterWeight(Part):
     distance: NonNegative
 
 
+class Predicted(Part):
+    """How probably one model succeeds."""
+
+    model: str
+    probability: Probability
+    spread: NonNegative
+    """Standard deviation within the committee that predicts."""
+
+
 class Assigned(Part):
     """Up to `top_p` clusters, nearest first; the weights sum to 1."""
 
     table: TableRef
     clusters: Annotated[tuple[ClusterWeight, ...], Field(min_length=1)]
     novel: bool
+    predicted: tuple[Predicted, ...] = ()
+    """How probably each model of the table succeeds, where the table has a predictor."""
+
+    def prediction(self, table: RoutingTable, share: float | None = None) -> Prediction | None:
+        """For `select`; `share` replaces the table's own. Raises `TableInvalid` if the table is not the one that predicted."""
+        if not self.predicted or table.predictor is None:
+            return None
+        if tuple(p.model for p in self.predicted) != table.models:
+            raise TableInvalid(f"the prediction was made for other models than those of table {table.digest[:12]}")
+        used = table.predictor.share if share is None else share
+        probability, spread = (np.array(v) for v in ([p.probability for p in self.predicted], [p.spread for p in self.predicted]))
+        return Prediction(probability, spread, used) if used > 0 else None
 
 
 class CandidateScore(Part):
@@ -200,6 +231,8 @@ class CandidateScore(Part):
     gain: NonNegative
     cost_penalty: NonNegative
     latency_penalty: NonNegative
+    predicted: Probability | None = None
+    """Probability that it succeeds, where the table has a predictor."""
 
 
 class RuledOut(Part):
@@ -223,6 +256,8 @@ class Decision(Part):
     ruled_out: tuple[RuledOut, ...]
     preferences: Preferences
     """The weights used, summing to 1."""
+    predictor_share: Probability = 0.0
+    """The predictor's part of the performance; the clusters' rankings have the rest."""
     why: str
     table: TableRef
     simulated_rankings: bool

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.routing.errors import EmbeddingInvalid, EncoderMismatch
+from shared.routing.form import SIZE
 from shared.routing.table import Array, Encoder, RoutingTable
 
 
@@ -25,28 +26,45 @@ class Assignment:
 
 
 def check(vector: Array, encoder: Encoder, table: RoutingTable) -> None:
-    """Raise `EncoderMismatch` or `EmbeddingInvalid` unless `vector` is a point of the table's space."""
+    """Raise `EncoderMismatch` or `EmbeddingInvalid` unless `vector`, with or without a form behind it, comes from the table's encoder."""
     if encoder != table.encoder:
         raise EncoderMismatch(
             f"the embedding comes from {encoder}, the routing table {table.digest[:12]} lies in the space of {table.encoder}; "
             "run embedders with that encoder, or build a table with this one"
         )
-    if vector.shape != (encoder.dimension,):
-        raise EmbeddingInvalid(f"the vector has {vector.size} numbers, {encoder} gives {encoder.dimension}")
+    if vector.shape not in ((encoder.dimension,), (encoder.dimension + SIZE,)):
+        raise EmbeddingInvalid(f"the vector has {vector.size} numbers, {encoder} gives {encoder.dimension}, and a form {SIZE} more")
     if not np.isfinite(vector).all():
         raise EmbeddingInvalid("the vector holds NaN or infinity")
 
 
-def assign(vectors: Array, table: RoutingTable) -> list[Assignment]:
-    """Assign vectors (n, dimension) float32, each checked already, to the clusters of `table`."""
-    squared = table.squared_norms + np.einsum("nd,nd->n", vectors, vectors)[:, None] - 2.0 * (vectors @ table.centroids.T)
+@dataclass(frozen=True, slots=True)
+class Assignments:
+    """Many assignments as arrays: `clusters`, `weights` and `distances` (n, top), nearest first, and `novel` (n,)."""
+
+    clusters: npt.NDArray[np.intp]
+    weights: Array
+    distances: Array
+    novel: npt.NDArray[np.bool_]
+
+
+def assign(points: Array, table: RoutingTable) -> list[Assignment]:
+    """Assign points (n, dimension) float32 of the table's space (`table.points`), each checked already, to its clusters."""
+    found = assign_all(points, table)
+    parts = zip(found.clusters, found.weights, found.distances, found.novel, strict=True)
+    return [Assignment(c, w, d, bool(n)) for c, w, d, n in parts]
+
+
+def assign_all(points: Array, table: RoutingTable) -> Assignments:
+    """As `assign`, for many at once."""
+    squared = table.squared_norms + np.einsum("nd,nd->n", points, points)[:, None] - 2.0 * (points @ table.centroids.T)
     distances = np.sqrt(np.maximum(squared, 0.0))
     nearest = _smallest(distances, min(table.top_p, len(table.clusters)))
     near = np.take_along_axis(distances, nearest, axis=1)
     weights = np.exp(-table.sharpness * (near - near[:, :1]))
     weights /= weights.sum(axis=1, keepdims=True)
     novel = near[:, 0] > table.radii[nearest[:, 0]]
-    return [Assignment(c, w.astype(np.float32), d, bool(n)) for c, w, d, n in zip(nearest, weights, near, novel, strict=True)]
+    return Assignments(nearest, weights.astype(np.float32), near, novel)
 
 
 def _smallest(distances: Array, count: int) -> npt.NDArray[np.intp]:

@@ -46,8 +46,8 @@ def warm() -> None:
     import sklearn.cluster  # noqa: F401
 
 
-def kmeans(vectors: Array, k: int, seed: int) -> Clustering:
-    """k-means over vectors (n, dim) float32 with n >= k; deterministic under `seed`.
+def kmeans(vectors: Array, k: int, seed: int, tries: int = 3) -> Clustering:
+    """k-means over vectors (n, dim) float32 with n >= k, the best of some `tries`; deterministic under `seed`.
 
     The clusters come in the order of their first vector, so that the same vectors give the same ids.
     """
@@ -55,7 +55,7 @@ def kmeans(vectors: Array, k: int, seed: int) -> Clustering:
 
     k = min(k, len(np.unique(vectors, axis=0)))
     method: Callable[..., KMeans | MiniBatchKMeans] = KMeans if len(vectors) < MINI_BATCH_FROM else MiniBatchKMeans
-    found = method(n_clusters=k, n_init=3, random_state=seed).fit(vectors)
+    found = method(n_clusters=k, n_init=tries, random_state=seed).fit(vectors)
     used, first, labels = np.unique(found.labels_, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
@@ -158,7 +158,8 @@ def _crowds(vectors: Array, reach: float, min_size: int) -> list[Array]:
     found = []
     left = vectors
     while len(left) >= min_size:
-        squared = 2.0 - 2.0 * (left[:2000] @ left[:2000].T)  # embeddings have length 1
+        norms = (left[:2000] ** 2).sum(axis=1)
+        squared = norms[:, None] + norms - 2.0 * (left[:2000] @ left[:2000].T)
         crowded = (squared < reach**2).sum(axis=1)
         middle = left[:2000][squared[int(crowded.argmax())] < reach**2].mean(axis=0, keepdims=True)
         inside = np.linalg.norm(left - middle, axis=1) <= reach

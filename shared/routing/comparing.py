@@ -19,13 +19,17 @@ def differences(a: RoutingTable, b: RoutingTable) -> list[str]:
     lines = []
     if a.encoder != b.encoder:
         lines.append(f"encoder: {a.encoder} → {b.encoder}")
+    if (kinds := [t.projection.kind if t.projection else "plain" for t in (a, b)])[0] != kinds[1]:
+        lines.append(f"task representation: {kinds[0]} → {kinds[1]}")
+    elif a.space != b.space and a.encoder == b.encoder:
+        lines.append(f"task representation: {kinds[0]}, learnt anew")
     lines += [f"model gone: {m}" for m in a.models if m not in b.models] + [f"model new: {m}" for m in b.models if m not in a.models]
     lines += [f"cluster gone: {c.id} “{c.label}”" for c in a.clusters if c.id not in b.positions]
     lines += [f"cluster new: {c.id} “{c.label}”" for c in b.clusters if c.id not in a.positions]
     for i, cluster in enumerate(a.clusters):
         if (j := b.positions.get(cluster.id)) is None:
             continue
-        if a.encoder == b.encoder and (moved := float(np.linalg.norm(a.centroids[i] - b.centroids[j]))) > 0.05:
+        if a.space == b.space and (moved := float(np.linalg.norm(a.centroids[i] - b.centroids[j]))) > 0.05:
             label = b.clusters[j].label
             names = f"“{label}”" if label == cluster.label else f"“{cluster.label}” → “{label}”"
             lines.append(f"cluster {cluster.id} moved by {moved:.2f}: {names}")

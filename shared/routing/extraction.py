@@ -121,3 +121,8 @@ def _cut(text: str, max_words: int) -> str:
     words = text.split()
     short = " ".join(words[:max_words])
     return short[:400] if short else text[:400]
+
+
+def together(description: str, prompt: str) -> str:
+    """What is embedded where the description and the prompt both stand for the task."""
+    return f"{description}\n{prompt.strip()}"

@@ -92,14 +92,14 @@ def build_table(
     )
 
 
-def success_rates(scores: Matrix, labels: npt.NDArray[np.int64], k: int) -> tuple[Matrix, Matrix]:
+def success_rates(scores: Matrix, labels: npt.NDArray[np.int64], k: int, shrinkage: float = SHRINKAGE) -> tuple[Matrix, Matrix]:
     """Shrunk success rates and numbers of scores, both (k, models). Rates are kept off 0 and 1 by half a prompt."""
     known = np.isfinite(scores)
     overall = np.nanmean(scores, axis=0)
     member = np.eye(k)[labels].T
     counts = member @ known
-    rates = (member @ np.where(known, scores, 0.0) + SHRINKAGE * overall) / (counts + SHRINKAGE)
-    edge = 0.5 / (counts + SHRINKAGE + 1.0)
+    rates = (member @ np.where(known, scores, 0.0) + shrinkage * overall) / (counts + shrinkage)
+    edge = 0.5 / (counts + shrinkage + 1.0)
     return np.clip(rates, edge, 1.0 - edge), counts
 
 

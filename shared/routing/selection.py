@@ -4,6 +4,9 @@ For each eligible model m over the assigned clusters with weights w: performance
 w * logistic(strength - strength of the best eligible), cost and latency are the weighted expectations. Each is scaled
 to 0..1 over the eligible models, and utility = a*performance - b*cost - d*latency with a + b + d = 1.
 With d = 0 this is the score of Avengers-Pro (arXiv 2508.12631) on win rates.
+
+Where the table has a predictor, its share of the performance is the predicted win rate: logistic(log-odds of success - those of the
+best eligible). The arithmetic is written for many prompts at once; the live selector asks for one, the evaluation for all.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from shared.routing.assignment import Assignment
+from shared.routing.assignment import Assignment, assign_all
+from shared.routing.predictor import logit
 from shared.routing.table import RoutingTable
 
 Vector = npt.NDArray[np.float64]
@@ -74,6 +78,8 @@ class Candidate:
     """a times scaled performance."""
     cost_penalty: float
     latency_penalty: float
+    predicted: float | None = None
+    """Probability that it succeeds, where the table has a predictor."""
     unproven: bool = False
     """Too little is known of it to let it stand before a proven one."""
 
@@ -88,9 +94,38 @@ class Selection:
     """Probability that the winner's utility is above the runner-up's, given the rankings' standard errors."""
     why: str
     clusters: tuple[str, ...] = field(default=())
+    share: float = 0.0
+    """The predictor's part of the performance."""
 
 
-def select(table: RoutingTable, assignment: Assignment, weights: Weights, limits: Limits, contexts: Mapping[str, int]) -> Selection:
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a table's predictor says of one prompt: `probability` and `spread` (models,), and its `share` of the performance."""
+
+    probability: Vector
+    spread: Vector
+    share: float
+
+
+def predict(table: RoutingTable, points: npt.NDArray[np.float32], share: float | None = None) -> list[Prediction | None]:
+    """The predictions for points (n, dimension) of the table's space; None for each where it has no predictor, or a share of 0.
+
+    `share` replaces the table's own.
+    """
+    if table.predictor is None or (used := table.predictor.share if share is None else share) == 0:
+        return [None] * len(points)
+    probability, spread = table.predictor(points)
+    return [Prediction(p, s, used) for p, s in zip(probability, spread, strict=True)]
+
+
+def select(
+    table: RoutingTable,
+    assignment: Assignment,
+    weights: Weights,
+    limits: Limits,
+    contexts: Mapping[str, int],
+    prediction: Prediction | None = None,
+) -> Selection:
     """Rank the models of `table` for one assignment.
 
     `contexts` maps a model to the tokens it can read; a model that is not in it is not held to a context length.
@@ -105,11 +140,18 @@ def select(table: RoutingTable, assignment: Assignment, weights: Weights, limits
         return Selection((), tuple(ruled_out.items()), 0.0, why)
 
     rows = np.ix_(assignment.clusters, kept)
-    performance, error = _performance(w, table.strength[rows].astype(np.float64), table.standard_error[rows].astype(np.float64))
+    strength, errors = table.strength[rows].astype(np.float64), table.standard_error[rows].astype(np.float64)
+    expected, uncertain = _performance(w[None], strength[None], errors[None])
+    share = 0.0
+    if prediction is not None:
+        share = prediction.share
+        ahead = _predicted(prediction.probability[None, kept], prediction.spread[None, kept])
+        expected = (1.0 - share) * expected + share * ahead[0]
+        uncertain = np.hypot((1.0 - share) * uncertain, share * ahead[1])
+    performance, error = expected[0], uncertain[0]
     a = weights.normalised()
-    gain, spread = _scaled(performance)
-    cost_scaled, latency_scaled = _scaled(cost[kept])[0], _scaled(latency[kept])[0]
-    parts = np.stack([a.performance * gain, a.cost * cost_scaled, a.latency * latency_scaled])
+    spread = float(np.ptp(performance))
+    parts = np.stack(_parts(performance, cost[kept], latency[kept], a))
     utility = parts[0] - parts[1] - parts[2]
     unproven = _unproven(table, assignment, w, kept)
     # the proven first; equal utility: the cheaper, then the table's order
@@ -126,16 +168,41 @@ def select(table: RoutingTable, assignment: Assignment, weights: Weights, limits
             gain=float(parts[0, i]),
             cost_penalty=float(parts[1, i]),
             latency_penalty=float(parts[2, i]),
+            predicted=None if prediction is None else float(prediction.probability[kept[i]]),
             unproven=bool(unproven[i]),
         )
         for i in order
     )
     confidence = _confidence(utility, error * (a.performance / spread if spread else 0.0), order)
-    why = _why(candidates, a, table, assignment)
+    why = _why(candidates, a, table, assignment, share)
     waiting = [table.models[kept[i]] for i in np.flatnonzero(unproven) if utility[i] > candidates[0].utility]
     if waiting:
         why += f"; too little is known yet to let {', '.join(waiting)} win"
-    return Selection(candidates, tuple(ruled_out.items()), confidence, why)
+    return Selection(candidates, tuple(ruled_out.items()), confidence, why, share=share)
+
+
+def performances(table: RoutingTable, points: npt.NDArray[np.float32], share: float | None = None) -> tuple[Vector, Vector, Vector]:
+    """Performance, expected cost in USD and latency in seconds of all models, each (n, models), for points of the table's space.
+
+    What `select` works with, for many prompts and no limits: one prompt after the other gives the same numbers.
+    """
+    found = assign_all(points, table)
+    w = found.weights.astype(np.float64)
+    strength, error = table.strength[found.clusters].astype(np.float64), table.standard_error[found.clusters].astype(np.float64)
+    expected, _ = _performance(w, strength, error)
+    if table.predictor is not None and (used := table.predictor.share if share is None else share) > 0:
+        expected = (1.0 - used) * expected + used * _predicted(*table.predictor(points))[0]
+    cost = np.einsum("np,npm->nm", w, table.cost_usd[found.clusters])
+    return expected, cost, np.einsum("np,npm->nm", w, table.latency_s[found.clusters])
+
+
+def choices(performance: Vector, cost: Vector, latency: Vector, weights: Weights) -> npt.NDArray[np.intp]:
+    """(n,): which model `select` chooses for each prompt, given what is expected of all models, each (n, models)."""
+    gain, paid, waited = _parts(performance, cost, latency, weights.normalised())
+    utility = np.round(gain - paid - waited, 12)
+    ties = utility == utility.max(axis=-1, keepdims=True)
+    found: npt.NDArray[np.intp] = np.where(ties, cost, np.inf).argmin(axis=-1)
+    return found
 
 
 def _unproven(table: RoutingTable, assignment: Assignment, w: Vector, kept: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
@@ -166,20 +233,39 @@ def _ruled_out(models: tuple[str, ...], cost: Vector, latency: Vector, limits: L
 
 
 def _performance(w: Vector, strength: Vector, error: Vector) -> tuple[Vector, Vector]:
-    """Performance and its standard error, each (models,), by the delta method over independent clusters."""
-    best = strength.argmax(axis=1)
-    rows = np.arange(len(best))
-    rate = 1.0 / (1.0 + np.exp(strength[rows, best][:, None] - strength))
-    variance = error**2 + error[rows, best][:, None] ** 2
-    variance[rows, best] = 0.0  # the best is not compared with itself
-    slope = rate * (1.0 - rate)
-    return w @ rate, np.sqrt((w**2) @ (slope**2 * variance))
+    """Performance and its standard error, each (n, models), by the delta method over independent clusters.
+
+    `w` (n, clusters); `strength` and `error` (n, clusters, models).
+    """
+    rate, variance = _rates(strength, error)
+    return np.einsum("np,npm->nm", w, rate), np.sqrt(np.einsum("np,npm->nm", w**2, variance))
 
 
-def _scaled(values: Vector) -> tuple[Vector, float]:
-    """Scale to 0..1 over the models; all 0 where they are equal. Also returns the range."""
-    low, spread = values.min(), float(np.ptp(values))
-    return ((values - low) / spread if spread > 0 else np.zeros_like(values)), spread
+def _predicted(probability: Vector, spread: Vector) -> tuple[Vector, Vector]:
+    """The predicted win rate against the best, and its standard error, each (n, models)."""
+    kept = np.clip(probability, 1e-3, 1.0 - 1e-3)
+    rate, variance = _rates(logit(probability), spread / (kept * (1.0 - kept)))
+    return rate, np.sqrt(variance)
+
+
+def _rates(strength: Vector, error: Vector) -> tuple[Vector, Vector]:
+    """Win rates against the strongest along the last axis, and their variances."""
+    best = strength.argmax(axis=-1)[..., None]
+    rate = 1.0 / (1.0 + np.exp(np.take_along_axis(strength, best, axis=-1) - strength))
+    variance = error**2 + np.take_along_axis(error, best, axis=-1) ** 2
+    np.put_along_axis(variance, best, 0.0, axis=-1)  # the best is not compared with itself
+    return rate, (rate * (1.0 - rate)) ** 2 * variance
+
+
+def _parts(performance: Vector, cost: Vector, latency: Vector, a: Weights) -> tuple[Vector, Vector, Vector]:
+    """The three terms of the utility, each in the shape of what it is made of."""
+    return a.performance * _scaled(performance), a.cost * _scaled(cost), a.latency * _scaled(latency)
+
+
+def _scaled(values: Vector) -> Vector:
+    """Scale to 0..1 over the models, along the last axis; all 0 where they are equal."""
+    low, spread = values.min(axis=-1, keepdims=True), np.ptp(values, axis=-1, keepdims=True)
+    return np.where(spread > 0, (values - low) / np.where(spread > 0, spread, 1.0), 0.0)
 
 
 def _confidence(utility: Vector, error: Vector, order: npt.NDArray[np.intp]) -> float:
@@ -192,11 +278,13 @@ def _confidence(utility: Vector, error: Vector, order: npt.NDArray[np.intp]) -> 
     return 0.5 * (1.0 + math.erf(lead / spread / math.sqrt(2.0)))
 
 
-def _why(candidates: tuple[Candidate, ...], a: Weights, table: RoutingTable, assignment: Assignment) -> str:
+def _why(candidates: tuple[Candidate, ...], a: Weights, table: RoutingTable, assignment: Assignment, share: float) -> str:
     first = candidates[0]
     task = table.clusters[assignment.clusters[0]].label
     weighed = f"weights performance {a.performance:.2f}, cost {a.cost:.2f}, latency {a.latency:.2f}"
     unsure = "; the prompt is novel, so its nearest task says little" if assignment.novel else ""
+    if first.predicted is not None:
+        unsure = f"; predicted to succeed with {first.predicted:.0%}, which counts for {share:.0%} of the performance{unsure}"
     if len(candidates) == 1:
         return f"{first.model} is the only eligible model ({weighed}){unsure}"
     second = candidates[1]

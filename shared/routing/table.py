@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.routing.errors import TableInvalid
+from shared.routing.errors import EmbeddingInvalid, TableInvalid
+from shared.routing.predictor import Predictor
+from shared.routing.projection import Projection
 
 Array = npt.NDArray[np.float32]
 
@@ -88,6 +90,12 @@ class RoutingTable:
     """Weights are a softmax of -sharpness times distance (beta in arXiv 2508.12631)."""
     unproven_error: float | None = None
     """A model with a larger standard error wins nowhere while a proven one is eligible. None: no such rule."""
+    projection: Projection | None = None
+    """From a prompt's features to the space that the centroids lie in. None: the encoder's own."""
+    predictor: Predictor | None = None
+    """How probably each model succeeds, beside the clusters' rankings. None: the rankings alone decide."""
+    signatures: Array | None = None
+    """(clusters, encoder's dimension) float32: what it takes to tell each cluster's outcomes apart (`task2vec`)."""
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,12 +103,14 @@ class RoutingTable:
             array = np.array(getattr(self, name), dtype="<f4", order="C")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
+        if self.signatures is not None:
+            object.__setattr__(self, "signatures", frozen(self.signatures))
         self._check()
         object.__setattr__(self, "digest", hashlib.sha256(self.to_bytes()).hexdigest())
 
     def _check(self) -> None:
         k, m = len(self.clusters), len(self.models)
-        wanted = {"centroids": (k, self.encoder.dimension)} | dict.fromkeys(ARRAYS[1:], (k, m))
+        wanted = {"centroids": (k, self.dimension)} | dict.fromkeys(ARRAYS[1:], (k, m))
         for name, shape in wanted.items():
             array: Array = getattr(self, name)
             if array.shape != shape:
@@ -116,6 +126,12 @@ class RoutingTable:
         for name in ("standard_error", "cost_usd", "latency_s"):
             if (getattr(self, name) < 0).any():
                 raise TableInvalid(f"{name} holds a negative number")
+        if self.signatures is not None and (self.signatures.shape != (k, self.encoder.dimension) or not np.isfinite(self.signatures).all()):
+            raise TableInvalid(f"signatures must be finite and have shape {(k, self.encoder.dimension)}")
+        if self.predictor is not None and self.predictor.rates.shape[1] != m:
+            raise TableInvalid(f"the predictor knows {self.predictor.rates.shape[1]} models, the table {m}")
+        if self.predictor is not None and self.predictor.centroids.shape[1] != self.dimension:
+            raise TableInvalid(f"the predictor reads {self.predictor.centroids.shape[1]} numbers a point, and points have {self.dimension}")
         if self.top_p < 1 or not 0 < self.sharpness < float("inf"):
             raise TableInvalid("top_p must be at least 1 and sharpness above 0")
         if self.unproven_error is not None and not 0 < self.unproven_error < float("inf"):
@@ -126,6 +142,35 @@ class RoutingTable:
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+    @property
+    def dimension(self) -> int:
+        """Of the space that centroids lie in."""
+        return self.encoder.dimension if self.projection is None else self.projection.matrix.shape[1]
+
+    @property
+    def inputs(self) -> int:
+        """Numbers of a prompt's features that a point is made of: the embedding's, or the embedding's and the form's."""
+        return self.encoder.dimension if self.projection is None else len(self.projection.matrix)
+
+    @cached_property
+    def space(self) -> str:
+        """Names the space that centroids lie in: equal for tables whose points can be compared."""
+        part = self.projection
+        known = [str(self.encoder), *(() if part is None else (_written(getattr(part, f.name)) for f in fields(part)))]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+    def points(self, features: Array) -> Array:
+        """Features (n, at least `inputs`) as points (n, dimension) of this table's space.
+
+        Features are a prompt's embedding, and its form behind it. Raises `EmbeddingInvalid` if they are too short.
+        """
+        if features.shape[1] < self.inputs:
+            raise EmbeddingInvalid(
+                f"{features.shape[1]} numbers stand for a prompt, and table {self.digest[:12]} reads {self.inputs}: "
+                "the prompt's form is missing, which older embedders did not send; run this version's"
+            )
+        return features[:, : self.inputs] if self.projection is None else self.projection(features[:, : self.inputs])
 
     @cached_property
     def squared_norms(self) -> Array:
@@ -157,6 +202,11 @@ class RoutingTable:
         }
         if self.unproven_error is not None:  # left out where it means nothing, so that older tables keep their digests
             value["unproven_error"] = self.unproven_error
+        for name, part in (("projection", self.projection), ("predictor", self.predictor)):
+            if part is not None:
+                value[name] = {f.name: _written(getattr(part, f.name)) for f in fields(part)}
+        if self.signatures is not None:
+            value["signatures"] = _written(self.signatures)
         value |= {name: base64.b64encode(getattr(self, name).tobytes()).decode() for name in ARRAYS}
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
@@ -175,12 +225,36 @@ class RoutingTable:
                 n: np.frombuffer(base64.b64decode(value.pop(n), validate=True), "<f4").reshape(shapes[n]) for n in ARRAYS
             }
             provenance = Provenance(**value.pop("provenance"))
+            for name, kind in (("projection", Projection), ("predictor", Predictor)):
+                if name in value:
+                    arrays[name] = kind(**{n: _read(v) for n, v in value.pop(name).items()})
+            if "signatures" in value:
+                arrays["signatures"] = _read(value.pop("signatures"))
             return cls(encoder=encoder, clusters=clusters, models=models, provenance=provenance, **arrays, **value)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TableInvalid(f"not a routing table: {error}") from None
 
 
 ARRAYS = ("centroids", "strength", "standard_error", "cost_usd", "latency_s")
+
+
+def frozen(array: npt.NDArray[Any]) -> Array:
+    """A read-only float32 copy."""
+    found: Array = np.array(array, dtype="<f4", order="C")
+    found.setflags(write=False)
+    return found
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return {"shape": list(value.shape), "float32": base64.b64encode(np.asarray(value, "<f4").tobytes()).decode()}
+    return value
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, dict):
+        return np.frombuffer(base64.b64decode(value["float32"], validate=True), "<f4").reshape(value["shape"])
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _plain(value: Encoder | Cluster | Provenance) -> dict[str, Any]:
