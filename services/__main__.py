@@ -243,6 +243,11 @@ def table_build(
     prices: Annotated[Path | None, typer.Option(help="Prices in USD per million tokens, JSON.")] = None,
     simulated: Annotated[bool, typer.Option("--simulated", help="The 25 tasks with simulated outcomes, as the demo has it.")] = False,
     k: Annotated[str, typer.Option(help="Number of clusters, or auto: the number that routes best by cross-validation.")] = "auto",
+    representation: Annotated[
+        str, typer.Option(help="plain, contrastive, delta or keys; auto: plain or contrastive, whichever routes best by cross-validation.")
+    ] = "auto",
+    predictor: Annotated[str, typer.Option(help="yes, no, or auto: a performance predictor if it routes better.")] = "auto",
+    text: Annotated[str, typer.Option(help="description or both: what is embedded (as POINTSMAN_EMBEDDER_TEXT).")] = "description",
     describe: Describe = "local",
     variant: Variant = "int8",
     encoder_dir: Annotated[Path | None, typer.Option(help="Another encoder than the default one.")] = None,
@@ -255,7 +260,9 @@ def table_build(
     """Build a routing table from an outcome matrix and publish it."""
     from services.commands import table as command
 
-    source = command.Source(outcomes, prices, simulated, k, describe, variant, encoder_dir, reference, seed)
+    source = command.Source(
+        outcomes, prices, simulated, k, representation, predictor, text, describe, variant, encoder_dir, reference, seed
+    )
     command.build(source, save, note, as_json=json_)
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 from rich.table import Table
 
 from services.commands import servers
 from services.commands.describing import describe_all
+from services.commands.outcomes import embed, mean_responses, read
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out, progress, usd
 from shared.adapters.kafka.settings import KafkaSettings
@@ -23,14 +22,16 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish, roll_back
 from shared.adapters.tables import unpin as unpinned
 from shared.catalog import models, tasks
-from shared.contracts.outcome_file import ANSWER_TOKENS, BYTES_PER_TOKEN, Row, matrix, read_prices, read_rows
+from shared.contracts.outcome_file import ANSWER_TOKENS, BYTES_PER_TOKEN, Row, matrix
 from shared.contracts.tables import TablePublished
 from shared.routing.clustering import warm
 from shared.routing.comparing import differences, origin
 from shared.routing.errors import OutcomesInvalid, TableInvalid
-from shared.routing.outcomes import build_table, choose_k
+from shared.routing.extraction import together
+from shared.routing.form import forms
+from shared.routing.outcomes import K_CANDIDATES, Outcomes, Recipe, Representation, build_table, choose
 from shared.routing.simulation import simulated_scores, simulated_skills
-from shared.routing.table import RoutingTable
+from shared.routing.table import Array, Encoder, RoutingTable
 
 PROFILE = "current"
 """The models of the simulated table."""
@@ -44,6 +45,9 @@ class Source:
     prices: Path | None = None
     simulated: bool = False
     k: str = "auto"
+    representation: str = "auto"
+    predictor: str = "auto"
+    text: str = "description"
     describe: str = "local"
     variant: str = "int8"
     encoder_dir: Path | None = None
@@ -77,7 +81,7 @@ async def make_table(source: Source) -> RoutingTable:
     """Describe, embed, cluster, rank. Raises `OutcomesInvalid` or `EncoderInvalid`."""
     if source.simulated == (source.outcomes is not None):
         raise OutcomesInvalid("name an outcome matrix with --outcomes FILE, or --simulated for the 25 tasks with simulated outcomes")
-    rows, prices, name = _simulated(source.seed) if source.outcomes is None else _read(source)
+    rows, prices, name = _simulated(source.seed) if source.outcomes is None else _read(source.outcomes, source.prices)
     warming = asyncio.create_task(asyncio.to_thread(warm))
     with progress() as bar:
         describing = bar.add_task("describing prompts", total=len(rows))
@@ -85,23 +89,26 @@ async def make_table(source: Source) -> RoutingTable:
         given = np.array([row.description is not None for row in rows])
         described = await describe_all(prompts, source.describe, lambda: bar.advance(describing))
         texts = [p if g else d for p, d, g in zip(prompts, described, given, strict=True)]
-        encoding = bar.add_task("embedding descriptions", total=len(rows))
         encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, source.variant)
-        chunks = []
-        for start in range(0, len(texts), 64):
-            chunks.append(await asyncio.to_thread(encoder.encode, texts[start : start + 64]))
-            bar.advance(encoding, len(chunks[-1]))
-        vectors = np.concatenate(chunks)
-        clustering = bar.add_task("clustering and ranking", total=1)
+        read_ = texts if source.text == "description" else [together(t, row.prompt) for t, row in zip(texts, rows, strict=True)]
+        encoding = bar.add_task("embedding descriptions", total=len(rows))
+        vectors = await embed(read_, encoder, lambda n: bar.advance(encoding, n))
         outcomes = matrix(rows, prices, texts)
+        if source.representation in BY_RESPONSE:
+            answers = bar.add_task("embedding responses", total=sum(len(row.responses) for row in rows))
+            outcomes = replace(outcomes, responses=await mean_responses(rows, encoder, lambda n: bar.advance(answers, n)))
+        clustering = bar.add_task("clustering and ranking", total=1)
         await warming
-        k = await asyncio.to_thread(choose_k, outcomes, vectors, encoder.identity, source.seed) if source.k == "auto" else _number(source.k)
+        features = np.hstack([vectors, forms([row.prompt for row in rows])])
+        recipe = await asyncio.to_thread(_recipe, source, outcomes, features, encoder.identity)
         table = await asyncio.to_thread(
             build_table,
             outcomes,
-            vectors,
+            features,
             encoder.identity,
-            k=k,
+            representation=recipe.representation,
+            predictor=recipe.predictor,
+            k=recipe.k,
             seed=source.seed,
             source=name,
             simulated=source.simulated,
@@ -111,25 +118,36 @@ async def make_table(source: Source) -> RoutingTable:
     return table
 
 
+BY_RESPONSE = ("delta", "keys")
+"""Those that are learnt from the models' responses."""
+LIVE: tuple[Representation, ...] = ("plain", "contrastive")
+"""Task representations that `--representation auto` tries: those that need nothing but outcomes."""
+
+
+def _recipe(source: Source, outcomes: Outcomes, features: Array, encoder: Encoder) -> Recipe:
+    """What `source` names, and the best in cross-validation of what it leaves open. Raises `OutcomesInvalid` for an unknown name."""
+    if source.representation not in {"auto", *get_args(Representation)}:
+        raise OutcomesInvalid(f"--representation is auto or one of {', '.join(get_args(Representation))}, not {source.representation}")
+    if source.text not in {"description", "both"}:
+        raise OutcomesInvalid(f"--text is description or both, not {source.text}")
+    if source.predictor not in {"auto", "yes", "no"}:
+        raise OutcomesInvalid(f"--predictor is auto, yes or no, not {source.predictor}")
+    names = LIVE if source.representation == "auto" else (cast("Representation", source.representation),)
+    numbers = K_CANDIDATES if source.k == "auto" else (_number(source.k),)
+    if len(names) == len(numbers) == 1 and source.predictor != "auto":
+        return Recipe(names[0], source.predictor == "yes", numbers[0])
+    found = choose(outcomes, features, encoder, source.seed, numbers, names, predictor=source.predictor == "auto")
+    return replace(found, predictor=found.predictor or source.predictor == "yes")
+
+
 def _number(k: str) -> int:
     if not k.isdigit() or int(k) < 1:
         raise OutcomesInvalid(f"--k is a number of clusters or auto, not {k}")
     return int(k)
 
 
-def _read(source: Source) -> tuple[list[Row], dict[str, models.Price], str]:
-    assert source.outcomes is not None
-    try:
-        opener: Callable[..., Any] = gzip.open if source.outcomes.suffix == ".gz" else open
-        with opener(source.outcomes, "rb") as file:
-            rows = read_rows(file)
-        prices = read_prices(source.prices.read_text()) if source.prices else {}
-    except OSError as error:
-        raise OutcomesInvalid(f"{error.filename or source.outcomes} can't be read: {error.strerror or error}") from None
-    named = {model for row in rows for model in row.scores}
-    catalog = models.load()
-    prices = {m: catalog.models[m].price for m in named if m in catalog.models} | prices
-    return rows, prices, source.outcomes.name
+def _read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.Price], str]:
+    return *read(path, prices), path.name
 
 
 def _simulated(seed: int) -> tuple[list[Row], dict[str, models.Price], str]:
@@ -213,6 +231,8 @@ def _facts(table: RoutingTable) -> dict[str, Any]:
         "outcomes": origin(table),
         "source": table.provenance.source,
         "encoder": str(table.encoder),
+        "representation": table.projection.kind if table.projection else "plain",
+        "predictor": table.predictor is not None,
     }
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.routing.clustering import kmeans
-from shared.routing.outcomes import success_rates
 from shared.routing.predictor import Matrix, Predictor, calibrated
 from shared.routing.table import Array
 
@@ -45,3 +45,14 @@ def _profiles(
         rates.append(success_rates(scores, found.labels, len(found.centroids), SHRINKAGE)[0].astype(np.float32))
     sizes = tuple(len(c) for c in centroids)
     return Predictor(sizes, np.concatenate(centroids), np.concatenate(rates), 1.0, 0.0, top, sharpness, share)
+
+
+def success_rates(scores: Matrix, labels: npt.NDArray[np.int64], k: int, shrinkage: float) -> tuple[Matrix, Matrix]:
+    """Shrunk success rates and numbers of scores, both (k, models). Rates are kept off 0 and 1 by half a prompt."""
+    known = np.isfinite(scores)
+    overall = np.nanmean(scores, axis=0)
+    member = np.eye(k)[labels].T
+    counts = member @ known
+    rates = (member @ np.where(known, scores, 0.0) + shrinkage * overall) / (counts + shrinkage)
+    edge = 0.5 / (counts + shrinkage + 1.0)
+    return np.clip(rates, edge, 1.0 - edge), counts

@@ -8,17 +8,24 @@ the reference model's, so that 0 is the reference and the logistic of a differen
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.routing.assignment import assign
 from shared.routing.clustering import Clustering, kmeans
+from shared.routing.committee import fit_predictor, success_rates
 from shared.routing.errors import OutcomesInvalid
+from shared.routing.projection import Fitted, contrastive, delta, keys
+from shared.routing.selection import performances
 from shared.routing.table import Array, Cluster, Encoder, Provenance, RoutingTable
+from shared.routing.task2vec import signatures
 
 Matrix = npt.NDArray[np.float64]
+
+Representation = Literal["plain", "contrastive", "delta", "keys"]
+"""What clusters are made of: the encoder's embeddings as they are, or what a projection makes of them (`projection`)."""
 
 SHRINKAGE = 10.0
 """Prompts that the mean over all clusters counts for; found good on public data (docs/decisions/0004-first-table.md)."""
@@ -38,6 +45,8 @@ class Outcomes:
     scores: Matrix
     cost_usd: Matrix
     latency_s: Matrix
+    responses: Array | None = None
+    """(prompts, dimension): the mean embedding of each prompt's answers; needed for delta and keys."""
 
     def __post_init__(self) -> None:
         shape = (len(self.texts), len(self.models))
@@ -51,14 +60,17 @@ class Outcomes:
     def rows(self, rows: npt.NDArray[np.intp]) -> Outcomes:
         """The same for some of the prompts."""
         wide = [a if a.ndim == 1 else a[rows] for a in (self.cost_usd, self.latency_s)]
-        return Outcomes(tuple(self.texts[i] for i in rows), self.models, self.scores[rows], wide[0], wide[1])
+        answers = None if self.responses is None else self.responses[rows]
+        return Outcomes(tuple(self.texts[i] for i in rows), self.models, self.scores[rows], wide[0], wide[1], answers)
 
 
 def build_table(
     outcomes: Outcomes,
-    vectors: Array,
+    features: Array,
     encoder: Encoder,
     *,
+    representation: Representation = "plain",
+    predictor: bool = False,
     k: int,
     seed: int = 0,
     source: str,
@@ -67,11 +79,17 @@ def build_table(
     top_p: int = 4,
     sharpness: float = 9.0,
 ) -> RoutingTable:
-    """Cluster `vectors` (prompts, dimension) and rank the models in each cluster. `reference` None: the best overall."""
-    if len(vectors) != len(outcomes.texts):
-        raise OutcomesInvalid(f"{len(vectors)} vectors for {len(outcomes.texts)} prompts")
-    found = kmeans(vectors, k, seed)
-    rates, counts = success_rates(outcomes.scores, found.labels, len(found.centroids))
+    """Cluster the prompts and rank the models in each cluster. `reference` None: the best overall.
+
+    `features` (prompts, the encoder's dimension, and the form behind it where there is one) are embeddings of `outcomes.texts`.
+    """
+    if len(features) != len(outcomes.texts):
+        raise OutcomesInvalid(f"{len(features)} vectors for {len(outcomes.texts)} prompts")
+    vectors = features[:, : encoder.dimension]
+    fitted = fit_representation(representation, outcomes, features, vectors)
+    points = fitted.points if fitted else vectors
+    found = kmeans(points, k, seed)
+    rates, counts = success_rates(outcomes.scores, found.labels, len(found.centroids), SHRINKAGE)
     reference = reference or outcomes.models[int(np.nanmean(outcomes.scores, axis=0).argmax())]
     if reference not in outcomes.models:
         raise OutcomesInvalid(f"the reference model {reference} is not among the models: {', '.join(outcomes.models)}")
@@ -80,7 +98,7 @@ def build_table(
         encoder=encoder,
         models=outcomes.models,
         reference_model=reference,
-        clusters=_clusters(outcomes.texts, vectors, found),
+        clusters=_clusters(outcomes.texts, points, found),
         centroids=found.centroids,
         strength=(logits - logits[:, [outcomes.models.index(reference)]]).astype(np.float32),
         standard_error=(1.0 / np.sqrt((counts + SHRINKAGE) * rates * (1.0 - rates))).astype(np.float32),
@@ -89,55 +107,84 @@ def build_table(
         provenance=Provenance(source, simulated, len(outcomes.texts), seed),
         top_p=top_p,
         sharpness=sharpness,
+        projection=fitted.projection if fitted else None,
+        predictor=fit_predictor(points, outcomes.scores, k, seed=seed, top=top_p, sharpness=sharpness) if predictor else None,
+        signatures=signatures(vectors, outcomes.scores, found.labels, len(found.centroids)),
     )
 
 
-def success_rates(scores: Matrix, labels: npt.NDArray[np.int64], k: int, shrinkage: float = SHRINKAGE) -> tuple[Matrix, Matrix]:
-    """Shrunk success rates and numbers of scores, both (k, models). Rates are kept off 0 and 1 by half a prompt."""
-    known = np.isfinite(scores)
-    overall = np.nanmean(scores, axis=0)
-    member = np.eye(k)[labels].T
-    counts = member @ known
-    rates = (member @ np.where(known, scores, 0.0) + shrinkage * overall) / (counts + shrinkage)
-    edge = 0.5 / (counts + shrinkage + 1.0)
-    return np.clip(rates, edge, 1.0 - edge), counts
+def fit_representation(name: Representation, outcomes: Outcomes, features: Array, vectors: Array) -> Fitted | None:
+    """The projection of that name, learnt from these outcomes. Raises `OutcomesInvalid` if it needs responses and there are none."""
+    if name == "plain":
+        return None
+    if name == "contrastive":
+        return contrastive(features, outcomes.scores)
+    if outcomes.responses is None:
+        raise OutcomesInvalid(f"the representation {name} is learnt from the models' responses, and the outcomes have none")
+    return (delta if name == "delta" else keys)(vectors, outcomes.responses)
 
 
-def choose_k(
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a table is built."""
+
+    representation: Representation
+    predictor: bool
+    k: int
+
+
+def choose(
     outcomes: Outcomes,
-    vectors: Array,
+    features: Array,
     encoder: Encoder,
     seed: int = 0,
     candidates: Sequence[int] = K_CANDIDATES,
-    say: Callable[[int, float], None] = lambda _k, _score: None,
-) -> int:
-    """The number of clusters whose table routes best: the mean score of the strongest model on prompts left out, in 3 folds.
+    representations: Sequence[Representation] = ("plain",),
+    *,
+    predictor: bool = False,
+    say: Callable[[Recipe, float], None] = lambda _recipe, _score: None,
+) -> Recipe:
+    """The recipe whose table routes best: the mean score of the strongest model on prompts left out, in 3 folds.
 
-    Ties go to the smaller. Candidates with fewer than four prompts a cluster are left aside.
+    Representations and numbers of clusters are tried together; with `predictor`, one is tried on the best of them. Ties go to the
+    earlier representation and the smaller number; numbers that leave fewer than four prompts a cluster are left aside.
     """
     count = len(outcomes.texts)
     fold = np.random.default_rng(seed).permutation(count) % FOLDS
     usable = [k for k in candidates if k <= count * (FOLDS - 1) / FOLDS / 4] or [min(candidates)]
-    best, best_score = usable[0], -np.inf
-    for k in usable:
+
+    def tried(recipe: Recipe) -> float:
         scores = []
         for held in range(FOLDS):
             train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
-            table = build_table(outcomes.rows(train), vectors[train], encoder, k=k, seed=seed, source="cross-validation", simulated=False)
-            scores.append(routed_score(table, vectors[test], outcomes.scores[test]))
-        say(k, float(np.mean(scores)))
-        if np.mean(scores) > best_score + 1e-9:
-            best, best_score = k, float(np.mean(scores))
+            table = build_table(
+                outcomes.rows(train),
+                features[train],
+                encoder,
+                representation=recipe.representation,
+                predictor=recipe.predictor,
+                k=recipe.k,
+                seed=seed,
+                source="cross-validation",
+                simulated=False,
+            )
+            scores.append(routed_score(table, features[test], outcomes.scores[test]))
+        say(recipe, float(np.mean(scores)))
+        return float(np.mean(scores))
+
+    best, best_score = Recipe(representations[0], False, usable[0]), -np.inf
+    for recipe in [Recipe(name, False, k) for name in representations for k in usable]:
+        if (score := tried(recipe)) > best_score + 1e-9:
+            best, best_score = recipe, score
+    if predictor and tried(more := replace(best, predictor=True)) > best_score + 1e-9:
+        return more
     return best
 
 
-def routed_score(table: RoutingTable, vectors: Array, scores: Matrix) -> float:
-    """The mean score of the strongest model of each prompt, over prompts (n, dimension) with known scores (n, models)."""
-    chosen = []
-    for a in assign(vectors, table):
-        strength = table.strength[a.clusters].astype(np.float64)
-        chosen.append((a.weights @ (1.0 / (1.0 + np.exp(strength.max(axis=1, keepdims=True) - strength)))).argmax())
-    return float(np.nanmean(scores[np.arange(len(scores)), chosen]))
+def routed_score(table: RoutingTable, features: Array, scores: Matrix) -> float:
+    """The mean score of the strongest model of each prompt, over prompts with features (n, …) and known scores (n, models)."""
+    performance, _, _ = performances(table, table.points(features))
+    return float(np.nanmean(scores[np.arange(len(scores)), performance.argmax(axis=1)]))
 
 
 def _expected(values: Matrix, found: Clustering) -> Matrix:

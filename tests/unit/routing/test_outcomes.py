@@ -5,8 +5,9 @@ import pytest
 from support import ENCODER
 
 from shared.routing.clustering import kmeans
+from shared.routing.committee import success_rates
 from shared.routing.errors import OutcomesInvalid
-from shared.routing.outcomes import SHRINKAGE, Outcomes, build_table, choose_k, label, routed_score, success_rates
+from shared.routing.outcomes import SHRINKAGE, Outcomes, build_table, choose, label, routed_score
 from shared.routing.simulation import simulated_scores, simulated_skills
 
 NONE = np.zeros(2)
@@ -42,7 +43,7 @@ def test_the_same_data_and_seed_give_the_same_table() -> None:
 
 def test_success_rates_shrink_toward_the_mean_over_all_clusters_as_the_formula_says() -> None:
     scores = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, np.nan]])
-    rates, counts = success_rates(scores, np.array([0, 0, 1]), 2)
+    rates, counts = success_rates(scores, np.array([0, 0, 1]), 2, SHRINKAGE)
     assert counts.tolist() == [[2, 2], [1, 0]]
     assert rates[0, 0] == pytest.approx((2 + SHRINKAGE * 2 / 3) / (2 + SHRINKAGE))
     assert rates[1, 0] == pytest.approx((0 + SHRINKAGE * 2 / 3) / (1 + SHRINKAGE))
@@ -56,7 +57,7 @@ def test_few_prompts_leave_a_wide_interval() -> None:
 
 def test_k_is_chosen_by_what_routes_best_on_prompts_left_out() -> None:
     outcomes, vectors = planted(each=60)
-    assert choose_k(outcomes, vectors, ENCODER, candidates=(1, 4)) == 4
+    assert choose(outcomes, vectors, ENCODER, candidates=(1, 4)).k == 4
 
 
 def test_clusters_never_outnumber_distinct_vectors() -> None:

@@ -1,0 +1,63 @@
+"""Reading outcome matrices and embedding what is in them, for the commands that work on them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.adapters.onnx.encoder import OnnxEncoder
+from shared.catalog import models
+from shared.contracts.outcome_file import Row, read_csv, read_prices, read_rows
+from shared.routing.errors import OutcomesInvalid
+from shared.routing.table import Array
+
+CHUNK = 64
+
+
+def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.Price]]:
+    """The rows of a file, JSON lines or CSV (by its name, `.gz` unpacked), and prices: of the file, else of the catalogue.
+
+    Raises `OutcomesInvalid`, naming the row and the column.
+    """
+    try:
+        opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rb") as file:
+            table = ".csv" in path.suffixes
+            rows = read_csv(io.TextIOWrapper(file, "utf-8-sig", newline="")) if table else read_rows(file)
+        given = read_prices(prices.read_text()) if prices else {}
+    except UnicodeDecodeError as error:
+        raise OutcomesInvalid(f"{path} is not in UTF-8: {error.reason} at byte {error.start}") from None
+    except (OSError, EOFError) as error:
+        name = getattr(error, "filename", None) or path
+        raise OutcomesInvalid(f"{name} can't be read: {getattr(error, 'strerror', None) or error}") from None
+    named = {model for row in rows for model in row.scores}
+    catalog = models.load()
+    return rows, {m: catalog.models[m].price for m in named if m in catalog.models} | given
+
+
+async def embed(texts: Sequence[str], encoder: OnnxEncoder, tick: Callable[[int], object]) -> Array:
+    """(n, dimension) float32; equal texts are embedded once, and texts of like length together. `tick` hears how many are done."""
+    distinct = sorted(set(texts), key=len)
+    place = {text: i for i, text in enumerate(distinct)}
+    count = np.bincount([place[t] for t in texts], minlength=len(distinct))
+    chunks = []
+    for start in range(0, len(distinct), CHUNK):
+        chunks.append(await asyncio.to_thread(encoder.encode, distinct[start : start + CHUNK]))
+        tick(int(count[start : start + CHUNK].sum()))
+    found: Array = np.concatenate(chunks)[[place[t] for t in texts]]
+    return found
+
+
+async def mean_responses(rows: Sequence[Row], encoder: OnnxEncoder, tick: Callable[[int], object]) -> Array | None:
+    """(n, dimension): the mean embedding of each prompt's responses; None if a prompt has none."""
+    if not all(row.responses for row in rows):
+        return None
+    vectors = await embed([text for row in rows for text in row.responses.values()], encoder, tick)
+    ends = np.cumsum([len(row.responses) for row in rows])
+    return np.stack([part.mean(axis=0) for part in np.split(vectors, ends[:-1])]).astype(np.float32)

@@ -1,0 +1,193 @@
+"""Would routing pay? Routers on outcomes that they have not seen, over repeated splits, with intervals.
+
+Prompts are split at random; a router learns from the larger part, and its choices on the smaller are scored with the known outcomes.
+Every figure has its standard error over splits. Splits of the same prompts are not independent, so intervals come from resampling
+prompts (the bootstrap, Efron 1979): a prompt's results in all splits stay together. Differences are paired by prompt and split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.routing.errors import OutcomesInvalid
+from shared.routing.measures import Curve, apgr, area, cost_save, cpt, perf_gain, recovered
+from shared.routing.outcomes import Outcomes
+from shared.routing.predictor import calibration_error
+from shared.routing.routers import Data, Expected, Fitted, Router
+from shared.routing.selection import Weights, choices
+
+Matrix = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
+
+TRAIN = 0.7
+RESAMPLES = 2000
+WEIGHTS = tuple(Weights(float(a), float(1.0 - a), 0.0) for a in np.linspace(0.0, 1.0, 41))
+"""From cost alone to quality alone."""
+QUALITY = Weights(1.0, 0.0, 0.0)
+
+
+def random_splits(count: int, splits: int, train: float = TRAIN) -> Iterator[tuple[Rows, Rows]]:
+    """Rows to learn from and to score, for seeds 0, 1, …"""
+    for seed in range(splits):
+        order = np.random.RandomState(seed).permutation(count).astype(np.intp)
+        cut = int(train * count)
+        yield order[:cut], order[cut:]
+
+
+def folds(count: int, number: int) -> Iterator[tuple[Rows, Rows]]:
+    """The same for cross-validation: each prompt is scored once."""
+    order = np.random.RandomState(0).permutation(count).astype(np.intp)
+    for held in range(number):
+        mine = np.arange(count) % number == held
+        yield order[~mine], order[mine]
+
+
+@dataclass(slots=True)
+class Result:
+    """What one router reached, split by split."""
+
+    accuracy: list[float] = field(default_factory=list)
+    cost_usd: list[float] = field(default_factory=list)
+    """Mean cost of a prompt."""
+    regret: list[float] = field(default_factory=list)
+    """Mean score below the oracle's."""
+    novel: list[float] = field(default_factory=list)
+    calibration_error: list[float] = field(default_factory=list)
+    area: list[float] = field(default_factory=list)
+    perf_gain: list[float] = field(default_factory=list)
+    cost_save: list[float] = field(default_factory=list)
+    apgr: list[float] = field(default_factory=list)
+    cpt50: list[float] = field(default_factory=list)
+    cpt80: list[float] = field(default_factory=list)
+    curve: list[tuple[Matrix, Matrix]] = field(default_factory=list)
+    """Cost and quality at each of `WEIGHTS`."""
+    decisions: dict[str, int] = field(default_factory=dict)
+    score: Matrix = field(default_factory=lambda: np.zeros(0))
+    """(prompts,): the sum of scores over the splits in which a prompt was scored."""
+    seen: Matrix = field(default_factory=lambda: np.zeros(0))
+    """(prompts,): in how many it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def evaluate(
+    data: Data,
+    routers: Mapping[str, Router],
+    splits: Sequence[tuple[Rows, Rows]],
+    tick: Callable[[str], object] = lambda _name: None,
+    keep: Callable[[int, str, Fitted, Expected, Rows], object] = lambda *_: None,
+) -> dict[str, Result]:
+    """Results by router, with those of "random" and "oracle". `keep` is given each router that has learnt.
+
+    Raises `OutcomesInvalid` if a part of a split has no score of some model, or is empty.
+    """
+    outcomes = data.outcomes
+    count = len(outcomes.texts)
+    known = np.where(np.isfinite(outcomes.scores), outcomes.scores, 0.0)
+    cost = paid(outcomes)
+    found = {name: Result(score=np.zeros(count), seen=np.zeros(count)) for name in ("random", "oracle", *routers)}
+    for number, (train, test) in enumerate(splits):
+        if not len(train) or not len(test) or not np.isfinite(outcomes.scores[train]).any(axis=0).all():
+            raise OutcomesInvalid(f"split {number + 1} leaves {len(train)} prompts to learn from, too few to know every model; add prompts")
+        part = data.rows(train)
+        scores, price = known[test], cost[test]
+        single = int(np.nanmean(outcomes.scores[train], axis=0).argmax())
+        best_quality, best_cost = float(scores[:, single].mean()), float(price[:, single].mean())
+        ends = float(price.mean(axis=0).min()), float(price.mean(axis=0).max())
+        oracle = np.where(scores == scores.max(axis=1, keepdims=True), -price, -np.inf).argmax(axis=1)
+        top = scores.max(axis=1)
+
+        def note(name: str, score: Matrix, usd: Matrix, at: Rows, top: Matrix) -> Result:
+            one = found[name]
+            one.accuracy.append(float(score.mean()))
+            one.cost_usd.append(float(usd.mean()))
+            one.regret.append(float((top - score).mean()))
+            one.score[at] += score
+            one.seen[at] += 1
+            return one
+
+        rows = np.arange(len(test))
+        note("random", scores.mean(axis=1), price.mean(axis=1), test, top)
+        note("oracle", scores[rows, oracle], price[rows, oracle], test, top)
+        given = {name: values[test] for name, values in data.features.items()}
+        for name, router in routers.items():
+            tick(name)
+            fitted = router.fit(part, number)
+            expected = fitted(given)
+            keep(number, name, fitted, expected, test)
+            chosen = choices(expected.performance, expected.cost, np.zeros_like(expected.cost), QUALITY)
+            one = note(name, scores[rows, chosen], price[rows, chosen], test, top)
+            for i, times in zip(*np.unique(chosen, return_counts=True), strict=True):
+                one.decisions[outcomes.models[i]] = one.decisions.get(outcomes.models[i], 0) + int(times)
+            if router.text is None:
+                continue
+            if expected.novel is not None:
+                one.novel.append(float(expected.novel.mean()))
+            if expected.probability is not None:
+                one.calibration_error.append(calibration_error(expected.probability, outcomes.scores[test]))
+            curve = curve_of(expected, scores, price)
+            one.curve.append((curve.cost, curve.quality))
+            one.area.append(area(curve, *ends))
+            one.perf_gain.append(perf_gain(curve, best_quality))
+            one.cost_save.append(cost_save(curve, best_quality, best_cost))
+            if len(outcomes.models) == 2:
+                weak, strong = weak_and_strong(outcomes.rows(train))
+                gap = recovered(expected.performance[:, strong] - expected.performance[:, weak], scores[:, weak], scores[:, strong])
+                one.apgr.append(apgr(gap))
+                one.cpt50.append(cpt(gap, 0.5))
+                one.cpt80.append(cpt(gap, 0.8))
+    return found
+
+
+def curve_of(expected: Expected, scores: Matrix, cost: Matrix) -> Curve:
+    """The quality-cost curve over `WEIGHTS`, on known scores and costs (n, models)."""
+    rows, still = np.arange(len(scores)), np.zeros_like(expected.cost)
+    chosen = [choices(expected.performance, expected.cost, still, w) for w in WEIGHTS]
+    return Curve(np.array([cost[rows, c].mean() for c in chosen]), np.array([scores[rows, c].mean() for c in chosen]))
+
+
+def paid(outcomes: Outcomes) -> Matrix:
+    """Costs (prompts, models) in USD, a model's mean where one is not known."""
+    shape = outcomes.scores.shape
+    if outcomes.cost_usd.ndim == 1:
+        return np.broadcast_to(outcomes.cost_usd, shape)
+    return np.where(np.isfinite(outcomes.cost_usd), outcomes.cost_usd, np.nanmean(outcomes.cost_usd, axis=0))
+
+
+def weak_and_strong(outcomes: Outcomes) -> tuple[int, int]:
+    """Of two models the worse and the better, by their mean scores."""
+    means = np.nanmean(outcomes.scores, axis=0)
+    return (0, 1) if means[1] >= means[0] else (1, 0)
+
+
+def interval(result: Result, seed: int = 0) -> Interval:
+    """Accuracy, resampled by prompt."""
+    return _resampled(result.score, result.seen, seed)
+
+
+def difference(result: Result, other: Result, seed: int = 0) -> Interval:
+    """Accuracy of one less that of another, paired by prompt and split, resampled by prompt."""
+    return _resampled(result.score - other.score, result.seen, seed)
+
+
+def _resampled(total: Matrix, seen: Matrix, seed: int) -> Interval:
+    used = seen > 0
+    total, seen = total[used], seen[used]
+    rng = np.random.default_rng(seed)
+    means = []
+    for _ in range(RESAMPLES):
+        rows = rng.integers(0, len(total), len(total))
+        means.append(total[rows].sum() / seen[rows].sum())
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(total.sum() / seen.sum()), float(low), float(high))

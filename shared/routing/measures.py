@@ -1,0 +1,80 @@
+"""Measures of a router, by the names under which the field publishes them.
+
+- quality-cost curve: the mean score and mean cost that a router reaches as its sender's weights go from cost to quality. Its area is
+  the mean quality over the range of costs of the single models, on the non-decreasing hull (AIQ of RouterBench, arXiv 2403.12031).
+- PerfGain and CostSave (LLMRouterBench, arXiv 2601.07206): the best quality on the curve relative to the best single model's; and the
+  part of that model's cost that is saved where the curve is at least as good.
+- APGR and CPT (RouteLLM, arXiv 2406.18665), for a weak and a strong model: the part of the gap between them that is recovered, averaged
+  over all shares of prompts given to the strong one; and the least share that recovers 50% or 80% of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """`cost` in USD a prompt and `quality` in 0..1, one for each setting of the weights; any order."""
+
+    cost: Vector
+    quality: Vector
+
+
+def area(curve: Curve, low: float, high: float) -> float:
+    """Mean quality over costs from `low` to `high`, USD a prompt; below the curve's cheapest point it has the quality of that point.
+
+    With `low` not below `high` there is no range, and the best quality is returned.
+    """
+    best = np.maximum.accumulate(_sorted(curve).quality)
+    if not low < high:
+        return float(best[-1])
+    cost = _sorted(curve).cost
+    ends = np.clip(np.append(cost, high), low, high)
+    held = np.diff(ends, prepend=low)
+    return float((held * np.concatenate([best[:1], best])).sum() / (high - low))
+
+
+def perf_gain(curve: Curve, best: float) -> float:
+    """How much better the curve's best point is than the best single model's quality `best`, as a part of that."""
+    return float(curve.quality.max() / best - 1.0) if best > 0 else float("nan")
+
+
+def cost_save(curve: Curve, quality: float, cost: float) -> float:
+    """The part of `cost` saved at no less than `quality`; 0 where the curve does not get there for less."""
+    enough = curve.cost[curve.quality >= quality - 1e-12]
+    return float(max(0.0, 1.0 - enough.min() / cost)) if len(enough) and cost > 0 else 0.0
+
+
+def recovered(gain: Vector, weak: Vector, strong: Vector) -> Vector:
+    """(n + 1,): the gap recovered when the strong model answers the 0, 1, … n prompts with the most expected `gain`, ties in order.
+
+    `weak` and `strong` are scores (n,). Can pass 1 where the weak model is better on some prompts. NaN if there is no gap.
+    """
+    lead = strong - weak
+    gap = lead.sum()
+    if gap <= 0:
+        return np.full(len(gain) + 1, np.nan)
+    order = np.argsort(-gain, kind="stable")
+    found: Vector = np.concatenate([[0.0], np.cumsum(lead[order])]) / gap
+    return found
+
+
+def apgr(gap: Vector) -> float:
+    """The average performance gap recovered, of `recovered`; 0.5 for chance."""
+    return float(gap.mean())
+
+
+def cpt(gap: Vector, part: float) -> float:
+    """The call-performance threshold: the least share of prompts given to the strong model that recovers `part` of the gap."""
+    return float(np.argmax(gap >= part) / (len(gap) - 1)) if np.isfinite(gap).all() else float("nan")
+
+
+def _sorted(curve: Curve) -> Curve:
+    order = np.lexsort((-curve.quality, curve.cost))
+    return Curve(curve.cost[order], curve.quality[order])

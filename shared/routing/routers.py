@@ -1,0 +1,186 @@
+"""Routers to be compared: the tables that the services route by, and the baselines of the field.
+
+Each learns from the outcomes of some prompts and says of others what it expects of every model. The choice at given weights is then
+made for all of them alike, by `selection.choices`: what differs is only what they expect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.routing.assignment import assign_all
+from shared.routing.outcomes import Outcomes, Representation, build_table
+from shared.routing.selection import performances
+from shared.routing.table import Array, Encoder
+
+Matrix = npt.NDArray[np.float64]
+Text = Literal["prompt", "description", "both"]
+BLOCK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Outcomes, and the features (prompts, …) of each text that may stand for a prompt."""
+
+    outcomes: Outcomes
+    features: Mapping[str, Array]
+    encoder: Encoder
+
+    def rows(self, rows: npt.NDArray[np.intp]) -> Data:
+        """The same for some of the prompts."""
+        return Data(self.outcomes.rows(rows), {name: values[rows] for name, values in self.features.items()}, self.encoder)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a router expects: `performance` (n, models) on any scale that rises with quality, and `cost` (n, models) in USD.
+
+    `novel` (n,) and `probability` (n, models) where the router says so.
+    """
+
+    performance: Matrix
+    cost: Matrix
+    novel: npt.NDArray[np.bool_] | None = None
+    probability: Matrix | None = None
+
+
+class Fitted(Protocol):
+    """A router that has learnt."""
+
+    def __call__(self, given: Mapping[str, Array], /) -> Expected:
+        """What is expected for prompts, given their features by text."""
+
+
+class Router(Protocol):
+    """A way to learn."""
+
+    @property
+    def text(self) -> str | None:
+        """What stands for a prompt; None if it is not looked at."""
+
+    def fit(self, data: Data, seed: int, /) -> Fitted: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pointsman:
+    """The product: a routing table as `pointsman table build` makes it."""
+
+    text: Text = "prompt"
+    representation: Representation = "plain"
+    predictor: bool = False
+    k: int = 60
+    form: bool = True
+
+    def fit(self, data: Data, seed: int) -> Fitted:
+        features = data.features[self.text]
+        if not self.form:
+            features = features[:, : data.encoder.dimension]
+        table = build_table(
+            data.outcomes,
+            features,
+            data.encoder,
+            representation=self.representation,
+            predictor=self.predictor,
+            k=min(self.k, max(1, len(features) // 4)),
+            seed=seed,
+            source="evaluation",
+            simulated=False,
+        )
+
+        def expect(given: Mapping[str, Array]) -> Expected:
+            points = table.points(given[self.text])
+            performance, cost, _ = performances(table, points)
+            probability = table.predictor(points)[0] if table.predictor else None
+            return Expected(performance, cost, assign_all(points, table).novel, probability)
+
+        return expect
+
+
+@dataclass(frozen=True, slots=True)
+class AvengersPro:
+    """The recipe of arXiv 2508.12631: k-means profiles, a softmax of -sharpness times distance over the `top` nearest clusters."""
+
+    k: int = 60
+    top: int = 4
+    sharpness: float = 9.0
+    text: Text = "prompt"
+
+    def fit(self, data: Data, seed: int) -> Fitted:
+        from sklearn.cluster import KMeans
+
+        vectors = data.features[self.text][:, : data.encoder.dimension]
+        k = min(self.k, len(np.unique(vectors, axis=0)))
+        found = KMeans(k, n_init=3, random_state=seed).fit(vectors)
+        member = np.eye(k)[found.labels_].T
+        overall = np.nanmean(data.outcomes.scores, axis=0)
+        share = member / member.sum(axis=1, keepdims=True)
+        profile = share @ np.where(np.isfinite(data.outcomes.scores), data.outcomes.scores, overall)
+        cost = _mean_cost(data.outcomes)
+        paid = share @ cost if cost.ndim > 1 else np.tile(cost, (k, 1))
+
+        def expect(given: Mapping[str, Array]) -> Expected:
+            distance = found.transform(given[self.text][:, : data.encoder.dimension])
+            near = distance.argsort(axis=1)[:, : self.top]
+            weight = np.exp(-self.sharpness * np.take_along_axis(distance, near, 1))
+            weight /= weight.sum(axis=1, keepdims=True)
+            return Expected(np.einsum("np,npm->nm", weight, profile[near]), np.einsum("np,npm->nm", weight, paid[near]))
+
+        return expect
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The mean outcome of the k nearest prompts, by cosine."""
+
+    k: int
+    text: Text = "prompt"
+
+    def fit(self, data: Data, _seed: int) -> Fitted:
+        vectors = data.features[self.text][:, : data.encoder.dimension]
+        overall = np.nanmean(data.outcomes.scores, axis=0)
+        scores = np.where(np.isfinite(data.outcomes.scores), data.outcomes.scores, overall)
+        cost = _mean_cost(data.outcomes)
+        k = min(self.k, len(vectors))
+
+        def expect(given: Mapping[str, Array]) -> Expected:
+            asked = given[self.text][:, : data.encoder.dimension]
+            quality, paid = [], []
+            for start in range(0, len(asked), BLOCK):
+                alike = asked[start : start + BLOCK] @ vectors.T
+                near = np.argpartition(-alike, k - 1, axis=1)[:, :k]
+                quality.append(scores[near].mean(axis=1))
+                paid.append(cost[near].mean(axis=1) if cost.ndim > 1 else np.tile(cost, (len(near), 1)))
+            return Expected(np.concatenate(quality), np.concatenate(paid))
+
+        return expect
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """Always the same model: the best on the prompts that are learnt from, or the one named."""
+
+    model: str | None = None
+    text: None = None
+
+    def fit(self, data: Data, _seed: int) -> Fitted:
+        overall = np.nanmean(data.outcomes.scores, axis=0)
+        best = int(overall.argmax()) if self.model is None else data.outcomes.models.index(self.model)
+        only = np.eye(len(overall))[best]
+
+        def expect(given: Mapping[str, Array]) -> Expected:
+            count = len(next(iter(given.values())))
+            return Expected(np.tile(only, (count, 1)), np.zeros((count, len(only))))
+
+        return expect
+
+
+def _mean_cost(outcomes: Outcomes) -> Matrix:
+    """Costs (prompts, models) with a model's mean where one is not known; (models,) where only means are."""
+    if outcomes.cost_usd.ndim == 1:
+        return outcomes.cost_usd
+    return np.where(np.isfinite(outcomes.cost_usd), outcomes.cost_usd, np.nanmean(outcomes.cost_usd, axis=0))
