@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 REQ := deploy/requirements
 PROMPTS ?=
 KEEP ?=
+DATA ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check bench bench-gateway bench-console screenshots bench-learning asyncapi test-export lock format clean setup setup-dev
+.PHONY: help demo test check bench bench-gateway bench-console screenshots bench-learning evaluate asyncapi test-export lock format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -41,6 +42,11 @@ screenshots: setup-dev ## Picture every page of the console into docs/screenshot
 
 bench-learning: setup-dev ## Measure clustering and ranking
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/learning.py
+
+evaluate: setup ## Evaluate routing on public outcomes and write docs/evaluation.md; DATA=folder with the files that docs/outcomes.md names
+	@test -n "$(DATA)" || { echo "name the folder of the outcome matrices: make evaluate DATA=folder" >&2; exit 2; }
+	@$(BIN)/pointsman evaluate "$(DATA)/llmrouter_outcomes.jsonl.gz" "$(DATA)/routellm_gsm8k.csv.gz" --prices "$(DATA)/llmrouter_prices.json" \
+	  --splits 20 --variant fp32 --describe local --robustness 1000 --report docs/evaluation.md
 
 asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
 	@$(BIN)/pointsman topics --asyncapi docs/asyncapi.yaml

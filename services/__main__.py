@@ -266,6 +266,28 @@ def table_build(
     command.build(source, save, note, as_json=json_)
 
 
+@app.command()
+def evaluate(
+    files: Annotated[list[Path], typer.Argument(help="Outcome matrices: JSON lines or CSV, .gz is unpacked (docs/outcomes.md).")],
+    prices: Annotated[Path | None, typer.Option(help="Prices in USD per million tokens, JSON.")] = None,
+    splits: Annotated[int, typer.Option(min=1, max=200, help="Random 70/30 splits.")] = 5,
+    folds: Annotated[int | None, typer.Option(min=2, max=50, help="Cross-validation with so many folds instead of splits.")] = None,
+    k: Annotated[int, typer.Option(min=1, help="Clusters of Pointsman's tables.")] = 60,
+    robustness: Annotated[int, typer.Option(min=0, help="Prompts that are disturbed to see whether choices stay; 0: none.")] = 100,
+    describe: Describe = "local",
+    variant: Variant = "int8",
+    encoder_dir: Annotated[Path | None, typer.Option(help="Another encoder than the default one.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report with pictures: a Markdown file.")] = None,
+    seed: Annotated[int, typer.Option(help="Of intervals and disturbances.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Say what routing would have gained on known outcomes, by the code that the services run, beside the field's baselines."""
+    from services.commands import evaluate as command
+
+    options = command.Options(prices, splits, folds, k, describe, variant, encoder_dir, robustness, seed)
+    command.run(files, options, report, as_json=json_)
+
+
 @table_app.command("publish")
 def table_publish(
     file: Annotated[Path, typer.Argument(help="A table that `table build --save` wrote.")],

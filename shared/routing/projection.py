@@ -95,7 +95,7 @@ def contrastive(
 
 def delta(vectors: Array, responses: Array, *, dimensions: int = DIMENSIONS, ridge: float = RIDGE) -> Fitted:
     """Learn from the mean embedding of each prompt's reference answers, `responses` (n, dimension)."""
-    return _by_response("delta", vectors, responses - vectors, dimensions, ridge)
+    return _by_response("delta", vectors, responses, dimensions, ridge)
 
 
 def keys(vectors: Array, responses: Array, *, dimensions: int = DIMENSIONS, ridge: float = RIDGE) -> Fitted:
@@ -103,10 +103,11 @@ def keys(vectors: Array, responses: Array, *, dimensions: int = DIMENSIONS, ridg
     return _by_response("keys", vectors, responses, dimensions, ridge)
 
 
-def _by_response(kind: str, vectors: Array, wanted: Array, dimensions: int, ridge: float) -> Fitted:
-    if vectors.shape != wanted.shape:
-        raise OutcomesInvalid(f"{kind} needs a response for each prompt: {len(wanted)} for {len(vectors)}")
-    x, y = vectors.astype(np.float64), wanted.astype(np.float64)
+def _by_response(kind: str, vectors: Array, responses: Array, dimensions: int, ridge: float) -> Fitted:
+    if vectors.shape != responses.shape:
+        raise OutcomesInvalid(f"{kind} needs a response for each prompt: {len(responses)} for {len(vectors)}")
+    x = vectors.astype(np.float64)
+    y = responses - x if kind == "delta" else responses.astype(np.float64)
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     centered = x - mean_x
     line = np.linalg.solve(centered.T @ centered + ridge * np.eye(x.shape[1]), centered.T @ (y - mean_y))

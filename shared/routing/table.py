@@ -220,9 +220,8 @@ class RoutingTable:
             encoder = Encoder(**value.pop("encoder"))
             clusters = tuple(Cluster(**c) for c in value.pop("clusters"))
             models = tuple(value.pop("models"))
-            shapes = dict.fromkeys(ARRAYS, (len(clusters), len(models))) | {"centroids": (len(clusters), encoder.dimension)}
             arrays: dict[str, Any] = {
-                n: np.frombuffer(base64.b64decode(value.pop(n), validate=True), "<f4").reshape(shapes[n]) for n in ARRAYS
+                n: np.frombuffer(base64.b64decode(value.pop(n), validate=True), "<f4").reshape(len(clusters), -1) for n in ARRAYS
             }
             provenance = Provenance(**value.pop("provenance"))
             for name, kind in (("projection", Projection), ("predictor", Predictor)):

@@ -1,0 +1,357 @@
+"""`pointsman evaluate`: would routing pay on these outcomes, and which task representation routes best?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import Progress
+from rich.table import Table
+
+from services.commands.describing import describe_all
+from services.commands.outcomes import embed, mean_responses, read
+from services.commands.screen import as_json as print_json
+from services.commands.screen import out, progress, usd
+from shared.adapters.onnx.encoder import OnnxEncoder
+from shared.adapters.onnx.load import load as load_encoder
+from shared.contracts.outcome_file import Row, matrix
+from shared.routing.cascade import Answered, CascadeResult, evaluate_cascades
+from shared.routing.clustering import warm
+from shared.routing.errors import OutcomesInvalid
+from shared.routing.evaluation import (
+    QUALITY,
+    Interval,
+    Result,
+    Rows,
+    difference,
+    evaluate,
+    folds,
+    interval,
+    random_splits,
+    weak_and_strong,
+)
+from shared.routing.extraction import together
+from shared.routing.form import SIZE, forms
+from shared.routing.perturbing import KINDS, perturbed
+from shared.routing.routers import AvengersPro, Data, Expected, Fitted, Neighbours, Pointsman, Router, Single
+from shared.routing.selection import choices
+from shared.routing.table import Array
+
+PEER = "Avengers-Pro, k=60"
+OURS = "contrastive + predictor"
+"""The router that `table build` makes where it does best."""
+SINGLE = "best single model"
+FEWEST = 40
+FIRST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How outcomes are evaluated."""
+
+    prices: Path | None = None
+    splits: int = 5
+    folds: int | None = None
+    k: int = 60
+    describe: str = "local"
+    variant: str = "int8"
+    encoder_dir: Path | None = None
+    robustness: int = 100
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found for one file."""
+
+    name: str
+    data: Data
+    results: dict[str, Result]
+    intervals: dict[str, Interval]
+    beside_peer: dict[str, Interval]
+    beside_single: dict[str, Interval]
+    cascades: Mapping[str, CascadeResult]
+    robustness: dict[str, dict[str, float]]
+    weak: str = ""
+    strong: str = ""
+    options: Options = Options()
+
+
+def run(files: Sequence[Path], options: Options, report: Path | None, *, as_json: bool) -> None:
+    """Evaluate each file; print the figures, and write `report` (Markdown, with pictures in a folder of its name beside it)."""
+    found = [asyncio.run(study(path, options)) for path in files]
+    if report is not None:
+        from services.commands.evaluation_report import write
+
+        write(found, report)
+    if as_json:
+        print_json([facts(one) for one in found])
+        return
+    for one in found:
+        _show(one)
+    if report is not None:
+        out.print(f"report: [bold]{report}[/]")
+
+
+def routers(k: int, *, responses: bool) -> dict[str, Router]:
+    """All that are compared, baselines first."""
+    named: dict[str, Router] = {
+        SINGLE: Single(),
+        "kNN-40": Neighbours(40),
+        "kNN-100": Neighbours(100),
+        "Avengers-Pro, k=25": AvengersPro(25),
+        PEER: AvengersPro(60),
+        "prompt": Pointsman("prompt", k=k),
+        "description": Pointsman("description", k=k),
+        "both": Pointsman("both", k=k),
+        "prompt + predictor": Pointsman("prompt", predictor=True, k=k),
+        "contrastive, without form": Pointsman("prompt", "contrastive", k=k, form=False),
+        "contrastive": Pointsman("prompt", "contrastive", k=k),
+        OURS: Pointsman("prompt", "contrastive", predictor=True, k=k),
+    }
+    if responses:
+        named |= {"delta": Pointsman("prompt", "delta", k=k), "response keys": Pointsman("prompt", "keys", k=k)}
+    return named
+
+
+async def study(path: Path, options: Options) -> Findings:
+    """Describe, embed, split, learn, score. Raises `OutcomesInvalid`, naming what is wrong in the file."""
+    rows, prices = read(path, options.prices)
+    if len(rows) < FEWEST:
+        raise OutcomesInvalid(f"{path.name} has {len(rows)} prompts; at least {FEWEST} are needed to learn from some and test on others")
+    prompts = [row.prompt for row in rows]
+    outcomes = matrix(rows, prices, prompts)
+    with progress() as bar:
+        warming = asyncio.create_task(asyncio.to_thread(warm))
+        encoder = await asyncio.to_thread(load_encoder, options.encoder_dir, options.variant)
+        given = [row.description for row in rows]
+        features = await _features(prompts, given, encoder, options, bar, path.name)
+        answering = bar.add_task("embedding responses", total=sum(len(r.responses) for r in rows), visible=any(r.responses for r in rows))
+        outcomes = replace(outcomes, responses=await mean_responses(rows, encoder, lambda n: bar.advance(answering, n)))
+        data = Data(outcomes, features, encoder.identity)
+        await warming
+        count = len(rows)
+        splits = list(folds(count, options.folds) if options.folds else random_splits(count, options.splits))
+        named = routers(options.k, responses=outcomes.responses is not None)
+        steps = bar.add_task("learning and scoring", total=len(splits) * len(named))
+        kept: dict[str, Fitted] = {}
+
+        def keep(split: int, name: str, fitted: Fitted, _expected: Expected, _test: Rows) -> None:
+            bar.advance(steps)
+            if split == 0 and named[name].text is not None:
+                kept[name] = fitted
+
+        results = await asyncio.to_thread(
+            evaluate, data, named, splits, lambda name: bar.update(steps, description=f"learning and scoring: {name}"), keep
+        )
+        bar.update(steps, description="learning and scoring")
+        weak, strong = weak_and_strong(outcomes) if len(outcomes.models) == 2 else (0, 0)
+        cascades: Mapping[str, CascadeResult] = {}
+        if weak != strong and all(outcomes.models[weak] in row.responses for row in rows):
+            answered = await _answered(rows, outcomes.models[weak], features["prompt"], encoder, bar)
+            line = outcomes.scores[:, weak], outcomes.scores[:, strong]
+            cascades = {str(k): v for k, v in (await asyncio.to_thread(evaluate_cascades, answered, *line, splits)).items()}
+        chosen = np.random.RandomState(options.seed).permutation(splits[0][1])[: options.robustness]
+        robustness = await _robustness(chosen, kept, data, given, encoder, options, bar) if len(chosen) else {}
+        intervals = {name: interval(r, options.seed) for name, r in results.items()}
+        beside_peer = {name: difference(r, results[PEER], options.seed) for name, r in results.items()}
+        beside_single = {name: difference(r, results[SINGLE], options.seed) for name, r in results.items()}
+    names = (outcomes.models[weak], outcomes.models[strong]) if weak != strong else ("", "")
+    return Findings(path.name, data, results, intervals, beside_peer, beside_single, cascades, robustness, *names, options)
+
+
+async def _features(
+    prompts: Sequence[str], given: Sequence[str | None], encoder: OnnxEncoder, options: Options, bar: Progress, name: str
+) -> dict[str, Array]:
+    """The features of prompt, description and both; descriptions that the file has are taken as they are."""
+    described = await describe_all(prompts, options.describe, lambda: None)
+    texts = [own or made for own, made in zip(given, described, strict=True)]
+    form = forms(prompts)
+    task = bar.add_task(f"embedding {name}", total=3 * len(prompts))
+    found = {}
+    both = [together(t, p) for t, p in zip(texts, prompts, strict=True)]
+    for kind, read_ in (("prompt", list(prompts)), ("description", texts), ("both", both)):
+        found[kind] = np.hstack([await embed(read_, encoder, lambda n: bar.advance(task, n)), form])
+    return found
+
+
+async def _answered(rows: Sequence[Row], weak: str, prompts: Array, encoder: OnnxEncoder, bar: Progress) -> Answered:
+    texts = [row.responses[weak] for row in rows]
+    task = bar.add_task(f"embedding {weak}'s answers", total=len(texts))
+    vectors = await embed(texts, encoder, lambda n: bar.advance(task, n))
+    size = prompts.shape[1] - SIZE
+    return Answered(prompts[:, :size], prompts[:, size:], vectors, forms(texts))
+
+
+async def _robustness(
+    rows: Rows,
+    kept: Mapping[str, Fitted],
+    data: Data,
+    given: Sequence[str | None],
+    encoder: OnnxEncoder,
+    options: Options,
+    bar: Progress,
+) -> dict[str, dict[str, float]]:
+    """For each router the share of choices that stay under each disturbance, and what accuracy they lose."""
+    scores = np.where(np.isfinite(data.outcomes.scores), data.outcomes.scores, 0.0)[rows]
+    prompts = [data.outcomes.texts[i] for i in rows]
+    at = np.arange(len(rows))
+
+    def picks(features: Mapping[str, Array]) -> dict[str, Rows]:
+        found = {}
+        for name, fitted in kept.items():
+            expected = fitted(features)
+            found[name] = choices(expected.performance, expected.cost, np.zeros_like(expected.cost), QUALITY)
+        return found
+
+    before = picks({kind: values[rows] for kind, values in data.features.items()})
+    found: dict[str, dict[str, float]] = {name: {} for name in kept}
+    lost: dict[str, list[float]] = {name: [] for name in kept}
+    for kind in KINDS:
+        disturbed = [perturbed(prompt, kind, options.seed) for prompt in prompts]
+        features = await _features(disturbed, [None if given[i] is None else given[i] for i in rows], encoder, options, bar, f"with {kind}")
+        for name, after in picks(features).items():
+            found[name][kind] = float((after == before[name]).mean())
+            lost[name].append(float((scores[at, before[name]] - scores[at, after]).mean()))
+    for name, one in found.items():
+        one["all"] = float(np.mean([one[kind] for kind in KINDS]))
+        one["accuracy_lost"] = float(np.mean(lost[name]))
+    return found
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """The mean; None of nothing, and of what has no value."""
+    found = float(np.mean(values)) if len(values) else float("nan")
+    return found if np.isfinite(found) else None
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """The standard error over splits; None of fewer than two."""
+    return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
+
+
+def facts(found: Findings) -> dict[str, Any]:
+    """Everything, for machines."""
+    outcomes = found.data.outcomes
+    costs = np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
+    return {
+        "file": found.name,
+        "prompts": len(outcomes.texts),
+        "splits": len(found.results[SINGLE].accuracy),
+        "encoder": str(found.data.encoder),
+        "models": [
+            {"model": m, "accuracy": float(np.nanmean(outcomes.scores[:, i])), "cost_usd": float(costs[i])}
+            for i, m in enumerate(outcomes.models)
+        ],
+        "routers": [_router(found, name, r) for name, r in found.results.items()],
+        "cascades": [
+            {"sees": sees, "weak": found.weak, "strong": found.strong}
+            | {n: mean(getattr(r, n)) for n in ("apgr", "cpt50", "cpt80", "calibration_error")}
+            | {"cpt80_standard_error": spread(r.cpt80)}
+            for sees, r in found.cascades.items()
+        ],
+        "robustness": [{"router": name} | one for name, one in found.robustness.items()],
+    }
+
+
+def _router(found: Findings, name: str, r: Result) -> dict[str, Any]:
+    measured = ("regret", "novel", "calibration_error", "area", "perf_gain", "cost_save", "apgr", "cpt50", "cpt80", "cost_usd")
+    own = found.intervals[name]
+    return {
+        "router": name,
+        "accuracy": mean(r.accuracy),
+        "standard_error": spread(r.accuracy),
+        "interval": [own.low, own.high],
+        "first_splits": mean(r.accuracy[:FIRST]),
+        "beside_avengers_pro": _line(found.beside_peer[name]),
+        "beside_best_single": _line(found.beside_single[name]),
+        "decisions": r.decisions,
+        "curve": [{"cost_usd": float(c), "quality": float(q)} for c, q in zip(*np.mean(r.curve, axis=0), strict=True)] if r.curve else [],
+    } | {n: mean(getattr(r, n)) for n in measured}
+
+
+def _line(one: Interval) -> dict[str, float]:
+    return {"mean": one.mean, "low": one.low, "high": one.high}
+
+
+def number(value: float | None, form: str = ".4f") -> str:
+    """For people; a dash where there is none."""
+    return "–" if value is None else format(value, form)
+
+
+def columns(found: Findings) -> list[tuple[str, Callable[[str, Result], str]]]:
+    """What the table of routers shows, of what there is."""
+    priced = bool(np.nanmax(found.data.outcomes.cost_usd) > 0)
+    shown: list[tuple[str, Callable[[str, Result], str]]] = [
+        ("accuracy", lambda _n, r: f"{number(mean(r.accuracy))} ± {number(spread(r.accuracy))}"),
+        (f"less {PEER}", lambda n, _r: _signed(found.beside_peer[n])),
+    ]
+    if priced:
+        shown += [
+            ("cost", lambda _n, r: usd(mean(r.cost_usd) or 0.0)),
+            ("PerfGain", lambda _n, r: number(mean(r.perf_gain), "+.1%")),
+            ("CostSave", lambda _n, r: number(mean(r.cost_save), ".0%")),
+            ("area", lambda _n, r: number(mean(r.area))),
+        ]
+    if found.weak:
+        shown += [
+            ("APGR", lambda _n, r: number(mean(r.apgr), ".3f")),
+            ("CPT(50)", lambda _n, r: number(mean(r.cpt50), ".0%")),
+            ("CPT(80)", lambda _n, r: number(mean(r.cpt80), ".0%")),
+        ]
+    return [
+        *shown,
+        ("regret", lambda _n, r: number(mean(r.regret))),
+        ("novel", lambda _n, r: number(mean(r.novel), ".1%")),
+        ("ECE", lambda _n, r: number(mean(r.calibration_error), ".3f")),
+    ]
+
+
+def _signed(one: Interval) -> str:
+    return f"{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
+
+
+def _show(found: Findings) -> None:
+    outcomes = found.data.outcomes
+    count = len(found.results[SINGLE].accuracy)
+    out.print(f"[bold]{found.name}[/]: {len(outcomes.texts)} prompts, {len(outcomes.models)} models, {count} splits, {found.data.encoder}")
+    alone = Table("model", "accuracy", "cost of an answer", box=None)
+    costs = np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
+    for i in np.argsort(-np.nanmean(outcomes.scores, axis=0)):
+        alone.add_row(outcomes.models[i], f"{np.nanmean(outcomes.scores[:, i]):.4f}", usd(float(costs[i])))
+    out.print(alone)
+    if not np.nanmax(outcomes.cost_usd) > 0:
+        out.print("[yellow]no costs are known, so what follows is of quality alone; add cost_usd, or name --prices[/]")
+    shape = columns(found)
+    shown = Table("router", *(name for name, _ in shape), box=None)
+    for name, result in found.results.items():
+        shown.add_row(name, *(cell(name, result) for _, cell in shape))
+    out.print(shown)
+    if found.cascades:
+        out.print(f"cascade: {found.weak} is asked first, {found.strong} where its answer does not seem good enough")
+        shown = Table("what is looked at", "APGR", "CPT(50)", "CPT(80)", "ECE", box=None)
+        for sees, one in found.cascades.items():
+            cells = (number(mean(one.apgr), ".3f"), number(mean(one.cpt50), ".0%"), number(mean(one.cpt80), ".0%"))
+            shown.add_row(sees, *cells, number(mean(one.calibration_error), ".3f"))
+        out.print(shown)
+    if found.robustness:
+        shown = Table("choices that stay", *KINDS, "all", "accuracy lost", box=None)
+        for name, stays in found.robustness.items():
+            shown.add_row(name, *(f"{stays[kind]:.1%}" for kind in (*KINDS, "all")), f"{stays['accuracy_lost']:+.4f}")
+        out.print(shown)
+    out.print(_verdict(found), soft_wrap=True)
+
+
+def _verdict(found: Findings) -> str:
+    """One sentence for somebody who asks whether routing would pay."""
+    best, ours = found.beside_single[OURS], found.results[OURS]
+    sure = "more" if best.low > 0 else "less" if best.high < 0 else "about as much"
+    quality = f"{number(mean(ours.accuracy), '.3f')} against {number(mean(found.results[SINGLE].accuracy), '.3f')}"
+    saved = mean(ours.cost_save)
+    money = f"; at the best single model's quality it saves {saved:.0%} of its cost" if saved else ""
+    than = "as" if sure == "about as much" else "than"
+    return f"Routing ({OURS}) gets {sure} right {than} the best single model alone: {quality}, {_signed(best)}{money}."

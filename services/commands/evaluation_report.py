@@ -1,0 +1,157 @@
+"""The report of `pointsman evaluate`: Markdown with pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.commands.evaluate import FIRST, OURS, PEER, SINGLE, Findings, columns, mean, number
+from shared.routing.perturbing import KINDS
+
+COLOURS = {OURS: "#0b6e4f", "contrastive": "#59a14f", "prompt": "#4e79a7", "description": "#a0cbe8", PEER: "#e15759", "kNN-100": "#f28e2b"}
+LEGEND = """\
+Each router learns from 70% of the prompts and is scored on the rest. **accuracy**: mean score when quality alone counts, ± the standard
+error over splits. **less Avengers-Pro**: paired by prompt and split, with a 95% interval from resampling prompts. **PerfGain** and
+**CostSave** (LLMRouterBench, arXiv 2601.07206): how much better than the best single model the best point of the quality-cost curve is,
+and what part of that model's cost is saved at no less than its quality. **area**: mean quality over the range of costs of the models
+(RouterBench, arXiv 2403.12031). **APGR**, **CPT(x)** (RouteLLM, arXiv 2406.18665): the part of the gap between the two models that is
+recovered, averaged over all shares of prompts given to the stronger; and the least share that recovers x%. **regret**: what an oracle
+would have scored more. **ECE**: the predictor's expected calibration error, in 15 bins."""
+
+
+def write(found: Sequence[Findings], path: Path) -> None:
+    """Write the report, and its pictures into a folder of its name beside it."""
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["# Evaluation", "", "Made by `make evaluate`; don't edit. The data is public and not part of this repository.", "", LEGEND, ""]
+    for one in found:
+        stem = re.sub(r"\W+", "-", one.name.split(".")[0])
+        lines += _section(one, f"{folder.name}/{stem}")
+        _curves(one, folder / f"{stem}-curve.svg")
+        _differences(one, folder / f"{stem}-accuracy.svg")
+    path.write_text("\n".join(lines))
+
+
+def _section(found: Findings, pictures: str) -> list[str]:
+    outcomes = found.data.outcomes
+    count = len(found.results[SINGLE].accuracy)
+    costs = np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
+    lines = [
+        f"## {found.name}",
+        "",
+        f"{len(outcomes.texts)} prompts, {len(outcomes.models)} models, {count} splits; {found.data.encoder}.",
+        "",
+    ]
+    lines += ["| model alone | accuracy | USD an answer |", "|---|---|---|"]
+    for i in np.argsort(-np.nanmean(outcomes.scores, axis=0)):
+        lines.append(f"| {outcomes.models[i]} | {np.nanmean(outcomes.scores[:, i]):.4f} | {costs[i]:.6f} |")
+    shape = columns(found)
+    if count > FIRST:
+        shape = [*shape[:1], (f"first {FIRST} splits", lambda _n, r: number(mean(r.accuracy[:FIRST]))), *shape[1:]]
+    lines += ["", "| router | " + " | ".join(name for name, _ in shape) + " |", "|---" * (len(shape) + 1) + "|"]
+    for name, result in found.results.items():
+        marked = f"**{name}**" if name == OURS else name
+        lines.append(f"| {marked} | " + " | ".join(cell(name, result) for _, cell in shape) + " |")
+    lines += ["", f"![Accuracy with intervals]({pictures}-accuracy.svg)", "", f"![Curves]({pictures}-curve.svg)", ""]
+    shares = _shares(found)
+    if shares:
+        lines += ["| decisions per model | " + " | ".join(n for n, _ in shares) + " |", "|---" * (len(shares) + 1) + "|"]
+        lines += [f"| {m} | " + " | ".join(f"{part.get(m, 0.0):.0%}" for _, part in shares) + " |" for m in outcomes.models]
+        lines.append("")
+    if found.cascades:
+        lines += [
+            f"Cascade: {found.weak} is asked first, and {found.strong} where the answer does not seem good enough.",
+            "Shares are of prompts escalated; the first model is paid for all of them.",
+            "",
+            "| the predictor sees | APGR | CPT(50) | CPT(80) | ECE |",
+            "|---|---|---|---|---|",
+        ]
+        for sees, one in found.cascades.items():
+            numbers = (number(mean(one.apgr), ".3f"), number(mean(one.cpt50), ".1%"), number(mean(one.cpt80), ".1%"))
+            lines.append(f"| {sees} | {' | '.join(numbers)} | {number(mean(one.calibration_error), '.3f')} |")
+        lines.append("")
+    if found.robustness:
+        lines += [
+            f"Choices that stay when a prompt is disturbed: {found.options.robustness} prompts of the first split, each in five ways",
+            "(`shared/routing/perturbing.py`).",
+            "",
+            "| router | " + " | ".join(KINDS) + " | all | accuracy lost |",
+            "|---" * (len(KINDS) + 3) + "|",
+        ]
+        for name, stays in found.robustness.items():
+            cells = " | ".join(f"{stays[kind]:.1%}" for kind in (*KINDS, "all"))
+            lines.append(f"| {name} | {cells} | {stays['accuracy_lost']:+.4f} |")
+        lines.append("")
+    return lines
+
+
+def _shares(found: Findings) -> list[tuple[str, dict[str, float]]]:
+    shown = []
+    for name in (PEER, "prompt", "contrastive", OURS):
+        decisions = found.results[name].decisions
+        total = sum(decisions.values()) or 1
+        shown.append((name, {m: n / total for m, n in decisions.items()}))
+    return shown
+
+
+def _plot() -> Any:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "pointsman"  # the same figures give the same bytes
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _save(plt: Any, figure: Any, path: Path) -> None:
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _curves(found: Findings, path: Path) -> None:
+    """Quality against cost; for two models the gap recovered against the share of prompts given to the stronger."""
+    plt = _plot()
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    outcomes = found.data.outcomes
+    if found.cascades:
+        for sees, one in found.cascades.items():
+            axes.plot(np.linspace(0, 100, 101), np.mean(one.curve, axis=0), label=f"cascade, sees {sees}")
+        axes.plot([0, 100], [0, 1], "k:", label="chance")
+        axes.set_xlabel(f"% of prompts given to {found.strong}")
+        axes.set_ylabel("part of the gap recovered")
+    else:
+        for name, colour in COLOURS.items():
+            cost, quality = np.mean(found.results[name].curve, axis=0)
+            axes.plot(1000 * cost, quality, ".-", color=colour, label=name, lw=1, ms=3)
+        costs = np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
+        scores = np.nanmean(outcomes.scores, axis=0)
+        axes.plot(1000 * costs, scores, "k+", label="one model alone")
+        axes.set_ylim(bottom=max(0.0, float(np.sort(scores)[len(scores) // 2]) - 0.05))
+        axes.set_xlabel("USD for 1,000 prompts")
+        axes.set_ylabel("accuracy")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    axes.set_title(found.name)
+    _save(plt, figure, path)
+
+
+def _differences(found: Findings, path: Path) -> None:
+    """Accuracy less the peer's, with intervals."""
+    plt = _plot()
+    names = [n for n in found.results if n not in {"random", "oracle", PEER}][::-1]
+    figure, axes = plt.subplots(figsize=(8, 0.32 * len(names) + 1.2), layout="constrained")
+    for i, name in enumerate(names):
+        one = found.beside_peer[name]
+        axes.plot([one.low, one.high], [i, i], color=COLOURS.get(name, "#888888"), lw=2)
+        axes.plot(one.mean, i, "o", color=COLOURS.get(name, "#888888"))
+    axes.axvline(0.0, color="k", lw=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel(f"accuracy less {PEER}, 95% interval")
+    axes.grid(alpha=0.3, axis="x")
+    axes.set_title(found.name)
+    _save(plt, figure, path)

@@ -1,0 +1,232 @@
+"""Measures by hand, routers on planted outcomes, and that nothing is learnt from what is scored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from support import ENCODER
+
+from shared.routing.cascade import SEES, Answered, Cascade, evaluate_cascades
+from shared.routing.errors import OutcomesInvalid
+from shared.routing.evaluation import (
+    WEIGHTS,
+    Result,
+    curve_of,
+    difference,
+    evaluate,
+    folds,
+    interval,
+    paid,
+    random_splits,
+    weak_and_strong,
+)
+from shared.routing.form import SIZE
+from shared.routing.measures import Curve, apgr, area, cost_save, cpt, perf_gain, recovered
+from shared.routing.outcomes import Outcomes
+from shared.routing.routers import AvengersPro, Data, Expected, Neighbours, Pointsman, Single
+
+PRICES = np.array([0.001, 0.003, 0.01])
+
+
+def planted(count: int = 400, seed: int = 0, models: int = 3) -> Data:
+    """Four tasks; the cheapest model is right on the first two, the dearest on the others, the middle one now and then."""
+    rng = np.random.default_rng(seed)
+    task = rng.integers(0, 4, count)
+    vectors = np.eye(4)[task] + rng.normal(0, 0.05, (count, 4))
+    chance = np.array([[0.9, 0.5, 0.3], [0.9, 0.5, 0.3], [0.3, 0.5, 0.9], [0.3, 0.5, 0.9]])[task][
+        :, [0, 1, 2][-models:] if models == 3 else [0, 2]
+    ]
+    scores = (rng.random(chance.shape) < chance).astype(float)
+    features = np.hstack([vectors, np.zeros((count, SIZE))]).astype(np.float32)
+    cost = np.tile(PRICES if models == 3 else PRICES[[0, 2]], (count, 1))
+    texts = tuple(f"task {t} prompt {i}" for i, t in enumerate(task))
+    names = ("cheap", "middle", "dear") if models == 3 else ("cheap", "dear")
+    return Data(Outcomes(texts, names, scores, cost, np.zeros(len(names))), {"prompt": features}, ENCODER)
+
+
+def test_the_area_is_the_mean_quality_over_the_range_of_costs() -> None:
+    steps = Curve(np.array([3.0, 1.0, 2.0]), np.array([0.5, 0.2, 0.6]))
+    # 0.2 up to 2, then 0.6, since the dearer point is worse and nobody need take it
+    assert area(steps, 1.0, 4.0) == pytest.approx((1 * 0.2 + 2 * 0.6) / 3)
+    assert area(steps, 0.0, 1.0) == pytest.approx(0.2)
+    assert area(steps, 2.5, 3.5) == pytest.approx(0.6)
+    assert area(steps, 2.0, 2.0) == 0.6
+
+
+def test_gain_and_saving_are_relative_to_the_best_single_model() -> None:
+    curve = Curve(np.array([1.0, 2.0, 5.0]), np.array([0.4, 0.5, 0.55]))
+    assert perf_gain(curve, 0.5) == pytest.approx(0.1)
+    assert cost_save(curve, 0.5, 8.0) == pytest.approx(0.75)
+    assert cost_save(curve, 0.56, 8.0) == 0.0, "a quality that is not reached saves nothing"
+    assert cost_save(curve, 0.4, 0.5) == 0.0
+    assert np.isnan(perf_gain(curve, 0.0))
+
+
+def test_the_recovered_gap_by_hand() -> None:
+    weak, strong = np.array([1.0, 0.0, 0.0, 1.0]), np.array([1.0, 1.0, 1.0, 0.0])
+    gap = recovered(np.array([0.1, 0.9, 0.8, 0.0]), weak, strong)
+    np.testing.assert_allclose(gap, [0, 1, 2, 2, 1])
+    assert apgr(gap) == pytest.approx(6 / 5)
+    assert cpt(gap, 0.8) == 0.25
+    assert cpt(gap, 1.5) == 0.5
+    nothing = recovered(np.zeros(4), strong, strong)
+    assert np.isnan(nothing).all()
+    assert np.isnan(cpt(nothing, 0.5))
+
+
+def test_splits_part_the_prompts_and_folds_score_each_once() -> None:
+    for train, test in random_splits(50, 3):
+        assert len(train) == 35
+        assert sorted([*train, *test]) == list(range(50))
+    scored = np.concatenate([test for _, test in folds(53, 5)])
+    assert sorted(scored) == list(range(53))
+    assert all(not set(train) & set(test) for train, test in folds(53, 5))
+
+
+def test_on_planted_tasks_every_router_finds_the_best_model_and_the_bounds_hold() -> None:
+    data = planted()
+    routers = {
+        "single": Single(),
+        "cheap": Single("cheap"),
+        "knn": Neighbours(20),
+        "avengers": AvengersPro(4),
+        "ours": Pointsman(k=4),
+        "contrastive": Pointsman(representation="contrastive", predictor=True, k=4),
+    }
+    splits = list(random_splits(400, 4))
+    found = evaluate(data, routers, splits)
+    scores = data.outcomes.scores
+    assert found["cheap"].accuracy == pytest.approx([scores[test, 0].mean() for _, test in splits])
+    assert found["oracle"].accuracy == pytest.approx([scores[test].max(axis=1).mean() for _, test in splits])
+    assert found["random"].accuracy == pytest.approx([scores[test].mean() for _, test in splits])
+    assert found["oracle"].regret == [0.0] * 4
+    cheapest = [np.where(scores[t] == scores[t].max(axis=1, keepdims=True), PRICES, 9).min(axis=1).mean() for _, t in splits]
+    assert found["oracle"].cost_usd == pytest.approx(cheapest)
+    for name in ("knn", "avengers", "ours", "contrastive"):
+        one = found[name]
+        assert np.mean(one.accuracy) > 0.85
+        assert np.mean(one.cost_save) > 0.3
+        assert np.mean(one.perf_gain) > 0.2
+        assert len(one.curve) == 4
+        assert len(one.curve[0][0]) == len(WEIGHTS)
+        assert sum(one.decisions.values()) == 4 * 120
+        assert difference(one, found["single"]).low > 0.1
+    assert difference(found["ours"], found["ours"]).mean == 0.0
+    assert found["single"].novel == found["single"].curve == []
+    assert len(found["ours"].novel) == 4
+    assert np.mean(found["contrastive"].calibration_error) < 0.1
+    assert found["ours"].calibration_error == []
+    assert found["ours"].apgr == [], "there are three models"
+
+
+def test_nothing_is_learnt_from_what_is_scored() -> None:
+    data = planted(200)
+    noise = np.random.default_rng(1).random(data.outcomes.scores.shape).round()
+    (split,) = random_splits(200, 1)
+    other = Outcomes(
+        data.outcomes.texts, data.outcomes.models, data.outcomes.scores.copy(), data.outcomes.cost_usd, data.outcomes.latency_s
+    )
+    other.scores[split[1]] = noise[split[1]]
+    said: list[np.ndarray] = []
+    for outcomes in (data.outcomes, other):
+        changed = Data(outcomes, data.features, ENCODER)
+        for router in (Neighbours(5), AvengersPro(4), Pointsman(representation="contrastive", predictor=True, k=4), Single()):
+            evaluate(changed, {"one": router}, [split], keep=lambda _s, _n, _f, expected, _t: said.append(expected.performance))
+    for one, again in zip(said[:4], said[4:], strict=True):
+        np.testing.assert_array_equal(one, again)
+
+
+def test_the_avengers_pro_recipe_is_that_of_the_paper() -> None:
+    data = planted(300)
+    vectors, scores = data.features["prompt"][:, :4], data.outcomes.scores
+    said = AvengersPro(5, top=2, sharpness=3.0).fit(data.rows(np.arange(200)), 7)({"prompt": data.features["prompt"][200:]})
+    means = KMeans(5, n_init=3, random_state=7).fit(vectors[:200])
+    profile = np.array([scores[:200][means.labels_ == c].mean(axis=0) for c in range(5)])
+    for vector, line in zip(vectors[200:], said.performance, strict=True):
+        distance = np.linalg.norm(vector - means.cluster_centers_, axis=1)
+        near = np.argsort(distance)[:2]
+        weight = np.exp(-3.0 * distance[near])
+        np.testing.assert_allclose(line, weight @ profile[near] / weight.sum(), rtol=1e-4)
+    np.testing.assert_allclose(said.cost, np.tile(PRICES, (100, 1)))
+
+
+def test_answers_that_are_missing_count_as_nothing_and_are_not_learnt_from() -> None:
+    data = planted(300)
+    holed = data.outcomes.scores.copy()
+    holed[::3, 1] = np.nan
+    cost = data.outcomes.cost_usd.copy()
+    cost[::3, 1] = np.nan
+    outcomes = Outcomes(data.outcomes.texts, data.outcomes.models, holed, cost, data.outcomes.latency_s)
+    assert np.isfinite(paid(outcomes)).all()
+    routers = {"a": AvengersPro(4), "k": Neighbours(10), "p": Pointsman(representation="contrastive", predictor=True, k=4)}
+    found = evaluate(Data(outcomes, data.features, ENCODER), routers, list(random_splits(300, 2)))
+    assert all(np.isfinite(r.accuracy).all() and np.isfinite(r.cost_usd).all() for r in found.values())
+    assert np.mean(found["p"].accuracy) > 0.8
+
+
+def test_too_few_prompts_are_named() -> None:
+    data = planted(40)
+    scores = data.outcomes.scores.copy()
+    scores[1:, 2] = np.nan
+    lonely = Outcomes(data.outcomes.texts, data.outcomes.models, scores, data.outcomes.cost_usd, data.outcomes.latency_s)
+    without = (np.arange(1, 30), np.array([0, 30]))
+    with pytest.raises(OutcomesInvalid, match="split 1 leaves 29 prompts to learn from, too few to know every model"):
+        evaluate(Data(lonely, data.features, ENCODER), {"one": Single()}, [without])
+
+
+def test_two_models_have_a_weak_and_a_strong_one() -> None:
+    data = planted(400, models=2)
+    found = evaluate(data, {"ours": Pointsman(k=4), "single": Single()}, list(random_splits(400, 3)))
+    assert all(a > 0.6 for a in found["ours"].apgr)
+    assert found["single"].apgr == []
+    assert weak_and_strong(data.outcomes) in {(0, 1), (1, 0)}
+
+
+def test_the_curve_goes_from_the_cheapest_to_the_best() -> None:
+    scores = np.tile([0.2, 0.8], (5, 1))
+    expected = Expected(scores, np.tile([1.0, 4.0], (5, 1)))
+    curve = curve_of(expected, scores, expected.cost)
+    assert (curve.cost[0], curve.quality[0]) == pytest.approx((1.0, 0.2))
+    assert (curve.cost[-1], curve.quality[-1]) == pytest.approx((4.0, 0.8))
+
+
+def test_an_interval_is_that_of_resampled_prompts() -> None:
+    rng = np.random.default_rng(0)
+    hits = (rng.random(900) < 0.6).astype(float)
+    one = Result(score=np.append(hits * 3, 0.0), seen=np.append(np.full(900, 3.0), 0.0))
+    found = interval(one)
+    assert found.mean == pytest.approx(hits.mean())
+    half = 1.96 * (hits.mean() * (1 - hits.mean()) / 900) ** 0.5
+    assert found.low == pytest.approx(hits.mean() - half, abs=0.006)
+    assert found.high == pytest.approx(hits.mean() + half, abs=0.006)
+
+
+def answered(count: int = 800, seed: int = 0) -> tuple[Answered, np.ndarray, np.ndarray]:
+    """The weak answer is good where it points the prompt's way in a direction that differs from prompt to prompt."""
+    rng = np.random.default_rng(seed)
+    prompt = rng.normal(size=(count, 6))
+    good = rng.random(count) < 0.6
+    answer = np.where(good[:, None], prompt, -prompt) + rng.normal(0, 1.0, prompt.shape)
+    prompt, answer = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (prompt, answer))
+    blank = np.zeros((count, SIZE), np.float32)
+    return Answered(prompt.astype(np.float32), blank, answer.astype(np.float32), blank), good.astype(float), np.ones(count)
+
+
+def test_a_cascade_that_sees_prompt_and_answer_together_knows_what_neither_alone_tells() -> None:
+    data, weak, strong = answered()
+    found = evaluate_cascades(data, weak, strong, list(random_splits(800, 3)))
+    assert set(found) == set(SEES)
+    reached = {sees: np.mean(one.apgr) for sees, one in found.items()}
+    assert reached["joint"] > 0.65
+    assert reached["joint"] > reached["prompt"] + 0.1
+    assert 0.4 < reached["prompt"] < 0.6
+    assert np.mean(found["joint"].cpt80) < np.mean(found["prompt"].cpt80) - 0.1
+    assert np.mean(found["joint"].calibration_error) < 0.15
+    assert found["joint"].curve[0][[0, -1]] == pytest.approx([0.0, 1.0])
+
+
+def test_a_cascade_with_nothing_to_learn_says_so() -> None:
+    data, _, _ = answered(20)
+    with pytest.raises(OutcomesInvalid, match="all good or all bad"):
+        Cascade("joint").fit(data, np.ones(20))
