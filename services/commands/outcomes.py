@@ -28,8 +28,11 @@ def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.P
     try:
         opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rb") as file:
-            table = ".csv" in path.suffixes
-            rows = read_csv(io.TextIOWrapper(file, "utf-8-sig", newline="")) if table else read_rows(file)
+            if ".csv" in path.suffixes:
+                with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+                    rows = read_csv(text)
+            else:
+                rows = read_rows(file)
         given = read_prices(prices.read_text()) if prices else {}
     except UnicodeDecodeError as error:
         raise OutcomesInvalid(f"{path} is not in UTF-8: {error.reason} at byte {error.start}") from None

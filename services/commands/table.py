@@ -32,6 +32,7 @@ from shared.routing.form import forms
 from shared.routing.outcomes import K_CANDIDATES, Outcomes, Recipe, Representation, build_table, choose
 from shared.routing.simulation import simulated_scores, simulated_skills
 from shared.routing.table import Array, Encoder, RoutingTable
+from shared.routing.task2vec import similar
 
 PROFILE = "current"
 """The models of the simulated table."""
@@ -273,7 +274,9 @@ def _ranking(table: RoutingTable, c: int) -> dict[str, Any]:
         }
         for m in order
     ]
-    return {"cluster": cluster.id, "label": cluster.label, "size": cluster.size, "radius": cluster.radius, "models": ranked}
+    alike = [{"cluster": table.clusters[i].id, "label": table.clusters[i].label, "distance": d} for i, d in similar(table, c)]
+    facts = {"cluster": cluster.id, "label": cluster.label, "size": cluster.size, "radius": cluster.radius}
+    return facts | {"models": ranked, "similar": alike}
 
 
 def diff(old: str, new: str, *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from shared.routing.assignment import Assignment
 from shared.routing.comparing import differences, origin
 from shared.routing.selection import INTERVAL, PROFILES, Limits, Prediction, Selection, Weights, select
 from shared.routing.table import RoutingTable
+from shared.routing.task2vec import similar
 
 COLOURS = 10
 """Kinds of colour in the style sheet; more models than that share them."""
@@ -226,6 +227,7 @@ def cluster_of(memory: Memory, version: Version, cluster_id: str, *, prompts: bo
         "reference": table.reference_model,
         "scatter": scatter(table.models, table.cost_usd[c], table.strength[c], table.latency_s[c]),
         "history": history(memory, cluster_id, version),
+        "similar": [{"id": table.clusters[i].id, "label": table.clusters[i].label} for i, _ in similar(table, c)],
     }
 
 

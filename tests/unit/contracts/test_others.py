@@ -1,5 +1,6 @@
 """Dead letters, table versions, topics and outcome files."""
 
+import io
 import json
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ from support import table
 from shared.catalog.models import Price
 from shared.contracts.dead_letter import DeadLetter
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.outcome_file import matrix, read_prices, read_rows
+from shared.contracts.outcome_file import ANSWER_TOKENS, matrix, read_csv, read_prices, read_rows
 from shared.contracts.tables import TablePublished, read_version
 from shared.contracts.topics import TOPICS
 from shared.routing.errors import OutcomesInvalid
@@ -97,3 +98,57 @@ def test_prices_are_one_number_or_two() -> None:
             read_prices(bad)
     with pytest.raises(OutcomesInvalid, match="no row"):
         read_rows([""])
+
+
+def test_costs_come_from_tokens_and_prices_where_the_row_has_none() -> None:
+    rows = read_rows(
+        [
+            '{"prompt": "12345678", "scores": {"a": 1, "b": 0}, "input_tokens": {"a": 1000}, "output_tokens": {"a": 500}, "cost_usd": {"b": 0.5}}',
+            '{"prompt": "12345678", "scores": {"a": 1, "b": 0}}',
+        ]
+    )
+    found = matrix(rows, {m: Price(input=1, output=2) for m in "ab"}, ["x", "y"]).cost_usd
+    guess = (2 * 1 + ANSWER_TOKENS * 2) / 1e6
+    np.testing.assert_allclose(found, [[(1000 * 1 + 500 * 2) / 1e6, 0.5], [guess, guess]])
+
+
+CSV = """prompt,small,large,small_response,small_cost_usd,large_output_tokens,description
+"Sort, please
+two lines",True,0.5,"[1, 2]",0.001,,
+Add,,1,,,12,Add numbers
+"""
+
+
+def test_a_csv_file_says_the_same_as_json_lines() -> None:
+    one, other = read_csv(io.StringIO(CSV))
+    assert (one.prompt, one.description) == ("Sort, please\ntwo lines", None)
+    assert one.scores == {"small": 1.0, "large": 0.5}
+    assert (one.responses, one.cost_usd, one.output_tokens) == ({"small": "[1, 2]"}, {"small": 0.001}, {})
+    assert other.scores == {"large": 1.0}, "an empty cell is no answer"
+    assert (other.output_tokens, other.description) == ({"large": 12.0}, "Add numbers")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "there is no column prompt"),
+        ("a,b\n1,2\n", "there is no column prompt; there are a, b"),
+        ("prompt\nhello\n", "no column with scores"),
+        ("prompt,m\n", "the file holds no row"),
+        ("prompt,m\nx,maybe\n", "row 2, column m: not a number from 0 to 1, or true or false"),
+        ("prompt,m\nx,1\n\ny,2\n", "row 4, column m: "),
+        ("prompt,m\nx,nan\n", "row 2, column m: "),
+        ("prompt,m,m_cost_usd\nx,1,-1\n", "row 2, column m_cost_usd: "),
+        ("prompt,m,m_cost_usd\nx,1,cheap\n", "row 2, column m_cost_usd: not a number"),
+        ("prompt,m_response\nx,1\n", "column m_response belongs to no model: there is no column m"),
+        ("prompt,m,m\nx,1,1\n", "column m comes twice"),
+        ("prompt,m\n,1\n", "row 2, column prompt: "),
+        ("prompt,m\nx\n", "row 2: 1 cells, the header has 2"),
+        ("prompt,m\nx,\n", "row 2, column scores: "),
+        ('prompt,m\n"x,1\n', "not CSV: unexpected end of data"),
+    ],
+)
+def test_a_bad_csv_file_is_named_by_row_and_column(text: str, words: str) -> None:
+    with pytest.raises(OutcomesInvalid) as caught:
+        read_csv(io.StringIO(text))
+    assert words in str(caught.value)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from services.commands.traffic import as_message, percentile
 from shared.adapters.errors import ServiceFailed
 from shared.contracts.errors import InvalidMessage
 from shared.routing.comparing import differences
+from shared.routing.projection import Projection
 
 CANARIES = {"POINTSMAN_LLM_API_KEY": "sk-canary-0815", "POINTSMAN_REDIS_URL": "redis://me:pw-canary-0816@cache.test:6380/2"}
 
@@ -122,6 +124,14 @@ def test_differences_name_models_clusters_and_new_winners() -> None:
     assert differences(a, a) == []
     assert "model gone: small" in differences(a, table(3, models=("tiny", "middle", "large")))
     assert any(line.startswith("cluster gone: c02") for line in differences(a, table(2)))
+    signed = replace(a, signatures=np.eye(3, a.encoder.dimension) + 0.01)
+    matrix, nothing = np.eye(4, dtype=np.float32), np.zeros(0, np.float32)
+    learnt = Projection("contrastive", matrix, np.zeros(4, np.float32), nothing, nothing)
+    again = replace(signed, signatures=signed.signatures[[2, 0, 1]], projection=learnt)
+    lines = differences(signed, again)
+    assert "task representation: plain → contrastive" in lines
+    assert "cluster c00 “task 0” is c01 “task 1” now, by its signature" in lines
+    assert not any("gone" in line or "new:" in line for line in lines)
 
 
 def test_percentiles_are_values_that_occurred() -> None:

@@ -1,0 +1,211 @@
+"""The services decide what the evaluation says they would; and `pointsman evaluate` on files that a new user brings."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Pipeline, eventually, running_pipeline
+from typer.testing import CliRunner
+
+from services.__main__ import app
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.onnx.load import load
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import publish
+from shared.catalog import tasks
+from shared.contracts.messages import Decided
+from shared.routing.extraction import extract, together
+from shared.routing.form import forms
+from shared.routing.outcomes import Outcomes, Representation, build_table
+from shared.routing.selection import PROFILES, choices, performances
+from shared.routing.table import RoutingTable
+from shared.routing.task2vec import corresponding
+
+VARIANT = "fp32"
+"""Embeddings of int8 depend a little on the batch that a text is in, since activations are scaled batch by batch."""
+MODELS = ("alpha", "beta", "gamma", "delta")
+
+
+@dataclass
+class Known:
+    """The prompts of the 25 tasks, with outcomes that hang on the task."""
+
+    train: list[str]
+    test: list[str]
+    scores: np.ndarray
+    cost: np.ndarray
+
+    @classmethod
+    def made(cls) -> Known:
+        rng = np.random.default_rng(0)
+        catalog = tasks.load()
+        task = np.repeat(np.arange(len(catalog)), [len(t.train) for t in catalog])
+        skill = rng.uniform(0.1, 0.95, (len(catalog), len(MODELS)))
+        scores = (rng.random((len(task), len(MODELS))) < skill[task]).astype(float)
+        cost = rng.uniform(1e-4, 1e-2, (len(catalog), len(MODELS)))[task]
+        return cls([p for t in catalog for p in t.train], [p for t in catalog for p in t.test], scores, cost)
+
+    def table(
+        self, texts: list[str], responses: np.ndarray, encoder: Any, representation: Representation, *, predictor: bool
+    ) -> RoutingTable:
+        latency = np.linspace(1.0, 5.0, len(MODELS))
+        outcomes = Outcomes(tuple(texts), MODELS, self.scores, self.cost, latency, responses)
+        features = np.hstack([encoder.encode(texts), forms(self.train)])
+        return build_table(
+            outcomes, features, encoder.identity, representation=representation, predictor=predictor, k=20, source="known", simulated=True
+        )
+
+
+async def decided(pipeline: Pipeline, prompts: list[str], **fields: str) -> list[Decided]:
+    """The decisions on prompts that are all sent at once, in their order."""
+    sent = [await pipeline.send({"prompt": prompt, **fields}) for prompt in prompts]
+    found = await pipeline.collect(set(sent))
+    assert all(found[i].decided is not None for i in sent), [str(found[i]) for i in sent if found[i].decided is None][:2]
+    return [one for i in sent if (one := found[i].decided) is not None]
+
+
+LIVE: tuple[tuple[Representation, bool], ...] = (
+    ("plain", False),
+    ("plain", True),
+    ("contrastive", False),
+    ("contrastive", True),
+    ("delta", True),
+    ("keys", False),
+)
+
+
+@pytest.mark.parametrize(("text", "backend"), [("description", "local"), ("both", "local"), ("description", "prompt")])
+async def test_the_services_decide_what_the_evaluation_says_they_would(text: str, backend: str, installation: dict[str, str]) -> None:
+    known = Known.made()
+    encoder = load(None, VARIANT)
+
+    def read(prompt: str) -> str:
+        description = extract(prompt) if backend == "local" else prompt
+        return together(description, prompt) if text == "both" else description
+
+    asked = known.test[:40]
+    features = np.hstack([np.concatenate([encoder.encode([read(p)]) for p in asked]), forms(asked)])
+    responses = np.random.default_rng(1).normal(size=(len(known.train), encoder.identity.dimension)).astype(np.float32)
+    async with running_pipeline(
+        None, POINTSMAN_EMBEDDER_TEXT=text, POINTSMAN_EMBEDDER_VARIANT=VARIANT, POINTSMAN_DESCRIBER_BACKEND=backend
+    ) as pipeline:
+        for representation, predictor in LIVE if text == "description" else LIVE[3:4]:
+            table = known.table([read(p) for p in known.train], responses, encoder, representation, predictor=predictor)
+            await publish(KafkaSettings(), RedisSettings(), table, f"{representation}, {text}")
+
+            async def arrived(digest: str = table.digest) -> bool:
+                return (await decided(pipeline, [asked[0]]))[0].decision.table.digest == digest
+
+            await eventually(arrived)
+            assert RoutingTable.from_bytes(table.to_bytes()) == table
+            expected = performances(table, table.points(features))
+            for profile, weights in PROFILES.items():
+                said = [table.models[i] for i in choices(*expected, weights)]
+                lived = await decided(pipeline, asked, profile=profile)
+                assert [d.decision.model for d in lived] == said, (representation, profile)
+                for one in lived:
+                    assert bool(one.assignment.predicted) == predictor
+                    assert one.decision.predictor_share == (1.0 if predictor else 0.0)
+                    assert ("predicted to succeed with" in one.decision.why) == predictor
+
+
+def matrix_of(known: Known, path: Path) -> Path:
+    """A file as a user brings it: CSV with costs and answers."""
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["prompt", *MODELS[:2], *(f"{m}_cost_usd" for m in MODELS[:2]), *(f"{m}_response" for m in MODELS[:2])])
+        for prompt, scores, cost in zip(known.train, known.scores, known.cost, strict=True):
+            answers = ["It is so." if s else "I can't say." for s in scores[:2]]
+            out.writerow([prompt, *(str(bool(s)) for s in scores[:2]), *cost[:2], *answers])
+    return path
+
+
+def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path) -> None:
+    file = matrix_of(Known.made(), tmp_path / "mine.csv")
+    report = tmp_path / "report.md"
+    said = CliRunner().invoke(
+        app, ["evaluate", str(file), "--splits", "2", "--k", "10", "--robustness", "5", "--report", str(report), "--json"]
+    )
+    assert said.exit_code == 0, said.output
+    (found,) = json.loads(said.stdout)
+    assert (found["file"], found["prompts"], found["splits"]) == ("mine.csv", len(Known.made().train), 2)
+    routers = {r["router"]: r for r in found["routers"]}
+    assert {"random", "oracle", "best single model", "kNN-40", "Avengers-Pro, k=60", "prompt", "description", "both", "contrastive"} < set(
+        routers
+    )
+    assert {"delta", "response keys"} < set(routers), "the file has responses"
+    for name, one in routers.items():
+        low, high = one["interval"]
+        assert low <= one["accuracy"] <= high
+        if name not in {"random", "oracle", "best single model"}:
+            assert None not in (one["area"], one["perf_gain"], one["cost_save"], one["apgr"], one["cpt50"], one["cpt80"])
+            assert sum(one["decisions"].values()) == 2 * found["prompts"] * 3 / 10
+    assert routers["Avengers-Pro, k=60"]["beside_avengers_pro"]["mean"] == 0.0
+    assert routers["oracle"]["regret"] == 0.0 < routers["random"]["regret"]
+    cascades = {c["sees"]: c for c in found["cascades"]}
+    assert cascades["joint"]["apgr"] > cascades["prompt"]["apgr"], "the answer tells whether it is good"
+    for line in found["robustness"]:
+        assert {"typos", "case", "spacing", "filler", "reordered", "all", "accuracy_lost"} < set(line)
+    text = report.read_text()
+    for words in ("CPT(80)", "Cascade", "Choices that stay", "| model alone |", "decisions per model"):
+        assert words in text
+    assert {p.name for p in (tmp_path / "report").iterdir()} == {"mine-curve.svg", "mine-accuracy.svg"}
+    shown = CliRunner().invoke(app, ["evaluate", str(file), "--folds", "2", "--k", "10", "--robustness", "0"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    assert "gets" in shown.stdout
+    assert "than the best single model alone" in shown.stdout or "as the best single model alone" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("prompt,a,b\nhello,1,maybe\n", "row 2, column b: not a number from 0 to 1, or true or false"),
+        ("prompt,a,b\nhello,1,0\n", "bad.csv has 1 prompts; at least 40 are needed"),
+        ("question,a\nhello,1\n", "there is no column prompt"),
+    ],
+)
+def test_a_file_that_can_not_be_used_is_refused_with_the_place(content: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_text(content)
+    for command in (["evaluate", str(file)], ["table", "build", "--outcomes", str(file), "--save", str(tmp_path / "t")]):
+        if "at least 40" in words and command[0] == "table":
+            continue
+        said = CliRunner().invoke(app, command)
+        assert said.exit_code != 0
+        assert words in (str(said.exception) + said.output).replace("\n", " ")
+
+
+def test_a_table_built_from_a_csv_file_can_be_represented_in_every_way(tmp_path: Path) -> None:
+    file = matrix_of(Known.made(), tmp_path / "mine.csv")
+    packed = tmp_path / "mine.csv.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    tables = {}
+    for name in ("auto", "plain", "contrastive", "delta", "keys"):
+        command = [
+            "table",
+            "build",
+            "--outcomes",
+            str(packed),
+            "--k",
+            "10",
+            "--representation",
+            name,
+            "--save",
+            str(tmp_path / name),
+            "--json",
+        ]
+        said = CliRunner().invoke(app, command)
+        assert said.exit_code == 0, said.output
+        facts = json.loads(said.stdout)
+        tables[name] = RoutingTable.from_bytes((tmp_path / name).read_bytes())
+        assert facts["representation"] == (tables[name].projection.kind if tables[name].projection else "plain")
+        assert name == "auto" or facts["representation"] == name
+    same = corresponding(tables["plain"], tables["contrastive"], within=1.0)
+    assert sum(i >= 0 for i in same) == 10
