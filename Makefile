@@ -11,7 +11,7 @@ DATA ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check bench bench-gateway bench-console screenshots bench-learning evaluate asyncapi test-export lock format clean setup setup-dev
+.PHONY: help demo test check bench bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ evaluate: setup ## Evaluate routing on public outcomes and write docs/evaluation
 	@test -n "$(DATA)" || { echo "name the folder of the outcome matrices: make evaluate DATA=folder" >&2; exit 2; }
 	@$(BIN)/pointsman evaluate "$(DATA)/llmrouter_outcomes.jsonl.gz" "$(DATA)/routellm_gsm8k.csv.gz" --prices "$(DATA)/llmrouter_prices.json" \
 	  --splits 20 --variant fp32 --describe local --robustness 1000 --report docs/evaluation.md
+
+bench-evaluate: setup-dev ## Measure the evaluation of 10,000 prompts and 20 models
+	@PYTHONPATH=deploy/local:tests:tests/benchmarks $(BIN)/python tests/benchmarks/evaluation.py
 
 asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
 	@$(BIN)/pointsman topics --asyncapi docs/asyncapi.yaml
