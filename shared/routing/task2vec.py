@@ -42,7 +42,7 @@ def signatures(vectors: Array, scores: npt.NDArray[np.float64], labels: npt.NDAr
 
 def distances(a: Array, b: Array) -> npt.NDArray[np.float64]:
     """(len(a), len(b)): Task2Vec's symmetric distance, 1 less the cosine of the signatures after each pair is scaled by its sum."""
-    total = a[:, None].astype(np.float64) + b[None]
+    total = np.maximum(a[:, None].astype(np.float64) + b[None], 1e-12)  # a direction may matter to neither
     left, right = a[:, None] / total, b[None] / total
     cosine = (left * right).sum(axis=2) / np.sqrt((left**2).sum(axis=2) * (right**2).sum(axis=2))
     apart: npt.NDArray[np.float64] = 1.0 - cosine
