@@ -8,6 +8,7 @@ import numpy as np
 
 from shared.contracts.messages import Embedded, Placed, extend
 from shared.contracts.parts import Assigned, ClusterWeight, Predicted, TableRef
+from shared.contracts.vector import unpack
 from shared.routing.assignment import Assignment, assign, check
 from shared.routing.errors import RoutingError
 from shared.routing.selection import Prediction, predict
@@ -20,9 +21,10 @@ def place(messages: Sequence[Embedded], ref: TableRef, table: RoutingTable) -> l
     good: list[tuple[int, Embedded, Array]] = []
     for i, message in enumerate(messages):
         try:
-            features = message.embedding.features()
-            check(features, message.embedding.encoder.encoder(), table)
-            point = table.points(features[None])[0]
+            embedding = message.embedding
+            form = None if embedding.form is None else unpack(embedding.form)
+            check(unpack(embedding.vector), form, embedding.encoder.encoder(), table)
+            point = table.points(embedding.features()[None])[0]
         except RoutingError as error:
             results.append(error)
         else:

@@ -105,6 +105,7 @@ def routers(k: int, *, responses: bool) -> dict[str, Router]:
         "kNN-100": Neighbours(100),
         "Avengers-Pro, k=25": AvengersPro(25),
         PEER: AvengersPro(60),
+        "soft, 8 of 150, shrunk": AvengersPro(150, top=8, shrinkage=10.0),
         "prompt": Pointsman("prompt", k=k),
         "description": Pointsman("description", k=k),
         "both": Pointsman("both", k=k),
@@ -243,6 +244,7 @@ def facts(found: Findings) -> dict[str, Any]:
         "prompts": len(outcomes.texts),
         "splits": len(found.results[SINGLE].accuracy),
         "encoder": str(found.data.encoder),
+        "notes": notes(found),
         "models": [
             {"model": m, "accuracy": float(np.nanmean(outcomes.scores[:, i])), "cost_usd": float(costs[i])}
             for i, m in enumerate(outcomes.models)
@@ -276,6 +278,19 @@ def _router(found: Findings, name: str, r: Result) -> dict[str, Any]:
 
 def _line(one: Interval) -> dict[str, float]:
     return {"mean": one.mean, "low": one.low, "high": one.high}
+
+
+def notes(found: Findings) -> list[str]:
+    """What somebody who reads the figures must know about the file."""
+    outcomes = found.data.outcomes
+    said = []
+    if not np.nanmax(outcomes.cost_usd) > 0:
+        said.append("no costs are known, so what follows is of quality alone; add cost_usd, or name --prices")
+    if missing := float(np.isnan(outcomes.scores).mean()):
+        said.append(f"{missing:.1%} of the scores are missing; a router that chooses a model without one gets 0 for it")
+    if twice := len(outcomes.texts) - len(set(outcomes.texts)):
+        said.append(f"{twice} prompts come more than once, so some are learnt from and tested on alike; leave the copies out")
+    return said
 
 
 def number(value: float | None, form: str = ".4f") -> str:
@@ -324,8 +339,8 @@ def _show(found: Findings) -> None:
     for i in np.argsort(-np.nanmean(outcomes.scores, axis=0)):
         alone.add_row(outcomes.models[i], f"{np.nanmean(outcomes.scores[:, i]):.4f}", usd(float(costs[i])))
     out.print(alone)
-    if not np.nanmax(outcomes.cost_usd) > 0:
-        out.print("[yellow]no costs are known, so what follows is of quality alone; add cost_usd, or name --prices[/]")
+    for note in notes(found):
+        out.print(f"[yellow]{note}[/]", soft_wrap=True)
     shape = columns(found)
     shown = Table("router", *(name for name, _ in shape), box=None)
     for name, result in found.results.items():

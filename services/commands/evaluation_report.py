@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from services.commands.evaluate import FIRST, OURS, PEER, SINGLE, Findings, columns, mean, number
+from services.commands.evaluate import FIRST, OURS, PEER, SINGLE, Findings, columns, mean, notes, number
 from shared.routing.perturbing import KINDS
 
 COLOURS = {OURS: "#0b6e4f", "contrastive": "#59a14f", "prompt": "#4e79a7", "description": "#a0cbe8", PEER: "#e15759", "kNN-100": "#f28e2b"}
@@ -49,6 +49,7 @@ def _section(found: Findings, pictures: str) -> list[str]:
     lines += ["| model alone | accuracy | USD an answer |", "|---|---|---|"]
     for i in np.argsort(-np.nanmean(outcomes.scores, axis=0)):
         lines.append(f"| {outcomes.models[i]} | {np.nanmean(outcomes.scores[:, i]):.4f} | {costs[i]:.6f} |")
+    lines += [line for note in notes(found) for line in ("", f"Note: {note}.")]
     shape = columns(found)
     if count > FIRST:
         shape = [*shape[:1], (f"first {FIRST} splits", lambda _n, r: number(mean(r.accuracy[:FIRST]))), *shape[1:]]

@@ -395,6 +395,7 @@ def ranking_of(
             "model": c.model,
             "colour": colour(c.model, table.models),
             "unproven": c.unproven,
+            "predicted": None if c.predicted is None else f"{c.predicted:.0%}",
             "utility": f"{c.utility:+.3f}",
             "performance": f"{c.performance:.2f}",
             "interval": f"{c.performance_low:.2f}–{c.performance_high:.2f}",

@@ -25,17 +25,20 @@ class Assignment:
     """Further from its nearest centroid than that cluster's radius."""
 
 
-def check(vector: Array, encoder: Encoder, table: RoutingTable) -> None:
-    """Raise `EncoderMismatch` or `EmbeddingInvalid` unless `vector`, with or without a form behind it, comes from the table's encoder."""
+def check(vector: Array, form: Array | None, encoder: Encoder, table: RoutingTable) -> None:
+    """Raise `EncoderMismatch` or `EmbeddingInvalid` unless `vector` is a point of the table's encoder, and the prompt's `form` one."""
     if encoder != table.encoder:
         raise EncoderMismatch(
             f"the embedding comes from {encoder}, the routing table {table.digest[:12]} lies in the space of {table.encoder}; "
             "run embedders with that encoder, or build a table with this one"
         )
-    if vector.shape not in ((encoder.dimension,), (encoder.dimension + SIZE,)):
-        raise EmbeddingInvalid(f"the vector has {vector.size} numbers, {encoder} gives {encoder.dimension}, and a form {SIZE} more")
-    if not np.isfinite(vector).all():
-        raise EmbeddingInvalid("the vector holds NaN or infinity")
+    if vector.shape != (encoder.dimension,):
+        raise EmbeddingInvalid(f"the vector has {vector.size} numbers, {encoder} gives {encoder.dimension}")
+    if form is not None and form.shape != (SIZE,):
+        raise EmbeddingInvalid(f"the form has {form.size} numbers, this version's has {SIZE}; run embedders and assigners of one version")
+    for name, array in (("vector", vector), ("form", form)):
+        if array is not None and not np.isfinite(array).all():
+            raise EmbeddingInvalid(f"the {name} holds NaN or infinity")
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,11 +103,15 @@ class Pointsman:
 
 @dataclass(frozen=True, slots=True)
 class AvengersPro:
-    """The recipe of arXiv 2508.12631: k-means profiles, a softmax of -sharpness times distance over the `top` nearest clusters."""
+    """The recipe of arXiv 2508.12631: k-means profiles, a softmax of -sharpness times distance over the `top` nearest clusters.
+
+    `shrinkage` prompts that scored a model's overall mean are added to each profile; the recipe has none.
+    """
 
     k: int = 60
     top: int = 4
     sharpness: float = 9.0
+    shrinkage: float = 0.0
     text: Text = "prompt"
 
     def fit(self, data: Data, seed: int) -> Fitted:
@@ -119,7 +123,9 @@ class AvengersPro:
         member = np.eye(k)[found.labels_].T
         overall = np.nanmean(data.outcomes.scores, axis=0)
         share = member / member.sum(axis=1, keepdims=True)
-        profile = share @ np.where(np.isfinite(data.outcomes.scores), data.outcomes.scores, overall)
+        sizes = member.sum(axis=1, keepdims=True)
+        mean = share @ np.where(np.isfinite(data.outcomes.scores), data.outcomes.scores, overall)
+        profile = (sizes * mean + self.shrinkage * overall) / (sizes + self.shrinkage)
         cost = _mean_cost(data.outcomes)
         paid = share @ cost if cost.ndim > 1 else np.tile(cost, (k, 1))
 

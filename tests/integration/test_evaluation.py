@@ -157,6 +157,7 @@ def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path)
     for words in ("CPT(80)", "Cascade", "Choices that stay", "| model alone |", "decisions per model"):
         assert words in text
     assert {p.name for p in (tmp_path / "report").iterdir()} == {"mine-curve.svg", "mine-accuracy.svg"}
+    assert found["notes"] == []
     shown = CliRunner().invoke(app, ["evaluate", str(file), "--folds", "2", "--k", "10", "--robustness", "0"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
     assert "gets" in shown.stdout
@@ -209,3 +210,19 @@ def test_a_table_built_from_a_csv_file_can_be_represented_in_every_way(tmp_path:
         assert name == "auto" or facts["representation"] == name
     same = corresponding(tables["plain"], tables["contrastive"], within=1.0)
     assert sum(i >= 0 for i in same) == 10
+
+
+def test_a_file_with_holes_and_copies_is_evaluated_with_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "holes.jsonl"
+    prompts = [f"Translate sentence {i % 50} into French" for i in range(60)]
+    rows = [{"prompt": p, "scores": {"a": i % 2, "b": 1} if i % 3 else {"a": 1}} for i, p in enumerate(prompts)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    said = CliRunner().invoke(app, ["evaluate", str(file), "--splits", "1", "--robustness", "0", "--json"])
+    assert said.exit_code == 0, said.output
+    (found,) = json.loads(said.stdout)
+    assert [note.split(";")[0] for note in found["notes"]] == [
+        "no costs are known, so what follows is of quality alone",
+        "16.7% of the scores are missing",
+        "10 prompts come more than once, so some are learnt from and tested on alike",
+    ]
+    assert all(r["standard_error"] is None for r in found["routers"]), "of one split there is none"

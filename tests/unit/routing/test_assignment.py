@@ -40,9 +40,9 @@ def test_equal_distances_go_by_the_order_of_the_clusters() -> None:
 def test_another_encoder_is_refused_though_its_dimension_is_equal() -> None:
     other = Encoder("other", "1", 4, "mean", "none")
     with pytest.raises(EncoderMismatch, match="run embedders with that encoder, or build a table"):
-        check(np.zeros(4, np.float32), other, table())
+        check(np.zeros(4, np.float32), None, other, table())
     with pytest.raises(EncoderMismatch):
-        check(np.zeros(4, np.float32), Encoder("test/encoder", "1", 4, "mean", "int8"), table())
+        check(np.zeros(4, np.float32), None, Encoder("test/encoder", "1", 4, "mean", "int8"), table())
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_another_encoder_is_refused_though_its_dimension_is_equal() -> None:
 )
 def test_a_vector_that_is_no_point_is_refused(vector: np.ndarray, words: str) -> None:
     with pytest.raises(EmbeddingInvalid, match=words):
-        check(vector.astype(np.float32), ENCODER, table())
+        check(vector.astype(np.float32), None, ENCODER, table())

@@ -149,6 +149,8 @@ def test_the_avengers_pro_recipe_is_that_of_the_paper() -> None:
         weight = np.exp(-3.0 * distance[near])
         np.testing.assert_allclose(line, weight @ profile[near] / weight.sum(), rtol=1e-4)
     np.testing.assert_allclose(said.cost, np.tile(PRICES, (100, 1)))
+    shrunk = AvengersPro(5, top=1, shrinkage=1e9).fit(data.rows(np.arange(200)), 7)({"prompt": data.features["prompt"][200:]})
+    np.testing.assert_allclose(shrunk.performance, np.tile(scores[:200].mean(axis=0), (100, 1)), rtol=1e-5)
 
 
 def test_answers_that_are_missing_count_as_nothing_and_are_not_learnt_from() -> None:

@@ -143,9 +143,12 @@ def test_features_without_a_form_are_refused_where_one_is_needed() -> None:
         made.points(features[:, :DIM])
     plain = table()
     assert plain.points(np.ones((1, ENCODER.dimension + SIZE), np.float32)).shape == (1, ENCODER.dimension)
-    check(np.ones(ENCODER.dimension + SIZE, np.float32), ENCODER, plain)
-    with pytest.raises(EmbeddingInvalid, match="and a form"):
-        check(np.ones(ENCODER.dimension + 1, np.float32), ENCODER, plain)
+    vector = np.ones(ENCODER.dimension, np.float32)
+    check(vector, np.ones(SIZE, np.float32), ENCODER, plain)
+    with pytest.raises(EmbeddingInvalid, match="the form has 3 numbers"):
+        check(vector, np.ones(3, np.float32), ENCODER, plain)
+    with pytest.raises(EmbeddingInvalid, match="the form holds NaN"):
+        check(vector, np.full(SIZE, np.nan, np.float32), ENCODER, plain)
 
 
 def test_an_unusual_form_does_not_throw_a_prompt_out_of_its_cluster() -> None:
