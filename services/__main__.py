@@ -238,7 +238,7 @@ def doctor(json_: Json = False) -> None:
 @table_app.command("build")
 def table_build(
     outcomes: Annotated[
-        Path | None, typer.Option(help="Outcome matrix, JSON lines; may be gzipped. docs/outcomes.md has the format.")
+        Path | None, typer.Option(help="Outcome matrix, JSON lines or CSV, .gz is unpacked. docs/outcomes.md has the format.")
     ] = None,
     prices: Annotated[Path | None, typer.Option(help="Prices in USD per million tokens, JSON.")] = None,
     simulated: Annotated[bool, typer.Option("--simulated", help="The 25 tasks with simulated outcomes, as the demo has it.")] = False,
@@ -278,7 +278,7 @@ def evaluate(
     variant: Variant = "int8",
     encoder_dir: Annotated[Path | None, typer.Option(help="Another encoder than the default one.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a report with pictures: a Markdown file.")] = None,
-    seed: Annotated[int, typer.Option(help="Of intervals and disturbances.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of intervals and disturbances.")] = 0,
     json_: Json = False,
 ) -> None:
     """Say what routing would have gained on known outcomes, by the code that the services run, beside the field's baselines."""

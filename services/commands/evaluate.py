@@ -12,8 +12,8 @@ import numpy as np
 from rich.progress import Progress
 from rich.table import Table
 
-from services.commands.describing import describe_all
-from services.commands.outcomes import embed, mean_responses, read
+from services.commands.describing import BACKENDS, describe_all
+from services.commands.outcomes import check_target, embed, mean_responses, read
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out, progress, usd
 from shared.adapters.onnx.encoder import OnnxEncoder
@@ -47,6 +47,9 @@ OURS = "contrastive + predictor"
 SINGLE = "best single model"
 FEWEST = 40
 FIRST = 5
+FEW = 150
+NARROW = 150
+"""Letters of a window in which only the first columns are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,16 @@ class Findings:
     robustness: dict[str, dict[str, float]]
     weak: str = ""
     strong: str = ""
+    without_response: int = 0
+    """Prompts without a response, where others have one."""
     options: Options = Options()
 
 
 def run(files: Sequence[Path], options: Options, report: Path | None, *, as_json: bool) -> None:
     """Evaluate each file; print the figures, and write `report` (Markdown, with pictures in a folder of its name beside it)."""
+    check_target(report)
+    if options.describe not in BACKENDS:
+        raise OutcomesInvalid(f"a prompt is described by {', '.join(BACKENDS)}, not by {options.describe}")
     found = [asyncio.run(study(path, options)) for path in files]
     if report is not None:
         from services.commands.evaluation_report import write
@@ -123,7 +131,7 @@ async def study(path: Path, options: Options) -> Findings:
     """Describe, embed, split, learn, score. Raises `OutcomesInvalid`, naming what is wrong in the file."""
     rows, prices = read(path, options.prices)
     if len(rows) < FEWEST:
-        raise OutcomesInvalid(f"{path.name} has {len(rows)} prompts; at least {FEWEST} are needed to learn from some and test on others")
+        raise OutcomesInvalid(f"the number of prompts in {path.name} is {len(rows)}; {FEWEST} are needed to learn and to test")
     prompts = [row.prompt for row in rows]
     outcomes = matrix(rows, prices, prompts)
     with progress() as bar:
@@ -162,7 +170,9 @@ async def study(path: Path, options: Options) -> Findings:
         beside_peer = {name: difference(r, results[PEER], options.seed) for name, r in results.items()}
         beside_single = {name: difference(r, results[SINGLE], options.seed) for name, r in results.items()}
     names = (outcomes.models[weak], outcomes.models[strong]) if weak != strong else ("", "")
-    return Findings(path.name, data, results, intervals, beside_peer, beside_single, cascades, robustness, *names, options)
+    bare = sum(not row.responses for row in rows)
+    bare = bare if bare < len(rows) else 0
+    return Findings(path.name, data, results, intervals, beside_peer, beside_single, cascades, robustness, *names, bare, options)
 
 
 async def _features(
@@ -288,6 +298,11 @@ def notes(found: Findings) -> list[str]:
         said.append("no costs are known, so what follows is of quality alone; add cost_usd, or name --prices")
     if missing := float(np.isnan(outcomes.scores).mean()):
         said.append(f"{missing:.1%} of the scores are missing; a router that chooses a model without one gets 0 for it")
+    scored = len(outcomes.texts) - int(0.7 * len(outcomes.texts)) if not found.options.folds else len(outcomes.texts)
+    if scored < FEW:
+        said.append(f"only {scored} prompts are scored in a split, so the figures are rough; intervals are wide, and best is often chance")
+    if found.without_response:
+        said.append(f"{found.without_response} prompts have no response, so delta, response keys and the cascade are left out")
     if twice := len(outcomes.texts) - len(set(outcomes.texts)):
         said.append(f"{twice} prompts come more than once, so some are learnt from and tested on alike; leave the copies out")
     return said
@@ -333,7 +348,8 @@ def _signed(one: Interval) -> str:
 def _show(found: Findings) -> None:
     outcomes = found.data.outcomes
     count = len(found.results[SINGLE].accuracy)
-    out.print(f"[bold]{found.name}[/]: {len(outcomes.texts)} prompts, {len(outcomes.models)} models, {count} splits, {found.data.encoder}")
+    splits = "1 split" if count == 1 else f"{count} splits"
+    out.print(f"[bold]{found.name}[/]: {len(outcomes.texts)} prompts, {len(outcomes.models)} models, {splits}, {found.data.encoder}")
     alone = Table("model", "accuracy", "cost of an answer", box=None)
     costs = np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
     for i in np.argsort(-np.nanmean(outcomes.scores, axis=0)):
@@ -342,6 +358,9 @@ def _show(found: Findings) -> None:
     for note in notes(found):
         out.print(f"[yellow]{note}[/]", soft_wrap=True)
     shape = columns(found)
+    if out.width < NARROW:
+        shape = [(n, cell) for n, cell in shape if n in {"accuracy", "cost", "CostSave", "CPT(80)"}]
+        out.print("[dim]a wider window, --json or --report show more[/]")
     shown = Table("router", *(name for name, _ in shape), box=None)
     for name, result in found.results.items():
         shown.add_row(name, *(cell(name, result) for _, cell in shape))
@@ -364,6 +383,8 @@ def _show(found: Findings) -> None:
 def _verdict(found: Findings) -> str:
     """One sentence for somebody who asks whether routing would pay."""
     best, ours = found.beside_single[OURS], found.results[OURS]
+    if not (mean(found.results[SINGLE].regret) or 0.0) > 0:
+        return "There is nothing to route: the best single model does as well as an oracle that knows every answer."
     sure = "more" if best.low > 0 else "less" if best.high < 0 else "about as much"
     quality = f"{number(mean(ours.accuracy), '.3f')} against {number(mean(found.results[SINGLE].accuracy), '.3f')}"
     saved = mean(ours.cost_save)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ from shared.routing.table import Array
 CHUNK = 64
 
 
+def check_target(path: Path | None) -> None:
+    """Raise before the work if its result could not be written to `path` after it."""
+    if path is not None and path.is_dir():
+        raise OutcomesInvalid(f"{path} is a folder; name a file in it")
+
+
 def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.Price]]:
     """The rows of a file, JSON lines or CSV (by its name, `.gz` unpacked), and prices: of the file, else of the catalogue.
 
@@ -33,12 +40,14 @@ def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.P
                     rows = read_csv(text)
             else:
                 rows = read_rows(file)
-        given = read_prices(prices.read_text()) if prices else {}
     except UnicodeDecodeError as error:
         raise OutcomesInvalid(f"{path} is not in UTF-8: {error.reason} at byte {error.start}") from None
-    except (OSError, EOFError) as error:
-        name = getattr(error, "filename", None) or path
-        raise OutcomesInvalid(f"{name} can't be read: {getattr(error, 'strerror', None) or error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise OutcomesInvalid(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        given = read_prices(prices.read_text("utf-8")) if prices else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise OutcomesInvalid(f"the prices {prices} can't be read: {getattr(error, 'strerror', None) or error}") from None
     named = {model for row in rows for model in row.scores}
     catalog = models.load()
     return rows, {m: catalog.models[m].price for m in named if m in catalog.models} | given
@@ -46,7 +55,7 @@ def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.P
 
 async def embed(texts: Sequence[str], encoder: OnnxEncoder, tick: Callable[[int], object]) -> Array:
     """(n, dimension) float32; equal texts are embedded once, and texts of like length together. `tick` hears how many are done."""
-    distinct = sorted(set(texts), key=len)
+    distinct = sorted(dict.fromkeys(texts), key=len)  # not a set, whose order is another in every process
     place = {text: i for i, text in enumerate(distinct)}
     count = np.bincount([place[t] for t in texts], minlength=len(distinct))
     chunks = []

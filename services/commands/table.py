@@ -12,7 +12,7 @@ from rich.table import Table
 
 from services.commands import servers
 from services.commands.describing import describe_all
-from services.commands.outcomes import embed, mean_responses, read
+from services.commands.outcomes import check_target, embed, mean_responses, read
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out, progress, usd
 from shared.adapters.kafka.settings import KafkaSettings
@@ -59,6 +59,7 @@ class Source:
 def build(source: Source, save: Path | None, note: str, *, as_json: bool) -> None:
     """Build a table; publish it, or write it to a file."""
     servers.find_running()
+    check_target(save)
     if save is not None:
         table = asyncio.run(make_table(source))
         save.write_bytes(table.to_bytes())
@@ -80,6 +81,7 @@ async def build_and_publish(source: Source, note: str) -> TablePublished:
 
 async def make_table(source: Source) -> RoutingTable:
     """Describe, embed, cluster, rank. Raises `OutcomesInvalid` or `EncoderInvalid`."""
+    _check(source)
     if source.simulated == (source.outcomes is not None):
         raise OutcomesInvalid("name an outcome matrix with --outcomes FILE, or --simulated for the 25 tasks with simulated outcomes")
     rows, prices, name = _simulated(source.seed) if source.outcomes is None else _read(source.outcomes, source.prices)
@@ -125,14 +127,20 @@ LIVE: tuple[Representation, ...] = ("plain", "contrastive")
 """Task representations that `--representation auto` tries: those that need nothing but outcomes."""
 
 
-def _recipe(source: Source, outcomes: Outcomes, features: Array, encoder: Encoder) -> Recipe:
-    """What `source` names, and the best in cross-validation of what it leaves open. Raises `OutcomesInvalid` for an unknown name."""
+def _check(source: Source) -> None:
+    """Raise `OutcomesInvalid` for a name that means nothing."""
     if source.representation not in {"auto", *get_args(Representation)}:
         raise OutcomesInvalid(f"--representation is auto or one of {', '.join(get_args(Representation))}, not {source.representation}")
     if source.text not in {"description", "both"}:
         raise OutcomesInvalid(f"--text is description or both, not {source.text}")
     if source.predictor not in {"auto", "yes", "no"}:
         raise OutcomesInvalid(f"--predictor is auto, yes or no, not {source.predictor}")
+    if source.k != "auto":
+        _number(source.k)
+
+
+def _recipe(source: Source, outcomes: Outcomes, features: Array, encoder: Encoder) -> Recipe:
+    """What `source` names, and the best in cross-validation of what it leaves open."""
     names = LIVE if source.representation == "auto" else (cast("Representation", source.representation),)
     numbers = K_CANDIDATES if source.k == "auto" else (_number(source.k),)
     if len(names) == len(numbers) == 1 and source.predictor != "auto":

@@ -31,7 +31,7 @@ ANSWER_TOKENS = 300
 """Length of an answer where only prices are known."""
 
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 class Row(BaseModel):
@@ -53,10 +53,13 @@ def read_rows(lines: Iterable[str | bytes]) -> list[Row]:
     """The rows of a file. Raises `OutcomesInvalid` naming the line and the field."""
     rows = []
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        text = line.removeprefix(b"\xef\xbb\xbf") if isinstance(line, bytes) else line.removeprefix("\ufeff")
+        if not text.strip():
             continue
+        if text.lstrip()[:1] in ("[", b"["):
+            raise OutcomesInvalid(f"line {number} begins a JSON array; each line must be one JSON object, a prompt with its scores")
         try:
-            rows.append(Row.model_validate_json(line))
+            rows.append(Row.model_validate_json(text))
         except ValidationError as error:
             raise OutcomesInvalid(f"line {number}: {describe_error(error)}") from None
     if not rows:
@@ -65,6 +68,8 @@ def read_rows(lines: Iterable[str | bytes]) -> list[Row]:
 
 
 SUFFIXES = ("response", "cost_usd", "latency_s", "input_tokens", "output_tokens")
+MISNAMED = ("cost", "costs", "price", "usd", "latency", "time", "tokens", "answer", "output", "input", "score", "scores")
+"""Endings that a model's name hardly has, where the rest is a model's name."""
 TRUTH = {"true": 1.0, "false": 0.0}
 LONGEST_CELL = 16 * 1024 * 1024
 
@@ -85,6 +90,9 @@ def read_csv(lines: Iterable[str]) -> list[Row]:
             rows.append(_row(number, cells, columns))
     except csv.Error as error:
         raise OutcomesInvalid(f"row {reader.line_num}: not CSV: {error}") from None
+    known = {model for row in rows for model in row.scores}
+    if rows and (empty := [name for name, field, _ in columns if field == "scores" and name not in known]):
+        raise OutcomesInvalid(f"column {empty[0]} has no score in any row; fill it, or leave it out")
     if not rows:
         raise OutcomesInvalid("the file holds no row; a header and one row a prompt are needed")
     return rows
@@ -93,7 +101,9 @@ def read_csv(lines: Iterable[str]) -> list[Row]:
 def _columns(header: list[str]) -> list[tuple[str, str, str | None]]:
     """For each column its name, its field and its model."""
     if "prompt" not in header:
-        raise OutcomesInvalid(f"there is no column prompt; there are {', '.join(header[:8]) or 'none'}")
+        other = next((c for c in ";\t|" if "prompt" in header[0].split(c)), None) if header else None
+        hint = f"; columns must be parted by commas, not by {other!r}" if other else ""
+        raise OutcomesInvalid(f"there is no column prompt; there are {', '.join(header[:8]) or 'none'}{hint}")
     if twice := [name for i, name in enumerate(header) if name in header[:i]]:
         raise OutcomesInvalid(f"column {twice[0]} comes twice")
     found: list[tuple[str, str, str | None]] = []
@@ -107,6 +117,8 @@ def _columns(header: list[str]) -> list[tuple[str, str, str | None]]:
             raise OutcomesInvalid(
                 f"column {name} belongs to no model: there is no column {name.removesuffix(f'_{suffix}')} with its scores"
             )
+        elif end := next((e for e in MISNAMED if name.endswith(f"_{e}") and name.removesuffix(f"_{e}") in header), None):
+            raise OutcomesInvalid(f"column {name}: _{end} means nothing here; what belongs to a model ends with _{', _'.join(SUFFIXES)}")
         else:
             found.append((name, "scores", name))
     if not any(field == "scores" for _, field, _ in found):
@@ -136,6 +148,8 @@ def _row(number: int, cells: list[str], columns: list[tuple[str, str, str | None
         place = error.errors()[0]["loc"]
         model = str(place[1]) if len(place) > 1 else None
         column = next((name for name, field, owner in columns if field == place[0] and owner == model), str(place[0]))
+        if place == ("scores",):
+            raise OutcomesInvalid(f"row {number}: no model has a score; leave the row out") from None
         raise OutcomesInvalid(f"row {number}, column {column}: {describe_error(error)}") from None
 
 
@@ -156,6 +170,10 @@ def matrix(rows: list[Row], prices: Mapping[str, Price], texts: list[str]) -> Ou
     """
     models = tuple(sorted({model for row in rows for model in row.scores}))
     places = {model: i for i, model in enumerate(models)}
+    for field in ("cost_usd", "latency_s", "input_tokens", "output_tokens", "responses"):
+        for number, row in enumerate(rows, 1):
+            if strange := next((m for m in getattr(row, field) if m not in places), None):
+                raise OutcomesInvalid(f"prompt {number}: {field} names {strange}, which has no score in any row; is it misspelt?")
 
     def array(field: str) -> Matrix:
         values = np.full((len(rows), len(models)), np.nan)

@@ -99,7 +99,11 @@ def evaluate(
     found = {name: Result(score=np.zeros(count), seen=np.zeros(count)) for name in ("random", "oracle", *routers)}
     for number, (train, test) in enumerate(splits):
         if not len(train) or not len(test) or not np.isfinite(outcomes.scores[train]).any(axis=0).all():
-            raise OutcomesInvalid(f"split {number + 1} leaves {len(train)} prompts to learn from, too few to know every model; add prompts")
+            bare = [m for m, line in zip(outcomes.models, outcomes.scores[train].T, strict=True) if not np.isfinite(line).any()]
+            raise OutcomesInvalid(
+                f"split {number + 1} leaves {len(train)} prompts to learn from, and none with a score of {', '.join(bare) or 'any model'}; "
+                "add prompts, or leave models out that hardly any prompt has a score of"
+            )
         part = data.rows(train)
         scores, price = known[test], cost[test]
         single = int(np.nanmean(outcomes.scores[train], axis=0).argmax())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,9 +160,11 @@ def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path)
     for words in ("CPT(80)", "Cascade", "Choices that stay", "| model alone |", "decisions per model"):
         assert words in text
     assert {p.name for p in (tmp_path / "report").iterdir()} == {"mine-curve.svg", "mine-accuracy.svg"}
-    assert found["notes"] == []
-    shown = CliRunner().invoke(app, ["evaluate", str(file), "--folds", "2", "--k", "10", "--robustness", "0"], env={"COLUMNS": "200"})
+    assert [note.split(" prompts")[0] for note in found["notes"]] == ["only 60"]
+    shown = CliRunner().invoke(app, ["evaluate", str(file), "--folds", "2", "--k", "10", "--robustness", "0"], env={"COLUMNS": "80"})
     assert shown.exit_code == 0, shown.output
+    assert "a wider window" in shown.stdout
+    assert "contrastive + predictor" in shown.stdout
     assert "gets" in shown.stdout
     assert "than the best single model alone" in shown.stdout or "as the best single model alone" in shown.stdout
 
@@ -168,7 +173,7 @@ def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path)
     ("content", "words"),
     [
         ("prompt,a,b\nhello,1,maybe\n", "row 2, column b: not a number from 0 to 1, or true or false"),
-        ("prompt,a,b\nhello,1,0\n", "bad.csv has 1 prompts; at least 40 are needed"),
+        ("prompt,a,b\nhello,1,0\n", "the number of prompts in bad.csv is 1; 40 are needed"),
         ("question,a\nhello,1\n", "there is no column prompt"),
     ],
 )
@@ -176,7 +181,7 @@ def test_a_file_that_can_not_be_used_is_refused_with_the_place(content: str, wor
     file = tmp_path / "bad.csv"
     file.write_text(content)
     for command in (["evaluate", str(file)], ["table", "build", "--outcomes", str(file), "--save", str(tmp_path / "t")]):
-        if "at least 40" in words and command[0] == "table":
+        if "; 40" in words and command[0] == "table":
             continue
         said = CliRunner().invoke(app, command)
         assert said.exit_code != 0
@@ -223,6 +228,38 @@ def test_a_file_with_holes_and_copies_is_evaluated_with_a_warning(tmp_path: Path
     assert [note.split(";")[0] for note in found["notes"]] == [
         "no costs are known, so what follows is of quality alone",
         "16.7% of the scores are missing",
+        "only 18 prompts are scored in a split, so the figures are rough",
         "10 prompts come more than once, so some are learnt from and tested on alike",
     ]
     assert all(r["standard_error"] is None for r in found["routers"]), "of one split there is none"
+
+
+def test_the_same_file_gives_the_same_table_in_every_process(tmp_path: Path) -> None:
+    file = matrix_of(Known.made(), tmp_path / "mine.csv")
+    command = [sys.executable, "-m", "services", "table", "build", "--outcomes", str(file), "--k", "10", "--save"]
+    made = []
+    for seed in ("1", "2"):
+        target = tmp_path / seed
+        subprocess.run([*command, str(target)], check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed})
+        made.append(target.read_bytes())
+    assert made[0] == made[1]
+
+
+def test_a_folder_as_target_is_refused_before_the_work(tmp_path: Path) -> None:
+    file = matrix_of(Known.made(), tmp_path / "mine.csv")
+    for command in (
+        ["evaluate", str(file), "--report", str(tmp_path)],
+        ["table", "build", "--outcomes", str(file), "--save", str(tmp_path)],
+    ):
+        said = CliRunner().invoke(app, command)
+        assert said.exit_code != 0
+        assert "is a folder; name a file in it" in str(said.exception)
+
+
+def test_a_broken_archive_is_named(tmp_path: Path) -> None:
+    packed = gzip.compress(b'{"prompt": "a", "scores": {"m": 1}}\n' * 50, mtime=0)
+    broken = tmp_path / "broken.jsonl.gz"
+    for content in (packed[:10] + b"\xff" * 8 + packed[18:], packed[:-12], b"no archive"):
+        broken.write_bytes(content)
+        said = CliRunner().invoke(app, ["evaluate", str(broken)])
+        assert "broken.jsonl.gz can't be read" in str(said.exception)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shared.adapters.errors import EncoderInvalid
 from shared.adapters.onnx.encoder import OnnxEncoder, Provider
-from shared.adapters.onnx.prepare import default_directory, prepare
+from shared.adapters.onnx.prepare import VARIANTS, default_directory, prepare
 
 
 def load(directory: Path | None, variant: str, provider: Provider = "auto", threads: int = 0, batch: int = 64) -> OnnxEncoder:
     """The encoder in `directory`; with None the default one of that variant, made on first use. Raises `EncoderInvalid`."""
     if directory is None:
+        if variant not in VARIANTS:
+            raise EncoderInvalid(f"a variant is {' or '.join(VARIANTS)}, not {variant}")
         directory = default_directory(variant)
         if not (directory / "model.onnx").exists():
             prepare(variant)

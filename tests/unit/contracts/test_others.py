@@ -76,6 +76,7 @@ def test_an_outcome_file_becomes_arrays_with_costs_from_rows_then_prices() -> No
     [
         ("{", "line 2: not JSON"),
         ('{"prompt": "a"}', "line 2: scores"),
+        ("[", "line 2 begins a JSON array; each line must be one JSON object"),
         ('{"prompt": "a", "scores": {"m": 1.5}}', "line 2: scores.m"),
         ('{"prompt": "a", "scores": {"m": NaN}}', "line 2: scores.m"),
         ('{"prompt": "a", "scores": {"m": 1}, "cost_usd": {"m": -1}}', "line 2: cost_usd.m"),
@@ -144,7 +145,11 @@ def test_a_csv_file_says_the_same_as_json_lines() -> None:
         ("prompt,m,m\nx,1,1\n", "column m comes twice"),
         ("prompt,m\n,1\n", "row 2, column prompt: "),
         ("prompt,m\nx\n", "row 2: 1 cells, the header has 2"),
-        ("prompt,m\nx,\n", "row 2, column scores: "),
+        ("prompt,m\nx,\n", "row 2: no model has a score"),
+        ("prompt;m\nx;1\n", "columns must be parted by commas, not by ';'"),
+        ("prompt,m,m_cost\nx,1,0.1\n", "column m_cost: _cost means nothing here; what belongs to a model ends with _response, _cost_usd"),
+        ("prompt,m,n\nx,1,\n", "column n has no score in any row"),
+        ("prompt,m,m_cost_usd\nx,1,1e308\n", "row 2, column m_cost_usd: "),
         ('prompt,m\n"x,1\n', "not CSV: unexpected end of data"),
     ],
 )

@@ -173,7 +173,7 @@ def test_too_few_prompts_are_named() -> None:
     scores[1:, 2] = np.nan
     lonely = Outcomes(data.outcomes.texts, data.outcomes.models, scores, data.outcomes.cost_usd, data.outcomes.latency_s)
     without = (np.arange(1, 30), np.array([0, 30]))
-    with pytest.raises(OutcomesInvalid, match="split 1 leaves 29 prompts to learn from, too few to know every model"):
+    with pytest.raises(OutcomesInvalid, match="split 1 leaves 29 prompts to learn from, and none with a score of dear"):
         evaluate(Data(lonely, data.features, ENCODER), {"one": Single()}, [without])
 
 
