@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -29,7 +30,11 @@ from shared.contracts.messages import Completed, Decided, extend
 from shared.contracts.opinions import judged, overlap, thumbed
 from shared.contracts.parts import Answer, Completion, Embedding, EncoderRef, Profile, Rater, RaterKind, Votes
 from shared.contracts.vector import pack
+from shared.routing.committee import fit_predictor
+from shared.routing.form import SIZE, form
+from shared.routing.projection import Projection
 from shared.routing.sampling import Pair
+from shared.routing.table import RoutingTable
 
 NAMES = ("small", "middle", "large")
 
@@ -310,11 +315,17 @@ def test_hostile_answers_sway_no_judge_that_obeys_what_it_reads() -> None:
     assert changed / total <= 0.05
 
 
-def embedding(vector: np.ndarray) -> Embedding:
-    return Embedding(vector=pack(vector.astype(np.float32)), encoder=EncoderRef.of(ENCODER), latency_s=0.0, batch=1)
+def embedding(vector: np.ndarray, form: np.ndarray | None = None) -> Embedding:
+    return Embedding(
+        vector=pack(vector.astype(np.float32)),
+        encoder=EncoderRef.of(ENCODER),
+        latency_s=0.0,
+        batch=1,
+        form=None if form is None else pack(form),
+    )
 
 
-def learnt(count: int = 200, skills: tuple[float, ...] = (0.0, 1.0, 2.0), shuffled: int | None = None) -> Memory:
+def learnt(count: int = 200, skills: tuple[float, ...] = (0.0, 1.0, 2.0), shuffled: int | None = None, *, forms: bool = False) -> Memory:
     """A memory of two tasks on which models differ, told in order or shuffled."""
     rng = np.random.default_rng(0)
     pool = [m.name for m in catalog.load().profile("study-2023")][:3]
@@ -324,7 +335,7 @@ def learnt(count: int = 200, skills: tuple[float, ...] = (0.0, 1.0, 2.0), shuffl
         vector = np.array([1.0, 0, 0, 0] if side else [0, 1.0, 0, 0]) + rng.normal(0, 0.05, 4)
         vector /= np.linalg.norm(vector)
         message = completed(*(answer(m, cost=0.001 * (j + 1)) for j, m in enumerate(pool)))
-        message = message.model_copy(update={"request_id": f"r{i}", "embedding": embedding(vector)})
+        message = message.model_copy(update={"request_id": f"r{i}", "embedding": embedding(vector, form(f"prompt {i}") if forms else None)})
         told += [("embedded", message), ("completed", message)]
         strength = skills if side else skills[::-1]
         quality = [s + rng.gumbel() for s in strength]
@@ -432,6 +443,64 @@ def test_a_table_that_was_brought_is_combined_with_what_traffic_shows() -> None:
     assert free is not None
     assert alone is not None
     np.testing.assert_allclose(free.table.strength, alone.table.strength, atol=0.05)
+
+
+def projected(names: tuple[str, ...]) -> RoutingTable:
+    """A brought table whose centroids lie in a space of three dimensions that reads the form, too, and which predicts."""
+    rng = np.random.default_rng(0)
+    space = Projection(
+        "contrastive",
+        rng.normal(0, 1.0, (4 + SIZE, 3)).astype(np.float32) * np.r_[np.ones(4), np.full(SIZE, 0.01)][:, None].astype(np.float32),
+        np.zeros(3, np.float32),
+        np.full(SIZE, 0.3, np.float32),
+        np.full(SIZE, 0.2, np.float32),
+    )
+    sides = np.hstack([np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]), np.tile(form("prompt 1"), (2, 1))]).astype(np.float32)
+    scores = (rng.random((40, 3)) < 0.5).astype(float)
+    points = space(np.repeat(sides, 20, axis=0))
+    return replace(
+        table(2, names, top_p=1),
+        centroids=space(sides),
+        projection=space,
+        predictor=fit_predictor(points + rng.normal(0, 0.01, points.shape).astype(np.float32), scores, 2),
+    )
+
+
+def test_what_is_learnt_stays_in_the_space_of_the_table_that_was_brought() -> None:
+    pool = catalog.load().profile("study-2023")[:3]
+    brought = projected(tuple(m.name for m in pool))
+    memory, settings = learnt(forms=True), ReclustererSettings(clusters=2)
+    ranked = propose(memory, brought, [], pool, settings, recluster=False, anchor=brought)
+    assert ranked is not None
+    assert ranked.table.space == brought.space
+    assert ranked.table.predictor is None, "votes do not say whether an answer is good"
+    np.testing.assert_array_equal(ranked.table.centroids, brought.centroids)
+    assert "and test" in ranked.table.provenance.source, "what the brought table knows is combined with the votes"
+    assert sum(c.size for c in ranked.table.clusters) == len(memory.samples)
+    anew = propose(memory, ranked.table, [c.id for c in brought.clusters], pool, settings, recluster=True)
+    assert anew is not None
+    assert anew.table.space == brought.space
+    assert anew.table.centroids.shape[1] == 3
+    best = {anew.table.models[int(row.argmax())] for row in anew.table.strength}
+    assert best == {pool[0].name, pool[2].name}
+    again = propose(memory, ranked.table, [c.id for c in brought.clusters], pool, settings, recluster=True)
+    assert again is not None
+    assert again.table == anew.table
+    plain = table(2, tuple(m.name for m in pool))
+    apart = propose(memory, brought, [], pool, settings, recluster=False, anchor=plain)
+    assert apart is not None
+    assert " and test" not in apart.table.provenance.source, "a table of another space has nothing to say here"
+
+
+def test_what_has_no_form_is_left_aside_where_one_is_needed() -> None:
+    pool = catalog.load().profile("study-2023")[:3]
+    brought = projected(tuple(m.name for m in pool))
+    assert propose(learnt(forms=False), brought, [], pool, ReclustererSettings(), recluster=False) is None
+    watch = Watch(ReclustererSettings())
+    watch.saw(np.ones(4, np.float32), brought)
+    assert (watch.count, watch.distance) == (1, 0.0)
+    watch.saw(np.concatenate([np.ones(4), form("x")]).astype(np.float32), brought)
+    assert watch.distance > 0.0
 
 
 def test_clusters_are_made_anew_for_growth_novelty_drift_and_age() -> None:
