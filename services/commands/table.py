@@ -141,6 +141,8 @@ def _check(source: Source) -> None:
 
 def _recipe(source: Source, outcomes: Outcomes, features: Array, encoder: Encoder) -> Recipe:
     """What `source` names, and the best in cross-validation of what it leaves open."""
+    if source.simulated and source.representation == source.predictor == "auto":  # there is nothing to learn in drawn outcomes
+        source = replace(source, representation="plain", predictor="no")
     names = LIVE if source.representation == "auto" else (cast("Representation", source.representation),)
     numbers = K_CANDIDATES if source.k == "auto" else (_number(source.k),)
     if len(names) == len(numbers) == 1 and source.predictor != "auto":
