@@ -214,12 +214,12 @@ async def test_what_the_sender_cares_about_by_body_header_and_dial(door: Door) -
 
 async def test_a_conversation_stays_with_its_model_until_its_task_changes(door: Door) -> None:
     """The rankings are made to prefer another model between two turns, by denying the first one's best at the first turn."""
-    deny = (await door.chat(model="auto:quality")).headers["x-pointsman-model"]
     first: list[dict[str, Any]] = [{"role": "user", "content": PROMPT + " Thank you!"}]
+    deny = (await _route(door, {"messages": first, "model": "auto:quality"}))["decision"]["model"]
     begun = await door.chat(model="auto:quality", messages=first, pointsman={"constraints": {"deny": [deny]}})
     mine = begun.headers["x-pointsman-model"]
     assert mine != deny
-    more = [*first, {"role": "assistant", "content": "Fermé."}, {"role": "user", "content": "And shorter, please?"}]
+    more = [*first, {"role": "assistant", "content": "Fermé."}, {"role": "user", "content": "Now shorter"}]
     second = await door.chat(model="auto:quality", messages=more)
     assert second.headers["x-pointsman-model"] == mine
     assert "x-pointsman-kept" in second.headers
