@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from shared.contracts.messages import Embedded, Placed, extend
 from shared.contracts.parts import Assigned, ClusterWeight, Predicted, TableRef
 from shared.contracts.vector import unpack
@@ -24,14 +22,15 @@ def place(messages: Sequence[Embedded], ref: TableRef, table: RoutingTable) -> l
             embedding = message.embedding
             form = None if embedding.form is None else unpack(embedding.form)
             check(unpack(embedding.vector), form, embedding.encoder.encoder(), table)
-            point = table.points(embedding.features()[None])[0]
+            features = embedding.features()
+            table.require(len(features))
         except RoutingError as error:
             results.append(error)
         else:
             results.append(RoutingError())  # replaced below
-            good.append((i, message, point))
+            good.append((i, message, features))
     if good:
-        points = np.stack([point for _, _, point in good])
+        points = table.points_of([features for _, _, features in good])
         for (i, message, _), assignment, prediction in zip(good, assign(points, table), predict(table, points, 1.0), strict=True):
             results[i] = extend(message, Placed, assignment=_part(assignment, prediction, ref, table))
     return results

@@ -38,3 +38,12 @@ async def describe_all(prompts: Sequence[str], backend: str, tick: Callable[[], 
             return described.description.text
 
         return list(await asyncio.gather(*(one(prompt) for prompt in prompts)))
+
+
+async def describe_rest(prompts: Sequence[str], given: Sequence[str | None], backend: str, tick: Callable[[], object]) -> list[str]:
+    """The descriptions that are `given`, and for the other prompts those that the describer would give."""
+    made = iter(await describe_all([p for p, own in zip(prompts, given, strict=True) if not own], backend, tick))
+    for own in given:
+        if own:
+            tick()
+    return [own or next(made) for own in given]

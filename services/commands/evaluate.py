@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import numpy as np
 from rich.progress import Progress
 from rich.table import Table
 
-from services.commands.describing import BACKENDS, describe_all
-from services.commands.outcomes import check_target, embed, mean_responses, read
+from services.commands.describing import describe_rest
+from services.commands.outcomes import check_target, embed, embed_responses, mean_responses, read
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out, progress, usd
 from shared.adapters.onnx.encoder import OnnxEncoder
@@ -36,9 +36,9 @@ from shared.routing.evaluation import (
 )
 from shared.routing.extraction import together
 from shared.routing.form import SIZE, forms
+from shared.routing.outcomes import Outcomes
 from shared.routing.perturbing import KINDS, perturbed
 from shared.routing.routers import AvengersPro, Data, Expected, Fitted, Neighbours, Pointsman, Router, Single
-from shared.routing.selection import choices
 from shared.routing.table import Array
 
 PEER = "Avengers-Pro, k=60"
@@ -89,8 +89,6 @@ class Findings:
 def run(files: Sequence[Path], options: Options, report: Path | None, *, as_json: bool) -> None:
     """Evaluate each file; print the figures, and write `report` (Markdown, with pictures in a folder of its name beside it)."""
     check_target(report)
-    if options.describe not in BACKENDS:
-        raise OutcomesInvalid(f"a prompt is described by {', '.join(BACKENDS)}, not by {options.describe}")
     found = [asyncio.run(study(path, options)) for path in files]
     if report is not None:
         from services.commands.evaluation_report import write
@@ -140,7 +138,8 @@ async def study(path: Path, options: Options) -> Findings:
         given = [row.description for row in rows]
         features = await _features(prompts, given, encoder, options, bar, path.name)
         answering = bar.add_task("embedding responses", total=sum(len(r.responses) for r in rows), visible=any(r.responses for r in rows))
-        outcomes = replace(outcomes, responses=await mean_responses(rows, encoder, lambda n: bar.advance(answering, n)))
+        responses = await embed_responses(rows, encoder, lambda n: bar.advance(answering, n))
+        outcomes = replace(outcomes, responses=mean_responses(responses))
         data = Data(outcomes, features, encoder.identity)
         await warming
         count = len(rows)
@@ -161,7 +160,7 @@ async def study(path: Path, options: Options) -> Findings:
         weak, strong = weak_and_strong(outcomes) if len(outcomes.models) == 2 else (0, 0)
         cascades: Mapping[str, CascadeResult] = {}
         if weak != strong and all(outcomes.models[weak] in row.responses for row in rows):
-            answered = await _answered(rows, outcomes.models[weak], features["prompt"], encoder, bar)
+            answered = _answered(rows, responses, outcomes.models[weak], features["prompt"])
             line = outcomes.scores[:, weak], outcomes.scores[:, strong]
             cascades = {str(k): v for k, v in (await asyncio.to_thread(evaluate_cascades, answered, *line, splits)).items()}
         chosen = np.random.RandomState(options.seed).permutation(splits[0][1])[: options.robustness]
@@ -179,8 +178,7 @@ async def _features(
     prompts: Sequence[str], given: Sequence[str | None], encoder: OnnxEncoder, options: Options, bar: Progress, name: str
 ) -> dict[str, Array]:
     """The features of prompt, description and both; descriptions that the file has are taken as they are."""
-    described = await describe_all(prompts, options.describe, lambda: None)
-    texts = [own or made for own, made in zip(given, described, strict=True)]
+    texts = await describe_rest(prompts, given, options.describe, lambda: None)
     form = forms(prompts)
     task = bar.add_task(f"embedding {name}", total=3 * len(prompts))
     found = {}
@@ -190,12 +188,10 @@ async def _features(
     return found
 
 
-async def _answered(rows: Sequence[Row], weak: str, prompts: Array, encoder: OnnxEncoder, bar: Progress) -> Answered:
-    texts = [row.responses[weak] for row in rows]
-    task = bar.add_task(f"embedding {weak}'s answers", total=len(texts))
-    vectors = await embed(texts, encoder, lambda n: bar.advance(task, n))
+def _answered(rows: Sequence[Row], responses: Sequence[Mapping[str, Array]], weak: str, prompts: Array) -> Answered:
     size = prompts.shape[1] - SIZE
-    return Answered(prompts[:, :size], prompts[:, size:], vectors, forms(texts))
+    answers = np.stack([own[weak] for own in responses])
+    return Answered(prompts[:, :size], prompts[:, size:], answers, forms([row.responses[weak] for row in rows]))
 
 
 async def _robustness(
@@ -213,18 +209,14 @@ async def _robustness(
     at = np.arange(len(rows))
 
     def picks(features: Mapping[str, Array]) -> dict[str, Rows]:
-        found = {}
-        for name, fitted in kept.items():
-            expected = fitted(features)
-            found[name] = choices(expected.performance, expected.cost, np.zeros_like(expected.cost), QUALITY)
-        return found
+        return {name: fitted(features).choices(QUALITY) for name, fitted in kept.items()}
 
     before = picks({kind: values[rows] for kind, values in data.features.items()})
     found: dict[str, dict[str, float]] = {name: {} for name in kept}
     lost: dict[str, list[float]] = {name: [] for name in kept}
     for kind in KINDS:
         disturbed = [perturbed(prompt, kind, options.seed) for prompt in prompts]
-        features = await _features(disturbed, [None if given[i] is None else given[i] for i in rows], encoder, options, bar, f"with {kind}")
+        features = await _features(disturbed, [given[i] for i in rows], encoder, options, bar, f"with {kind}")
         for name, after in picks(features).items():
             found[name][kind] = float((after == before[name]).mean())
             lost[name].append(float((scores[at, before[name]] - scores[at, after]).mean()))
@@ -245,20 +237,22 @@ def spread(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
 
 
+def alone(outcomes: Outcomes) -> list[tuple[str, float, float]]:
+    """Each model with its mean score and the mean cost of an answer, USD."""
+    scores, costs = np.nanmean(outcomes.scores, axis=0), np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
+    return [(m, float(s), float(c)) for m, s, c in zip(outcomes.models, scores, costs, strict=True)]
+
+
 def facts(found: Findings) -> dict[str, Any]:
     """Everything, for machines."""
     outcomes = found.data.outcomes
-    costs = np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
     return {
         "file": found.name,
         "prompts": len(outcomes.texts),
         "splits": len(found.results[SINGLE].accuracy),
         "encoder": str(found.data.encoder),
         "notes": notes(found),
-        "models": [
-            {"model": m, "accuracy": float(np.nanmean(outcomes.scores[:, i])), "cost_usd": float(costs[i])}
-            for i, m in enumerate(outcomes.models)
-        ],
+        "models": [{"model": m, "accuracy": accuracy, "cost_usd": cost} for m, accuracy, cost in alone(outcomes)],
         "routers": [_router(found, name, r) for name, r in found.results.items()],
         "cascades": [
             {"sees": sees, "weak": found.weak, "strong": found.strong}
@@ -279,15 +273,11 @@ def _router(found: Findings, name: str, r: Result) -> dict[str, Any]:
         "standard_error": spread(r.accuracy),
         "interval": [own.low, own.high],
         "first_splits": mean(r.accuracy[:FIRST]),
-        "beside_avengers_pro": _line(found.beside_peer[name]),
-        "beside_best_single": _line(found.beside_single[name]),
+        "beside_avengers_pro": asdict(found.beside_peer[name]),
+        "beside_best_single": asdict(found.beside_single[name]),
         "decisions": r.decisions,
         "curve": [{"cost_usd": float(c), "quality": float(q)} for c, q in zip(*np.mean(r.curve, axis=0), strict=True)] if r.curve else [],
     } | {n: mean(getattr(r, n)) for n in measured}
-
-
-def _line(one: Interval) -> dict[str, float]:
-    return {"mean": one.mean, "low": one.low, "high": one.high}
 
 
 def notes(found: Findings) -> list[str]:
@@ -350,11 +340,10 @@ def _show(found: Findings) -> None:
     count = len(found.results[SINGLE].accuracy)
     splits = "1 split" if count == 1 else f"{count} splits"
     out.print(f"[bold]{found.name}[/]: {len(outcomes.texts)} prompts, {len(outcomes.models)} models, {splits}, {found.data.encoder}")
-    alone = Table("model", "accuracy", "cost of an answer", box=None)
-    costs = np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
-    for i in np.argsort(-np.nanmean(outcomes.scores, axis=0)):
-        alone.add_row(outcomes.models[i], f"{np.nanmean(outcomes.scores[:, i]):.4f}", usd(float(costs[i])))
-    out.print(alone)
+    shown = Table("model", "accuracy", "cost of an answer", box=None)
+    for model, accuracy, cost in sorted(alone(outcomes), key=lambda line: -line[1]):
+        shown.add_row(model, f"{accuracy:.4f}", usd(cost))
+    out.print(shown)
     for note in notes(found):
         out.print(f"[yellow]{note}[/]", soft_wrap=True)
     shape = columns(found)

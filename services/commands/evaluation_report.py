@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from services.commands.evaluate import FIRST, OURS, PEER, SINGLE, Findings, columns, mean, notes, number
+from services.commands.evaluate import FIRST, OURS, PEER, SINGLE, Findings, alone, columns, mean, notes, number
 from shared.routing.perturbing import KINDS
 
 COLOURS = {OURS: "#0b6e4f", "contrastive": "#59a14f", "prompt": "#4e79a7", "description": "#a0cbe8", PEER: "#e15759", "kNN-100": "#f28e2b"}
@@ -39,7 +39,6 @@ def write(found: Sequence[Findings], path: Path) -> None:
 def _section(found: Findings, pictures: str) -> list[str]:
     outcomes = found.data.outcomes
     count = len(found.results[SINGLE].accuracy)
-    costs = np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
     lines = [
         f"## {found.name}",
         "",
@@ -47,8 +46,8 @@ def _section(found: Findings, pictures: str) -> list[str]:
         "",
     ]
     lines += ["| model alone | accuracy | USD an answer |", "|---|---|---|"]
-    for i in np.argsort(-np.nanmean(outcomes.scores, axis=0)):
-        lines.append(f"| {outcomes.models[i]} | {np.nanmean(outcomes.scores[:, i]):.4f} | {costs[i]:.6f} |")
+    for model, accuracy, usd in sorted(alone(outcomes), key=lambda line: -line[1]):
+        lines.append(f"| {model} | {accuracy:.4f} | {usd:.6f} |")
     lines += [line for note in notes(found) for line in ("", f"Note: {note}.")]
     shape = columns(found)
     if count > FIRST:
@@ -129,8 +128,7 @@ def _curves(found: Findings, path: Path) -> None:
         for name, colour in COLOURS.items():
             cost, quality = np.mean(found.results[name].curve, axis=0)
             axes.plot(1000 * cost, quality, ".-", color=colour, label=name, lw=1, ms=3)
-        costs = np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
-        scores = np.nanmean(outcomes.scores, axis=0)
+        scores, costs = (np.array(values) for values in zip(*(line[1:] for line in alone(outcomes)), strict=True))
         axes.plot(1000 * costs, scores, "k+", label="one model alone")
         axes.set_ylim(bottom=max(0.0, float(np.sort(scores)[len(scores) // 2]) - 0.05))
         axes.set_xlabel("USD for 1,000 prompts")

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,15 @@ async def embed(texts: Sequence[str], encoder: OnnxEncoder, tick: Callable[[int]
     return found
 
 
-async def mean_responses(rows: Sequence[Row], encoder: OnnxEncoder, tick: Callable[[int], object]) -> Array | None:
-    """(n, dimension): the mean embedding of each prompt's responses; None if a prompt has none."""
-    if not all(row.responses for row in rows):
+async def embed_responses(rows: Sequence[Row], encoder: OnnxEncoder, tick: Callable[[int], object]) -> list[dict[str, Array]]:
+    """For each row the embeddings of its responses, (dimension,) each, by model."""
+    texts = [text for row in rows for text in row.responses.values()]
+    vectors = iter(await embed(texts, encoder, tick) if texts else ())
+    return [{model: next(vectors) for model in row.responses} for row in rows]
+
+
+def mean_responses(responses: Sequence[Mapping[str, Array]]) -> Array | None:
+    """(n, dimension): the mean of each prompt's; None if a prompt has none."""
+    if not all(responses):
         return None
-    vectors = await embed([text for row in rows for text in row.responses.values()], encoder, tick)
-    ends = np.cumsum([len(row.responses) for row in rows])
-    return np.stack([part.mean(axis=0) for part in np.split(vectors, ends[:-1])]).astype(np.float32)
+    return np.stack([np.mean(list(own.values()), axis=0) for own in responses]).astype(np.float32)

@@ -11,8 +11,8 @@ import numpy as np
 from rich.table import Table
 
 from services.commands import servers
-from services.commands.describing import describe_all
-from services.commands.outcomes import check_target, embed, mean_responses, read
+from services.commands.describing import describe_rest
+from services.commands.outcomes import check_target, embed, embed_responses, mean_responses, read
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out, progress, usd
 from shared.adapters.kafka.settings import KafkaSettings
@@ -84,25 +84,27 @@ async def make_table(source: Source) -> RoutingTable:
     _check(source)
     if source.simulated == (source.outcomes is not None):
         raise OutcomesInvalid("name an outcome matrix with --outcomes FILE, or --simulated for the 25 tasks with simulated outcomes")
-    rows, prices, name = _simulated(source.seed) if source.outcomes is None else _read(source.outcomes, source.prices)
+    if source.outcomes is None:
+        rows, prices, name = _simulated(source.seed)
+    else:
+        (rows, prices), name = read(source.outcomes, source.prices), source.outcomes.name
     warming = asyncio.create_task(asyncio.to_thread(warm))
     with progress() as bar:
         describing = bar.add_task("describing prompts", total=len(rows))
-        prompts = [row.description or row.prompt for row in rows]
-        given = np.array([row.description is not None for row in rows])
-        described = await describe_all(prompts, source.describe, lambda: bar.advance(describing))
-        texts = [p if g else d for p, d, g in zip(prompts, described, given, strict=True)]
+        prompts = [row.prompt for row in rows]
+        texts = await describe_rest(prompts, [row.description for row in rows], source.describe, lambda: bar.advance(describing))
         encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, source.variant)
-        read_ = texts if source.text == "description" else [together(t, row.prompt) for t, row in zip(texts, rows, strict=True)]
+        read_ = texts if source.text == "description" else [together(t, p) for t, p in zip(texts, prompts, strict=True)]
         encoding = bar.add_task("embedding descriptions", total=len(rows))
         vectors = await embed(read_, encoder, lambda n: bar.advance(encoding, n))
         outcomes = matrix(rows, prices, texts)
         if source.representation in BY_RESPONSE:
             answers = bar.add_task("embedding responses", total=sum(len(row.responses) for row in rows))
-            outcomes = replace(outcomes, responses=await mean_responses(rows, encoder, lambda n: bar.advance(answers, n)))
+            responses = await embed_responses(rows, encoder, lambda n: bar.advance(answers, n))
+            outcomes = replace(outcomes, responses=mean_responses(responses))
         clustering = bar.add_task("clustering and ranking", total=1)
         await warming
-        features = np.hstack([vectors, forms([row.prompt for row in rows])])
+        features = np.hstack([vectors, forms(prompts)])
         recipe = await asyncio.to_thread(_recipe, source, outcomes, features, encoder.identity)
         table = await asyncio.to_thread(
             build_table,
@@ -155,10 +157,6 @@ def _number(k: str) -> int:
     if not k.isdigit() or int(k) < 1:
         raise OutcomesInvalid(f"--k is a number of clusters or auto, not {k}")
     return int(k)
-
-
-def _read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.Price], str]:
-    return *read(path, prices), path.name
 
 
 def _simulated(seed: int) -> tuple[list[Row], dict[str, models.Price], str]:

@@ -144,8 +144,8 @@ class Memory:
         known = [s for s in self.points if s.point is not None and s.point[0] == table.encoder and len(s.point[1]) >= table.inputs]
         new = [s for s in known if s.placed is None or s.placed[0] != table.digest]
         if new:
-            vectors = table.points(np.stack([s.point[1][: table.inputs] for s in new if s.point is not None]))
-            for seen, place in zip(new, assign(vectors, table), strict=True):
+            points = table.points_of([s.point[1] for s in new if s.point is not None])
+            for seen, place in zip(new, assign(points, table), strict=True):
                 seen.placed = table.digest, table.clusters[int(place.clusters[0])].id
         return [(s, s.placed[1]) for s in known if s.placed is not None]
 

@@ -134,8 +134,7 @@ def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]
     table = version.table
     placed = memory.placed(table)
     seen = [s for s, _ in placed]
-    features = [s.point[1][: table.inputs] for s in seen if s.point]
-    vectors = table.points(np.stack(features)) if features else np.zeros((0, table.dimension), np.float32)
+    vectors = table.points_of([s.point[1] for s in seen if s.point])
     flat = plane(table.centroids, vectors)
     centres, dots = flat.place(table.centroids), flat.place(vectors) if len(vectors) else np.zeros((0, 2))
     nearest = np.array([table.positions[place] for _, place in placed], np.intp)

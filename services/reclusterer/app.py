@@ -168,8 +168,8 @@ class Learner:
         if proposal is None or not self.turn.mine.is_set():
             return
         if due and not first:
-            _, points = frozen.seen_by(proposal.table).matrix()
-            usual = float(nearest_of(points[:5000], proposal.table.centroids)[0].mean())
+            recent = [s.vector for s in list(frozen.samples.values())[:5000] if len(s.vector) >= proposal.table.inputs]
+            usual = float(nearest_of(proposal.table.points_of(recent), proposal.table.centroids)[0].mean())
             self.watch.done(total, usual, time.time())
         if self.current is not None and proposal.table == self.current:
             return

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.contracts.vector import Vector, unpack
 from shared.routing.errors import TableInvalid
-from shared.routing.selection import Limits, Prediction, Weights
+from shared.routing.selection import Limits, Prediction, Weights, share_of
 from shared.routing.table import Encoder, RoutingTable
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -211,7 +211,7 @@ class Assigned(Part):
             return None
         if tuple(p.model for p in self.predicted) != table.models:
             raise TableInvalid(f"the prediction was made for other models than those of table {table.digest[:12]}")
-        used = table.predictor.share if share is None else share
+        used = share_of(table, share)
         probability, spread = (np.array(v) for v in ([p.probability for p in self.predicted], [p.spread for p in self.predicted]))
         return Prediction(probability, spread, used) if used > 0 else None
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from shared.routing.errors import EmbeddingInvalid, EncoderMismatch
 from shared.routing.form import SIZE
+from shared.routing.soft import soft
 from shared.routing.table import Array, Encoder, RoutingTable
 
 
@@ -60,21 +61,6 @@ def assign(points: Array, table: RoutingTable) -> list[Assignment]:
 
 def assign_all(points: Array, table: RoutingTable) -> Assignments:
     """As `assign`, for many at once."""
-    squared = table.squared_norms + np.einsum("nd,nd->n", points, points)[:, None] - 2.0 * (points @ table.centroids.T)
-    distances = np.sqrt(np.maximum(squared, 0.0))
-    nearest = _smallest(distances, min(table.top_p, len(table.clusters)))
-    near = np.take_along_axis(distances, nearest, axis=1)
-    weights = np.exp(-table.sharpness * (near - near[:, :1]))
-    weights /= weights.sum(axis=1, keepdims=True)
+    nearest, weights, near = soft(points, table.centroids, table.squared_norms, table.top_p, table.sharpness)
     novel = near[:, 0] > table.radii[nearest[:, 0]]
     return Assignments(nearest, weights.astype(np.float32), near, novel)
-
-
-def _smallest(distances: Array, count: int) -> npt.NDArray[np.intp]:
-    """(n, count): the nearest first; equal distances in the order of the clusters."""
-    if count < distances.shape[1]:
-        rough = np.sort(np.argpartition(distances, count - 1, axis=1)[:, :count], axis=1)
-    else:
-        rough = np.broadcast_to(np.arange(count), distances.shape)
-    order = np.argsort(np.take_along_axis(distances, rough, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(rough, order, axis=1)

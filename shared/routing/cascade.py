@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.routing.errors import OutcomesInvalid
-from shared.routing.evaluation import Rows
-from shared.routing.measures import apgr, cpt, recovered
+from shared.routing.evaluation import GapMeasures, Rows
+from shared.routing.measures import recovered
 from shared.routing.predictor import calibration_error
 from shared.routing.table import Array
 
@@ -89,12 +89,9 @@ class Cascade:
 
 
 @dataclass(slots=True)
-class CascadeResult:
+class CascadeResult(GapMeasures):
     """What a cascade reached, split by split; shares are of prompts that are escalated to the strong model."""
 
-    apgr: list[float] = field(default_factory=list)
-    cpt50: list[float] = field(default_factory=list)
-    cpt80: list[float] = field(default_factory=list)
     calibration_error: list[float] = field(default_factory=list)
     curve: list[Matrix] = field(default_factory=list)
     """The gap recovered at 0, 1, … 100% escalated."""
@@ -107,9 +104,7 @@ def evaluate_cascades(answered: Answered, weak: Matrix, strong: Matrix, splits: 
         for sees, one in found.items():
             good = Cascade(sees).fit(answered.rows(train), weak[train])(answered.rows(test))
             gap = recovered(-good, weak[test], strong[test])
-            one.apgr.append(apgr(gap))
-            one.cpt50.append(cpt(gap, 0.5))
-            one.cpt80.append(cpt(gap, 0.8))
+            one.note(gap)
             one.calibration_error.append(calibration_error(good[:, None], weak[test][:, None]))
             one.curve.append(np.interp(np.linspace(0, 1, 101), np.linspace(0, 1, len(gap)), gap))
     return found

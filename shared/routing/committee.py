@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,7 +34,7 @@ def fit_predictor(
     whole = _profiles(points, scores, k, seed, top, sharpness, share, RESOLUTIONS)
     seen = np.isfinite(expected).all(axis=1)
     slope, intercept = calibrated(expected[seen], scores[seen]) if seen.any() else (1.0, 0.0)
-    return Predictor(whole.sizes, whole.centroids, whole.rates, slope, intercept, top, sharpness, share)
+    return replace(whole, slope=slope, intercept=intercept)
 
 
 def _profiles(

@@ -18,7 +18,7 @@ from shared.routing.measures import Curve, apgr, area, cost_save, cpt, perf_gain
 from shared.routing.outcomes import Outcomes
 from shared.routing.predictor import calibration_error
 from shared.routing.routers import Data, Expected, Fitted, Router
-from shared.routing.selection import Weights, choices
+from shared.routing.selection import Weights
 
 Matrix = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -47,7 +47,22 @@ def folds(count: int, number: int) -> Iterator[tuple[Rows, Rows]]:
 
 
 @dataclass(slots=True)
-class Result:
+class GapMeasures:
+    """How the gap between two models is recovered, split by split."""
+
+    apgr: list[float] = field(default_factory=list)
+    cpt50: list[float] = field(default_factory=list)
+    cpt80: list[float] = field(default_factory=list)
+
+    def note(self, gap: Matrix) -> None:
+        """Take down one split's `measures.recovered`."""
+        self.apgr.append(apgr(gap))
+        self.cpt50.append(cpt(gap, 0.5))
+        self.cpt80.append(cpt(gap, 0.8))
+
+
+@dataclass(slots=True)
+class Result(GapMeasures):
     """What one router reached, split by split."""
 
     accuracy: list[float] = field(default_factory=list)
@@ -60,9 +75,6 @@ class Result:
     area: list[float] = field(default_factory=list)
     perf_gain: list[float] = field(default_factory=list)
     cost_save: list[float] = field(default_factory=list)
-    apgr: list[float] = field(default_factory=list)
-    cpt50: list[float] = field(default_factory=list)
-    cpt80: list[float] = field(default_factory=list)
     curve: list[tuple[Matrix, Matrix]] = field(default_factory=list)
     """Cost and quality at each of `WEIGHTS`."""
     decisions: dict[str, int] = field(default_factory=dict)
@@ -95,7 +107,7 @@ def evaluate(
     outcomes = data.outcomes
     count = len(outcomes.texts)
     known = np.where(np.isfinite(outcomes.scores), outcomes.scores, 0.0)
-    cost = paid(outcomes)
+    cost = outcomes.paid()
     found = {name: Result(score=np.zeros(count), seen=np.zeros(count)) for name in ("random", "oracle", *routers)}
     for number, (train, test) in enumerate(splits):
         if not len(train) or not len(test) or not np.isfinite(outcomes.scores[train]).any(axis=0).all():
@@ -130,7 +142,7 @@ def evaluate(
             fitted = router.fit(part, number)
             expected = fitted(given)
             keep(number, name, fitted, expected, test)
-            chosen = choices(expected.performance, expected.cost, np.zeros_like(expected.cost), QUALITY)
+            chosen = expected.choices(QUALITY)
             one = note(name, scores[rows, chosen], price[rows, chosen], test, top)
             for i, times in zip(*np.unique(chosen, return_counts=True), strict=True):
                 one.decisions[outcomes.models[i]] = one.decisions.get(outcomes.models[i], 0) + int(times)
@@ -148,25 +160,15 @@ def evaluate(
             if len(outcomes.models) == 2:
                 weak, strong = weak_and_strong(outcomes.rows(train))
                 gap = recovered(expected.performance[:, strong] - expected.performance[:, weak], scores[:, weak], scores[:, strong])
-                one.apgr.append(apgr(gap))
-                one.cpt50.append(cpt(gap, 0.5))
-                one.cpt80.append(cpt(gap, 0.8))
+                one.note(gap)
     return found
 
 
 def curve_of(expected: Expected, scores: Matrix, cost: Matrix) -> Curve:
     """The quality-cost curve over `WEIGHTS`, on known scores and costs (n, models)."""
-    rows, still = np.arange(len(scores)), np.zeros_like(expected.cost)
-    chosen = [choices(expected.performance, expected.cost, still, w) for w in WEIGHTS]
+    rows = np.arange(len(scores))
+    chosen = [expected.choices(w) for w in WEIGHTS]
     return Curve(np.array([cost[rows, c].mean() for c in chosen]), np.array([scores[rows, c].mean() for c in chosen]))
-
-
-def paid(outcomes: Outcomes) -> Matrix:
-    """Costs (prompts, models) in USD, a model's mean where one is not known."""
-    shape = outcomes.scores.shape
-    if outcomes.cost_usd.ndim == 1:
-        return np.broadcast_to(outcomes.cost_usd, shape)
-    return np.where(np.isfinite(outcomes.cost_usd), outcomes.cost_usd, np.nanmean(outcomes.cost_usd, axis=0))
 
 
 def weak_and_strong(outcomes: Outcomes) -> tuple[int, int]:

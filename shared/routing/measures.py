@@ -31,11 +31,11 @@ def area(curve: Curve, low: float, high: float) -> float:
 
     With `low` not below `high` there is no range, and the best quality is returned.
     """
-    best = np.maximum.accumulate(_sorted(curve).quality)
+    order = np.lexsort((-curve.quality, curve.cost))
+    best = np.maximum.accumulate(curve.quality[order])
     if not low < high:
         return float(best[-1])
-    cost = _sorted(curve).cost
-    ends = np.clip(np.append(cost, high), low, high)
+    ends = np.clip(np.append(curve.cost[order], high), low, high)
     held = np.diff(ends, prepend=low)
     return float((held * np.concatenate([best[:1], best])).sum() / (high - low))
 
@@ -73,8 +73,3 @@ def apgr(gap: Vector) -> float:
 def cpt(gap: Vector, part: float) -> float:
     """The call-performance threshold: the least share of prompts given to the strong model that recovers `part` of the gap."""
     return float(np.argmax(gap >= part) / (len(gap) - 1)) if np.isfinite(gap).all() else float("nan")
-
-
-def _sorted(curve: Curve) -> Curve:
-    order = np.lexsort((-curve.quality, curve.cost))
-    return Curve(curve.cost[order], curve.quality[order])

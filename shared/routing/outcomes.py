@@ -57,11 +57,21 @@ class Outcomes:
         if bare := [m for m, line in zip(self.models, self.scores.T, strict=True) if not np.isfinite(line).any()]:
             raise OutcomesInvalid(f"no prompt has a score for {', '.join(bare)}")
 
+    def paid(self) -> Matrix:
+        """Costs (prompts, models) in USD; a model's mean where one is not known."""
+        return filled(np.broadcast_to(self.cost_usd, self.scores.shape))
+
     def rows(self, rows: npt.NDArray[np.intp]) -> Outcomes:
         """The same for some of the prompts."""
         wide = [a if a.ndim == 1 else a[rows] for a in (self.cost_usd, self.latency_s)]
         answers = None if self.responses is None else self.responses[rows]
         return Outcomes(tuple(self.texts[i] for i in rows), self.models, self.scores[rows], wide[0], wide[1], answers)
+
+
+def filled(values: Matrix) -> Matrix:
+    """`values` (prompts, models) with a model's mean where one is NaN."""
+    found: Matrix = np.where(np.isfinite(values), values, np.nanmean(values, axis=0))
+    return found
 
 
 def build_table(

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from shared.routing.soft import soft
+
 Array = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
@@ -47,16 +49,10 @@ class Predictor:
     def profiles(self, points: Array) -> list[Matrix]:
         """What each resolution expects, (n, models) each, before calibration."""
         found, start = [], 0
-        norms = np.einsum("nd,nd->n", points, points)[:, None]
         for size in self.sizes:
             centroids, rates = self.centroids[start : start + size], self.rates[start : start + size]
-            squared = norms + np.einsum("kd,kd->k", centroids, centroids) - 2.0 * (points @ centroids.T)
-            distances = np.sqrt(np.maximum(squared, 0.0))
-            top = min(self.top, size)
-            near = np.argpartition(distances, top - 1, axis=1)[:, :top]
-            close = np.take_along_axis(distances, near, axis=1)
-            weights = np.exp(-self.sharpness * (close - close.min(axis=1, keepdims=True)))
-            weights /= weights.sum(axis=1, keepdims=True)
+            norms = np.einsum("kd,kd->k", centroids, centroids)
+            near, weights, _ = soft(points, centroids, norms, self.top, self.sharpness)
             found.append(np.einsum("np,npm->nm", weights, rates[near]).astype(np.float64))
             start += size
         return found

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.routing.assignment import assign_all
-from shared.routing.outcomes import Outcomes, Representation, build_table
-from shared.routing.selection import performances
+from shared.routing.outcomes import Outcomes, Representation, build_table, filled
+from shared.routing.selection import Weights, choices, performances
 from shared.routing.table import Array, Encoder
 
 Matrix = npt.NDArray[np.float64]
@@ -47,6 +47,10 @@ class Expected:
     cost: Matrix
     novel: npt.NDArray[np.bool_] | None = None
     probability: Matrix | None = None
+
+    def choices(self, weights: Weights) -> npt.NDArray[np.intp]:
+        """(n,): the model chosen for each prompt at these weights, latency left aside."""
+        return choices(self.performance, self.cost, np.zeros_like(self.cost), weights)
 
 
 class Fitted(Protocol):
@@ -122,12 +126,10 @@ class AvengersPro:
         found = KMeans(k, n_init=3, random_state=seed).fit(vectors)
         member = np.eye(k)[found.labels_].T
         overall = np.nanmean(data.outcomes.scores, axis=0)
-        share = member / member.sum(axis=1, keepdims=True)
         sizes = member.sum(axis=1, keepdims=True)
-        mean = share @ np.where(np.isfinite(data.outcomes.scores), data.outcomes.scores, overall)
-        profile = (sizes * mean + self.shrinkage * overall) / (sizes + self.shrinkage)
-        cost = _mean_cost(data.outcomes)
-        paid = share @ cost if cost.ndim > 1 else np.tile(cost, (k, 1))
+        share = member / sizes
+        profile = (sizes * (share @ filled(data.outcomes.scores)) + self.shrinkage * overall) / (sizes + self.shrinkage)
+        paid = share @ data.outcomes.paid()
 
         def expect(given: Mapping[str, Array]) -> Expected:
             distance = found.transform(given[self.text][:, : data.encoder.dimension])
@@ -148,9 +150,7 @@ class Neighbours:
 
     def fit(self, data: Data, _seed: int) -> Fitted:
         vectors = data.features[self.text][:, : data.encoder.dimension]
-        overall = np.nanmean(data.outcomes.scores, axis=0)
-        scores = np.where(np.isfinite(data.outcomes.scores), data.outcomes.scores, overall)
-        cost = _mean_cost(data.outcomes)
+        scores, cost = filled(data.outcomes.scores), data.outcomes.paid()
         k = min(self.k, len(vectors))
 
         def expect(given: Mapping[str, Array]) -> Expected:
@@ -160,7 +160,7 @@ class Neighbours:
                 alike = asked[start : start + BLOCK] @ vectors.T
                 near = np.argpartition(-alike, k - 1, axis=1)[:, :k]
                 quality.append(scores[near].mean(axis=1))
-                paid.append(cost[near].mean(axis=1) if cost.ndim > 1 else np.tile(cost, (len(near), 1)))
+                paid.append(cost[near].mean(axis=1))
             return Expected(np.concatenate(quality), np.concatenate(paid))
 
         return expect
@@ -183,10 +183,3 @@ class Single:
             return Expected(np.tile(only, (count, 1)), np.zeros((count, len(only))))
 
         return expect
-
-
-def _mean_cost(outcomes: Outcomes) -> Matrix:
-    """Costs (prompts, models) with a model's mean where one is not known; (models,) where only means are."""
-    if outcomes.cost_usd.ndim == 1:
-        return outcomes.cost_usd
-    return np.where(np.isfinite(outcomes.cost_usd), outcomes.cost_usd, np.nanmean(outcomes.cost_usd, axis=0))

@@ -107,12 +107,20 @@ class Prediction:
     share: float
 
 
+def share_of(table: RoutingTable, share: float | None) -> float:
+    """The predictor's part of the performance: `share` where one is set, else the table's own; 0 without a predictor."""
+    if table.predictor is None:
+        return 0.0
+    return table.predictor.share if share is None else share
+
+
 def predict(table: RoutingTable, points: npt.NDArray[np.float32], share: float | None = None) -> list[Prediction | None]:
     """The predictions for points (n, dimension) of the table's space; None for each where it has no predictor, or a share of 0.
 
     `share` replaces the table's own.
     """
-    if table.predictor is None or (used := table.predictor.share if share is None else share) == 0:
+    used = share_of(table, share)
+    if table.predictor is None or used == 0:
         return [None] * len(points)
     probability, spread = table.predictor(points)
     return [Prediction(p, s, used) for p, s in zip(probability, spread, strict=True)]
@@ -146,7 +154,7 @@ def select(
     if prediction is not None:
         share = prediction.share
         ahead = _predicted(prediction.probability[None, kept], prediction.spread[None, kept])
-        expected = (1.0 - share) * expected + share * ahead[0]
+        expected = _blended(expected, ahead[0], share)
         uncertain = np.hypot((1.0 - share) * uncertain, share * ahead[1])
     performance, error = expected[0], uncertain[0]
     a = weights.normalised()
@@ -190,8 +198,9 @@ def performances(table: RoutingTable, points: npt.NDArray[np.float32], share: fl
     w = found.weights.astype(np.float64)
     strength, error = table.strength[found.clusters].astype(np.float64), table.standard_error[found.clusters].astype(np.float64)
     expected, _ = _performance(w, strength, error)
-    if table.predictor is not None and (used := table.predictor.share if share is None else share) > 0:
-        expected = (1.0 - used) * expected + used * _predicted(*table.predictor(points))[0]
+    used = share_of(table, share)
+    if table.predictor is not None and used > 0:
+        expected = _blended(expected, _predicted(*table.predictor(points))[0], used)
     cost = np.einsum("np,npm->nm", w, table.cost_usd[found.clusters])
     return expected, cost, np.einsum("np,npm->nm", w, table.latency_s[found.clusters])
 
@@ -246,6 +255,10 @@ def _predicted(probability: Vector, spread: Vector) -> tuple[Vector, Vector]:
     kept = np.clip(probability, 1e-3, 1.0 - 1e-3)
     rate, variance = _rates(logit(probability), spread / (kept * (1.0 - kept)))
     return rate, np.sqrt(variance)
+
+
+def _blended(ranked: Vector, predicted: Vector, share: float) -> Vector:
+    return (1.0 - share) * ranked + share * predicted
 
 
 def _rates(strength: Vector, error: Vector) -> tuple[Vector, Vector]:

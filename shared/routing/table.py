@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -100,9 +101,7 @@ class RoutingTable:
 
     def __post_init__(self) -> None:
         for name in ARRAYS:
-            array = np.array(getattr(self, name), dtype="<f4", order="C")
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, frozen(getattr(self, name)))
         if self.signatures is not None:
             object.__setattr__(self, "signatures", frozen(self.signatures))
         self._check()
@@ -165,12 +164,23 @@ class RoutingTable:
 
         Features are a prompt's embedding, and its form behind it. Raises `EmbeddingInvalid` if they are too short.
         """
-        if features.shape[1] < self.inputs:
+        self.require(features.shape[1])
+        return features[:, : self.inputs] if self.projection is None else self.projection(features[:, : self.inputs])
+
+    def points_of(self, features: Sequence[Array]) -> Array:
+        """As `points`, of features one by one, some with forms and some without where no form is read; (0, dimension) of none."""
+        if not len(features):
+            return np.zeros((0, self.dimension), np.float32)
+        self.require(min(map(len, features)))
+        return self.points(np.stack([one[: self.inputs] for one in features]))
+
+    def require(self, numbers: int) -> None:
+        """Raise `EmbeddingInvalid` if so many numbers of a prompt's features are too few."""
+        if numbers < self.inputs:
             raise EmbeddingInvalid(
-                f"{features.shape[1]} numbers stand for a prompt, and table {self.digest[:12]} reads {self.inputs}: "
+                f"{numbers} numbers stand for a prompt, and table {self.digest[:12]} reads {self.inputs}: "
                 "the prompt's form is missing, which older embedders did not send; run this version's"
             )
-        return features[:, : self.inputs] if self.projection is None else self.projection(features[:, : self.inputs])
 
     @cached_property
     def squared_norms(self) -> Array:

@@ -17,7 +17,6 @@ from shared.routing.evaluation import (
     evaluate,
     folds,
     interval,
-    paid,
     random_splits,
     weak_and_strong,
 )
@@ -160,7 +159,7 @@ def test_answers_that_are_missing_count_as_nothing_and_are_not_learnt_from() -> 
     cost = data.outcomes.cost_usd.copy()
     cost[::3, 1] = np.nan
     outcomes = Outcomes(data.outcomes.texts, data.outcomes.models, holed, cost, data.outcomes.latency_s)
-    assert np.isfinite(paid(outcomes)).all()
+    assert np.isfinite(outcomes.paid()).all()
     routers = {"a": AvengersPro(4), "k": Neighbours(10), "p": Pointsman(representation="contrastive", predictor=True, k=4)}
     found = evaluate(Data(outcomes, data.features, ENCODER), routers, list(random_splits(300, 2)))
     assert all(np.isfinite(r.accuracy).all() and np.isfinite(r.cost_usd).all() for r in found.values())
