@@ -72,11 +72,15 @@ def propose(
     foreign = before is None or before.encoder != memory.encoder
     if foreign or recluster:
         old = None if foreign else before
-        found = _cluster(vectors, old, settings)
-        clusters, why = _named(found, vectors, [s.text for s in samples], old, used_ids)
-        if old is not None and (refused := _guard(known, old.centroids, found.centroids, models, settings)):
+        refused = ""
+        for found in _cluster(vectors, old, settings):
+            refused = "" if old is None else _guard(known, old.centroids, found.centroids, models, settings)
+            if not refused:
+                break
+        else:
             kept = propose(memory, before, used_ids, models, settings, recluster=False, anchor=anchor)
             return replace(kept, refused=refused) if kept else None
+        clusters, why = _named(found, vectors, [s.text for s in samples], old, used_ids)
         centroids = found.centroids
     else:
         assert before is not None
@@ -93,16 +97,17 @@ def propose(
     return Proposal(table, why, foreign or recluster, changed=changed)
 
 
-def _cluster(vectors: Array, before: RoutingTable | None, settings: ReclustererSettings) -> Clustering:
+def _cluster(vectors: Array, before: RoutingTable | None, settings: ReclustererSettings) -> list[Clustering]:
+    """New clusters, the better first: the next is for when the guard refuses the one before."""
     if settings.method != "kmeans":
-        return by_density(vectors, settings.method, settings.min_size, settings.reach)
+        return [by_density(vectors, settings.method, settings.min_size, settings.reach)]
     wanted = max(1, min(settings.clusters, len(vectors) // PER_CLUSTER))
     if before is None:  # prompts are waiting for a table, so the first is one cluster of them all, and the next is better
-        return settle(vectors, vectors.mean(axis=0, keepdims=True))
+        return [settle(vectors, vectors.mean(axis=0, keepdims=True))]
     evolved = evolve(vectors, before.centroids, before.radii, settings.min_size, settings.most_clusters)
     fresh = kmeans(vectors, max(wanted, len(evolved.centroids)), settings.seed)
     apart = [float(nearest_of(vectors, found.centroids)[0].mean()) for found in (evolved, fresh)]
-    return fresh if apart[1] < TIGHTER * apart[0] else evolved
+    return [fresh, evolved] if apart[1] < TIGHTER * apart[0] else [evolved]
 
 
 def _named(
