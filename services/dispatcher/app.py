@@ -65,9 +65,9 @@ def build(settings: DispatcherSettings | None = None, call: Call | None = None, 
 def calling(providers: Providers) -> Call:
     """The models of the catalogue, as the dispatcher asks them."""
 
-    async def call(model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float) -> Answer:
+    async def call(model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float, once: str) -> Answer:
         try:
-            answer = await providers.ask(model, messages, parameters, within_s, stream=True)
+            answer = await providers.ask(model, messages, parameters, within_s, stream=True, once=once)
         except ModelUnreachable as error:
             raise Refused(str(error)) from None
         SPENT.labels("dispatcher", model).inc(answer.cost_usd)

@@ -9,14 +9,17 @@ from typing import Any, Protocol
 
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.messages import Completed, Decided, extend
-from shared.contracts.parts import Answer, Completion, FailedCall
+from shared.contracts.parts import Answer, Completion, FailedCall, answer_name
 
 
 class Call(Protocol):
-    """Ask one model of the catalogue. Raises `Refused` with a reason that quotes nothing."""
+    """Ask one model of the catalogue; `once` names what is asked, for providers that bill a repeated call once.
+
+    Raises `Refused` with a reason that quotes nothing.
+    """
 
     async def __call__(
-        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float, once: str
     ) -> Answer: ...
 
 
@@ -76,7 +79,8 @@ class _Asker:
                 return known
             if (left := self.left_s()) <= 0:
                 raise Refused("the deadline has passed")
-            answer = await self._call(model, self._message.chat(), self._message.parameters, min(left, self._settings.call_s))
+            within_s = min(left, self._settings.call_s)
+            answer = await self._call(model, self._message.chat(), self._message.parameters, within_s, answer_name(request, model))
             await self._answers.put(request, answer, self._settings.remember_s)
             return answer
         finally:

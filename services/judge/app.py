@@ -33,7 +33,7 @@ from shared.catalog.models import Catalog
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, read
-from shared.contracts.parts import Answer, RaterKind, Votes
+from shared.contracts.parts import Answer, RaterKind, Votes, answer_name
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS
 
 ANSWER_TOKENS = 300
@@ -123,17 +123,19 @@ async def asking(
         if (known := await answers.get(request_id, model)) is not None:
             return known
         try:
-            answer = await providers.ask(model, messages, parameters, settings.call_s)
+            answer = await providers.ask(model, messages, parameters, settings.call_s, once=answer_name(request_id, model))
         except ModelUnreachable as error:
             raise Unavailable(str(error)) from None
         SPENT.labels("judge", model).inc(answer.cost_usd)
         await answers.put(request_id, answer, REMEMBER_S)
         return answer
 
-    async def ask_judge(model: str, messages: list[dict[str, str]], turn: int) -> ChatAnswer:
+    async def ask_judge(model: str, messages: list[dict[str, str]], turn: int, once: str) -> ChatAnswer:
         wanted = {"response_format": verdict.FORMAT, "seed": turn}
         try:
-            said = await judges.complete(model, messages, within_s=settings.call_s, max_tokens=verdict.MAX_TOKENS, parameters=wanted)
+            said = await judges.complete(
+                model, messages, within_s=settings.call_s, max_tokens=verdict.MAX_TOKENS, parameters=wanted, once=once
+            )
         except ModelUnreachable as error:
             raise Unavailable(str(error)) from None
         SPENT.labels("judge", model).inc(said.cost_usd)

@@ -51,9 +51,9 @@ class AskModel(Protocol):
 
 
 class AskJudge(Protocol):
-    """One vote of a judge model; `turn` tells repeated votes apart. Raises `Unavailable`."""
+    """One vote of a judge model; `turn` tells repeated votes apart, `once` is the vote's name. Raises `Unavailable`."""
 
-    async def __call__(self, model: str, messages: list[dict[str, str]], turn: int) -> Judgement: ...
+    async def __call__(self, model: str, messages: list[dict[str, str]], turn: int, once: str) -> Judgement: ...
 
 
 class Budget(Protocol):
@@ -178,7 +178,8 @@ async def _votes(
     async def one(turn: int) -> tuple[int, verdict.Side | None, float, bool]:
         shown = (first.text, second.text) if turn < settings.orders else (second.text, first.text)
         try:
-            said = await ask(rater, verdict.question(message.task_text(), *shown, settings.answer_chars), turn)
+            once = "\0".join(("vote", message.request_id, first.model, second.model, rater, str(turn)))
+            said = await ask(rater, verdict.question(message.task_text(), *shown, settings.answer_chars), turn, once)
         except Unavailable:
             return turn, None, 0.0, False
         return turn, verdict.read(said.text), said.cost_usd, said.simulated

@@ -6,6 +6,7 @@ AdapterError
 ├── CacheUnreachable    no Redis at the configured address
 ├── ModelUnreachable    a language model that gave no usable answer in time
 ├── EncoderInvalid      a directory that holds no usable encoder
+├── SessionLost         this process stood still for so long that its work is another's by now
 ├── NoRoutingTable      no version has been published yet
 ├── PublishConflict     another writer published a version at the same moment
 └── ServiceFailed       a service that would not start
@@ -46,6 +47,10 @@ class ModelUnreachable(AdapterError):
 
 class EncoderInvalid(AdapterError):
     """A directory that holds no usable encoder."""
+
+
+class SessionLost(AdapterError):
+    """This process stood still for so long that its work is another's by now."""
 
 
 class NoRoutingTable(AdapterError):

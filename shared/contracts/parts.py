@@ -347,3 +347,8 @@ class Votes(Part):
     def counts(self) -> tuple[float, float, float, float]:
         """As `shared.routing.votes.Ballots` takes them."""
         return (self.straight_first, self.straight_second, self.turned_first, self.turned_second)
+
+
+def answer_name(request_id: str, model: str) -> str:
+    """Names a model's answer to a request for good."""
+    return "\0".join((request_id, model))

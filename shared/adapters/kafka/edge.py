@@ -5,6 +5,9 @@ itself goes to `dead-letters` and the partition goes on; what can pass (a broker
 Records are worked on as they come, in batches of what is waiting; the offset that is committed never
 passes one that is not done. Records with the same key stay in order.
 
+A process that stood still for longer than its session (stopped, swapped out, a paused machine) publishes nothing more: others have
+its partitions by then. It ends, and its supervisor starts it anew. aiokafka's transactions could not fence it (TxnOffsetCommit v0).
+
 FastStream consumes; its batch subscriber sleeps a whole batch timeout when it finds nothing, so records come
 one by one from aiokafka's prefetch and are gathered here. Publishing is aiokafka's own producer, since FastStream's
 headers are text and a dead letter keeps the original bytes (docs/decisions/0003-kafka-edge.md).
@@ -31,6 +34,7 @@ from faststream.kafka import Topic as FastStreamTopic
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 from faststream.specification import AsyncAPI
 
+from shared.adapters.errors import AdapterError, SessionLost
 from shared.adapters.kafka.client import producer, require_topics
 from shared.adapters.kafka.progress import Lane, Progress
 from shared.adapters.kafka.settings import KafkaSettings
@@ -65,6 +69,8 @@ ATTEMPTS = 3
 """How often a record is tried that makes the work fail in a way nobody foresaw."""
 PUBLISH_WITHIN_S = 120.0
 """How long a broker may refuse what is published before the service gives up and leaves restarting to its supervisor."""
+HEARTBEATS = 20
+"""How often in a session a service looks whether it has stood still."""
 TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage"})
 
 
@@ -116,6 +122,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     draining: bool = False
     failed: BaseException | None = None
+    alive_at: float = field(default_factory=time.monotonic)
     out: AIOKafkaProducer = field(init=False)
     consumer: Callable[[], Any] = field(default=lambda: None)  # set by `connect`: FastStream makes it when it starts
     exit: Callable[[], None] = field(default=lambda: None)  # set by `connect`: ends the application
@@ -212,6 +219,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         if isinstance(result, Exception):
             await self._dead_letter(taken, str(result))
             return
+        if taken.lane.lost:
+            return  # it was not committed, so whoever has the partition now does it again
         results = result if isinstance(result, Sequence) else (result,)
         headers = [(name, text) for name, text in taken.record.headers if name in TRACE_HEADERS]
         for one in results:
@@ -235,6 +244,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             log.warning("reply not sent", request_id=result.request_id, partition=result.reply_to.partition, error=type(error).__name__)
 
     async def _dead_letter(self, taken: _Taken[In], error: str) -> None:
+        if taken.lane.lost:
+            return
         r = taken.record
         letter = DeadLetter(
             value=r.value,
@@ -256,6 +267,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     ) -> None:
         deadline, wait = time.monotonic() + PUBLISH_WITHIN_S, 0.1
         while True:
+            self._require_session()
             try:
                 sent = await self.out.send(self.kafka.name(topic), value, key=key, headers=headers, partition=partition)
                 await sent
@@ -269,6 +281,20 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                 log.warning("publishing again", topic=topic.name, error=type(error).__name__, wait_s=round(wait, 2))
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))
                 wait = min(2 * wait, 5.0)
+
+    def _require_session(self) -> None:
+        """Raise `SessionLost` once this process has stood still for longer than its session."""
+        still = time.monotonic() - self.alive_at
+        if self.failed is None and still > self.kafka.session_timeout_ms / 1000:
+            self._fail(SessionLost(f"stood still for {still:.0f} s, longer than a session; what was taken is another's by now"))
+        if isinstance(self.failed, SessionLost):
+            raise self.failed
+
+    async def _look_alive(self) -> None:
+        while True:
+            self._require_session()
+            self.alive_at = time.monotonic()
+            await asyncio.sleep(self.kafka.session_timeout_ms / 1000 / HEARTBEATS)
 
     # 4. committing
 
@@ -314,7 +340,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         self.out = await producer(self.kafka)
         try:
             await require_topics(self.kafka, (self.stage.consumes, self.stage.publishes, DEAD_LETTERS))
-            loops = [self._work() for _ in range(self.stage.workers)] + [self._commit_often()]
+            loops = [self._work() for _ in range(self.stage.workers)] + [self._commit_often(), self._look_alive()]
+            self.alive_at = time.monotonic()
             self.tasks = [asyncio.create_task(loop) for loop in loops]
             for task in self.tasks:
                 task.add_done_callback(self._ended)
@@ -349,7 +376,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         """What we can't mend is left to a restart: nothing uncommitted is lost."""
         if self.failed is None:
             self.failed = error
-            log.error("giving up; restart me", error=where(error, self.telemetry))
+            known = isinstance(error, AdapterError)  # its text is ours and quotes nothing
+            log.error("giving up; restart me", error=str(error) if known else where(error, self.telemetry))
             self.exit()
 
 

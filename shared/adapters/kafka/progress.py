@@ -21,6 +21,8 @@ class Lane:
     """Offsets taken and not yet passed by `position`, in order; True once done."""
     position: int | None = None
     committed: int | None = None
+    lost: bool = False
+    """The partition went to another; so did what is waiting."""
 
     def take(self, offset: int) -> None:
         self.waiting[offset] = False
@@ -58,7 +60,8 @@ class Progress(dict[P, Lane]):
     def drop(self, partitions: Iterable[P]) -> None:
         """Forget partitions that went to others; work on them that still ends no longer counts."""
         for partition in partitions:
-            self.pop(partition, None)
+            if (lane := self.pop(partition, None)) is not None:
+                lane.lost = True
 
     @property
     def in_flight(self) -> int:

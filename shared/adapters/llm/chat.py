@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -101,15 +102,17 @@ class Chat:
         max_tokens: int | None = None,
         parameters: Mapping[str, Any] | None = None,
         stream: bool = False,
+        once: str = "",
     ) -> ChatAnswer:
         """Ask `model`. Waiting for room, retries and their pauses all count towards `within_s`.
 
-        `parameters` go to the API as they are; without them the temperature is 0. A model that fails several times in a
+        `once` names what is asked, the same each time it is asked again: it goes along as `Idempotency-Key`, so that a provider
+        that heeds it bills once. `parameters` go to the API as they are; without them the temperature is 0. A model that fails several times in a
         row rests. Raises `ModelUnreachable`, whose text never quotes what was sent or received.
         """
         if stream:
             async with self.open(
-                model, messages, within_s=within_s, parameters=parameters if parameters is not None else {"temperature": 0}
+                model, messages, within_s=within_s, parameters=parameters if parameters is not None else {"temperature": 0}, once=once
             ) as words:
                 async for _ in words:
                     pass
@@ -120,11 +123,11 @@ class Chat:
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
         async with self._watched(model, within_s):
-            return self._answer(await self._post(body), model, time.monotonic() - began, None)
+            return self._answer(await self._post(body, once), model, time.monotonic() - began, None)
 
     @asynccontextmanager
     async def open(
-        self, model: str, messages: Sequence[Mapping[str, Any]], *, within_s: float, parameters: Mapping[str, Any]
+        self, model: str, messages: Sequence[Mapping[str, Any]], *, within_s: float, parameters: Mapping[str, Any], once: str = ""
     ) -> AsyncGenerator[Words, None]:
         """Ask `model` and take its answer as it comes. What went wrong before the first chunk is tried again; after it, no more.
 
@@ -136,13 +139,15 @@ class Chat:
             words = Words(_Chunks(), lambda whole, first: self._answer(whole, model, time.monotonic() - began, first and first - began))
             async for attempt in self._tries():
                 with attempt:
-                    await self._first(body, words, stack)
+                    await self._first(body, words, stack, once)
             yield words
 
-    async def _first(self, body: dict[str, Any], words: Words, stack: AsyncExitStack) -> None:
+    async def _first(self, body: dict[str, Any], words: Words, stack: AsyncExitStack, once: str) -> None:
         """Send, and wait for the first chunk. The response is closed when `stack` is, or at once if this fails."""
         async with AsyncExitStack() as own:
-            response = await own.enter_async_context(self._http.stream("POST", "/chat/completions", json=body, timeout=TIMEOUT))
+            response = await own.enter_async_context(
+                self._http.stream("POST", "/chat/completions", json=body, headers=_once(once), timeout=TIMEOUT)
+            )
             if response.is_error:
                 await response.aread()
             response.raise_for_status()
@@ -179,10 +184,10 @@ class Chat:
             raise
         breaker.succeeded()
 
-    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def _post(self, body: dict[str, Any], once: str) -> dict[str, Any]:
         async for attempt in self._tries():
             with attempt:
-                response = await self._http.post("/chat/completions", json=body, timeout=TIMEOUT)
+                response = await self._http.post("/chat/completions", json=body, headers=_once(once), timeout=TIMEOUT)
                 response.raise_for_status()
                 answer: dict[str, Any] = response.json()
                 return answer
@@ -305,6 +310,10 @@ def _join_tool_calls(calls: list[dict[str, Any]], deltas: list[dict[str, Any]]) 
         calls[index] |= {key: delta[key] for key in ("id", "type") if delta.get(key)}
         for key in ("name", "arguments"):
             calls[index]["function"][key] += (delta.get("function") or {}).get(key) or ""
+
+
+def _once(name: str) -> dict[str, str]:
+    return {"Idempotency-Key": hashlib.sha256(name.encode()).hexdigest()[:40]} if name else {}
 
 
 def _pause(error: Exception) -> bool | float:

@@ -49,11 +49,18 @@ class Providers:
             self._chats[name] = Chat(self._settings.model_copy(update=own | {"concurrency": provider.concurrency}))
 
     async def ask(
-        self, name: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float, *, stream: bool = False
+        self,
+        name: str,
+        messages: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        within_s: float,
+        *,
+        stream: bool = False,
+        once: str = "",
     ) -> Answer:
-        """Ask the model called `name`. Raises `ModelUnreachable`."""
+        """Ask the model called `name`; `once` as in `Chat.complete`. Raises `ModelUnreachable`."""
         model, chat, provider = self._find(name)
-        got = await chat.complete(model.openrouter, messages, within_s=within_s, parameters=_passed(parameters), stream=stream)
+        got = await chat.complete(model.openrouter, messages, within_s=within_s, parameters=_passed(parameters), stream=stream, once=once)
         return answered(model, provider, got)
 
     async def whole(

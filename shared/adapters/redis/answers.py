@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from shared.adapters.redis.client import RedisSettings, client
 from shared.adapters.telemetry import log
-from shared.contracts.parts import Answer
+from shared.contracts.parts import Answer, answer_name
 
 
 class RedisAnswers:
@@ -53,7 +53,7 @@ class RedisAnswers:
             self._note(error)
 
     def _key(self, kind: str, request_id: str, model: str) -> str:
-        named = hashlib.sha256("\0".join((request_id, model)).encode()).hexdigest()[:40]
+        named = hashlib.sha256(answer_name(request_id, model).encode()).hexdigest()[:40]
         return f"{self._prefix}{kind}:{named}"
 
     def _note(self, error: RedisError | None) -> None:

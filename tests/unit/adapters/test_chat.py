@@ -48,6 +48,24 @@ async def test_an_answer_brings_text_model_tokens_and_the_providers_own_cost() -
     assert json.loads(seen[0].content)["temperature"] == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_each_try_of_a_call_bears_the_same_name_and_says_nothing_of_the_request(stream: bool) -> None:
+    seen: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("idempotency-key"))
+        return httpx.Response(503) if len(seen) == 1 else httpx.Response(200, json=GOOD)
+
+    chat = client(answer)
+    for once in ("customer-7\0m", "customer-7\0m", "customer-8\0m", ""):
+        await chat.complete("m", [{"role": "user", "content": SECRET}], within_s=5, stream=stream, once=once)
+    await chat.close()
+    assert seen[0] is not None
+    assert seen[0] == seen[1] == seen[2] != seen[3]
+    assert seen[4] is None
+    assert "customer" not in seen[0]
+
+
 async def test_what_passes_is_tried_again_and_retry_after_is_waited_for() -> None:
     times: list[float] = []
 

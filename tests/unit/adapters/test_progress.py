@@ -37,3 +37,12 @@ def test_work_that_ends_after_its_partition_went_to_others_no_longer_counts() ->
     assert progress.uncommitted() == {}
     assert progress.in_flight == 0
     assert progress.lane("p") is not lane
+
+
+def test_what_was_taken_from_a_partition_that_went_to_another_is_no_longer_ours() -> None:
+    progress: Progress[str] = Progress()
+    ours, theirs = progress.lane("a"), progress.lane("b")
+    progress.drop(["b"])
+    assert not ours.lost
+    assert theirs.lost
+    assert not progress.lane("b").lost, "should it come back, it begins anew"

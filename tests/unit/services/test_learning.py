@@ -68,10 +68,11 @@ class Remembered(dict[tuple[str, str], Answer]):
 
 class Models:
     def __init__(self, broken: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-        self.broken, self.asked = broken, Counter[str]()
+        self.broken, self.asked, self.named = broken, Counter[str](), set[str]()
 
-    async def __call__(self, model: str, messages: object, parameters: object, within_s: float) -> Answer:
+    async def __call__(self, model: str, messages: object, parameters: object, within_s: float, once: str) -> Answer:
         self.asked[model] += 1
+        self.named.add(once)
         if model in self.broken:
             raise Refused("HTTP 500")
         return answer(model)
@@ -103,6 +104,9 @@ async def test_the_next_in_line_answers_when_the_first_fails_and_a_repeated_requ
     assert isinstance(again, Completed)
     assert again.completion.repeated
     assert call.asked[order[1]] == 1
+    await run(message, call, Remembered())
+    assert call.asked[order[1]] == 2, "nobody remembers…"
+    assert len(call.named) == 2, "…but the provider is told that it is the same call"
 
 
 async def test_when_all_fail_or_time_is_up_the_completion_says_so() -> None:
@@ -170,7 +174,7 @@ def completed(*answers: Answer, **fields: object) -> Completed:
 async def test_six_votes_three_in_each_order_and_what_can_not_be_read_abstains() -> None:
     seen: list[tuple[str, int]] = []
 
-    async def vote(model: str, messages: list[dict[str, str]], turn: int) -> Said:
+    async def vote(model: str, messages: list[dict[str, str]], turn: int, once: str) -> Said:
         first = messages[1]["content"].split("FIRST ANSWER\n")[1]
         seen.append(("large" if "LARGE" in first.split("SECOND ANSWER")[0] else "small", turn))
         return Said({2: "tie, I think", 5: '{"better": "tie"}'}.get(turn, '{"better": "first"}'))
@@ -190,7 +194,7 @@ async def test_six_votes_three_in_each_order_and_what_can_not_be_read_abstains()
 
 
 async def test_challengers_are_called_in_the_shadow_within_the_budget() -> None:
-    async def vote(model: str, messages: list[dict[str, str]], turn: int) -> Said:
+    async def vote(model: str, messages: list[dict[str, str]], turn: int, once: str) -> Said:
         return Said('{"better": "second"}')
 
     async def broken(request_id: str, model: str, messages: object, parameters: object) -> Answer:
@@ -210,7 +214,7 @@ async def test_challengers_are_called_in_the_shadow_within_the_budget() -> None:
 async def test_a_message_that_comes_again_is_not_paid_for_again() -> None:
     asked = Counter[str]()
 
-    async def vote(model: str, messages: list[dict[str, str]], turn: int) -> Said:
+    async def vote(model: str, messages: list[dict[str, str]], turn: int, once: str) -> Said:
         asked[model] += 1
         return Said('{"better": "second"}')
 
