@@ -397,12 +397,13 @@ def dead_show(id_: Annotated[str, typer.Argument(metavar="ID", help="As `list` s
 def dead_replay(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` shows them; none: all.")] = None,
     value: Annotated[Path | None, typer.Option(help="Send the content of this file in place of the original (with one ID).")] = None,
+    mended: Annotated[Path | None, typer.Option(help='File of many mended ones: {"id": …, "value": {…}} a line.', exists=True)] = None,
     json_: Json = False,
 ) -> None:
     """Send dead letters again to the topics they came from."""
     from services.commands import dead_letters as command
 
-    command.replay(ids or [], value, as_json=json_)
+    command.replay(ids or [], value, mended, as_json=json_)
 
 
 def main() -> None:

@@ -19,9 +19,10 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from platformdirs import user_cache_path
 
@@ -34,16 +35,22 @@ class NoServer(Exception):
     """No server can be had here; the text says what to install."""
 
 
+class Server(Protocol):
+    """A server that can be stopped, killed and started again with the same data (Redis: without any)."""
+
+    address: str
+
+    def start(self) -> None: ...
+    def stop(self, number: int = signal.SIGTERM) -> None: ...
+
+
 @contextmanager
 def kafka() -> Iterator[str]:
     """A Kafka's address, for as long as the block runs."""
     if address := os.environ.get("POINTSMAN_KAFKA_BOOTSTRAP_SERVERS"):
         yield address
-    elif docker(KAFKA_IMAGE):
-        with docker_kafka() as address:
-            yield address
     else:
-        with native_kafka() as broker:
+        with own_kafka() as broker:
             yield broker.address
 
 
@@ -52,14 +59,41 @@ def redis() -> Iterator[str]:
     """A Redis' URL, for as long as the block runs."""
     if url := os.environ.get("POINTSMAN_REDIS_URL"):
         yield url
-    elif docker(REDIS_IMAGE):
-        port = free_port()
-        with container(REDIS_IMAGE, ["-p", f"127.0.0.1:{port}:6379"]):
-            wait_for_port(port, lambda: True, "Redis in Docker")
-            yield f"redis://127.0.0.1:{port}/0"
     else:
-        with native_redis() as port:
-            yield f"redis://127.0.0.1:{port}/0"
+        with own_redis() as server:
+            yield f"redis://{server.address}/0"
+
+
+@contextmanager
+def own_kafka() -> Iterator[Server]:
+    """A broker that nobody else uses, whatever the environment names."""
+    with docker_kafka() if docker(KAFKA_IMAGE) else native_kafka() as broker:
+        yield broker
+
+
+@contextmanager
+def own_redis() -> Iterator[Server]:
+    """A Redis that nobody else uses, whatever the environment names."""
+    if docker(REDIS_IMAGE):
+        port = free_port()
+        command = ["redis-server", "--save", "", "--appendonly", "no"]
+        server = Container(
+            REDIS_IMAGE, port, ["-p", f"127.0.0.1:{port}:6379"], command, lambda s: wait_for_port(port, s.alive, "Redis in Docker")
+        )
+        with running(server):
+            yield server
+    else:
+        with native_redis() as native:
+            yield native
+
+
+@contextmanager
+def running(server: Container) -> Iterator[None]:
+    try:
+        server.start()
+        yield
+    finally:
+        server.remove()
 
 
 def docker(image: str) -> bool:
@@ -70,18 +104,33 @@ def docker(image: str) -> bool:
     return there or subprocess.run(["docker", "pull", "-q", image], capture_output=True).returncode == 0
 
 
-@contextmanager
-def container(image: str, options: list[str]) -> Iterator[str]:
-    name = f"pointsman-test-{uuid.uuid4().hex[:8]}"
-    subprocess.run(["docker", "run", "-d", "--rm", "--name", name, *options, image], check=True, capture_output=True)
-    try:
-        yield name
-    finally:
-        subprocess.run(["docker", "rm", "-f", name], capture_output=True)
+class Container:
+    """A container that outlives its main process, so that it can be started again."""
+
+    def __init__(self, image: str, port: int, options: list[str], command: list[str], wait: Callable[[Container], None]) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self._name, self._wait, self._made = f"pointsman-test-{uuid.uuid4().hex[:8]}", wait, False
+        self._create = ["docker", "run", "-d", "--name", self._name, *options, image, *command]
+
+    def start(self) -> None:
+        subprocess.run(["docker", "start", self._name] if self._made else self._create, check=True, capture_output=True)
+        self._made = True
+        self._wait(self)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        subprocess.run(["docker", "kill", "-s", signal.Signals(number).name, self._name], capture_output=True)
+        subprocess.run(["docker", "wait", self._name], capture_output=True, timeout=60)
+
+    def alive(self) -> bool:
+        said = subprocess.run(["docker", "inspect", "-f", "{{.State.Running}}", self._name], capture_output=True, text=True)
+        return said.stdout.strip() == "true"
+
+    def remove(self) -> None:
+        subprocess.run(["docker", "rm", "-f", self._name], capture_output=True)
 
 
 @contextmanager
-def docker_kafka() -> Iterator[str]:
+def docker_kafka() -> Iterator[Server]:
     port = free_port()
     environment = {
         "KAFKA_NODE_ID": "1",
@@ -95,24 +144,27 @@ def docker_kafka() -> Iterator[str]:
         "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
         "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
         "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+        "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
     }
     options = [part for name, value in environment.items() for part in ("-e", f"{name}={value}")]
-    with container(KAFKA_IMAGE, ["-p", f"127.0.0.1:{port}:{port}", *options]):
-        address = f"127.0.0.1:{port}"
-        wait_for_kafka(address, lambda: True, "Kafka in Docker")
-        yield address
+    address = f"127.0.0.1:{port}"
+    server = Container(
+        KAFKA_IMAGE, port, ["-p", f"127.0.0.1:{port}:{port}", *options], [], lambda s: wait_for_kafka(address, s.alive, "Kafka in Docker")
+    )
+    with running(server):
+        yield server
 
 
 class NativeKafka:
     """A broker as a process of this machine: can be stopped, killed and started again with the same data."""
 
-    def __init__(self, jars: Path, home: Path) -> None:
+    def __init__(self, jars: Path, home: Path, properties: Mapping[str, str] | None = None) -> None:
         self.port, self._controller = free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._java, self._jars, self._home = java(), jars, home
         self.process: subprocess.Popen[bytes] | None = None
         self._config = home / "server.properties"
-        self._config.write_text(self._properties())
+        self._config.write_text(self._properties(properties or {}))
         storage = ["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", str(self._config)]
         done = subprocess.run([self._java, "-cp", f"{jars}/*", *storage], capture_output=True, text=True)
         if done.returncode:
@@ -135,7 +187,7 @@ class NativeKafka:
                 self.process.kill()
                 self.process.wait()
 
-    def _properties(self) -> str:
+    def _properties(self, further: Mapping[str, str]) -> str:
         settings = {
             "node.id": "1",
             "process.roles": "broker,controller",
@@ -153,13 +205,14 @@ class NativeKafka:
             "auto.create.topics.enable": "false",
             "log.cleaner.dedupe.buffer.size": "8388608",
         }
-        return "".join(f"{name}={value}\n" for name, value in settings.items())
+        return "".join(f"{name}={value}\n" for name, value in (settings | dict(further)).items())
 
 
 @contextmanager
-def native_kafka() -> Iterator[NativeKafka]:
-    with tempfile.TemporaryDirectory(prefix="pointsman-kafka-", ignore_cleanup_errors=True) as home:
-        broker = NativeKafka(jars(), Path(home))
+def native_kafka(parent: Path | None = None, properties: Mapping[str, str] | None = None) -> Iterator[NativeKafka]:
+    """A broker with its data in a folder of `parent`; `properties` are added to ours."""
+    with tempfile.TemporaryDirectory(prefix="pointsman-kafka-", dir=parent, ignore_cleanup_errors=True) as home:
+        broker = NativeKafka(jars(), Path(home), properties)
         broker.start()
         try:
             yield broker
@@ -200,19 +253,36 @@ def jars() -> Path:
     return target
 
 
+class NativeRedis:
+    """A redis-server on loopback that keeps nothing on disk: each start begins empty."""
+
+    def __init__(self, home: Path, port: int | None, options: tuple[str, ...]) -> None:
+        self.port = port or free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        own = ["--port", str(self.port)] if "--tls-port" not in options else []
+        self._command = [redis_server(), *own, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(home), *options]
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        server = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        self._server = server
+        wait_for_port(self.port, lambda: server.poll() is None, "redis-server")
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self._server is not None:
+            self._server.send_signal(number)
+            self._server.wait(20)
+
+
 @contextmanager
-def native_redis(port: int | None = None, options: tuple[str, ...] = ()) -> Iterator[int]:
-    """A redis-server on loopback; gives its port."""
-    program, port = redis_server(), port or free_port()
+def native_redis(port: int | None = None, options: tuple[str, ...] = ()) -> Iterator[NativeRedis]:
     with tempfile.TemporaryDirectory(prefix="pointsman-redis-") as home:
-        arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", home, *options]
-        server = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        server = NativeRedis(Path(home), port, options)
+        server.start()
         try:
-            wait_for_port(port, lambda: server.poll() is None, "redis-server")
-            yield port
+            yield server
         finally:
-            server.kill()
-            server.wait()
+            server.stop(signal.SIGKILL)
 
 
 def redis_server() -> str:

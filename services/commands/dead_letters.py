@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -52,16 +55,34 @@ def show(id_: str) -> None:
     sys.stdout.buffer.write(_find(asyncio.run(letters()), [id_])[0].value or b"")
 
 
-def replay(ids: list[str], value: Path | None, *, as_json: bool) -> None:
+def replay(ids: list[str], value: Path | None, mended: Path | None, *, as_json: bool) -> None:
     """Send them again."""
     if value is not None and len(ids) != 1:
         raise InvalidMessage("--value replaces one record: name its ID")
+    if mended is not None and (ids or value):
+        raise InvalidMessage("--mended names the records itself; leave the IDs and --value out")
     servers.find_running()
-    sent = asyncio.run(_replay(ids, value.read_bytes() if value else None))
+    if mended is not None:
+        sent = asyncio.run(replay_mended(read_mended(mended)))
+    else:
+        sent = asyncio.run(_replay(ids, value.read_bytes() if value else None))
     if as_json:
         print_json({"replayed": sent})
     else:
         out.print(f"sent {len(sent)} again: {', '.join(sent)}" if sent else "no dead letters", soft_wrap=True)
+
+
+def read_mended(file: Path) -> dict[str, Any]:
+    """{"id": …, "value": …} a line. Raises `InvalidMessage`."""
+    found: dict[str, Any] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip():
+            try:
+                entry = json.loads(line)
+                found[str(entry["id"])] = entry["value"]
+            except (ValueError, KeyError, TypeError):
+                raise InvalidMessage(f'{file}, line {number}: expected {{"id": "topic-partition-offset", "value": {{…}}}}') from None
+    return found
 
 
 async def _replay(ids: list[str], value: bytes | None) -> list[str]:
@@ -71,6 +92,17 @@ async def _replay(ids: list[str], value: bytes | None) -> list[str]:
         for d in chosen:
             body = d.value if value is None else value
             await out_.send_and_wait(kafka.name(TOPICS[d.topic]), body, key=d.key, headers=list(d.headers))
+    return [d.id for d in chosen]
+
+
+async def replay_mended(mended: Mapping[str, Any]) -> list[str]:
+    """Send what stands for each id in its place: a message as an object, or any text as it is."""
+    kafka = KafkaSettings()
+    chosen = _find(await letters(), list(mended))
+    async with publisher(kafka) as out_:
+        for d in chosen:
+            body = mended[d.id] if isinstance(mended[d.id], str) else json.dumps(mended[d.id], ensure_ascii=False)
+            await out_.send_and_wait(kafka.name(TOPICS[d.topic]), body.encode(), key=d.key, headers=list(d.headers))
     return [d.id for d in chosen]
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from shared.catalog.models import Catalog, CatalogError
 from shared.contracts.messages import MAX_MESSAGE_BYTES, MAX_METADATA, MAX_PROMPT_BYTES, Submitted, describe_error
-from shared.contracts.parts import ChatMessage, Constraints, Part, Preferences, Profile
+from shared.contracts.parts import Asked, ChatMessage, Constraints, Preferences, Profile
 
 AUTO = "auto"
 OWN = frozenset({"model", "messages", "stream", "stream_options", "pointsman"})
@@ -36,7 +36,7 @@ class Problem(Exception):
         self.error = {"message": message, "type": kind, "param": param, "code": code}
 
 
-class Wishes(Part):
+class Wishes(Asked):
     """What the sender cares about: one of profile, preferences and cost_quality_tradeoff, and hard limits."""
 
     profile: Profile | None = None

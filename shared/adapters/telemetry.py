@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import traceback
 from typing import Any, Literal
 
@@ -89,11 +90,31 @@ def start(service: str, settings: TelemetrySettings) -> None:
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
         )
     )
+    handler.addFilter(Seldom())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("pointsman").setLevel(settings.log_level)
     structlog.contextvars.bind_contextvars(service=service)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host, REGISTRY)
+
+
+class Seldom(logging.Filter):
+    """Lets a library say the same thing once in a while only: a broker that is away makes aiokafka say so many times a second."""
+
+    EVERY_S = 30.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("pointsman"):
+            return True
+        what, now = (record.name, str(record.msg)), time.monotonic()
+        if now - self._said.get(what, -self.EVERY_S) < self.EVERY_S:
+            return False
+        self._said[what] = now
+        return True
 
 
 def where(error: BaseException, settings: TelemetrySettings) -> str:

@@ -19,9 +19,15 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Part(BaseModel):
-    """Strict and frozen. A misspelt field in a part is an error: a limit that is silently ignored costs money."""
+    """Strict and frozen. A field that a newer service has added passes an older one by, so that they can be upgraded one by one."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Asked(Part):
+    """What a sender asks for. A misspelt field is an error: a limit that is silently ignored costs money."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class Profile(StrEnum):
@@ -33,7 +39,7 @@ class Profile(StrEnum):
     fast = "fast"
 
 
-class Preferences(Part):
+class Preferences(Asked):
     """What the sender cares about. Only the ratio of the three weights matters."""
 
     performance: NonNegative = 0.0
@@ -50,7 +56,7 @@ class Preferences(Part):
         return Weights(self.performance, self.cost, self.latency)
 
 
-class Constraints(Part):
+class Constraints(Asked):
     """Hard limits. A model that breaks one is not eligible, however good it is."""
 
     max_cost_usd: NonNegative | None = None
@@ -69,7 +75,7 @@ class Constraints(Part):
         return Limits(self.max_cost_usd, self.max_latency_s, self.allow, self.deny, max(self.context_tokens, prompt_tokens))
 
 
-class ReplyTo(Part):
+class ReplyTo(Asked):
     """Where a copy of the decision goes: a partition of the topic `replies`."""
 
     topic: Annotated[str, Field(min_length=1, max_length=249)]

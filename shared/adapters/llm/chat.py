@@ -107,8 +107,8 @@ class Chat:
         """Ask `model`. Waiting for room, retries and their pauses all count towards `within_s`.
 
         `once` names what is asked, the same each time it is asked again: it goes along as `Idempotency-Key`, so that a provider
-        that heeds it bills once. `parameters` go to the API as they are; without them the temperature is 0. A model that fails several times in a
-        row rests. Raises `ModelUnreachable`, whose text never quotes what was sent or received.
+        that heeds it bills once. `parameters` go to the API as they are; without them the temperature is 0. A model that fails
+        several times in a row rests. Raises `ModelUnreachable`, whose text never quotes what was sent or received.
         """
         if stream:
             async with self.open(

@@ -62,6 +62,23 @@ def test_more_weight_on_cost_never_selects_a_dearer_model(seed: int, cost: float
     assert after.cost_usd <= before.cost_usd + 1e-12
 
 
+@given(seeds, st.floats(0, 0.9), st.floats(0.001, 0.1))
+def test_more_weight_on_latency_never_selects_a_slower_model(seed: int, latency: float, more: float) -> None:
+    tab, at = placed(seed)
+    before, after = (select(tab, at, Weights(1 - d, 0, d), Limits(), {}).candidates[0] for d in (latency, min(1.0, latency + more)))
+    assert after.latency_s <= before.latency_s + 1e-12
+
+
+@given(seeds, st.floats(0, 0.9), st.floats(0.001, 0.1), st.floats(0, 1))
+def test_more_weight_on_performance_never_selects_a_worse_model(seed: int, performance: float, more: float, split: float) -> None:
+    tab, at = placed(seed)
+
+    def chosen(a: float) -> float:
+        return select(tab, at, Weights(a, (1 - a) * split, (1 - a) * (1 - split)), Limits(), {}).candidates[0].performance
+
+    assert chosen(min(1.0, performance + more)) >= chosen(performance) - 1e-12
+
+
 @given(seeds, st.floats(0.01, 50))
 def test_only_the_ratio_of_the_weights_matters(seed: int, factor: float) -> None:
     tab, at = placed(seed)
