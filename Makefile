@@ -8,10 +8,11 @@ REQ := deploy/requirements
 PROMPTS ?=
 KEEP ?=
 DATA ?=
+FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check bench bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock format clean setup setup-dev
+.PHONY: help demo test check rights chaos bench bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -50,6 +51,14 @@ evaluate: setup ## Evaluate routing on public outcomes and write docs/evaluation
 
 bench-evaluate: setup-dev ## Measure the evaluation of 10,000 prompts and 20 models
 	@PYTHONPATH=deploy/local:tests:tests/benchmarks $(BIN)/python tests/benchmarks/evaluation.py
+
+rights: setup ## Write what each service may do to Kafka and Redis into deploy/security
+	@for f in kafka:kafka-acls.sh strimzi:kafka-users.yaml redis:redis-users.acl; do \
+	  { grep '^#' deploy/security/$${f#*:}; env -u POINTSMAN_KAFKA_TOPIC_PREFIX -u POINTSMAN_REDIS_KEY_PREFIX $(BIN)/pointsman rights --form $${f%:*}; } > .rights \
+	  && mv .rights deploy/security/$${f#*:} || exit 1; done
+
+chaos: setup-dev ## Break an installation in every way listed in tests/chaos, and count; FAULTS="kill-selector …" takes some
+	@PYTHONPATH=deploy/local:tests:tests/chaos $(BIN)/python tests/chaos/run.py $(FAULTS)
 
 asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
 	@$(BIN)/pointsman topics --asyncapi docs/asyncapi.yaml

@@ -377,6 +377,19 @@ def model_show(directory: Annotated[Path | None, typer.Argument()] = None, varia
     command.show(directory, variant, as_json=json_)
 
 
+@app.command()
+def rights(
+    form: Annotated[str, typer.Option(help="list, kafka (kafka-acls.sh), strimzi (KafkaUser) or redis (ACL file).")] = "list",
+    json_: Json = False,
+) -> None:
+    """List what each service may do to Kafka and Redis, in the forms that servers take."""
+    from services.commands import rights as command
+
+    if form not in ("list", "kafka", "strimzi", "redis"):
+        raise typer.BadParameter("list, kafka, strimzi or redis", param_hint="--form")
+    command.show(form, as_json=json_)
+
+
 @dead_app.command("list")
 def dead_list(json_: Json = False) -> None:
     """List the dead letters with the reason of each."""

@@ -158,7 +158,16 @@ def docker_kafka() -> Iterator[Server]:
 class NativeKafka:
     """A broker as a process of this machine: can be stopped, killed and started again with the same data."""
 
-    def __init__(self, jars: Path, home: Path, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        jars: Path,
+        home: Path,
+        properties: Mapping[str, str] | None = None,
+        listeners: Mapping[str, int] | None = None,
+        users: Mapping[str, str] | None = None,
+    ) -> None:
+        """`properties` are added to ours. `listeners`: further ones, protocol and port. `users`: passwords for SCRAM-SHA-512."""
+        self._listeners = dict(listeners or {})
         self.port, self._controller = free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._java, self._jars, self._home = java(), jars, home
@@ -166,17 +175,27 @@ class NativeKafka:
         self._config = home / "server.properties"
         self._config.write_text(self._properties(properties or {}))
         storage = ["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", str(self._config)]
+        for name, password in (users or {}).items():
+            storage += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         done = subprocess.run([self._java, "-cp", f"{jars}/*", *storage], capture_output=True, text=True)
         if done.returncode:
             raise NoServer(f"Kafka's storage could not be formatted: {done.stderr[-500:]}")
 
     def start(self) -> None:
-        options = ["-Xms256m", "-Xmx512m", "-XX:+UseG1GC", "-cp", f"{self._jars}/*"]
+        options = ["-Xms256m", "-Xmx512m", "-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", f"{self._jars}/*"]
         command = [self._java, *options, "kafka.Kafka", str(self._config)]
         with (self._home / "kafka.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         running = self.process
-        wait_for_kafka(self.address, lambda: running.poll() is None, f"Kafka (log: {self._home / 'kafka.log'})")
+        try:
+            wait_for_kafka(self.address, lambda: running.poll() is None, "Kafka")
+        except NoServer as error:
+            said = [
+                line
+                for line in (self._home / "kafka.log").read_text(errors="replace").splitlines()
+                if "ERROR" in line or "Exception" in line
+            ]
+            raise NoServer(f"{error}; its log says: {' | '.join(said[-8:])[-1500:]}") from None
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -188,13 +207,14 @@ class NativeKafka:
                 self.process.wait()
 
     def _properties(self, further: Mapping[str, str]) -> str:
+        own = "".join(f",{protocol}://127.0.0.1:{port}" for protocol, port in self._listeners.items())
         settings = {
             "node.id": "1",
             "process.roles": "broker,controller",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.address}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller}{own}",
+            "advertised.listeners": f"PLAINTEXT://{self.address}{own}",
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL",
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller}",
             "log.dirs": str(self._home / "data"),
             "offsets.topic.num.partitions": "8",
@@ -209,10 +229,11 @@ class NativeKafka:
 
 
 @contextmanager
-def native_kafka(parent: Path | None = None, properties: Mapping[str, str] | None = None) -> Iterator[NativeKafka]:
-    """A broker with its data in a folder of `parent`; `properties` are added to ours."""
-    with tempfile.TemporaryDirectory(prefix="pointsman-kafka-", dir=parent, ignore_cleanup_errors=True) as home:
-        broker = NativeKafka(jars(), Path(home), properties)
+def native_kafka(
+    properties: Mapping[str, str] | None = None, listeners: Mapping[str, int] | None = None, users: Mapping[str, str] | None = None
+) -> Iterator[NativeKafka]:
+    with tempfile.TemporaryDirectory(prefix="pointsman-kafka-", ignore_cleanup_errors=True) as home:
+        broker = NativeKafka(jars(), Path(home), properties, listeners, users)
         broker.start()
         try:
             yield broker

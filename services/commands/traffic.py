@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from shared.adapters.kafka.client import Publishing, publisher, reader
+from shared.adapters.kafka.client import Publisher, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.dead_letter import DeadLetter
 from shared.contracts.errors import InvalidMessage
@@ -33,7 +33,7 @@ class Traffic:
     """Publishes prompts and collects what comes of them. Made by `open_traffic`."""
 
     kafka: KafkaSettings
-    out: Publishing
+    out: Publisher
     outcomes: asyncio.Queue[Outcome] = field(default_factory=asyncio.Queue)
     sent: dict[str, float] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)

@@ -9,6 +9,7 @@ AdapterError
 ├── SessionLost         this process stood still for so long that its work is another's by now
 ├── NoRoutingTable      no version has been published yet
 ├── PublishConflict     another writer published a version at the same moment
+├── SecretUnreadable    a file of a secret or a certificate that can't be read
 └── ServiceFailed       a service that would not start
 """
 
@@ -51,6 +52,10 @@ class EncoderInvalid(AdapterError):
 
 class SessionLost(AdapterError):
     """This process stood still for so long that its work is another's by now."""
+
+
+class SecretUnreadable(AdapterError):
+    """A file of a secret or a certificate that can't be read."""
 
 
 class NoRoutingTable(AdapterError):

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from ledger import Ledger
 
 from shared.adapters.errors import AdapterError
-from shared.adapters.kafka.client import Publishing, producer
+from shared.adapters.kafka.client import Publisher, producer
 from shared.contracts.topics import PROMPTS
 
 MOST_WAITING = 5_000
@@ -42,7 +42,7 @@ class Load:
         self.ledger, self._tag = ledger, tag or uuid.uuid4().hex[:6]
         self._numbers = itertools.count()
         self._room = asyncio.Semaphore(MOST_WAITING)
-        self._out: Publishing | None = None
+        self._out: Publisher | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.stop = asyncio.Event()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,25 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
+from aiokafka.errors import (
+    DuplicateSequenceNumber,
+    InvalidProducerEpoch,
+    KafkaConnectionError,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    UnknownProducerId,
+    for_code,
+)
 
 from shared.adapters.errors import BrokerUnreachable, TopicsMissing
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.telemetry import log
 from shared.contracts.topics import MAX_TABLE_BYTES, RECORD_OVERHEAD, TOPICS, Topic
 
-Publishing = AIOKafkaProducer
 TOLD_WITHIN_S = 20.0
+LOST_COUNT = (OutOfOrderSequenceNumber, DuplicateSequenceNumber, UnknownProducerId, InvalidProducerEpoch, ProducerFenced)
+"""What a broker says to a producer whose sequence numbers it can't follow."""
 
 
 def unreachable(kafka: KafkaSettings) -> BrokerUnreachable:
@@ -29,26 +40,97 @@ def unreachable(kafka: KafkaSettings) -> BrokerUnreachable:
     )
 
 
-async def producer(kafka: KafkaSettings) -> AIOKafkaProducer:
-    """A started producer: every replica in sync acknowledges, and a retry can't write twice. Raises `BrokerUnreachable`."""
-    made = AIOKafkaProducer(
-        bootstrap_servers=kafka.servers,
-        acks="all",
-        enable_idempotence=True,
-        max_request_size=MAX_TABLE_BYTES + RECORD_OVERHEAD,
-        request_timeout_ms=kafka.request_timeout_ms,
-        metadata_max_age_ms=30_000,
-    )
-    try:
-        await made.start()
-    except KafkaConnectionError:
-        await made.stop()
-        raise unreachable(kafka) from None
+class Publisher:
+    """Writes records that every replica in sync acknowledges; a retry can't write twice. Made by `producer`.
+
+    aiokafka gives every batch sequence numbers and forgets those of a batch that expires while the broker is away; the broker then
+    refuses all that follows (OutOfOrderSequenceNumber), for good. So a producer that has lost count is replaced.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._out: AIOKafkaProducer
+        self._renewing: asyncio.Task[None] | None = None
+        self._retired: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connect. Raises `BrokerUnreachable`."""
+        self._out = await self._connected()
+
+    async def _connected(self) -> AIOKafkaProducer:
+        made = AIOKafkaProducer(
+            **self._kafka.access(),
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=MAX_TABLE_BYTES + RECORD_OVERHEAD,
+            request_timeout_ms=self._kafka.request_timeout_ms,
+            metadata_max_age_ms=30_000,
+        )
+        try:
+            await made.start()
+        except KafkaConnectionError:
+            await made.stop()
+            raise unreachable(self._kafka) from None
+        return made
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+        partition: int | None = None,
+    ) -> asyncio.Future[Any]:
+        """Hand over a record; what is returned ends with its acknowledgement. Raises aiokafka's `KafkaError`s, as that does."""
+        sent: asyncio.Future[Any] = await self._out.send(topic, value, key=key, headers=headers, partition=partition)
+        sent.add_done_callback(self._look)
+        return sent
+
+    async def send_and_wait(self, topic: str, value: bytes | None, **more: Any) -> Any:
+        """Likewise, and wait for the acknowledgement."""
+        return await (await self.send(topic, value, **more))
+
+    def _look(self, sent: asyncio.Future[Any]) -> None:
+        lost_count = not sent.cancelled() and isinstance(sent.exception(), LOST_COUNT)
+        if lost_count and (self._renewing is None or self._renewing.done()):
+            self._renewing = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        try:
+            fresh = await self._connected()
+        except (BrokerUnreachable, KafkaError, OSError):
+            return  # whoever sends next finds out again
+        old, self._out = self._out, fresh
+        log.info("a new producer goes on for one that had lost count")
+        closing = asyncio.create_task(old.stop())
+        self._retired.add(closing)
+        closing.add_done_callback(self._retired.discard)
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        """The partitions of a topic, empty if there is none."""
+        found: set[int] = await self._out.partitions_for(topic)
+        return found
+
+    async def stop(self) -> None:
+        """Flush and close."""
+        if self._renewing is not None:
+            await asyncio.gather(self._renewing, return_exceptions=True)
+        await self._out.stop()
+        for task in self._retired:
+            task.cancel()
+        await asyncio.gather(*self._retired, return_exceptions=True)
+
+
+async def producer(kafka: KafkaSettings) -> Publisher:
+    """A started publisher. Raises `BrokerUnreachable`."""
+    made = Publisher(kafka)
+    await made.start()
     return made
 
 
 @asynccontextmanager
-async def publisher(kafka: KafkaSettings) -> AsyncGenerator[AIOKafkaProducer, None]:
+async def publisher(kafka: KafkaSettings) -> AsyncGenerator[Publisher, None]:
     """A producer for as long as the block runs; what was sent is flushed at its end."""
     made = await producer(kafka)
     try:
@@ -66,7 +148,7 @@ async def reader(
     Its position is fixed before the block starts, so what is published inside the block is seen.
     """
     made = AIOKafkaConsumer(
-        bootstrap_servers=kafka.servers,
+        **kafka.access(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=kafka.fetch_max_wait_ms,
@@ -133,7 +215,7 @@ async def read_one(kafka: KafkaSettings, topic: Topic, partition: int, offset: i
 @asynccontextmanager
 async def admin(kafka: KafkaSettings) -> AsyncGenerator[AIOKafkaAdminClient, None]:
     """An admin client. Raises `BrokerUnreachable`."""
-    client = AIOKafkaAdminClient(bootstrap_servers=kafka.servers, request_timeout_ms=kafka.request_timeout_ms)
+    client = AIOKafkaAdminClient(**kafka.access(), request_timeout_ms=kafka.request_timeout_ms)
     try:
         await client.start()
     except (KafkaConnectionError, OSError):

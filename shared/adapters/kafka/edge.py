@@ -26,16 +26,17 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker
 from faststream.kafka import Topic as FastStreamTopic
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 from faststream.specification import AsyncAPI
 
 from shared.adapters.errors import AdapterError, SessionLost
-from shared.adapters.kafka.client import producer, require_topics
+from shared.adapters.kafka.client import Publisher, producer, require_topics
 from shared.adapters.kafka.progress import Lane, Progress
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import BATCH, IN_FLIGHT, READY, RECORDS, SECONDS, TelemetrySettings, log, where
@@ -123,7 +124,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     draining: bool = False
     failed: BaseException | None = None
     alive_at: float = field(default_factory=time.monotonic)
-    out: AIOKafkaProducer = field(init=False)
+    out: Publisher = field(init=False)
     consumer: Callable[[], Any] = field(default=lambda: None)  # set by `connect`: FastStream makes it when it starts
     exit: Callable[[], None] = field(default=lambda: None)  # set by `connect`: ends the application
 
@@ -430,6 +431,7 @@ def consuming(service: str, kafka: KafkaSettings) -> KafkaBroker:
     """FastStream's broker for a service that consumes through it and publishes by itself."""
     return KafkaBroker(
         kafka.servers,
+        security=_security(kafka),
         client_id=f"pointsman-{service}",
         consumer_only=True,
         allow_auto_create_topics=False,
@@ -438,6 +440,20 @@ def consuming(service: str, kafka: KafkaSettings) -> KafkaBroker:
         logger=None,
         apply_types=False,
     )
+
+
+def _security(kafka: KafkaSettings) -> BaseSecurity:
+    """FastStream's name for what `KafkaSettings.access` says."""
+    tls = kafka.tls()
+    if not kafka.security_protocol.startswith("SASL"):
+        return BaseSecurity(tls, use_ssl=tls is not None)
+    kinds: dict[str, type[SASLPlaintext | SASLScram256 | SASLScram512]] = {
+        "PLAIN": SASLPlaintext,
+        "SCRAM-SHA-256": SASLScram256,
+        "SCRAM-SHA-512": SASLScram512,
+    }
+    kind = kinds[kafka.sasl_mechanism]
+    return kind(kafka.username, kafka.password.get_secret_value(), tls, use_ssl=tls is not None)
 
 
 def _annotated(take: Callable[[Record], Awaitable[None]], stage: Stage[In, Out]) -> Callable[[Any], Awaitable[None]]:

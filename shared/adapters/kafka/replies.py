@@ -15,7 +15,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from shared.adapters.errors import BrokerUnreachable, TopicsMissing
-from shared.adapters.kafka.client import Publishing, publisher, reader
+from shared.adapters.kafka.client import Publisher, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import log
 from shared.contracts.errors import InvalidMessage
@@ -41,7 +41,7 @@ class Replies:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
         self._expected: dict[bytes, Expected] = {}
-        self._out: Publishing | None = None
+        self._out: Publisher | None = None
         self._reply_to: ReplyTo | None = None
         self.listening = asyncio.Event()
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from aiokafka.helpers import create_ssl_context
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
 
+from shared.adapters.errors import SecretUnreadable
+from shared.adapters.secrets import SecretSettings
 from shared.contracts.topics import Topic
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(SecretSettings):
     """POINTSMAN_KAFKA_*"""
 
     model_config = SettingsConfigDict(env_prefix="POINTSMAN_KAFKA_", frozen=True, use_attribute_docstrings=True, extra="ignore")
@@ -29,6 +34,48 @@ class KafkaSettings(BaseSettings):
     """How long a broker holds a fetch that finds nothing. The embedded broker waits it out, so it gets 5."""
     request_timeout_ms: Annotated[int, Field(ge=1000)] = 20_000
     """How long one request to a broker may take."""
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """As the brokers' listener has it. Anything but PLAINTEXT on a network that others share."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """How a user proves who it is, with SASL."""
+    username: str = ""
+    """The user, with SASL. Each service has its own (`pointsman rights`)."""
+    password: SecretStr = SecretStr("")
+    """Its password; POINTSMAN_KAFKA_PASSWORD_FILE names a file that holds it."""
+    ca_file: Path | None = None
+    """PEM file of the authorities that may have signed the brokers' certificates, with TLS. None: those of this machine."""
+    cert_file: Path | None = None
+    """PEM file of this client's own certificate, where the brokers ask for one."""
+    key_file: Path | None = None
+    """PEM file of that certificate's key."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.security_protocol.startswith("SASL") and not (self.username and self.password.get_secret_value()):
+            raise ValueError("SASL needs POINTSMAN_KAFKA_USERNAME and POINTSMAN_KAFKA_PASSWORD (or POINTSMAN_KAFKA_PASSWORD_FILE)")
+        return self
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What TLS needs; None without. Names of brokers are checked. Raises `SecretUnreadable`."""
+        if not self.security_protocol.endswith("SSL"):
+            return None
+        try:
+            return create_ssl_context(cafile=self.ca_file, certfile=self.cert_file, keyfile=self.key_file)
+        except (OSError, ssl.SSLError) as error:
+            files = ", ".join(str(f) for f in (self.ca_file, self.cert_file, self.key_file) if f)
+            raise SecretUnreadable(f"Kafka's certificates can't be used ({type(error).__name__}): {files}") from None
+
+    def access(self) -> dict[str, Any]:
+        """The arguments of every aiokafka client that say where the brokers are and who asks."""
+        known: dict[str, Any] = {"bootstrap_servers": self.servers, "security_protocol": self.security_protocol, "ssl_context": self.tls()}
+        if self.security_protocol.startswith("SASL"):
+            known |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password.get_secret_value(),
+            }
+        return known
 
     @property
     def servers(self) -> list[str]:

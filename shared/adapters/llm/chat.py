@@ -17,22 +17,24 @@ from typing import Annotated, Any
 import httpx
 import stamina
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.llm.breaker import Breaker
+from shared.adapters.secrets import SecretSettings
 
 TIMEOUT = httpx.Timeout(None, connect=5.0)
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
-class LLMSettings(BaseSettings):
+class LLMSettings(SecretSettings):
     """POINTSMAN_LLM_*"""
 
     model_config = SettingsConfigDict(env_prefix="POINTSMAN_LLM_", frozen=True, use_attribute_docstrings=True, extra="ignore")
 
     api_key: SecretStr = SecretStr("")
-    """Key of the API. Without one, language models are simulated, and everything on screen says so."""
+    """Key of the API. Without one, language models are simulated, and everything on screen says so.
+    POINTSMAN_LLM_API_KEY_FILE names a file that holds it."""
     base_url: str = "https://openrouter.ai/api/v1"
     """Any OpenAI-compatible API; OpenRouter by default."""
     providers: Path | None = None

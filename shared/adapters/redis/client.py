@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
@@ -13,16 +15,24 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from shared.adapters.secrets import SecretSettings
+
 __all__ = ["RedisError", "RedisSettings", "client"]
 
 
-class RedisSettings(BaseSettings):
+class RedisSettings(SecretSettings):
     """POINTSMAN_REDIS_*"""
 
     model_config = SettingsConfigDict(env_prefix="POINTSMAN_REDIS_", frozen=True, use_attribute_docstrings=True, extra="ignore")
 
     url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    """redis://user:password@host:port/db, rediss:// with TLS, unix:///path."""
+    """redis://user:password@host:port/db, rediss:// with TLS, unix:///path. POINTSMAN_REDIS_URL_FILE names a file that holds it."""
+    ca_file: Path | None = None
+    """PEM file of the authorities that may have signed the server's certificate, with rediss://. None: those of this machine."""
+    cert_file: Path | None = None
+    """PEM file of this client's own certificate, where the server asks for one."""
+    key_file: Path | None = None
+    """PEM file of that certificate's key."""
     key_prefix: str = "pointsman:"
     """Put before every key, so that installations can share a server."""
     timeout_s: float = 2.0
@@ -37,8 +47,12 @@ class RedisSettings(BaseSettings):
 
 def client(settings: RedisSettings) -> Redis:
     """A client that connects when first used. redis-py 8 cuts blocking reads by default, so timeouts are set here."""
+    url = settings.url.get_secret_value()
+    files = {"ssl_ca_certs": settings.ca_file, "ssl_certfile": settings.cert_file, "ssl_keyfile": settings.key_file}
+    tls: dict[str, Any] = {name: str(path) for name, path in files.items() if path and url.startswith("rediss://")}
     made: Redis = Redis.from_url(
-        settings.url.get_secret_value(),
+        url,
+        **tls,
         socket_timeout=settings.timeout_s,
         socket_connect_timeout=settings.timeout_s,
         health_check_interval=30,
