@@ -28,9 +28,9 @@ from shared.contracts.topics import (
 TABLES = "{tables}:"
 COMMANDS = (
     "+get +set +del +exists +expire +pexpire +hget +hset +hmget +hexists +hincrbyfloat +publish +subscribe +unsubscribe "
-    "+eval +evalsha +script|load +ping +hello +auth +select +client|setname +client|setinfo"
+    "+eval +evalsha +script|load +ping +hello +auth +select +client|setname"
 )
-"""All that our adapters send; on the keys of its user alone."""
+"""All that our adapters need; on the keys of its user alone. (redis-py also sends CLIENT SETINFO, which Redis 7.0 does not know.)"""
 
 
 @dataclass(frozen=True, slots=True)
