@@ -72,10 +72,10 @@ test-export: ## Export a real DistilBERT through optimum (installs torch beside 
 lock: setup-dev ## Pin all dependencies anew
 	cd $(REQ) && for f in bootstrap model; do ../../$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --custom-compile-command "make lock" $$([ $$f = model ] && echo --no-deps) $$f.in -o $$f.txt $(UPGRADE); done
-	$(LOCK) -o $(REQ)/light.txt $(UPGRADE)
-	$(LOCK) --extra cpu --extra prepare --extra cluster --extra embedded --extra report --group dev -c $(REQ)/light.txt -o $(REQ)/dev.txt $(UPGRADE)
-	$(LOCK) --extra cpu --extra prepare --extra cluster --extra embedded --extra report -c $(REQ)/dev.txt -o $(REQ)/cpu.txt
-	$(LOCK) --extra gpu --extra prepare -c $(REQ)/dev.txt -o $(REQ)/gpu.txt
+	$(LOCK) --extra trace -o $(REQ)/light.txt $(UPGRADE)
+	$(LOCK) --extra cpu --extra trace --extra prepare --extra cluster --extra embedded --extra report --group dev -c $(REQ)/light.txt -o $(REQ)/dev.txt $(UPGRADE)
+	$(LOCK) --extra cpu --extra trace --extra prepare --extra cluster --extra embedded --extra report -c $(REQ)/dev.txt -o $(REQ)/cpu.txt
+	$(LOCK) --extra gpu --extra trace --extra prepare -c $(REQ)/dev.txt -o $(REQ)/gpu.txt
 	$(LOCK) --extra cpu --extra prepare --extra export --group dev -c $(REQ)/light.txt -o $(REQ)/export.txt
 
 format: setup-dev ## Format the code

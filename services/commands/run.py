@@ -11,7 +11,7 @@ from faststream import FastStream
 from pydantic import ValidationError
 
 import services
-from shared.adapters import telemetry
+from shared.adapters import telemetry, tracing
 from shared.adapters.errors import AdapterError
 from shared.adapters.http import Door, serve
 from shared.adapters.telemetry import TelemetrySettings, log, where
@@ -48,6 +48,8 @@ def run(name: str) -> int:
     settings = TelemetrySettings()
     telemetry.start(name, settings)
     try:
+        if settings.trace_endpoint:
+            tracing.start(name, settings.trace_endpoint, settings.trace_share)
         _loop(build(name))
     except ValidationError as error:
         from services.commands.config import explain
@@ -60,6 +62,9 @@ def run(name: str) -> int:
     except Exception as error:
         log.error("stopped by an error", error=where(error, settings))
         return 1
+    finally:
+        if (live := tracing.live()) is not None:
+            live.close()
     return 0
 
 

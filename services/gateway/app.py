@@ -23,6 +23,7 @@ from services.gateway.chat import Choice, Unavailable, Unrouted, choose
 from services.gateway.replies import HotPath
 from services.gateway.requests import ChatRequest, FeedbackRequest, Problem, RouteRequest, Wanted, parse, understand, wishes_of
 from services.gateway.settings import GatewaySettings
+from shared.adapters import tracing
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import AdapterError, ModelUnreachable
 from shared.adapters.http import Door, bearer, metrics, who
@@ -121,6 +122,7 @@ async def _nothing() -> Message:
 
 
 ID_PREFIX = {"chat": "chatcmpl"}
+TRACED = frozenset({"chat", "route", "feedback"})
 """As OpenAI's ids begin."""
 
 
@@ -138,9 +140,17 @@ class Endpoint:
     work: Callable[[Call], Awaitable[None]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.monotonic()
         request = Request(scope)
-        call = Call(request, NOBODY, b"", send, f"{ID_PREFIX.get(self.name, self.name)}-{uuid.uuid4().hex}", began)
+        call = Call(request, NOBODY, b"", send, f"{ID_PREFIX.get(self.name, self.name)}-{uuid.uuid4().hex}", time.monotonic())
+        traced = tracing.live()
+        if traced is None or self.name not in TRACED:
+            await self._serve(call, receive)
+            return
+        with traced.serving(f"{request.method} {request.url.path}", request.headers) as span:
+            await self._serve(call, receive)
+            span.note(request_id=call.request_id, status=call.status, key=call.key.name)
+
+    async def _serve(self, call: Call, receive: Receive) -> None:
         try:
             await self._answer(call, receive)
         except Problem as problem:
@@ -394,6 +404,8 @@ class Gateway:
         async def there(partition: int, offset: int) -> None:
             await self.places.put(message.request_id, f"{partition}\n{offset}\n{key.name}")
 
+        if (traced := tracing.live()) is not None:
+            traced.tell(message)
         await self.replies.publish(COMPLETIONS, to_json(message), message.key, there)
 
     # the rest

@@ -6,10 +6,11 @@ import logging
 import sys
 import time
 import traceback
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -28,6 +29,11 @@ class TelemetrySettings(BaseSettings):
     """Port of Prometheus metrics and the health check; 0: none."""
     metrics_host: str = "127.0.0.1"
     """Address that the metrics listen on; 0.0.0.0 in a container."""
+    trace_endpoint: str = ""
+    """A collector's address for OTLP over HTTP (http://otel-collector:4318). Empty: no traces are made, and those of others passed
+    on."""
+    trace_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of the traces that begin here which is kept; one that began elsewhere follows its beginner."""
 
 
 REGISTRY = CollectorRegistry()

@@ -37,9 +37,9 @@ def unreachable(kafka: KafkaSettings) -> BrokerUnreachable:
     if kafka.security_protocol != "PLAINTEXT":
         who = f" to the user {kafka.username}" if kafka.username else ""
         return BrokerUnreachable(
-            f"no Kafka answers at {kafka.bootstrap_servers}{who} over {kafka.security_protocol}. If it is up, see that the password is right "
-            "(POINTSMAN_KAFKA_PASSWORD), the mechanism too (POINTSMAN_KAFKA_SASL_MECHANISM), and that POINTSMAN_KAFKA_CA_FILE names the "
-            "authority of its certificate; the log says what was refused"
+            f"no Kafka answers at {kafka.bootstrap_servers}{who} over {kafka.security_protocol}. If it is up, see that the password "
+            "is right (POINTSMAN_KAFKA_PASSWORD), the mechanism too (POINTSMAN_KAFKA_SASL_MECHANISM), and that POINTSMAN_KAFKA_CA_FILE "
+            "names the authority of its certificate; the log says what was refused"
         )
     return BrokerUnreachable(
         f"no Kafka answers at {kafka.bootstrap_servers}. Start one (`pointsman up` brings an embedded one, `docker compose up kafka` "

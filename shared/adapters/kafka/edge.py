@@ -35,6 +35,7 @@ from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 from faststream.specification import AsyncAPI
 
+from shared.adapters import tracing
 from shared.adapters.errors import AdapterError, SessionLost
 from shared.adapters.kafka.client import Publisher, producer, require_topics
 from shared.adapters.kafka.progress import Lane, Progress
@@ -106,6 +107,7 @@ class _Taken(Generic[In]):
     message: In | None = None
     error: str | None = None
     attempts: int = 1
+    work: tracing.Work | None = None
 
 
 @dataclass(slots=True)
@@ -143,7 +145,9 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         if self.draining or lane is not self.progress.get(TopicPartition(record.topic, record.partition)):
             return  # not committed, so whoever has the partition next gets it again
         lane.take(record.offset)
-        self.queue.append(_Taken(record, lane, time.monotonic()))
+        traced = tracing.live()
+        work = traced.taken(record.headers, self.stage.consumes.name, record.partition, record.offset) if traced else None
+        self.queue.append(_Taken(record, lane, time.monotonic(), work=work))
         self.arrived.set()
 
     # 2. working
@@ -220,10 +224,15 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         if isinstance(result, Exception):
             await self._dead_letter(taken, str(result))
             return
-        if taken.lane.lost:
-            return  # it was not committed, so whoever has the partition now does it again
+        if taken.lane.lost:  # it was not committed, so whoever has the partition now does it again
+            if taken.work is not None:
+                taken.work.failed("left to another")
+            return
         results = result if isinstance(result, Sequence) else (result,)
         headers = [(name, text) for name, text in taken.record.headers if name in TRACE_HEADERS]
+        if taken.work is not None:
+            own = taken.work.headers()
+            headers = own + [(name, text) for name, text in headers if name not in dict(own)]
         for one in results:
             value = to_json(one)
             try:
@@ -234,6 +243,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                 return
             if self.stage.replies and isinstance(one, Submitted) and one.reply_to and (isinstance(one, Decided) or one.reply_to.described):
                 await self._reply(one, value, headers)
+        if taken.work is not None:
+            taken.work.done(results)
         self._done(taken, "published" if results else "passed")
 
     async def _reply(self, result: Submitted, value: bytes, headers: list[tuple[str, bytes]]) -> None:
@@ -261,6 +272,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         )
         await self._publish(DEAD_LETTERS, letter.value or b"", letter.key, list(letter.to_headers()))
         log.warning("dead letter", id=letter.id, error=error)
+        if taken.work is not None:
+            taken.work.failed("dead letter")
         self._done(taken, "dead_letter")
 
     async def _publish(

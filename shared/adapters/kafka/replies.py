@@ -14,6 +14,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
+from shared.adapters import tracing
 from shared.adapters.errors import BrokerUnreachable, TopicsMissing
 from shared.adapters.kafka.client import Publisher, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
@@ -85,7 +86,8 @@ class Replies:
         """Put a record on its way; `told` is called with partition and offset when it is there. Raises `BrokerUnreachable`."""
         assert self._out is not None, "use it inside running()"
         try:
-            sent = await self._out.send(self._kafka.name(topic), value, key=key)
+            traced = tracing.live()
+            sent = await self._out.send(self._kafka.name(topic), value, key=key, headers=traced.outgoing() if traced else None)
             if told is not None:
                 where = await sent
                 await told(where.partition, where.offset)

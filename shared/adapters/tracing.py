@@ -1,0 +1,217 @@
+"""Traces over OTLP: one from the door to the decision, the completion and the evaluation. Nothing is imported while there is no collector.
+
+The context travels in the headers of records and requests (W3C Trace Context). Attributes are OpenTelemetry's for generative AI
+(`gen_ai.*`, which still change) beside our own (`pointsman.*`, which do not). Prompts and answers are in none of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared.adapters.errors import AdapterError
+from shared.contracts.evaluations import Evaluated
+from shared.contracts.messages import Completed, Decided, Described, Embedded, Placed, Submitted
+from shared.contracts.parts import Answer, Source
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+Headers = list[tuple[str, bytes]]
+NANO = 1_000_000_000
+
+
+class Tracing:
+    """A service's spans."""
+
+    def __init__(self, service: str, endpoint: str, share: float) -> None:
+        """`endpoint` is a collector's address for OTLP over HTTP; `share` of the traces that begin here are kept, by trace id."""
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        resource = Resource.create({"service.name": f"pointsman-{service}", "service.namespace": "pointsman"})
+        self._provider: TracerProvider = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(share)))
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint.rstrip("/") + "/v1/traces")))
+        self._tracer: Tracer = self._provider.get_tracer("pointsman")
+        self._propagator: TraceContextTextMapPropagator = TraceContextTextMapPropagator()
+        self._service = service
+
+    def taken(self, headers: Iterable[tuple[str, bytes]], topic: str, partition: int, offset: int) -> Work:
+        """The span of one record, from now on."""
+        from opentelemetry.trace import SpanKind
+
+        carrier = {name: text.decode("ascii", "replace") for name, text in headers if name in ("traceparent", "tracestate")}
+        span = self._tracer.start_span(
+            f"{self._service} {topic}",
+            context=self._propagator.extract(carrier),
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": topic,
+                "messaging.destination.partition.id": str(partition),
+                "messaging.kafka.offset": offset,
+            },
+        )
+        return Work(self, span)
+
+    @contextmanager
+    def serving(self, name: str, headers: Mapping[str, str]) -> Generator[Work, None, None]:
+        """The span of one request over HTTP; what is published inside the block belongs to it."""
+        from opentelemetry.trace import SpanKind, use_span
+
+        carrier = {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}
+        span = self._tracer.start_span(name, context=self._propagator.extract(carrier), kind=SpanKind.SERVER)
+        with use_span(span, end_on_exit=True, record_exception=False):
+            yield Work(self, span)
+
+    def tell(self, message: object) -> None:
+        """A message that came of the block that this runs in."""
+        from opentelemetry.trace import get_current_span
+
+        Work(self, get_current_span()).tell(message)
+
+    def outgoing(self, span: Span | None = None) -> Headers:
+        """Headers that carry `span` on, or the span of the block that this runs in."""
+        from opentelemetry.trace import set_span_in_context
+
+        carrier: dict[str, str] = {}
+        context: Context | None = None if span is None else set_span_in_context(span)
+        self._propagator.inject(carrier, context)
+        return [(name, text.encode()) for name, text in carrier.items()]
+
+    def call(self, parent: Span, model: str, began_ns: int, ended_ns: int, attributes: Mapping[str, Any]) -> None:
+        """A call of a language model that is over."""
+        from opentelemetry.trace import SpanKind, set_span_in_context
+
+        span = self._tracer.start_span(
+            f"chat {model}",
+            context=set_span_in_context(parent),
+            kind=SpanKind.CLIENT,
+            start_time=began_ns,
+            attributes={"gen_ai.operation.name": "chat", "gen_ai.request.model": model, **attributes},
+        )
+        span.end(ended_ns)
+
+    def close(self) -> None:
+        """Send what has not been sent."""
+        self._provider.shutdown()
+
+
+class Work:
+    """One piece of work as a span."""
+
+    def __init__(self, tracing: Tracing, span: Span) -> None:
+        self._tracing, self._span = tracing, span
+
+    def headers(self) -> Headers:
+        """What carries it on."""
+        return self._tracing.outgoing(self._span)
+
+    def done(self, results: Iterable[object]) -> None:
+        """It ended with these messages."""
+        for message in results:
+            self.tell(message)
+        self._span.end()
+
+    def failed(self, why: Literal["dead letter", "left to another", "error"]) -> None:
+        """It ended without a message."""
+        from opentelemetry.trace import StatusCode
+
+        self._span.set_status(StatusCode.ERROR, why)
+        self._span.end()
+
+    def tell(self, message: object) -> None:
+        """Attributes of a message, and the calls of language models that it tells of."""
+        if not self._span.is_recording():
+            return
+        self._span.set_attributes(attributes(message))
+        now = time.time_ns()
+        for model, seconds, told in calls(message):
+            self._tracing.call(self._span, model, now - int(seconds * NANO), now, told)
+
+    def note(self, **told: str | bool | float) -> None:
+        """Further attributes, under `pointsman.`."""
+        self._span.set_attributes({f"pointsman.{name}": value for name, value in told.items()})
+
+
+def attributes(message: object) -> dict[str, Any]:
+    """What a message says of itself, without its words."""
+    if isinstance(message, Evaluated):
+        rater = {"pointsman.rater.kind": message.rater.kind.value, "pointsman.rater.name": message.rater.name}
+        pair = {"pointsman.first": message.first, "pointsman.second": message.second, "pointsman.cost_usd": message.cost_usd}
+        return {"pointsman.request_id": message.request_id, "pointsman.evaluation_id": message.evaluation_id, **rater, **pair}
+    if not isinstance(message, Submitted):
+        return {}
+    told: dict[str, Any] = {"pointsman.request_id": message.request_id}
+    if message.session_id:
+        told["gen_ai.conversation.id"] = message.session_id
+    if isinstance(message, Completed):
+        told["pointsman.completion.status"] = message.completion.status
+        told["pointsman.completion.repeated"] = message.completion.repeated
+    elif isinstance(message, Decided):
+        decision = message.decision
+        told |= {
+            "pointsman.model": decision.model or "",
+            "pointsman.confidence": decision.confidence,
+            "pointsman.table": str(decision.table),
+        }
+        told |= {"pointsman.decision.status": decision.status, "pointsman.simulated_rankings": decision.simulated_rankings}
+    elif isinstance(message, Placed):
+        told |= {"pointsman.cluster": message.assignment.clusters[0].id, "pointsman.novel": message.assignment.novel}
+    elif isinstance(message, Embedded):
+        told |= {"pointsman.encoder": message.embedding.encoder.id, "pointsman.batch": message.embedding.batch}
+    elif isinstance(message, Described):
+        told |= {"pointsman.description.source": message.description.source.value}
+    return told
+
+
+def calls(message: object) -> Iterable[tuple[str, float, dict[str, Any]]]:
+    """(model, seconds, attributes) of each call of a language model that a stage's message tells of first."""
+    if isinstance(message, Completed):
+        for answer in message.completion.answers if not message.completion.repeated else ():
+            yield answer.model, answer.latency_s, of_answer(answer)
+    elif type(message) is Described and message.description.source is Source.llm and message.description.model:
+        description = message.description
+        told = {"pointsman.cost_usd": description.cost_usd, "pointsman.simulated": description.simulated}
+        yield description.model or "", description.latency_s, told
+
+
+def of_answer(answer: Answer) -> dict[str, Any]:
+    """What a call of a language model took."""
+    told: dict[str, Any] = {
+        "gen_ai.provider.name": answer.provider,
+        "gen_ai.response.model": answer.model,
+        "gen_ai.usage.input_tokens": answer.prompt_tokens,
+        "gen_ai.usage.output_tokens": answer.completion_tokens,
+        "pointsman.cost_usd": answer.cost_usd,
+        "pointsman.simulated": answer.simulated,
+    }
+    return told | ({"gen_ai.response.finish_reasons": [answer.finish_reason]} if answer.finish_reason else {})
+
+
+_live: list[Tracing] = []
+
+
+def start(service: str, endpoint: str, share: float) -> None:
+    """Send spans to a collector from now on. Call once a process. Raises `AdapterError` where OpenTelemetry is not installed."""
+    try:
+        _live[:] = [Tracing(service, endpoint, share)]
+    except ModuleNotFoundError as error:
+        raise AdapterError(
+            f"traces need {error.name}, which is not installed: pip install 'pointsman[trace]', or leave POINTSMAN_TRACE_ENDPOINT empty"
+        ) from None
+
+
+def live() -> Tracing | None:
+    """The process's tracing; None where there is no collector."""
+    return _live[0] if _live else None
