@@ -39,7 +39,7 @@ class FaultyModels:
     """A stream that ends in the middle."""
     base_url: str = ""
     tries: Counter[str] = field(default_factory=Counter)
-    """Calls by Idempotency-Key ("": without), failed ones included."""
+    """Calls by Idempotency-Key ("": without), failed ones included; the dispatcher streams, and a judge that asks the same does not."""
     billed: Counter[str] = field(default_factory=Counter)
     """Answers that were made and charged, by Idempotency-Key."""
     repeated: int = 0
@@ -53,7 +53,7 @@ class FaultyModels:
     async def complete(self, request: Request) -> Response:
         body = json.loads(await request.body())
         name = request.headers.get("idempotency-key", "")
-        self.tries[name] += 1
+        self.tries[f"{name} streamed" if body.get("stream") else name] += 1
         drawn = self._random.random()
         for share, fail in ((self.too_many, self._too_many), (self.broken, self._broken), (self.silent, self._silent)):
             if drawn < share:

@@ -1,4 +1,4 @@
-"""Nothing is lost when a service is killed, stopped or joined by another; Redis may vanish; tables may change under load."""
+"""Services drain, share and wait; old and foreign tables change nothing. What is killed and cut off stands in tests/chaos."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from services.commands.table import Source, build_and_publish, make_table
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import append, find, versions
 from shared.adapters.redis.tables import HotTables
-from shared.adapters.tables import publish
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS
 
 PROMPT = "Translate a short notice into French, please: closed on Monday, number {}."
@@ -28,18 +27,6 @@ async def flow(pipeline: Pipeline, count: int, rate: float, tag: str) -> set[str
         wanted.add(await pipeline.send({"prompt": PROMPT.format(i)}, f"{tag}-{i:04d}"))
         await asyncio.sleep(1 / rate)
     return wanted
-
-
-@pytest.mark.parametrize("service", ["describer", "embedder", "assigner", "selector"])
-async def test_a_service_killed_under_load_and_started_again_loses_no_prompt(pipeline: Pipeline, service: str) -> None:
-    sending = asyncio.create_task(flow(pipeline, 150, 60, f"kill-{service}"))
-    await asyncio.sleep(1)
-    os.kill(pipeline.running.pids[service], signal.SIGKILL)
-    outcomes = await pipeline.collect(await sending)
-    assert all(o.decided is not None for o in outcomes.values())
-    assert len(outcomes) == 150
-    assert pipeline.running.restarts[service] == 1
-    await pipeline.running.ready(30)
 
 
 async def test_sigterm_drains_and_commits_so_that_nothing_is_done_twice(pipeline: Pipeline) -> None:
@@ -64,48 +51,8 @@ async def test_a_second_embedder_shares_the_work_and_leaving_loses_nothing(pipel
     assert other.logged("taking records (partitions: 2)")
 
 
-async def test_a_new_table_is_taken_under_load_and_every_decision_names_one_table(pipeline: Pipeline) -> None:
-    sending = asyncio.create_task(flow(pipeline, 200, 50, "swap"))
-    first = await find(pipeline.kafka, "current")
-    other = await build_and_publish(Source(simulated=True, k="10", seed=7), "another")
-    await asyncio.sleep(1)
-    back = await publish(pipeline.kafka, pipeline.redis, first.read_table(), f"rolled back to {first.ref}")
-    outcomes = await pipeline.collect(await sending)
-    digests = set()
-    for outcome in outcomes.values():
-        message = outcome.decided
-        assert message is not None
-        assert message.assignment.table == message.decision.table
-        digests.add(message.decision.table.digest)
-        assert len({c.model for c in message.decision.candidates}) == len(message.decision.candidates)
-    assert digests == {first.digest, other.digest}
-    assert back.digest == first.digest
-    assert back.ref.version > other.ref.version
-    last = await pipeline.one({"prompt": "Name a mountain."})
-    assert last.decided is not None
-    assert str(last.decided.decision.table) == str(back.ref)
-
-
-async def test_redis_wiped_is_filled_again_from_the_topic(pipeline: Pipeline) -> None:
-    current = await find(pipeline.kafka, "current")
-    redis: Redis = Redis.from_url(pipeline.redis.url.get_secret_value())
-    hot = HotTables(pipeline.redis)
-    try:
-        await redis.flushall()
-        assert (await pipeline.one({"prompt": "Name a colour."})).decided is not None
-
-        async def filled() -> bool:
-            version = await hot.by_digest(current.digest)
-            return version is not None and version == current
-
-        await eventually(filled)
-        assert await hot.current_version() == (*current.ref.version, current.digest)
-    finally:
-        await hot.close()
-        await redis.aclose()
-
-
 async def test_an_older_version_never_replaces_a_newer_one(pipeline: Pipeline) -> None:
+    await build_and_publish(Source(simulated=True, k="10", seed=7), "another")
     known = await versions(pipeline.kafka)
     hot = HotTables(pipeline.redis)
     try:
@@ -164,5 +111,5 @@ async def test_prompts_wait_for_the_first_table(installation: dict[str, str], mo
 async def test_at_the_end_there_is_no_dead_letter_and_no_decision_without_its_table(pipeline: Pipeline) -> None:
     """The ledger of this whole module: faults made repetitions at most, and no losses."""
     assert await read_all(pipeline.kafka, DEAD_LETTERS) == []
-    assert len(await read_all(pipeline.kafka, DECISIONS)) >= 4 * 150 + 120 + 400 + 200
+    assert len(await read_all(pipeline.kafka, DECISIONS)) >= 120 + 400
     assert not pipeline.traffic.waiting
