@@ -20,7 +20,7 @@ from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import append, end, find, versions
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.redis.tables import HotTables
-from shared.adapters.telemetry import TABLE, log
+from shared.adapters.telemetry import TABLE, TABLE_AT, log
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.parts import TableRef
 from shared.contracts.tables import TablePublished
@@ -143,6 +143,7 @@ class Tables:
         self._current = version.ref
         self._first.set()
         TABLE.labels(self._service, str(version.epoch), version.digest[:12]).set(version.sequence)
+        TABLE_AT.labels(self._service).set(version.published_at.timestamp())
         log.info("routing table in use", version=str(version.ref), digest=version.digest[:12], clusters=len(table.clusters))
 
     async def _refresh(self) -> bool:

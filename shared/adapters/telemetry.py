@@ -49,10 +49,14 @@ BATCH = Histogram(
     "pointsman_batch_size", "Records worked on together", ["service"], registry=REGISTRY, buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
 IN_FLIGHT = Gauge("pointsman_in_flight", "Records taken and not yet done", ["service"], registry=REGISTRY)
+LAG = Gauge("pointsman_lag", "Records that wait in the topic, of the partitions that are this instance's", ["service"], registry=REGISTRY)
 READY = Gauge("pointsman_ready", "1 while the service takes records", ["service"], registry=REGISTRY)
 DESCRIPTIONS = Counter("pointsman_descriptions", "Task descriptions, by who wrote them", ["source"], registry=REGISTRY)
 PROVIDER = Gauge("pointsman_encoder_provider", "1 for the execution provider that is live", ["provider", "encoder"], registry=REGISTRY)
 TABLE = Gauge("pointsman_table_sequence", "Sequence of the routing table in use", ["service", "epoch", "digest"], registry=REGISTRY)
+TABLE_AT = Gauge(
+    "pointsman_table_published_at", "When the routing table in use was published, seconds since 1970", ["service"], registry=REGISTRY
+)
 NOVEL = Counter("pointsman_assignments", "Assignments, by whether the prompt was novel", ["novel"], registry=REGISTRY)
 DECISIONS = Counter("pointsman_decisions", "Decisions, by model and status", ["model", "status"], registry=REGISTRY)
 COMPLETIONS = Counter("pointsman_completions", "Completions, by status", ["status"], registry=REGISTRY)

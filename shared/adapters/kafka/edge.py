@@ -40,7 +40,7 @@ from shared.adapters.errors import AdapterError, SessionLost
 from shared.adapters.kafka.client import Publisher, producer, require_topics
 from shared.adapters.kafka.progress import Lane, Progress
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.telemetry import BATCH, IN_FLIGHT, READY, RECORDS, SECONDS, TelemetrySettings, log, where
+from shared.adapters.telemetry import BATCH, IN_FLIGHT, LAG, READY, RECORDS, SECONDS, TelemetrySettings, log, where
 from shared.contracts.dead_letter import DeadLetter
 from shared.contracts.errors import ContractError, InvalidMessage
 from shared.contracts.messages import Decided, Submitted, read, to_json, unknown_fields
@@ -333,6 +333,16 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
             await self._commit()
+            LAG.labels(self.stage.service).set(self._lag())
+
+    def _lag(self) -> int:
+        """Records up to the end of our partitions, as the last fetch told it, that are not done."""
+        consumer, behind = self.consumer(), 0
+        for part in consumer.assignment() if consumer is not None else ():
+            end, lane = consumer.highwater(part), self.progress.get(part)
+            if end is not None and lane is not None and lane.position is not None:
+                behind += max(0, end - lane.position)
+        return behind
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finish what was taken from these partitions, commit, and let go of them."""

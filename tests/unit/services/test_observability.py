@@ -1,0 +1,55 @@
+"""Alerts and dashboards ask for metrics that there are, and each alert has a runbook."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from shared.adapters.telemetry import REGISTRY
+
+FOLDER = Path("deploy/observability")
+ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
+PANELS = json.loads((FOLDER / "grafana/dashboards/pointsman.json").read_text())["panels"]
+
+
+def known() -> dict[str, set[str]]:
+    """Series by name, with their labels."""
+    found: dict[str, set[str]] = {}
+    for collector in set(REGISTRY._collector_to_names):
+        labels = set(collector._labelnames)  # type: ignore[attr-defined]
+        kind, name = collector._type, collector._name  # type: ignore[attr-defined]
+        endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(kind, ("",))
+        found |= {name + ending: labels | ({"le"} if ending == "_bucket" else set()) for ending in endings}
+    return found
+
+
+def test_every_metric_and_label_that_is_asked_for_is_there() -> None:
+    series = known()
+    asked = [rule["expr"] for rule in ALERTS] + [target["expr"] for panel in PANELS for target in panel["targets"]]
+    for expression in asked:
+        names = re.findall(r"pointsman_\w+", expression)
+        assert names, expression
+        labels = set().union(*(series[name] for name in names))
+        by = {label.strip() for group in re.findall(r"by \(([^)]*)\)", expression) for label in group.split(",")}
+        matched = set(re.findall(r"[{,]\s*(\w+)=~?", expression))
+        assert by | matched <= labels, expression
+
+
+def test_every_alert_has_a_runbook() -> None:
+    headings = {
+        "#" + re.sub(r"[^\w-]", "", line.lstrip("# ").lower().replace(" ", "-"))
+        for line in Path("docs/operations.md").read_text().splitlines()
+        if line.startswith("#")
+    }
+    for rule in ALERTS:
+        file, anchor = re.fullmatch(r"(docs/operations\.md)(#\w+)", rule["annotations"]["runbook"]).groups()  # type: ignore[union-attr]
+        assert Path(file).exists()
+        assert anchor in headings, rule["alert"]
+
+
+def test_the_compose_file_scrapes_every_service() -> None:
+    services = yaml.safe_load(Path("docker-compose.yml").read_text())["services"]
+    ours = {name for name, service in services.items() if (service.get("command") or [""])[0] == "run"}
+    scraped = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"][0]["dns_sd_configs"][0]["names"]
+    assert set(scraped) == ours
