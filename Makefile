@@ -12,7 +12,7 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check rights chaos bench bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock format clean setup setup-dev
+.PHONY: help demo test check rights chaos bench bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -77,6 +77,13 @@ lock: setup-dev ## Pin all dependencies anew
 	$(LOCK) --extra cpu --extra trace --extra prepare --extra cluster --extra embedded --extra report -c $(REQ)/dev.txt -o $(REQ)/cpu.txt
 	$(LOCK) --extra gpu --extra trace --extra prepare -c $(REQ)/dev.txt -o $(REQ)/gpu.txt
 	$(LOCK) --extra cpu --extra prepare --extra export --group dev -c $(REQ)/light.txt -o $(REQ)/export.txt
+
+audit: setup-dev ## Look for known vulnerabilities in what is installed at run time (asks the package index)
+	@for f in light cpu gpu; do $(BIN)/pip-audit --progress-spinner off --disable-pip --no-deps --strict -r $(REQ)/$$f.txt || exit 1; done
+
+sbom: setup-dev ## Write what the images are made of into dist/sbom-*.json (CycloneDX)
+	@mkdir -p dist
+	@for f in light cpu gpu; do $(BIN)/python -W ignore -m cyclonedx_py requirements $(REQ)/$$f.txt --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom-$$f.json || exit 1; echo dist/sbom-$$f.json; done
 
 format: setup-dev ## Format the code
 	$(BIN)/ruff check --fix-only -q .
