@@ -53,7 +53,7 @@ def kmeans(vectors: Array, k: int, seed: int, tries: int = 3) -> Clustering:
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
-    k = min(k, len(np.unique(vectors, axis=0)))
+    k = min(k, distinct(vectors))
     method: Callable[..., KMeans | MiniBatchKMeans] = KMeans if len(vectors) < MINI_BATCH_FROM else MiniBatchKMeans
     found = method(n_clusters=k, n_init=tries, random_state=seed).fit(vectors)
     used, first, labels = np.unique(found.labels_, return_index=True, return_inverse=True)
@@ -63,6 +63,11 @@ def kmeans(vectors: Array, k: int, seed: int, tries: int = 3) -> Clustering:
     labels = rank[labels].astype(np.int64)
     centroids = found.cluster_centers_[used[order]].astype(np.float32)
     return Clustering(centroids, labels, radii(vectors, centroids, labels))
+
+
+def distinct(vectors: Array) -> int:
+    """How many of the vectors (n, dim) differ by more than rounding: there can be no more clusters."""
+    return len(np.unique(np.round(vectors, 4), axis=0))
 
 
 def by_density(vectors: Array, method: str, min_size: int, reach: float) -> Clustering:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.routing.assignment import assign_all
+from shared.routing.clustering import distinct
 from shared.routing.outcomes import Outcomes, Representation, build_table, filled
 from shared.routing.selection import Weights, choices, performances
 from shared.routing.table import Array, Encoder
@@ -122,7 +123,7 @@ class AvengersPro:
         from sklearn.cluster import KMeans
 
         vectors = data.features[self.text][:, : data.encoder.dimension]
-        k = min(self.k, len(np.unique(vectors, axis=0)))
+        k = min(self.k, distinct(vectors))
         found = KMeans(k, n_init=3, random_state=seed).fit(vectors)
         member = np.eye(k)[found.labels_].T
         overall = np.nanmean(data.outcomes.scores, axis=0)

@@ -24,7 +24,7 @@ from scene import SAYS, Scene
 from services.commands.run import HOT_PATH
 from services.commands.table import Source, make_table
 from shared.adapters.kafka.client import read_all
-from shared.adapters.kafka.tables import find
+from shared.adapters.kafka.tables import find, versions
 from shared.adapters.redis.tables import HotTables
 from shared.adapters.tables import publish
 from shared.contracts.evaluations import Evaluated
@@ -303,7 +303,8 @@ async def poisoned(scene: Scene, size: Size) -> Findings:
         reasons = {kind: {dead[r].error for r in dead if bad[r] == kind} for kind in POISON}
         findings.figures["reasons"] = {kind: "; ".join(sorted(found)) for kind, found in reasons.items()}
         findings.require(all(reasons.values()), "a kind of poison without a reason")
-        findings.require(after < 2 * before, f"good ones' p99 went from {1000 * before:.0f} to {1000 * after:.0f} ms")
+        if size is FULL:  # a test does not time, and few messages make no 99th percentile
+            findings.require(after < 2 * before, f"good ones' p99 went from {1000 * before:.0f} to {1000 * after:.0f} ms")
         mended = {dead[r].id: {"prompt": "Name three facts about mended messages.", "request_id": r} for r in dead}
         sent = await dead_letters.replay_mended(mended)
         back = await ledger.until(lambda: set(bad) <= ledger.first[DECISIONS].keys(), 90)
@@ -366,19 +367,18 @@ async def tables_swapped(scene: Scene, size: Size) -> Findings:
             for table, note in ((other, "another"), (first.read_table(), f"rolled back to {first.ref}")):
                 await publish(scene.kafka, scene.redis, table, note, pinned=True)
                 await asyncio.sleep(0.3)
-    known = {first.digest: first.read_table(), other.digest: other}
+    known = {v.digest: {c.id for c in v.read_table().clusters} for v in await versions(scene.kafka)}
     mixed, named = 0, set()
     for record in await read_all(scene.kafka, DECISIONS):
         message = read(Decided, record.value)
-        if message.request_id not in ledger.due:
-            continue
-        digest = message.decision.table.digest
-        named.add(digest)
-        clusters = {c.id for c in known[digest].clusters} if digest in known else set()
-        mixed += message.assignment.table != message.decision.table or not {c.id for c in message.assignment.clusters} <= clusters
+        if message.request_id in ledger.due:
+            digest = message.decision.table.digest
+            named.add(digest)
+            placed = {c.id for c in message.assignment.clusters}
+            mixed += message.assignment.table != message.decision.table or not placed <= known.get(digest, set())
     findings.figures |= {"tables named": len(named), "decisions that mix two": mixed}
     findings.require(mixed == 0, f"{mixed} decisions mix two tables")
-    findings.require(named == set(known), "a decision names a table that was not there, or one was never used")
+    findings.require({first.digest, other.digest} <= named, "a table was never used")
     return findings
 
 
