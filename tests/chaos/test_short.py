@@ -23,7 +23,6 @@ CHOSEN = (
     "redis-wiped",
     "redis-replaced",
     "tables",
-    "providers",
     "poison",
     "broker-stopped",
 )
