@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -14,6 +16,13 @@ from shared.contracts.vector import pack
 from shared.routing.table import Cluster, Encoder, Provenance, RoutingTable
 
 ENCODER = Encoder("test/encoder", "1", 4, "mean", "none")
+
+
+def forget_settings(patch: pytest.MonkeyPatch) -> None:
+    """Take every setting of Pointsman out of the environment; where the encoders lie stays known."""
+    for name in list(os.environ):
+        if name.startswith("POINTSMAN_") and name != "POINTSMAN_HOME":
+            patch.delenv(name)
 
 
 def table(

@@ -86,24 +86,24 @@ def read_mended(file: Path) -> dict[str, Any]:
 
 
 async def _replay(ids: list[str], value: bytes | None) -> list[str]:
-    kafka, known = KafkaSettings(), await letters()
+    known = await letters()
     chosen = _find(known, ids) if ids else known
-    async with publisher(kafka) as out_:
-        for d in chosen:
-            body = d.value if value is None else value
-            await out_.send_and_wait(kafka.name(TOPICS[d.topic]), body, key=d.key, headers=list(d.headers))
-    return [d.id for d in chosen]
+    return await _send([(d, d.value if value is None else value) for d in chosen])
 
 
 async def replay_mended(mended: Mapping[str, Any]) -> list[str]:
     """Send what stands for each id in its place: a message as an object, or any text as it is."""
+    texts = {id_: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for id_, value in mended.items()}
+    return await _send([(d, texts[d.id].encode()) for d in _find(await letters(), list(texts))])
+
+
+async def _send(replays: list[tuple[DeadLetter, bytes | None]]) -> list[str]:
+    """Each to the topic it came from, with the key and the headers it had."""
     kafka = KafkaSettings()
-    chosen = _find(await letters(), list(mended))
     async with publisher(kafka) as out_:
-        for d in chosen:
-            body = mended[d.id] if isinstance(mended[d.id], str) else json.dumps(mended[d.id], ensure_ascii=False)
-            await out_.send_and_wait(kafka.name(TOPICS[d.topic]), body.encode(), key=d.key, headers=list(d.headers))
-    return [d.id for d in chosen]
+        for d, body in replays:
+            await out_.send_and_wait(kafka.name(TOPICS[d.topic]), body, key=d.key, headers=list(d.headers))
+    return [d.id for d, _ in replays]
 
 
 def _find(known: list[DeadLetter], ids: list[str]) -> list[DeadLetter]:

@@ -275,7 +275,7 @@ async def poisoned(scene: Scene, size: Size) -> Findings:
     from services.commands import dead_letters
 
     async with trial(scene, f"{len(POISON)} kinds of poison", size, rate=0) as (ledger, load, findings):
-        clean = await _at_rate(load, size.rate, max(100, size.good // 10))
+        clean = await load.steady(size.rate, max(100, size.good // 10) / size.rate)
         await ledger.settled()
         order = [*([""] * size.good), *(list(POISON)[i % len(POISON)] for i in range(size.poison))]
         random.Random(0).shuffle(order)
@@ -314,15 +314,6 @@ async def poisoned(scene: Scene, size: Size) -> Findings:
     once = sum(decided.count(r) == 1 for r in list(bad)[:200])
     findings.require(once == min(200, len(bad)), "a mended message had more effects than one")
     return findings
-
-
-async def _at_rate(load: Load, rate: float, count: int) -> list[str]:
-    begin, sent = time.monotonic(), list[str]()
-    for i in range(count):
-        due = begin + i / rate
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
-        sent.append(await load.send(due=due))
-    return sent
 
 
 async def bad_providers(scene: Scene, size: Size) -> Findings:

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import servers
 from faults import FULL, RECOVER_WITHIN_S, Findings, Size, _spread, trial
-from scene import Scene, installation, scene
+from scene import Log, Scene, installation, scene
 
 from services.commands.run import HOT_PATH
 from services.commands.supervise import Supervisor
@@ -94,7 +94,7 @@ def _faketime() -> str | None:
 
 
 @asynccontextmanager
-async def with_own_clock(names: tuple[str, ...], clock: Path, log: list[tuple[float, str, str, str]]) -> AsyncGenerator[None, None]:
+async def with_own_clock(names: tuple[str, ...], clock: Path, log: Log) -> AsyncGenerator[None, None]:
     """Services whose wall clock is what `clock` says: libfaketime before a process of `pointsman run`."""
     library = _faketime() or (servers.installed("faketime", "faketime") and _faketime())
     if not library:
@@ -137,7 +137,7 @@ async def clock_jumps(size: Size) -> Findings:
     with installation(size.session_s) as (broker, redis, models), tempfile.TemporaryDirectory() as folder:
         await create_topics(KafkaSettings())
         await build_and_publish(Source(simulated=True, k="25"), "first")
-        clock, log = Path(folder) / "clock", list[tuple[float, str, str, str]]()
+        clock, log = Path(folder) / "clock", Log()
         async with with_own_clock((*HOT_PATH, "dispatcher"), clock, log):
             there = Scene(broker, redis, models, Supervisor((), {}, lambda *_: None), log)
             async with trial(there, "clocks jump by an hour", size, rate=min(50, size.rate)) as (ledger, _, findings):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
@@ -12,9 +11,10 @@ import psutil
 import pytest
 import servers
 from models import FaultyModels, serving
+from support import forget_settings
 
 from services.commands.run import workers
-from services.commands.supervise import Supervisor
+from services.commands.supervise import Say, Supervisor
 from services.commands.table import Source, build_and_publish
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
@@ -32,6 +32,13 @@ SAYS: dict[str, Topic] = {
 """What each service's recovery is seen by. The re-clusterer says little; it is seen by its taking records again."""
 PARTITIONS = 4
 READY_WITHIN_S = 90.0
+Log = list[tuple[float, str, str, str]]
+"""(time.monotonic, service, level, text)"""
+
+
+def noting(log: Log) -> Say:
+    """What a supervisor tells of its services goes into `log`."""
+    return lambda service, level, text: log.append((time.monotonic(), service, level, text))
 
 
 @dataclass
@@ -42,8 +49,7 @@ class Scene:
     redis_server: servers.Server
     models: FaultyModels
     running: Supervisor
-    log: list[tuple[float, str, str, str]] = field(default_factory=list)
-    """(time.monotonic, service, level, text)"""
+    log: Log = field(default_factory=list)
 
     @property
     def kafka(self) -> KafkaSettings:
@@ -64,11 +70,7 @@ class Scene:
     @asynccontextmanager
     async def more(self, service: str, **environment: str) -> AsyncGenerator[Supervisor, None]:
         """One more instance of a service."""
-
-        def say(service: str, level: str, text: str) -> None:
-            self.log.append((time.monotonic(), service, level, text))
-
-        async with Supervisor((service,), environment, say) as another:
+        async with Supervisor((service,), environment, noting(self.log)) as another:
             await another.ready(READY_WITHIN_S)
             yield another
 
@@ -98,9 +100,7 @@ def installation(
             "POINTSMAN_JUDGE_BUDGET_USD_PER_DAY": "10000",
             "POINTSMAN_RECLUSTERER_EVERY_S": "2",
         }
-        for name in list(os.environ):
-            if name.startswith("POINTSMAN_") and name != "POINTSMAN_HOME":
-                patch.delenv(name)
+        forget_settings(patch)
         for name, value in environment.items():
             patch.setenv(name, value)
         yield broker, redis, models
@@ -114,12 +114,8 @@ async def scene(
     broker, redis, models = made
     models.calm()
     await create_topics(KafkaSettings())
-    log: list[tuple[float, str, str, str]] = []
-
-    def say(service: str, level: str, text: str) -> None:
-        log.append((time.monotonic(), service, level, text))
-
-    async with Supervisor(services or workers(), environment, say) as running:
+    log: Log = []
+    async with Supervisor(services or workers(), environment, noting(log)) as running:
         await build_and_publish(Source(simulated=True, k="25"), "first")
         await running.ready(READY_WITHIN_S)
         yield Scene(broker, redis, models, running, log)

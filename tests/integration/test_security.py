@@ -22,6 +22,7 @@ from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, A
 from conftest import eventually
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
+from support import forget_settings
 
 from services.commands.rights import RIGHTS, kafka_commands, name_of, redis_users, strimzi
 from services.commands.run import HOT_PATH, names
@@ -150,9 +151,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         pytest.MonkeyPatch.context() as patch,
     ):
         made = Secured(f"127.0.0.1:{port}", f"127.0.0.1:{redis_port}", home / "ca.pem", home)
-        for name in list(os.environ):
-            if name.startswith("POINTSMAN_") and name != "POINTSMAN_HOME":
-                patch.delenv(name)
+        forget_settings(patch)
         common = {
             "POINTSMAN_KAFKA_BOOTSTRAP_SERVERS": made.address,
             "POINTSMAN_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",

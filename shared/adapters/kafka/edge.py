@@ -190,7 +190,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         bad = [taken for taken in batch if taken.message is None]
         await asyncio.gather(
             *(self._finish(taken, result) for taken, result in zip(good, results, strict=True)),
-            *(self._dead_letter(taken, taken.error or "") for taken in bad),
+            *(self._finish(taken, ContractError(taken.error or "")) for taken in bad),
         )
 
     def _read(self, taken: _Taken[In]) -> bool:
@@ -221,12 +221,12 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     # 3. publishing
 
     async def _finish(self, taken: _Taken[In], result: Out | Sequence[Out] | Exception) -> None:
-        if isinstance(result, Exception):
-            await self._dead_letter(taken, str(result))
-            return
         if taken.lane.lost:  # it was not committed, so whoever has the partition now does it again
             if taken.work is not None:
                 taken.work.failed("left to another")
+            return
+        if isinstance(result, Exception):
+            await self._dead_letter(taken, str(result))
             return
         results = result if isinstance(result, Sequence) else (result,)
         headers = [(name, text) for name, text in taken.record.headers if name in TRACE_HEADERS]
@@ -256,8 +256,6 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             log.warning("reply not sent", request_id=result.request_id, partition=result.reply_to.partition, error=type(error).__name__)
 
     async def _dead_letter(self, taken: _Taken[In], error: str) -> None:
-        if taken.lane.lost:
-            return
         r = taken.record
         letter = DeadLetter(
             value=r.value,
