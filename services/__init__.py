@@ -10,3 +10,8 @@ A service's folder has
 and is found by its app.py. No service imports another. Only an app.py may import faststream and shared.adapters;
 `commands`, the command line, is no service and may use adapters too.
 """
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+"""Read when numpy is first imported. Its threads wait for each other by spinning, and the hot path's products are small."""

@@ -35,7 +35,7 @@ app.add_typer(dead_app, name="dead-letters")
 Thumb = Literal["up", "down"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 KeyFile = Annotated[Path | None, typer.Option(help="The file of keys; by default POINTSMAN_KEYS_FILE.")]
-Variant = Annotated[str, typer.Option(help="int8 or fp32: which variant of the default encoder.")]
+Variant = Annotated[str, typer.Option(help="int8, fp32, int8-whole or fp32-whole: which variant of the default encoder.")]
 Describe = Annotated[str, typer.Option(help="What stands for a prompt: prompt, local or llm (as the describer's backend).")]
 
 
@@ -360,13 +360,13 @@ def model_prepare(
 def model_export(
     model: Annotated[str, typer.Argument(help="A hub id or a local directory: BERT, DistilBERT, ALBERT.")],
     target: Annotated[Path, typer.Argument(help="Directory to write.")],
-    variant: Variant = "fp32",
+    quantization: Annotated[str, typer.Option(help="int8 or fp32.")] = "fp32",
     json_: Json = False,
 ) -> None:
     """Export an encoder through optimum (needs the extra `export`)."""
     from services.commands import model as command
 
-    command.export_model(model, target, variant, as_json=json_)
+    command.export_model(model, target, quantization, as_json=json_)
 
 
 @model_app.command("show")

@@ -18,10 +18,11 @@ def prepare_default(variant: str, source: Path | None, *, as_json: bool) -> None
     _done(prepare(variant, source, _say), as_json=as_json)
 
 
-def export_model(model: str, target: Path, variant: str, *, as_json: bool) -> None:
+def export_model(model: str, target: Path, quantization: str, *, as_json: bool) -> None:
     """Export another encoder."""
-    _check(variant)
-    _done(export(model, target, variant, _say), as_json=as_json)
+    if quantization not in {"int8", "fp32"}:
+        raise EncoderInvalid(f"a quantization is int8 or fp32, not {quantization}")
+    _done(export(model, target, quantization, _say), as_json=as_json)
 
 
 def show(directory: Path | None, variant: str, *, as_json: bool) -> None:
@@ -52,7 +53,7 @@ def show(directory: Path | None, variant: str, *, as_json: bool) -> None:
 
 def _check(variant: str) -> None:
     if variant not in VARIANTS:
-        raise EncoderInvalid(f"a variant is {' or '.join(VARIANTS)}, not {variant}")
+        raise EncoderInvalid(f"a variant is {', '.join(VARIANTS)}, not {variant}")
 
 
 def _say(text: str) -> None:

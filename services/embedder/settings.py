@@ -16,14 +16,14 @@ class EmbedderSettings(BaseSettings):
 
     encoder_dir: Path | None = None
     """Directory of the encoder, in optimum's layout. None: the default encoder, prepared on first use."""
-    variant: Literal["int8", "fp32"] = "int8"
-    """Which variant of the default encoder. A routing table belongs to one of them."""
+    variant: Literal["int8", "fp32", "int8-whole", "fp32-whole"] = "int8"
+    """Which variant of the default encoder: its first three layers, or the whole of it. A routing table belongs to one of them."""
     text: Literal["description", "both"] = "description"
     """What is embedded: the description alone, or the description and the prompt behind it. A routing table fits one of them."""
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """Execution provider; auto takes CUDA where it is to be had."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of one inference; 0: all cores."""
+    """Texts of one batch are encoded by so many threads side by side; 0: one for each core."""
     batch: Annotated[int, Field(ge=1)] = 64
     """The most texts encoded together."""
     window_ms: Annotated[float, Field(ge=0)] = 0.0

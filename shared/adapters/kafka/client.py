@@ -28,6 +28,8 @@ from shared.adapters.telemetry import log
 from shared.contracts.topics import MAX_TABLE_BYTES, RECORD_OVERHEAD, TOPICS, Topic
 
 TOLD_WITHIN_S = 20.0
+BATCH_BYTES = 256 * 1024
+"""aiokafka sends one batch at a time to a partition; its own 16 KiB are four messages of ours."""
 LOST_COUNT = (OutOfOrderSequenceNumber, DuplicateSequenceNumber, UnknownProducerId, InvalidProducerEpoch, ProducerFenced)
 """What a broker says to a producer whose sequence numbers it can't follow."""
 
@@ -70,6 +72,7 @@ class Publisher:
             acks="all",
             enable_idempotence=True,
             max_request_size=MAX_TABLE_BYTES + RECORD_OVERHEAD,
+            max_batch_size=BATCH_BYTES,
             request_timeout_ms=self._kafka.request_timeout_ms,
             metadata_max_age_ms=30_000,
         )

@@ -19,7 +19,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -73,6 +73,8 @@ PUBLISH_WITHIN_S = 120.0
 """How long a broker may refuse what is published before the service gives up and leaves restarting to its supervisor."""
 HEARTBEATS = 20
 """How often in a session a service looks whether it has stood still."""
+REFUSALS = (MessageSizeTooLargeError, ValueError, AssertionError)
+"""What aiokafka raises for a record that no waiting makes acceptable: too large, or for a partition that there is not."""
 TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage"})
 
 
@@ -111,6 +113,18 @@ class _Taken(Generic[In]):
 
 
 @dataclass(slots=True)
+class _Outgoing:
+    topic: Topic
+    value: bytes
+    key: bytes | None
+    headers: list[tuple[str, bytes]]
+    partition: int | None = None
+    message: Keyed | None = None
+    sent: asyncio.Future[Any] | None = None
+    refused: Exception | None = None
+
+
+@dataclass(slots=True)
 class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     """The running half of a `Stage`. Made by `connect`."""
 
@@ -137,13 +151,31 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     # 1. taking
 
     async def take(self, record: Record) -> None:
-        """Called by FastStream for every record; returns as soon as there is room for it."""
-        lane = self.progress.lane(TopicPartition(record.topic, record.partition))
+        """Called by FastStream for a record, and takes with it what else was fetched; returns as soon as there is room for it."""
+        part = TopicPartition(record.topic, record.partition)
+        lane = self.progress.lane(part)
+        await self._room()
+        if lane is self.progress.get(part):  # else it went to another meanwhile, who gets the record too
+            self._queue(record)
+        consumer = self.consumer()
+        with suppress(KafkaError):  # what ails a partition is told again to whoever asks for one record of it
+            while consumer is not None and not self.draining and (room := self.capacity - self.progress.in_flight) > 0:
+                fetched = await consumer.getmany(timeout_ms=0, max_records=room)
+                for records in fetched.values():
+                    for more in records:
+                        self._queue(more)
+                if not fetched:
+                    return
+
+    async def _room(self) -> None:
         while self.progress.in_flight >= self.capacity and not self.draining:
             self.moved.clear()
             await self.moved.wait()
-        if self.draining or lane is not self.progress.get(TopicPartition(record.topic, record.partition)):
+
+    def _queue(self, record: Record) -> None:
+        if self.draining:
             return  # not committed, so whoever has the partition next gets it again
+        lane = self.progress.lane(TopicPartition(record.topic, record.partition))
         lane.take(record.offset)
         traced = tracing.live()
         work = traced.taken(record.headers, self.stage.consumes.name, record.partition, record.offset) if traced else None
@@ -188,10 +220,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         good = [taken for taken in batch if self._read(taken)]
         results = await self._results(good) if good else []
         bad = [taken for taken in batch if taken.message is None]
-        await asyncio.gather(
-            *(self._finish(taken, result) for taken, result in zip(good, results, strict=True)),
-            *(self._finish(taken, ContractError(taken.error or "")) for taken in bad),
-        )
+        await self._finish([*zip(good, results, strict=True), *((taken, ContractError(taken.error or "")) for taken in bad)])
+        IN_FLIGHT.labels(self.stage.service).set(self.progress.in_flight)
 
     def _read(self, taken: _Taken[In]) -> bool:
         try:
@@ -220,42 +250,49 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
 
     # 3. publishing
 
-    async def _finish(self, taken: _Taken[In], result: Out | Sequence[Out] | Exception) -> None:
-        if taken.lane.lost:  # it was not committed, so whoever has the partition now does it again
-            if taken.work is not None:
+    async def _finish(self, ended: Iterable[tuple[_Taken[In], Out | Sequence[Out] | Exception]]) -> None:
+        """Publish what came of a batch, all of it handed over before the first acknowledgement is waited for."""
+        mine: list[tuple[_Taken[In], Out | Sequence[Out] | Exception, list[_Outgoing]]] = []
+        for taken, result in ended:
+            if not taken.lane.lost:
+                mine.append((taken, result, self._outgoing(taken, result)))
+            elif taken.work is not None:  # not committed, so whoever has the partition now does it again
                 taken.work.failed("left to another")
-            return
+        await self._publish([one for _, _, outgoing in mine for one in outgoing])
+        replies = [reply for _, _, outgoing in mine for one in outgoing if not one.refused and (reply := self._reply(one)) is not None]
+        await self._publish(replies)
+        for reply in replies:
+            if reply.refused:  # the decision stands on its topic all the same
+                log.warning("reply not sent", partition=reply.partition, error=type(reply.refused).__name__)
+        for taken, result, outgoing in mine:
+            if any(one.refused for one in outgoing):
+                size = max(len(one.value) for one in outgoing)
+                error = f"with what {self.stage.service} adds it has {size} bytes, more than the topic takes"
+                await self._finish([(taken, ContractError(error))])
+            else:
+                self._done(taken, result)
+
+    def _outgoing(self, taken: _Taken[In], result: Out | Sequence[Out] | Exception) -> list[_Outgoing]:
+        """What is to be published for one record."""
         if isinstance(result, Exception):
-            await self._dead_letter(taken, str(result))
-            return
-        results = result if isinstance(result, Sequence) else (result,)
+            return [self._dead_letter(taken, str(result))]
         headers = [(name, text) for name, text in taken.record.headers if name in TRACE_HEADERS]
         if taken.work is not None:
             own = taken.work.headers()
             headers = own + [(name, text) for name, text in headers if name not in dict(own)]
-        for one in results:
-            value = to_json(one)
-            try:
-                await self._publish(self.stage.publishes, value, one.key, headers)
-            except MessageSizeTooLargeError:
-                error = f"with what {self.stage.service} adds it has {len(value)} bytes, more than the topic takes"
-                await self._dead_letter(taken, error)
-                return
-            if self.stage.replies and isinstance(one, Submitted) and one.reply_to and (isinstance(one, Decided) or one.reply_to.described):
-                await self._reply(one, value, headers)
-        if taken.work is not None:
-            taken.work.done(results)
-        self._done(taken, "published" if results else "passed")
+        results = result if isinstance(result, Sequence) else (result,)
+        return [_Outgoing(self.stage.publishes, to_json(one), one.key, headers, message=one) for one in results]
 
-    async def _reply(self, result: Submitted, value: bytes, headers: list[tuple[str, bytes]]) -> None:
-        """Copy to the asker's partition. If that can't be, the decision stands on its topic all the same."""
-        assert result.reply_to is not None
-        try:
-            await self._publish(REPLIES, value, result.request_id.encode(), headers, partition=result.reply_to.partition)
-        except (ValueError, AssertionError, MessageSizeTooLargeError) as error:
-            log.warning("reply not sent", request_id=result.request_id, partition=result.reply_to.partition, error=type(error).__name__)
+    def _reply(self, published: _Outgoing) -> _Outgoing | None:
+        """The copy for the asker's partition, where one is asked for."""
+        one = published.message
+        if not self.stage.replies or not isinstance(one, Submitted) or one.reply_to is None:
+            return None
+        if not isinstance(one, Decided) and not one.reply_to.described:
+            return None
+        return _Outgoing(REPLIES, published.value, one.request_id.encode(), published.headers, one.reply_to.partition)
 
-    async def _dead_letter(self, taken: _Taken[In], error: str) -> None:
+    def _dead_letter(self, taken: _Taken[In], error: str) -> _Outgoing:
         r = taken.record
         letter = DeadLetter(
             value=r.value,
@@ -268,29 +305,39 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             attempts=taken.attempts,
             headers=tuple((name, text or b"") for name, text in r.headers),
         )
-        await self._publish(DEAD_LETTERS, letter.value or b"", letter.key, list(letter.to_headers()))
         log.warning("dead letter", id=letter.id, error=error)
-        if taken.work is not None:
-            taken.work.failed("dead letter")
-        self._done(taken, "dead_letter")
+        return _Outgoing(DEAD_LETTERS, letter.value or b"", letter.key, list(letter.to_headers()))
 
-    async def _publish(
-        self, topic: Topic, value: bytes, key: bytes | None, headers: list[tuple[str, bytes]], partition: int | None = None
-    ) -> None:
+    async def _publish(self, outgoing: list[_Outgoing]) -> None:
+        """Return once each is acknowledged by all replicas in sync, or has `refused` set: that will never be taken."""
+        for one in outgoing:
+            with suppress(KafkaError, *REFUSALS):  # said again, and seen to, where it is waited for
+                await self._hand_over(one)
+        for one in outgoing:
+            try:
+                await self._acknowledged(one)
+            except REFUSALS as error:
+                one.refused = error
+
+    async def _hand_over(self, one: _Outgoing) -> asyncio.Future[Any]:
+        self._require_session()
+        one.sent = await self.out.send(self.kafka.name(one.topic), one.value, key=one.key, headers=one.headers, partition=one.partition)
+        return one.sent
+
+    async def _acknowledged(self, one: _Outgoing) -> None:
         deadline, wait = time.monotonic() + PUBLISH_WITHIN_S, 0.1
         while True:
-            self._require_session()
             try:
-                sent = await self.out.send(self.kafka.name(topic), value, key=key, headers=headers, partition=partition)
-                await sent
+                await (one.sent or await self._hand_over(one))
                 return
-            except MessageSizeTooLargeError:
+            except REFUSALS:
                 raise
             except KafkaError as error:
+                one.sent = None
                 if time.monotonic() > deadline:
                     self._fail(error)
                     raise
-                log.warning("publishing again", topic=topic.name, error=type(error).__name__, wait_s=round(wait, 2))
+                log.warning("publishing again", topic=one.topic.name, error=type(error).__name__, wait_s=round(wait, 2))
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))
                 wait = min(2 * wait, 5.0)
 
@@ -310,11 +357,18 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
 
     # 4. committing
 
-    def _done(self, taken: _Taken[In], outcome: str) -> None:
+    def _done(self, taken: _Taken[In], result: Out | Sequence[Out] | Exception) -> None:
+        if isinstance(result, Exception):
+            outcome = "dead_letter"
+        else:
+            outcome = "passed" if isinstance(result, Sequence) and not result else "published"
+        if taken.work is not None and isinstance(result, Exception):
+            taken.work.failed("dead letter")
+        elif taken.work is not None:
+            taken.work.done(result if isinstance(result, Sequence) else (result,))
         taken.lane.done(taken.record.offset)
         RECORDS.labels(self.stage.service, outcome).inc()
         SECONDS.labels(self.stage.service).observe(time.monotonic() - taken.at)
-        IN_FLIGHT.labels(self.stage.service).set(self.progress.in_flight)
         self.moved.set()
 
     async def _commit(self) -> None:

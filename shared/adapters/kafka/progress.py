@@ -29,9 +29,7 @@ class Lane:
 
     def done(self, offset: int) -> None:
         self.waiting[offset] = True
-        for first in list(self.waiting):
-            if not self.waiting[first]:
-                break
+        while self.waiting and self.waiting[first := next(iter(self.waiting))]:
             del self.waiting[first]
             self.position = first + 1
 

@@ -13,7 +13,7 @@ def load(directory: Path | None, variant: str, provider: Provider = "auto", thre
     """The encoder in `directory`; with None the default one of that variant, made on first use. Raises `EncoderInvalid`."""
     if directory is None:
         if variant not in VARIANTS:
-            raise EncoderInvalid(f"a variant is {' or '.join(VARIANTS)}, not {variant}")
+            raise EncoderInvalid(f"a variant is {', '.join(VARIANTS)}, not {variant}")
         directory = default_directory(variant)
         if not (directory / "model.onnx").exists():
             prepare(variant)

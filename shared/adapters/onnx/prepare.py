@@ -29,7 +29,10 @@ RECIPE = 1
 """Raise it when the way from weights to graph changes: then the space changes too."""
 MAX_TOKENS = 256
 """sentence_bert_config.json of that model."""
-VARIANTS = ("int8", "fp32")
+LAYERS = 3
+"""Layers of the default encoder that are run: the first three route better than all six, for half the time (decisions/0002-encoder.md)."""
+VARIANTS = ("int8", "fp32", "int8-whole", "fp32-whole")
+"""`whole` runs all six layers, as tables from before there was a choice need it."""
 
 
 def home() -> Path:
@@ -38,7 +41,19 @@ def home() -> Path:
 
 
 def default_directory(variant: str) -> Path:
-    return home() / f"all-MiniLM-L6-v2-r{RECIPE}-{variant}"
+    quantization, _ = _recipe(variant)
+    return home() / f"all-MiniLM-L6-v2-{_revision(variant)}-{quantization}"
+
+
+def _recipe(variant: str) -> tuple[str, int | None]:
+    """How a variant is quantized, and how many layers it has; None: all."""
+    quantization, _, whole = variant.partition("-")
+    return quantization, None if whole else LAYERS
+
+
+def _revision(variant: str) -> str:
+    _, layers = _recipe(variant)
+    return f"r{RECIPE}" if layers is None else f"r{RECIPE}-{layers}layers"
 
 
 def prepare(variant: str, source: Path | None = None, say: Callable[[str], None] = lambda _: None) -> Path:
@@ -61,16 +76,19 @@ def prepare(variant: str, source: Path | None = None, say: Callable[[str], None]
     from shared.adapters.onnx import bert
 
     say("building the graph")
-    model = bert.build(load_file(weights), json.loads((source / "config.json").read_text()))
+    config = json.loads((source / "config.json").read_text())
+    quantization, layers = _recipe(variant)
+    model = bert.build(load_file(weights), config if layers is None else config | {"num_hidden_layers": layers})
     with _fresh(target) as making:
         (making / "model.onnx").write_bytes(model.SerializeToString())
         for name in ("config.json", "tokenizer.json"):
             shutil.copyfile(source / name, making / name)
-        _finish(making, variant, {"id": ID, "revision": f"{digest[:12]}-r{RECIPE}", "max_tokens": MAX_TOKENS}, say)
+        card = {"id": ID, "revision": f"{digest[:12]}-{_revision(variant)}", "max_tokens": MAX_TOKENS}
+        _finish(making, quantization, card, say)
     return target
 
 
-def export(model: str, target: Path, variant: str, say: Callable[[str], None] = lambda _: None) -> Path:
+def export(model: str, target: Path, quantization: str, say: Callable[[str], None] = lambda _: None) -> Path:
     """Export a BERT, DistilBERT or ALBERT (a hub id or a local directory) through optimum. Raises `EncoderInvalid`."""
     try:
         from optimum.exporters.onnx import main_export
@@ -88,7 +106,7 @@ def export(model: str, target: Path, variant: str, say: Callable[[str], None] = 
         _pool_inside(making / "model.onnx")
         revision = hashlib.sha256((making / "model.onnx").read_bytes()).hexdigest()[:16]
         limit = json.loads((making / "config.json").read_text()).get("max_position_embeddings", 512)
-        _finish(making, variant, {"id": model.rstrip("/"), "revision": revision, "max_tokens": min(MAX_TOKENS, limit)}, say)
+        _finish(making, quantization, {"id": model.rstrip("/"), "revision": revision, "max_tokens": min(MAX_TOKENS, limit)}, say)
     return target
 
 
@@ -116,13 +134,13 @@ def _package() -> Path:
     return Path(next(iter(found.submodule_search_locations))) / "model"
 
 
-def _finish(making: Path, variant: str, card: dict[str, Any], say: Callable[[str], None]) -> None:
+def _finish(making: Path, quantization: str, card: dict[str, Any], say: Callable[[str], None]) -> None:
     from shared.adapters.onnx.encoder import CARD
 
-    if variant == "int8":
+    if quantization == "int8":
         say("quantizing to int8")
         quantize(making / "model.onnx")
-    (making / CARD).write_text(json.dumps(card | {"quantization": variant, "pooling": "mean"}, indent=2) + "\n")
+    (making / CARD).write_text(json.dumps(card | {"quantization": quantization, "pooling": "mean"}, indent=2) + "\n")
 
 
 def quantize(path: Path) -> None:

@@ -93,7 +93,7 @@ TEXTS = ["translate a notice", "fix the bug", "a", "the the the bug a notice tra
 
 
 def test_the_graph_agrees_with_the_arithmetic_whatever_the_batch(directory: Path) -> None:
-    encoder = OnnxEncoder(directory, "cpu", batch=3)
+    encoder = OnnxEncoder(directory, "cpu", threads=2, batch=3)
     together = encoder.encode(TEXTS)
     assert together.shape == (4, 8)
     assert together.dtype == np.float32
@@ -182,6 +182,7 @@ def test_rows_run_together_are_of_like_length_and_each_runs_once() -> None:
     assert all(len(group) <= 2 for group in found)
     assert all(lengths[row] <= (1 + PADDING) * min(lengths[i] for i in group) for group in found for row in group)
     assert len(groups([7] * 10, most=64)) == 1
+    assert len(groups([7] * 10, most=5)) == 2
     assert groups([], most=4) == []
 
 
@@ -201,12 +202,14 @@ def test_the_default_graph_agrees_with_transformers() -> None:
 
     source = prepare._package()
     model = AutoModel.from_pretrained(source).eval()
-    encoder = load(None, "fp32", "cpu")
-    for text in ("Translate a contract into French.", "Hi", "word " * 400):
-        ids = torch.tensor([encoder.tokens([text])[0]])
-        with torch.no_grad():
-            hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.mean(1)[0].numpy()
-        np.testing.assert_allclose(encoder.encode([text])[0], hidden / np.linalg.norm(hidden), atol=1e-5)
+    for variant, layers in (("fp32", prepare.LAYERS), ("fp32-whole", 6)):
+        encoder = load(None, variant, "cpu")
+        for text in ("Translate a contract into French.", "Hi", "word " * 400):
+            ids = torch.tensor([encoder.tokens([text])[0]])
+            with torch.no_grad():
+                found = model(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
+            hidden = found.hidden_states[layers].mean(1)[0].numpy()
+            np.testing.assert_allclose(encoder.encode([text])[0], hidden / np.linalg.norm(hidden), atol=1e-5)
 
 
 @pytest.mark.export
