@@ -29,8 +29,8 @@ check: setup-dev ## Lint, format, strict types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup-dev ## Measure latency, throughput, memory and accuracy on a real Kafka; OUTCOMES=file adds routing accuracy
-	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/run.py $(if $(OUTCOMES),--outcomes "$(OUTCOMES)") $(if $(PRICES),--prices "$(PRICES)")
+bench: setup-dev ## Measure latency, throughput, memory and accuracy on a real Kafka; OUTCOMES=file adds routing accuracy, FLAMES=folder flame graphs
+	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/run.py $(if $(OUTCOMES),--outcomes "$(OUTCOMES)") $(if $(PRICES),--prices "$(PRICES)") $(if $(FLAMES),--flames "$(FLAMES)")
 
 bench-gateway: setup-dev ## Measure what the gateway adds, and many streams at once
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/gateway.py

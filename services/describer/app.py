@@ -52,6 +52,7 @@ def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cac
         work=work,
         receive=lambda record: receive_submitted(record, kafka),
         batch=1 if slow else 64,
+        window_s=0.0 if slow else settings.window_ms / 1000,
         workers=settings.workers if slow else 1,
         replies=True,
         lifespan=lifespan,

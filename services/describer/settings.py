@@ -25,5 +25,7 @@ class DescriberSettings(BaseSettings):
     """Characters of a prompt that it is shown: a longer one loses its middle."""
     workers: Annotated[int, Field(ge=1)] = 16
     """Prompts described at the same time."""
+    window_ms: Annotated[float, Field(ge=0)] = 10.0
+    """How long a prompt waits for company while they come closer together than that; without a language model only."""
     cache_ttl_s: Annotated[int, Field(ge=1)] = 7 * 24 * 3600
     """How long a description is kept for the same prompt."""

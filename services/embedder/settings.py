@@ -26,5 +26,6 @@ class EmbedderSettings(BaseSettings):
     """Texts of one batch are encoded by so many threads side by side; 0: one for each core."""
     batch: Annotated[int, Field(ge=1)] = 64
     """The most texts encoded together."""
-    window_ms: Annotated[float, Field(ge=0)] = 0.0
-    """How long a text may wait for company. 0 takes what is waiting: under load batches fill by themselves."""
+    window_ms: Annotated[float, Field(ge=0)] = 10.0
+    """How long a text waits for company while texts come closer together than that. From here on prompts travel in batches, which is
+    what makes them cheap; one that comes alone never waits. 0: take what is waiting."""

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from run import distinct_prompts
+from texts import distinct_prompts
 
 ROWS, MODELS = 10_000, 20
 CORES = 2

@@ -71,6 +71,8 @@ ATTEMPTS = 3
 """How often a record is tried that makes the work fail in a way nobody foresaw."""
 PUBLISH_WITHIN_S = 120.0
 """How long a broker may refuse what is published before the service gives up and leaves restarting to its supervisor."""
+GAP_WEIGHT = 0.1
+"""What the newest gap counts in the mean."""
 HEARTBEATS = 20
 """How often in a session a service looks whether it has stood still."""
 REFUSALS = (MessageSizeTooLargeError, ValueError, AssertionError)
@@ -92,7 +94,7 @@ class Stage(Generic[In, Out]):
     batch: int = 64
     """The most records worked on together."""
     window_s: float = 0.0
-    """How long a record may wait for company."""
+    """How long a record waits for company while they come closer together than that; one that comes alone never waits."""
     workers: int = 1
     """Batches worked on at the same time."""
     replies: bool = False
@@ -140,6 +142,9 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     draining: bool = False
     failed: BaseException | None = None
     alive_at: float = field(default_factory=time.monotonic)
+    taken_at: float = 0.0
+    gap_s: float = 1.0
+    """Mean time between records of late."""
     out: Publisher = field(init=False)
     consumer: Callable[[], Any] = field(default=lambda: None)  # set by `connect`: FastStream makes it when it starts
     exit: Callable[[], None] = field(default=lambda: None)  # set by `connect`: ends the application
@@ -179,7 +184,10 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         lane.take(record.offset)
         traced = tracing.live()
         work = traced.taken(record.headers, self.stage.consumes.name, record.partition, record.offset) if traced else None
-        self.queue.append(_Taken(record, lane, time.monotonic(), work=work))
+        now = time.monotonic()
+        self.gap_s += GAP_WEIGHT * (min(now - self.taken_at, 1.0) - self.gap_s)
+        self.taken_at = now
+        self.queue.append(_Taken(record, lane, now, work=work))
         self.arrived.set()
 
     # 2. working
@@ -211,7 +219,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         while not self.queue:
             self.arrived.clear()
             await self.arrived.wait()
-        if self.stage.window_s and len(self.queue) < self.stage.batch:
+        if len(self.queue) == 1 and self.gap_s < self.stage.window_s:
             await asyncio.sleep(self.stage.window_s)
         return [self.queue.popleft() for _ in range(min(len(self.queue), self.stage.batch))]
 

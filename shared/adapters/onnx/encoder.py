@@ -45,6 +45,8 @@ class OnnxEncoder:
         self._pad = int(config.get("pad_token_id") or 0)
         self._batch = batch
         self.provider = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
+        # int8 scales a whole tensor of activations at once: beside others a text would get another vector, and at times another model
+        self._alone = card.get("quantization") == "int8"
         self._threads = 1 if self.provider == "cuda" else threads or os.cpu_count() or 1
         self._beside = ThreadPoolExecutor(self._threads - 1, "encoder") if self._threads > 1 else None
         self.identity = Encoder(
@@ -59,7 +61,8 @@ class OnnxEncoder:
         """(n, dimension) float32, L2-normalised, for n texts in any order; batched by length inside."""
         encodings = self._tokenizer.encode_batch(list(texts))
         result = np.empty((len(texts), self.identity.dimension), np.float32)
-        left = groups([len(e.ids) for e in encodings], min(self._batch, -(-len(texts) // self._threads)))
+        most = 1 if self._alone else min(self._batch, -(-len(texts) // self._threads))
+        left = groups([len(e.ids) for e in encodings], most)
 
         def run() -> None:
             while True:

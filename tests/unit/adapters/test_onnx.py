@@ -175,6 +175,16 @@ def test_the_default_encoder_int8_stays_close_to_fp32_and_puts_like_with_like() 
     assert likeness[2, 3] > likeness[2, 0]
 
 
+def test_an_int8_text_has_one_vector_whatever_it_comes_with() -> None:
+    """Dynamic quantization scales a whole tensor: in one run with others a text's vector would depend on them."""
+    encoder = load(None, "int8")
+    texts = ["Translate a contract into French.", "Why does my code crash?", "a", "Write " + "a long poem about the sea " * 20]
+    together, turned = encoder.encode(texts), encoder.encode(texts[::-1])[::-1]
+    for text, vector, other in zip(texts, together, turned, strict=True):
+        np.testing.assert_array_equal(vector, encoder.encode([text])[0])
+        np.testing.assert_array_equal(vector, other)
+
+
 def test_rows_run_together_are_of_like_length_and_each_runs_once() -> None:
     lengths = [3, 40, 4, 41, 3, 8, 300, 9, 3]
     found = groups(lengths, most=2)
