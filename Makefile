@@ -12,7 +12,7 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check rights chaos bench bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock audit sbom format clean setup setup-dev
+.PHONY: help demo test check rights chart chaos bench bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,11 @@ rights: setup ## Write what each service may do to Kafka and Redis into deploy/s
 	@for f in kafka:kafka-acls.sh strimzi:kafka-users.yaml redis:redis-users.acl; do \
 	  { grep '^#' deploy/security/$${f#*:}; env -u POINTSMAN_KAFKA_TOPIC_PREFIX -u POINTSMAN_REDIS_KEY_PREFIX $(BIN)/pointsman rights --form $${f%:*}; } > .rights \
 	  && mv .rights deploy/security/$${f#*:} || exit 1; done
+
+chart: ## Render the Helm chart's examples into deploy/helm/rendered (needs helm); the unit tests check what is there
+	@for f in default strimzi managed-kafka; do \
+	  helm template pointsman deploy/helm/pointsman --kube-version 1.33.0 $$([ $$f = default ] || echo -f deploy/helm/examples/$$f.yaml) \
+	  > deploy/helm/rendered/$$f.yaml || exit 1; done
 
 chaos: setup-dev ## Break an installation in every way listed in tests/chaos, and count; FAULTS="kill-selector …" takes some
 	@PYTHONPATH=deploy/local:tests:tests/chaos $(BIN)/python tests/chaos/run.py $(FAULTS)
