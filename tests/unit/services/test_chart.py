@@ -96,7 +96,9 @@ def test_each_service_is_the_user_whose_rights_are_listed() -> None:
         assert user in users | {"pointsman-admin"}
         secrets = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
         assert {user, "kafka-cluster-ca-cert"} <= secrets
-    assert all("password" not in str(environment(pod).values()).lower().replace("/password", "") for pod in pods(rendered("strimzi")).values())
+    assert all(
+        "password" not in str(environment(pod).values()).lower().replace("/password", "") for pod in pods(rendered("strimzi")).values()
+    )
 
 
 @pytest.mark.parametrize("name", ["strimzi", "managed-kafka"])
