@@ -419,6 +419,37 @@ def dead_replay(
     command.replay(ids or [], value, mended, as_json=json_)
 
 
+@app.command()
+def send(
+    prompts: Annotated[Path | None, typer.Argument(help="A file of prompts: plain text, one a line, or JSON lines.", exists=True)] = None,
+    rate: Annotated[float, typer.Option(min=0.01, help="Prompts a second.")] = 2.0,
+    answer: Annotated[bool, typer.Option("--answer", help="Have the selected models answer them.")] = False,
+    repeat: Annotated[bool, typer.Option("--repeat", help="Begin again at the end, until Ctrl-C.")] = False,
+    json_: Json = False,
+) -> None:
+    """Publish a file of prompts (or the 25 tasks' own) at a rate, without waiting for what comes of them."""
+    from services.commands import send as command
+
+    command.send(prompts, rate, answer=answer, repeat=repeat, as_json=json_)
+
+
+@app.command()
+def forget(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[REQUEST_ID]...", help="Requests.")] = None,
+    session: Annotated[str | None, typer.Option(help="All requests of this session.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE: all requests that bear it; may be repeated.")] = None,
+    key: Annotated[str | None, typer.Option(help="All requests that came with this key to the gateway.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only what there is is shown.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Also delete topics up to the newest of theirs, with all that lies before.")] = False,
+    json_: Json = False,
+) -> None:
+    """Delete what is known of requests, of a session or of a sender, as far as that can be, and say what stays and until when."""
+    from services.commands import forget as command
+
+    tagged = [*(metadata or []), *([f"gateway.key={key}"] if key else [])]
+    command.forget(ids or [], session, tagged, yes=yes, now=now, as_json=json_)
+
+
 def main() -> None:
     """Run the command line. What goes wrong ends with one clear sentence and exit code 1."""
     from shared.adapters.errors import AdapterError

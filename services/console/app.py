@@ -231,6 +231,8 @@ class Console:
                 self.memory.decided(read(Decided, record.value), record.timestamp / 1000)
             elif topic is SPENDING:
                 self.memory.billed(read(Spent, record.value))
+            elif record.value is None:
+                self.memory.forget((record.key or b"").decode("utf-8", "replace"))
             else:
                 self._heard += 1
                 self.memory.evaluated(read(Evaluated, record.value), datetime.fromtimestamp(record.timestamp / 1000, UTC))

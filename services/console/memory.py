@@ -180,6 +180,20 @@ class Memory:
             oldest = self.evaluations.pop(next(iter(self.evaluations)))
             self.people.pop(oldest.comparison_id, None)
 
+    def forget(self, request_id: str) -> None:
+        """Drop what is known of a request."""
+        for seen in self.decisions:
+            if seen.request_id == request_id:
+                self._forget(seen)
+        for kept in (self.decisions, self.points):
+            for seen in [s for s in kept if s.request_id == request_id]:
+                kept.remove(seen)
+        gone = {e.comparison_id for e in (*self.evaluations.values(), *self.pairs.values()) if e.request_id == request_id}
+        self.evaluations = {key: e for key, e in self.evaluations.items() if e.request_id != request_id}
+        for comparison in gone:
+            self.pairs.pop(comparison, None)
+            self.people.pop(comparison, None)
+
     def published(self, published: TablePublished, table: RoutingTable) -> None:
         """A version of the routing table, in the log's order: one that is not newer than those before it never counts."""
         version = published.ref.version

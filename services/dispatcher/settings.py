@@ -18,7 +18,7 @@ class DispatcherSettings(BaseSettings):
     """Seconds from submission within which an answer is wanted, where the request does not say."""
     call_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds that one model has, retries included, before the next in line is asked."""
-    models: Annotated[int, Field(ge=1)] = 3
+    models: Annotated[int, Field(ge=1)] = 4
     """How many models of the ranking are asked at most."""
     workers: Annotated[int, Field(ge=1)] = 32
     """Decisions answered at the same time."""

@@ -151,7 +151,7 @@ async def asking(
 
 async def spent_since(kafka: KafkaSettings, begin: datetime) -> float:
     """What judges have spent since then, by the evaluations they have published."""
-    total = 0.0
+    paid: dict[str, float] = {}
     for record in await read_all(kafka, EVALUATIONS):
         if record.timestamp < begin.timestamp() * 1000:
             continue
@@ -160,5 +160,5 @@ async def spent_since(kafka: KafkaSettings, begin: datetime) -> float:
         except InvalidMessage:
             continue
         if evaluation.rater.kind is RaterKind.judge:
-            total += evaluation.cost_usd
-    return total
+            paid[evaluation.evaluation_id] = evaluation.cost_usd  # one that came twice was paid once
+    return sum(paid.values())

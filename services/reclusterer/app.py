@@ -100,6 +100,8 @@ class Learner:
             if topic is EMBEDDINGS:
                 if (sample := self.memory.embedded(read(Embedded, record.value))) is not None:
                     self.watch.saw(sample.vector, self.current)
+            elif topic is EVALUATIONS and record.value is None:
+                self.memory.forget((record.key or b"").decode("utf-8", "replace"))
             elif topic is EVALUATIONS:
                 self.opinions += self.memory.evaluated(read(Evaluated, record.value), record.timestamp / 1000)
             else:
@@ -212,6 +214,9 @@ async def rebuild(
     def learn(topic: Topic, record: Any) -> None:
         kinds: Mapping[str, Any] = {EMBEDDINGS.name: Embedded, EVALUATIONS.name: Evaluated, COMPLETIONS.name: Completed}
         with suppress(ContractError):
+            if topic is EVALUATIONS and record.value is None:
+                memory.forget((record.key or b"").decode("utf-8", "replace"))
+                return
             message = read(kinds[topic.name], record.value)
             if isinstance(message, Evaluated):
                 memory.evaluated(message, record.timestamp / 1000)

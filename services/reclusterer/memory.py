@@ -85,11 +85,13 @@ class Memory:
     foreign: int = 0
     """Messages from another encoder's space, left aside."""
     newest: float = 0.0
+    forgotten: set[str] = field(default_factory=set)
+    """Requests of which nothing is to be known."""
 
     def embedded(self, message: Embedded) -> Sample | None:
         """Take note of an embedding; returns it if it is new."""
         vector = self._vector(message)
-        if vector is None or message.request_id in self.samples:
+        if vector is None or message.request_id in self.samples or message.request_id in self.forgotten:
             return None
         self._recent(message.request_id, vector)
         for evaluation, at in self.pending.pop(message.request_id, []):
@@ -108,7 +110,7 @@ class Memory:
     def completed(self, message: Completed) -> None:
         """Take note of what its answers took."""
         vector = self._vector(message)
-        if vector is not None:
+        if vector is not None and message.request_id not in self.forgotten:
             for answer in message.completion.answers:
                 moment = message.submitted_at.timestamp() if message.submitted_at else 0.0
                 self._observe(
@@ -117,6 +119,8 @@ class Memory:
 
     def evaluated(self, message: Evaluated, at: float) -> bool:
         """Take note of votes; a rater's later votes on the same pair replace the earlier. False if its embedding is not known."""
+        if message.request_id in self.forgotten:
+            return True
         if message.embedding is not None and self._known(message.embedding.encoder.encoder()):
             vector: Array | None = message.embedding.features()
         else:
@@ -149,6 +153,17 @@ class Memory:
         if len(self.opinions) > self.settings.evaluations + SLACK:
             self.trim()
         return True
+
+    def forget(self, request_id: str) -> None:
+        """Drop all that is known of a request, and take nothing more of it."""
+        self.forgotten.add(request_id)
+        if self.samples.pop(request_id, None) is not None:
+            self.heap = [entry for entry in self.heap if entry[1] != request_id]
+            heapq.heapify(self.heap)
+        self.pending.pop(request_id, None)
+        self.vectors.pop(request_id, None)
+        self.opinions = {key: one for key, one in self.opinions.items() if one.request_id != request_id}
+        self.seen = {key: one for key, one in self.seen.items() if key.partition("\0")[0] != request_id}
 
     def trim(self) -> None:
         """Drop what is too old to be kept. What is left does not depend on when this is done."""

@@ -1,4 +1,7 @@
-"""The message on `evaluations`: one rater's votes on two models' answers to one prompt."""
+"""The message on `evaluations`: one rater's votes on two models' answers to one prompt.
+
+A record without a value says: forget what you know of the request that its key names (`pointsman forget`).
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ import httpx
 import servers
 from faults import FULL, RECOVER_WITHIN_S, Findings, Size, _spread, trial
 from scene import Log, Scene, installation, scene
+from upgrade import upgraded
 
 from services.commands.run import HOT_PATH
 from services.commands.supervise import Supervisor
@@ -229,4 +230,5 @@ OWN: dict[str, Callable[[Size], Awaitable[Findings]]] = {
     "clock": clock_jumps,
     "kill-gateway": doors_killed("gateway"),
     "kill-console": doors_killed("console"),
+    "upgrade": upgraded,
 }

@@ -44,7 +44,9 @@ def one(name: str, size: Size) -> Findings:
 
 
 def row(found: Findings) -> list[str]:
-    figures = "; ".join(f"{name}: {value}" for name, value in found.figures.items() if name not in ("reasons", "services said"))
+    figures = "; ".join(
+        f"{name}: {value}" for name, value in found.figures.items() if name not in ("reasons", "services said", "billed twice")
+    )
     c = found.counted
     return [
         found.fault,

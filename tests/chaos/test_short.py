@@ -24,6 +24,7 @@ CHOSEN = (
     "redis-replaced",
     "tables",
     "poison",
+    "providers",
     "broker-stopped",
 )
 

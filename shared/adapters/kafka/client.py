@@ -91,9 +91,12 @@ class Publisher:
         key: bytes | None = None,
         headers: Sequence[tuple[str, bytes]] | None = None,
         partition: int | None = None,
+        timestamp_ms: int | None = None,
     ) -> asyncio.Future[Any]:
         """Hand over a record; what is returned ends with its acknowledgement. Raises aiokafka's `KafkaError`s, as that does."""
-        sent: asyncio.Future[Any] = await self._out.send(topic, value, key=key, headers=headers, partition=partition)
+        sent: asyncio.Future[Any] = await self._out.send(
+            topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms
+        )
         sent.add_done_callback(self._look)
         return sent
 

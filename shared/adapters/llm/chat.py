@@ -110,22 +110,33 @@ class Chat:
 
         `once` names what is asked, the same each time it is asked again: it goes along as `Idempotency-Key`, so that a provider
         that heeds it bills once. `parameters` go to the API as they are; without them the temperature is 0. A model that fails
-        several times in a row rests. Raises `ModelUnreachable`, whose text never quotes what was sent or received.
+        several times in a row rests. With `stream` the answer tells when its first token came; nobody sees it before it is whole, so one
+        that is cut off is asked for again. Raises `ModelUnreachable`, whose text never quotes what was sent or received.
         """
-        if stream:
-            async with self.open(
-                model, messages, within_s=within_s, parameters=parameters if parameters is not None else {"temperature": 0}, once=once
-            ) as words:
-                async for _ in words:
-                    pass
-                return words.answer()
         began = time.monotonic()
         body: dict[str, Any] = {"temperature": 0} if parameters is None else dict(parameters)
-        body |= {"model": model, "messages": list(messages)}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
+        if stream:
+            async with self._watched(model, within_s):
+                return await self._streamed(_streaming(body, model, messages), model, began, once)
+        body |= {"model": model, "messages": list(messages)}
         async with self._watched(model, within_s):
             return self._answer(await self._post(body, once), model, time.monotonic() - began, None)
+
+    async def _streamed(self, body: dict[str, Any], model: str, began: float, once: str) -> ChatAnswer:
+        async for attempt in self._tries():
+            with attempt:
+                async with AsyncExitStack() as stack:
+                    words = self._words(model, began)
+                    await self._first(body, words, stack, once)
+                    async for _ in words:
+                        pass
+                    return words.answer()
+        raise AssertionError("stamina returns or raises")
+
+    def _words(self, model: str, began: float) -> Words:
+        return Words(_Chunks(), lambda whole, first: self._answer(whole, model, time.monotonic() - began, first and first - began))
 
     @asynccontextmanager
     async def open(
@@ -136,9 +147,9 @@ class Chat:
         `within_s` bounds all that happens inside the block. Raises `ModelUnreachable`, before the block or inside it.
         """
         began = time.monotonic()
-        body = {**parameters, "model": model, "messages": list(messages), "stream": True, "stream_options": {"include_usage": True}}
+        body = _streaming(parameters, model, messages)
         async with self._watched(model, within_s), AsyncExitStack() as stack:
-            words = Words(_Chunks(), lambda whole, first: self._answer(whole, model, time.monotonic() - began, first and first - began))
+            words = self._words(model, began)
             async for attempt in self._tries():
                 with attempt:
                     await self._first(body, words, stack, once)
@@ -293,6 +304,10 @@ async def _events(response: httpx.Response) -> AsyncGenerator[dict[str, Any], No
         yield chunk
     if not finished:
         raise httpx.ReadError("the stream was cut off")
+
+
+def _streaming(parameters: Mapping[str, Any], model: str, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {**parameters, "model": model, "messages": list(messages), "stream": True, "stream_options": {"include_usage": True}}
 
 
 def _as_chunk(answer: dict[str, Any]) -> dict[str, Any]:

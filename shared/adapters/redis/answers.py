@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import cast
 
 from pydantic import ValidationError
@@ -51,6 +52,11 @@ class RedisAnswers:
             await self._redis.delete(self._key("asking", request_id, model))
         except RedisError as error:
             self._note(error)
+
+    async def forget(self, request_id: str, models: Sequence[str]) -> int:
+        """Delete what is known of the request's answers by these models; returns how many there were. Raises `RedisError`."""
+        keys = [self._key(kind, request_id, model) for kind in ("answer", "asking") for model in models]
+        return int(await self._redis.delete(*keys)) if keys else 0
 
     def _key(self, kind: str, request_id: str, model: str) -> str:
         named = hashlib.sha256(answer_name(request_id, model).encode()).hexdigest()[:40]

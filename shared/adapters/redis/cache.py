@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from redis.exceptions import RedisError
@@ -32,6 +33,10 @@ class TextCache:
             await self._redis.set(self._prefix + key, text, ex=self._ttl_s)
         except RedisError as error:
             self._note(error)
+
+    async def forget(self, keys: Sequence[str]) -> int:
+        """Delete these texts; returns how many there were. Raises `RedisError`."""
+        return int(await self._redis.delete(*(self._prefix + key for key in keys))) if keys else 0
 
     def _note(self, error: RedisError | None) -> None:
         if (error is not None) != self._away:

@@ -66,6 +66,25 @@ async def test_each_try_of_a_call_bears_the_same_name_and_says_nothing_of_the_re
     assert "customer" not in seen[0]
 
 
+async def test_a_stream_that_is_cut_off_is_asked_for_again_since_nobody_has_seen_it() -> None:
+    words = [{"choices": [{"delta": {"content": text}}]} for text in ("Translate", " a notice.")]
+    last = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9, "completion_tokens": 3, "cost": 0.0002}}
+    names: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        names.append(request.headers["idempotency-key"])
+        chunks = [*words, last] if len(names) == 2 else words[:1]
+        body = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
+        return httpx.Response(200, content=body, headers={"content-type": "text/event-stream"})
+
+    chat = client(answer)
+    got = await chat.complete("m", [{"role": "user", "content": SECRET}], within_s=5, stream=True, once="r-1")
+    await chat.close()
+    assert got.text == "Translate a notice.", "nothing of the first try is left in it"
+    assert len(names) == 2
+    assert len(set(names)) == 1
+
+
 async def test_what_passes_is_tried_again_and_retry_after_is_waited_for() -> None:
     times: list[float] = []
 

@@ -1,0 +1,239 @@
+"""`pointsman forget`: what is known of single requests, of a session or of a sender, is deleted as far as that can be.
+
+- `evaluations`, kept for a year, is copied without them, and what was there before is deleted.
+- The services that learn and show (re-clusterer, console) are told to drop them from memory: by a record without a value on `evaluations`.
+- Answers and descriptions that Redis remembers are deleted.
+- The other topics keep them until their retention ends: Kafka deletes a partition's records from its beginning only. `--now` does that, up
+  to the newest of theirs, with all that lies before; the services must have read that far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.table import Table
+
+from services.commands import servers
+from services.commands.screen import as_json as print_json
+from services.commands.screen import out
+from services.describer.describe import cache_key
+from services.describer.settings import DescriberSettings
+from shared.adapters.catalog import CurrentCatalog
+from shared.adapters.kafka.client import publisher
+from shared.adapters.kafka.forgetting import Part, copy_without, delete_before, not_passed, part_of, scan
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.kafka.tables import versions
+from shared.adapters.redis.answers import RedisAnswers
+from shared.adapters.redis.cache import TextCache
+from shared.adapters.redis.client import RedisSettings
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.messages import Submitted, read
+from shared.contracts.topics import (
+    ASSIGNMENTS,
+    COMPLETIONS,
+    DEAD_LETTERS,
+    DECISIONS,
+    DESCRIPTIONS,
+    EMBEDDINGS,
+    EVALUATIONS,
+    PROMPTS,
+    REPLIES,
+    SPENDING,
+    Topic,
+)
+
+HEARD_BY: Mapping[Topic, tuple[str, ...]] = {
+    PROMPTS: ("describer",),
+    DESCRIPTIONS: ("embedder",),
+    EMBEDDINGS: ("assigner",),
+    ASSIGNMENTS: ("selector",),
+    DECISIONS: ("dispatcher",),
+    COMPLETIONS: ("judge",),
+    REPLIES: (),
+    DEAD_LETTERS: (),
+}
+"""The topics that are searched, and who must have read what is to be deleted."""
+TRANSIENT = "answers' places and conversations in Redis hold no text and end by themselves; bills on `spending` end after two days"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whose records are meant: a request's, a session's, or those that bear some metadata."""
+
+    ids: frozenset[str] = frozenset()
+    session: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    def of(self, record: Any) -> str | None:
+        """The request id, if this record of a topic on a prompt's way is meant. What can't be read is meant if its key is."""
+        try:
+            message = json.loads(record.value or b"")
+            request, session, metadata = message.get("request_id"), message.get("session_id"), message.get("metadata") or {}
+        except (ValueError, AttributeError, TypeError):
+            request, session, metadata = None, None, {}
+        key = (record.key or b"").decode("utf-8", "replace")
+        name = str(request or (key if key in self.ids else f"{record.topic}-{record.partition}-{record.offset}"))
+        asked = self.session is not None and session == self.session
+        tagged = bool(self.metadata) and isinstance(metadata, dict) and all(metadata.get(k) == v for k, v in self.metadata)
+        return name if name in self.ids or asked or tagged else None
+
+
+@dataclass(slots=True)
+class Found:
+    """What there is of them."""
+
+    requests: set[str] = field(default_factory=set)
+    records: dict[str, int] = field(default_factory=dict)
+    """By topic."""
+    until: dict[str, float] = field(default_factory=dict)
+    """By topic: when the newest of them ends by retention, seconds since 1970."""
+    last: dict[str, dict[Part, int]] = field(default_factory=dict)
+    """By topic and partition: the offset behind the newest of them."""
+    evaluations: int = 0
+    prompts: dict[str, set[str]] = field(default_factory=dict)
+    """Texts that were described, by the model that described them."""
+    models: set[str] = field(default_factory=set)
+    labels: list[str] = field(default_factory=list)
+    """Tables that show a description of theirs as the name of a task."""
+    texts: set[str] = field(default_factory=set)
+
+
+def forget(ids: list[str], session: str | None, metadata: list[str], *, yes: bool, now: bool, as_json: bool) -> None:
+    """Find them, and with `yes` delete what can be deleted."""
+    pairs = [item.partition("=") for item in metadata]
+    if any(not key or not equals for key, equals, _ in pairs):
+        raise InvalidMessage("--metadata takes KEY=VALUE, as the sender set it (the gateway sets gateway.key=NAME)")
+    if not (ids or session or pairs):
+        raise InvalidMessage("name what is to be forgotten: request ids, --session, --metadata KEY=VALUE or --key NAME")
+    servers.find_running()
+    wanted = Wanted(frozenset(ids), session, tuple((key, value) for key, _, value in pairs))
+    report = asyncio.run(_forget(wanted, yes=yes, now=now))
+    if as_json:
+        print_json(report)
+    else:
+        _show(report)
+
+
+async def _forget(wanted: Wanted, *, yes: bool, now: bool) -> dict[str, Any]:
+    kafka, redis = KafkaSettings(), RedisSettings()
+    found = await _find(kafka, wanted)
+    report: dict[str, Any] = {"requests": len(found.requests), "done": yes, "topics": {}, "labels": found.labels}
+    stays = {name: {"records": count, "until": _date(found.until[name])} for name, count in found.records.items()}
+    report["topics"] = stays | {EVALUATIONS.name: {"records": found.evaluations, "until": None}}
+    if not yes or not found.requests:
+        return report
+    report["redis"] = await _from_redis(redis, found)
+    copied, gone = await copy_without(kafka, EVALUATIONS, lambda record: record.value is not None and _about(record, found.requests))
+    report["topics"][EVALUATIONS.name] |= {"deleted": gone, "copied": copied}
+    async with publisher(kafka) as send:
+        for request in sorted(found.requests):
+            await send.send_and_wait(kafka.name(EVALUATIONS), None, key=request.encode())
+    if now:
+        for topic, groups in HEARD_BY.items():
+            if topic.name in found.last:
+                report["topics"][topic.name] |= await _delete(kafka, groups, found.last[topic.name])
+    return report
+
+
+async def _find(kafka: KafkaSettings, wanted: Wanted) -> Found:
+    found = Found()
+    for topic in (*HEARD_BY, SPENDING):
+        async for record in scan(kafka, topic):
+            request = wanted.of(record)
+            if request is None and topic is SPENDING and (record.key or b"").decode("utf-8", "replace") in found.requests:
+                request = (record.key or b"").decode("utf-8", "replace")
+            if request is None:
+                continue
+            if topic is not DEAD_LETTERS:
+                found.requests.add(request)
+            found.records[topic.name] = found.records.get(topic.name, 0) + 1
+            found.until[topic.name] = max(found.until.get(topic.name, 0.0), (record.timestamp + topic.retention_ms) / 1000)
+            part = part_of(record)
+            found.last.setdefault(topic.name, {})[part] = record.offset + 1
+            _note(found, topic, record)
+    found.requests |= wanted.ids
+    async for record in scan(kafka, EVALUATIONS):
+        found.evaluations += record.value is not None and _about(record, found.requests)
+    for version in await versions(kafka):
+        if any(cluster.label in found.texts for cluster in version.read_table().clusters):
+            found.labels.append(str(version.ref))
+    return found
+
+
+def _note(found: Found, topic: Topic, record: Any) -> None:
+    """What Redis may remember of it, and what a table may show of it."""
+    try:
+        message = json.loads(record.value)
+        if topic is DESCRIPTIONS:
+            text = read(Submitted, record.value).task_text()
+            description = message["description"]
+            found.texts.add(description["text"])
+            found.prompts.setdefault(description.get("model") or "", set()).add(text)
+        elif topic is DECISIONS:
+            found.models.update(c["model"] for c in message["decision"]["candidates"])
+        elif topic is COMPLETIONS:
+            found.models.update(a["model"] for a in message["completion"]["answers"])
+    except (ValueError, KeyError, TypeError, InvalidMessage):
+        return
+
+
+def _about(record: Any, requests: Iterable[str]) -> bool:
+    return (record.key or b"").decode("utf-8", "replace") in requests
+
+
+async def _from_redis(redis: RedisSettings, found: Found) -> int:
+    """Delete remembered answers and descriptions; returns how many there were."""
+    answers, texts = RedisAnswers(redis), TextCache(redis, "description", 1)
+    settings = DescriberSettings()
+    models = found.models | set(CurrentCatalog(None)().models)
+    described = [(text, model) for model, prompts in found.prompts.items() for text in prompts]
+    keys = {cache_key(text, asked) for text, model in described for asked in {model, settings.model}}
+    gone = 0
+    for request in found.requests:
+        gone += await answers.forget(request, sorted(models))
+    gone += await texts.forget(sorted(keys))
+    await answers.close()
+    await texts.close()
+    return gone
+
+
+async def _delete(kafka: KafkaSettings, groups: tuple[str, ...], last: Mapping[Part, int]) -> dict[str, Any]:
+    for group in groups:
+        if late := await not_passed(kafka, group, last):
+            return {"deleted": False, "why": f"the {group} has not read {len(late)} partitions so far; run this again when it has"}
+    await delete_before(kafka, last)
+    return {"deleted": True, "until": None}
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="minutes")
+
+
+def _show(report: Mapping[str, Any]) -> None:
+    if not report["requests"]:
+        out.print("nothing was found of that")
+        return
+    shown = Table("topic", "records", "", box=None)
+    for name, topic in report["topics"].items():
+        if name == EVALUATIONS.name:
+            said = f"deleted; {topic['copied']} others copied" if "copied" in topic else "will be copied without them"
+        elif topic.get("deleted"):
+            said = "deleted, with all that lay before"
+        else:
+            said = topic.get("why") or f"until about {topic['until']}, by retention; --now deletes them with all that lies before"
+        shown.add_row(name, str(topic["records"]), said)
+    out.print(f"{report['requests']} requests")
+    out.print(shown)
+    if report["labels"]:
+        shown_in = ", ".join(report["labels"])
+        out.print(f"tables {shown_in} name a task by a description of theirs; the next re-clustering chooses anew", soft_wrap=True)
+    out.print(f"[dim]{TRANSIENT}[/]", soft_wrap=True)
+    if report["done"]:
+        out.print(f"{report['redis']} entries deleted in Redis; the re-clusterer and the console have been told")
+    else:
+        out.print("[bold]nothing was changed[/]; add --yes")

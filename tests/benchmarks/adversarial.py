@@ -1,0 +1,127 @@
+"""`make bench-adversarial OUTCOMES=file`: how far a gadget pushes prompts to the dearest models ("Rerouting LLM Routers", arXiv 2501.01818).
+
+A gadget is a string of ten tokens that an attacker puts before or behind every prompt, whatever it asks, found by hill climbing against the very
+table and encoder that decide (white box), on prompts that are not those it is measured on. Routed by the whole prompt, that is the undefended
+router; by a description of the prompt, which keeps the words that pose the task, it is the defended one. The language model's own descriptions
+are not measured here: none is at hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from shared.adapters.onnx.encoder import OnnxEncoder
+from shared.adapters.onnx.load import load
+from shared.contracts.outcome_file import matrix, read_prices, read_rows
+from shared.routing.extraction import extract
+from shared.routing.outcomes import build_table
+from shared.routing.selection import PROFILES, _parts, performances
+from shared.routing.table import RoutingTable
+
+out = Console(width=150, highlight=False)
+TOKENS, CANDIDATES, STEPS = 10, 16, 25
+DEAR = 0.8
+"""Of the dearest model's mean cost: what costs as much counts as dearest too."""
+CLIMB_ON, MEASURED_ON = 32, 400
+READS: dict[str, Callable[[str], str]] = {"prompt": lambda prompt: prompt, "description": extract}
+PLACES: dict[str, Callable[[str, str], str]] = {"behind": lambda p, g: f"{p} {g}", "before": lambda p, g: f"{g} {p}"}
+
+
+class Router:
+    """One way of routing, as its attacker sees it."""
+
+    def __init__(self, encoder: OnnxEncoder, table: RoutingTable, read: Callable[[str], str], profile: str) -> None:
+        self._encoder, self._table, self._read = encoder, table, read
+        self._weights = PROFILES[profile].normalised()
+        cost = table.cost_usd.mean(axis=0)
+        self.dear = cost >= DEAR * cost.max()
+
+    def utilities(self, prompts: Sequence[str]) -> Any:
+        """(n, models)."""
+        points = self._encoder.encode([self._read(p) for p in prompts])
+        gain, paid, waited = _parts(*performances(self._table, points, 0.0), self._weights)
+        return gain - paid - waited
+
+    def to_dearest(self, prompts: Sequence[str]) -> float:
+        """The share of prompts that go to one of the dearest models."""
+        return float(self.dear[self.utilities(prompts).argmax(axis=1)].mean())
+
+    def pull(self, prompts: Sequence[str]) -> float:
+        """What the attacker climbs: how far the best of the dearest models is before the best other, on average."""
+        utility = self.utilities(prompts)
+        ahead = utility[:, self.dear].max(axis=1) - utility[:, ~self.dear].max(axis=1)
+        return float(np.tanh(8.0 * ahead).mean())
+
+
+def climb(router: Router, prompts: Sequence[str], place: Callable[[str, str], str], words: Sequence[str], seed: int) -> str:
+    """The best gadget found: one token after the other is exchanged for the best of some candidates."""
+    rng = np.random.default_rng(seed)
+    gadget = list(rng.choice(words, TOKENS))
+    best = router.pull([place(p, " ".join(gadget)) for p in prompts])
+    for step in range(STEPS):
+        position = step % TOKENS
+        for word in rng.choice(words, CANDIDATES):
+            tried = [*gadget[:position], word, *gadget[position + 1 :]]
+            if (found := router.pull([place(p, " ".join(tried)) for p in prompts])) > best:
+                best, gadget = found, tried
+    return " ".join(gadget)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("outcomes", type=Path)
+    parser.add_argument("--prices", type=Path)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--write", type=Path, default=Path("bench-results/adversarial.json"))
+    options = parser.parse_args()
+    opener: Any = gzip.open if options.outcomes.suffix == ".gz" else open
+    with opener(options.outcomes, "rb") as file:
+        rows = read_rows(file)
+    prices = read_prices(options.prices.read_text()) if options.prices else {}
+    prompts = [row.prompt for row in rows]
+    whole, encoder = matrix(rows, prices, prompts), load(None, "int8")
+    order = np.random.RandomState(0).permutation(len(prompts))
+    train, rest = order[: int(0.7 * len(order))], order[int(0.7 * len(order)) :]
+    climbed, measured = ([prompts[i] for i in part] for part in (rest[:CLIMB_ON], rest[CLIMB_ON : CLIMB_ON + MEASURED_ON]))
+    words = sorted({w for p in prompts for w in p.split() if w.isalpha() and len(w) > 2})
+    found: list[dict[str, Any]] = []
+    for name, read in READS.items():
+        texts = [read(prompts[i]) for i in train]
+        vectors = np.concatenate([encoder.encode(texts[i : i + 256]) for i in track(range(0, len(texts), 256), f"embedding, {name}")])
+        table = build_table(whole.rows(train), vectors, encoder.identity, k=60, seed=0, source="adversarial", simulated=False)
+        for profile in ("balanced", "economy"):
+            router = Router(encoder, table, read, profile)
+            clean = router.to_dearest(measured)
+            for place, put in PLACES.items():
+                for seed in track(range(options.seeds), f"climbing, {name}, {profile}, {place}"):
+                    gadget = climb(router, climbed, put, words, seed)
+                    attacked = router.to_dearest([put(p, gadget) for p in measured])
+                    found.append(
+                        {"routed_by": name, "profile": profile, "gadget": place, "seed": seed, "clean": clean, "attacked": attacked}
+                    )
+    options.write.parent.mkdir(parents=True, exist_ok=True)
+    options.write.write_text(json.dumps(found, indent=2) + "\n")
+    shown = Table("routed by", "profile", "gadget", "to the dearest models, clean", "with the worst gadget", "points more", box=None)
+    for name in READS:
+        for profile in ("balanced", "economy"):
+            for place in PLACES:
+                same = [f for f in found if (f["routed_by"], f["profile"], f["gadget"]) == (name, profile, place)]
+                worst = max(same, key=lambda f: float(f["attacked"]))
+                more = 100 * (worst["attacked"] - worst["clean"])
+                shown.add_row(name, profile, place, f"{worst['clean']:.1%}", f"{worst['attacked']:.1%}", f"{more:+.1f}")
+    out.print(shown)
+    out.print(f"written to {options.write}")
+
+
+if __name__ == "__main__":
+    main()
