@@ -1,0 +1,134 @@
+"""How the edge gathers records and publishes what came of them, without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+from support import described, embedded, submitted
+
+from shared.adapters.kafka.edge import Edge, Stage
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.telemetry import TelemetrySettings
+from shared.contracts.errors import ContractError
+from shared.contracts.messages import Described, Embedded, to_json
+from shared.contracts.topics import DEAD_LETTERS, DESCRIPTIONS, EMBEDDINGS
+
+PART = TopicPartition("descriptions", 0)
+
+
+class Producer:
+    """Takes records; those that `refuse` names by key fail, the first time or always."""
+
+    def __init__(self, once: Sequence[bytes] = (), always: Sequence[bytes] = ()) -> None:
+        self.sent: list[tuple[str, bytes]] = []
+        self._once, self._always = set(once), set(always)
+
+    async def send(self, topic: str, value: bytes | None, *, key: bytes = b"", **_: Any) -> asyncio.Future[Any]:
+        if topic == EMBEDDINGS.name and key in self._always:
+            raise MessageSizeTooLargeError
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if key in self._once:
+            self._once.discard(key)
+            done.set_exception(KafkaTimeoutError())
+        else:
+            self.sent.append((topic, key))
+            done.set_result(None)
+        return done
+
+
+def record(number: int) -> ConsumerRecord:
+    message = described(submitted().model_copy(update={"request_id": f"r-{number}"}))
+    return ConsumerRecord("descriptions", 0, number, 0, 0, message.key, to_json(message), None, 0, 0, ())
+
+
+async def work(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
+    return [ContractError("no good") if m.request_id == "r-3" else embedded(m) for m in batch]
+
+
+def edge(producer: Producer, window_s: float = 0.0) -> Edge[Described, Embedded]:
+    stage = Stage("embedder", "", DESCRIPTIONS, EMBEDDINGS, work, window_s=window_s)
+    made: Edge[Described, Embedded] = Edge(stage, KafkaSettings(), TelemetrySettings())
+    made.out = producer  # type: ignore[assignment]
+    return made
+
+
+async def test_a_lone_record_waits_only_while_others_come() -> None:
+    crowded, alone = edge(Producer(), window_s=0.05), edge(Producer(), window_s=0.05)
+    crowded.gap_s, alone.gap_s = 0.001, 1.0
+    taken = []
+    for made in (crowded, alone):
+        made._queue(record(0))
+        made.gap_s = 0.001 if made is crowded else 1.0
+        task = asyncio.create_task(made._next())
+        await asyncio.sleep(0.01)
+        made._queue(record(1))
+        taken.append(len(await task))
+    assert taken == [2, 1]
+
+
+async def test_each_record_of_a_batch_ends_in_its_own_way() -> None:
+    """Published, published at the second try, too large and so a dead letter, refused by the work and so a dead letter."""
+    producer = Producer(once=[b"r-1"], always=[b"r-2"])
+    made = edge(producer)
+    for number in range(4):
+        made._queue(record(number))
+    await made._run(await made._next())
+    assert sorted(producer.sent) == [
+        (DEAD_LETTERS.name, b"r-2"),
+        (DEAD_LETTERS.name, b"r-3"),
+        (EMBEDDINGS.name, b"r-0"),
+        (EMBEDDINGS.name, b"r-1"),
+    ]
+    assert made.progress.uncommitted() == {PART: 4}
+    assert made.progress.in_flight == 0
+
+
+async def test_what_was_taken_of_a_lost_partition_is_left_to_others() -> None:
+    producer = Producer()
+    made = edge(producer)
+    made._queue(record(0))
+    batch = await made._next()
+    made.progress.drop([PART])
+    await made._run(batch)
+    assert producer.sent == []
+
+
+async def test_a_record_takes_with_it_what_was_fetched_and_never_more_than_there_is_room_for() -> None:
+    made = edge(Producer())
+    waiting = [record(number) for number in range(1, 400)]
+
+    class Consumer:
+        async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+            assert timeout_ms == 0
+            found, waiting[:] = waiting[:max_records], waiting[max_records:]
+            return {PART: found} if found else {}
+
+    made.consumer = Consumer
+    await made.take(record(0))
+    assert len(made.queue) == made.capacity
+    blocked = asyncio.create_task(made.take(waiting.pop(0)))
+    await asyncio.sleep(0.01)
+    assert not blocked.done(), "there is no room"
+    await made._run(await made._next())
+    await asyncio.wait_for(blocked, 5)
+    assert len(made.queue) == made.stage.batch + made.stage.batch, "what was done made room, and no more was taken"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_record_that_waits_for_room_is_dropped_if_its_partition_goes(lost: bool) -> None:
+    made = edge(Producer())
+    for number in range(made.capacity):
+        made._queue(record(number))
+    blocked = asyncio.create_task(made.take(record(made.capacity)))
+    await asyncio.sleep(0)
+    if lost:
+        made.progress.drop([PART])
+        made.moved.set()
+    await made._run(await made._next())
+    await asyncio.wait_for(blocked, 5)
+    assert [t.record.offset for t in made.queue][-1] == made.capacity - lost
