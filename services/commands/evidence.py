@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from services.commands import servers
 from services.commands.ranking import show_raters
@@ -37,11 +38,13 @@ def evidence(*, as_json: bool) -> int:
 
 async def _evaluations() -> list[Evaluated]:
     """One for each evaluation id, the newest."""
-    found: dict[str, Evaluated] = {}
+    found: dict[str, tuple[datetime, Evaluated]] = {}
     for record in await read_all(KafkaSettings(), EVALUATIONS):
         try:
             evaluation = read(Evaluated, record.value)
         except InvalidMessage:
             continue
-        found[evaluation.evaluation_id] = evaluation
-    return sorted(found.values(), key=lambda e: e.evaluation_id)
+        at = evaluation.at or datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        if evaluation.evaluation_id not in found or found[evaluation.evaluation_id][0] <= at:
+            found[evaluation.evaluation_id] = at, evaluation
+    return [evaluation for _, (_, evaluation) in sorted(found.items())]

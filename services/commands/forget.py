@@ -23,6 +23,7 @@ from services.commands.screen import as_json as print_json
 from services.commands.screen import out
 from services.describer.describe import cache_key
 from services.describer.settings import DescriberSettings
+from services.judge.judge import pairs_key, votes_key
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.kafka.client import publisher
 from shared.adapters.kafka.forgetting import Part, copy_without, delete_before, not_passed, part_of, scan
@@ -32,7 +33,7 @@ from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.messages import Submitted, read
+from shared.contracts.messages import Completed, Submitted, read
 from shared.contracts.topics import (
     ASSIGNMENTS,
     COMPLETIONS,
@@ -98,6 +99,7 @@ class Found:
     prompts: dict[str, set[str]] = field(default_factory=dict)
     """Texts that were described, by the model that described them."""
     models: set[str] = field(default_factory=set)
+    completed: list[Completed] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     """Tables that show a description of theirs as the name of a task."""
     texts: set[str] = field(default_factory=set)
@@ -125,19 +127,34 @@ async def _forget(wanted: Wanted, *, yes: bool, now: bool) -> dict[str, Any]:
     report: dict[str, Any] = {"requests": len(found.requests), "done": yes, "topics": {}, "labels": found.labels}
     stays = {name: {"records": count, "until": _date(found.until[name])} for name, count in found.records.items()}
     report["topics"] = stays | {EVALUATIONS.name: {"records": found.evaluations, "until": None}}
-    if not yes or not found.requests:
+    if not yes or not (found.requests or found.records):
         return report
+    if why := await _under_way(kafka, wanted, found):
+        return report | {"done": False, "why": why}
     report["redis"] = await _from_redis(redis, found)
     copied, gone = await copy_without(kafka, EVALUATIONS, lambda record: record.value is not None and _about(record, found.requests))
-    report["topics"][EVALUATIONS.name] |= {"deleted": gone, "copied": copied}
+    left = [r async for r in scan(kafka, EVALUATIONS) if r.value is not None and _about(r, found.requests)]
+    report["topics"][EVALUATIONS.name] |= {"deleted": gone, "copied": copied, "left": len(left)}
     async with publisher(kafka) as send:
         for request in sorted(found.requests):
             await send.send_and_wait(kafka.name(EVALUATIONS), None, key=request.encode())
     if now:
-        for topic, groups in HEARD_BY.items():
+        for topic in HEARD_BY:
             if topic.name in found.last:
-                report["topics"][topic.name] |= await _delete(kafka, groups, found.last[topic.name])
+                await delete_before(kafka, found.last[topic.name])
+                report["topics"][topic.name] |= {"deleted": True, "until": None}
     return report
+
+
+async def _under_way(kafka: KafkaSettings, wanted: Wanted, found: Found) -> str:
+    """Why it is too early: a service has yet to read something of theirs, or has just said something new. Empty: it is not."""
+    for topic, groups in HEARD_BY.items():
+        for group in groups:
+            if topic.name in found.last and (late := await not_passed(kafka, group, found.last[topic.name])):
+                return f"the {group} has yet to read {topic.name} in {len(late)} partitions as far as something of theirs lies"
+    again = await _find(kafka, wanted)
+    same = (again.records, again.evaluations) == (found.records, found.evaluations)
+    return "" if same else "something of theirs is still on its way through the services"
 
 
 async def _find(kafka: KafkaSettings, wanted: Wanted) -> Found:
@@ -177,7 +194,8 @@ def _note(found: Found, topic: Topic, record: Any) -> None:
         elif topic is DECISIONS:
             found.models.update(c["model"] for c in message["decision"]["candidates"])
         elif topic is COMPLETIONS:
-            found.models.update(a["model"] for a in message["completion"]["answers"])
+            found.completed.append(read(Completed, record.value))
+            found.models.update(a.model for a in found.completed[-1].completion.answers)
     except (ValueError, KeyError, TypeError, InvalidMessage):
         return
 
@@ -197,17 +215,14 @@ async def _from_redis(redis: RedisSettings, found: Found) -> int:
     for request in found.requests:
         gone += await answers.forget(request, sorted(models))
     gone += await texts.forget(sorted(keys))
+    judged = TextCache(redis, "judged", 1)
+    for message in found.completed:
+        pairs = json.loads(await judged.get(pairs_key(message)) or "[]")
+        gone += await judged.forget([pairs_key(message), *(votes_key(message, first, second) for first, second in pairs)])
+    await judged.close()
     await answers.close()
     await texts.close()
     return gone
-
-
-async def _delete(kafka: KafkaSettings, groups: tuple[str, ...], last: Mapping[Part, int]) -> dict[str, Any]:
-    for group in groups:
-        if late := await not_passed(kafka, group, last):
-            return {"deleted": False, "why": f"the {group} has not read {len(late)} partitions so far; run this again when it has"}
-    await delete_before(kafka, last)
-    return {"deleted": True, "until": None}
 
 
 def _date(seconds: float) -> str:
@@ -215,7 +230,7 @@ def _date(seconds: float) -> str:
 
 
 def _show(report: Mapping[str, Any]) -> None:
-    if not report["requests"]:
+    if not (report["requests"] or any(topic["records"] for topic in report["topics"].values())):
         out.print("nothing was found of that")
         return
     shown = Table("topic", "records", "", box=None)
@@ -225,7 +240,7 @@ def _show(report: Mapping[str, Any]) -> None:
         elif topic.get("deleted"):
             said = "deleted, with all that lay before"
         else:
-            said = topic.get("why") or f"until about {topic['until']}, by retention; --now deletes them with all that lies before"
+            said = f"until about {topic['until']}, by retention; --now deletes them with all that lies before"
         shown.add_row(name, str(topic["records"]), said)
     out.print(f"{report['requests']} requests")
     out.print(shown)
@@ -235,5 +250,7 @@ def _show(report: Mapping[str, Any]) -> None:
     out.print(f"[dim]{TRANSIENT}[/]", soft_wrap=True)
     if report["done"]:
         out.print(f"{report['redis']} entries deleted in Redis; the re-clusterer and the console have been told")
+    elif "why" in report:
+        out.print(f"[bold]nothing was changed[/]: {report['why']}; run this again in a while", soft_wrap=True)
     else:
         out.print("[bold]nothing was changed[/]; add --yes")

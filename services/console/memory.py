@@ -89,6 +89,7 @@ class Memory:
         """All versions, without their tables, and how many clusters each has."""
         self.spent: dict[tuple[str, str], float] = {}
         """USD by day and key."""
+        self._forgotten: set[str] = set()
         self._billed: dict[str, set[str]] = {}
         self._tables = tables
         self._single: str | None = None
@@ -104,6 +105,8 @@ class Memory:
 
     def decided(self, message: Decided, at: float) -> None:
         """A decision that was published at `at`."""
+        if message.request_id in self._forgotten:
+            return
         decision, cluster = message.decision, message.assignment.clusters[0]
         best = decision.candidates[0] if decision.candidates else None
         single = next((c.cost_usd for c in decision.candidates if c.model == self._single), None)
@@ -162,8 +165,11 @@ class Memory:
         return self.seconds[second]
 
     def evaluated(self, evaluation: Evaluated, at: datetime) -> None:
-        """Votes; a rater's later ones on the same pair replace the earlier."""
+        """Votes; a rater's later ones on the same pair replace the earlier, in whatever order they are told."""
         stamped = evaluation if evaluation.at else evaluation.model_copy(update={"at": at})
+        known = self.evaluations.get(evaluation.evaluation_id)
+        if evaluation.request_id in self._forgotten or (known and known.at and stamped.at and known.at > stamped.at):
+            return
         comparison = evaluation.comparison_id
         if evaluation.prompt and len(evaluation.answers) == 2 and all(a.text for a in evaluation.answers):
             self.pairs.setdefault(comparison, evaluation)
@@ -181,7 +187,8 @@ class Memory:
             self.people.pop(oldest.comparison_id, None)
 
     def forget(self, request_id: str) -> None:
-        """Drop what is known of a request."""
+        """Drop what is known of a request, and take nothing more of it."""
+        self._forgotten.add(request_id)
         for seen in self.decisions:
             if seen.request_id == request_id:
                 self._forget(seen)

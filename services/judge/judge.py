@@ -92,7 +92,7 @@ async def judge(
     """
 
     async def one(pair: Pair) -> list[Evaluated]:
-        key = _key("votes", message, pair.first, pair.second)
+        key = votes_key(message, pair.first, pair.second)
         if (known := await kept.get(key)) is not None:
             return EVALUATIONS.validate_json(known)
         found = await _pair(message, pair, settings, ask_model, ask_judge, budget, prices)
@@ -113,12 +113,22 @@ async def judge(
 
 async def chosen_once(message: Completed, choose: Callable[[], list[Pair]], kept: Kept) -> list[Pair]:
     """What `choose` chose when the message first came, however often it comes: by then the table may be another."""
-    key = _key("pairs", message)
+    key = pairs_key(message)
     if (known := await kept.get(key)) is not None:
         return [Pair(first, second, 0.0) for first, second in json.loads(known)]
     if chosen := choose():
         await kept.put(key, json.dumps([(pair.first, pair.second) for pair in chosen]))
     return chosen
+
+
+def pairs_key(message: Completed) -> str:
+    """Under which the chosen pairs are kept."""
+    return _key("pairs", message)
+
+
+def votes_key(message: Completed, first: str, second: str) -> str:
+    """Under which the votes on one pair are kept."""
+    return _key("votes", message, first, second)
 
 
 def _key(kind: str, message: Completed, *names: str) -> str:

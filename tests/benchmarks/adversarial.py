@@ -25,7 +25,7 @@ from shared.adapters.onnx.load import load
 from shared.contracts.outcome_file import matrix, read_prices, read_rows
 from shared.routing.extraction import extract
 from shared.routing.outcomes import build_table
-from shared.routing.selection import PROFILES, _parts, performances
+from shared.routing.selection import Weights, _parts, choices, performances
 from shared.routing.table import RoutingTable
 
 out = Console(width=150, highlight=False)
@@ -40,17 +40,23 @@ PLACES: dict[str, Callable[[str, str], str]] = {"behind": lambda p, g: f"{p} {g}
 class Router:
     """One way of routing, as its attacker sees it."""
 
-    def __init__(self, encoder: OnnxEncoder, table: RoutingTable, read: Callable[[str], str], profile: str) -> None:
-        self._encoder, self._table, self._read = encoder, table, read
-        self._weights = PROFILES[profile].normalised()
+    def __init__(self, encoder: OnnxEncoder, table: RoutingTable, read: Callable[[str], str]) -> None:
+        self._encoder, self._table, self._read, self.weights = encoder, table, read, Weights(1.0, 0.0, 0.0)
         cost = table.cost_usd.mean(axis=0)
         self.dear = cost >= DEAR * cost.max()
 
     def utilities(self, prompts: Sequence[str]) -> Any:
         """(n, models)."""
         points = self._encoder.encode([self._read(p) for p in prompts])
-        gain, paid, waited = _parts(*performances(self._table, points, 0.0), self._weights)
+        gain, paid, waited = _parts(*performances(self._table, points, 0.0), self.weights)
         return gain - paid - waited
+
+    def calibrate(self, prompts: Sequence[str]) -> None:
+        """Weigh cost so that half of the prompts go to the dearest models, as the paper does; an attacker has most room there."""
+        expected = performances(self._table, self._encoder.encode([self._read(p) for p in prompts]), 0.0)
+        tried = [Weights(1.0 - cost, cost, 0.0) for cost in np.linspace(0.0, 0.6, 121)]
+        shares = [self.dear[choices(*expected, weights)].mean() for weights in tried]
+        self.weights = tried[int(np.abs(np.array(shares) - 0.5).argmin())]
 
     def to_dearest(self, prompts: Sequence[str]) -> float:
         """The share of prompts that go to one of the dearest models."""
@@ -77,6 +83,10 @@ def climb(router: Router, prompts: Sequence[str], place: Callable[[str, str], st
     return " ".join(gadget)
 
 
+def texts_of(prompts: Sequence[str], rows: Sequence[int]) -> list[str]:
+    return [prompts[i] for i in rows]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("outcomes", type=Path)
@@ -96,29 +106,34 @@ def main() -> None:
     words = sorted({w for p in prompts for w in p.split() if w.isalpha() and len(w) > 2})
     found: list[dict[str, Any]] = []
     for name, read in READS.items():
-        texts = [read(prompts[i]) for i in train]
+        texts = [read(p) for p in texts_of(prompts, train)]
         vectors = np.concatenate([encoder.encode(texts[i : i + 256]) for i in track(range(0, len(texts), 256), f"embedding, {name}")])
         table = build_table(whole.rows(train), vectors, encoder.identity, k=60, seed=0, source="adversarial", simulated=False)
-        for profile in ("balanced", "economy"):
-            router = Router(encoder, table, read, profile)
-            clean = router.to_dearest(measured)
-            for place, put in PLACES.items():
-                for seed in track(range(options.seeds), f"climbing, {name}, {profile}, {place}"):
-                    gadget = climb(router, climbed, put, words, seed)
-                    attacked = router.to_dearest([put(p, gadget) for p in measured])
-                    found.append(
-                        {"routed_by": name, "profile": profile, "gadget": place, "seed": seed, "clean": clean, "attacked": attacked}
-                    )
+        router = Router(encoder, table, read)
+        router.calibrate(texts_of(prompts, train[:1000]))
+        clean = router.to_dearest(measured)
+        for place, put in PLACES.items():
+            for seed in track(range(options.seeds), f"climbing, {name}, {place}"):
+                gadget = climb(router, climbed, put, words, seed)
+                attacked = router.to_dearest([put(p, gadget) for p in measured])
+                found.append(
+                    {
+                        "routed_by": name,
+                        "cost_weight": router.weights.cost,
+                        "gadget": place,
+                        "seed": seed,
+                        "clean": clean,
+                        "attacked": attacked,
+                    }
+                )
     options.write.parent.mkdir(parents=True, exist_ok=True)
     options.write.write_text(json.dumps(found, indent=2) + "\n")
-    shown = Table("routed by", "profile", "gadget", "to the dearest models, clean", "with the worst gadget", "points more", box=None)
+    shown = Table("routed by", "cost's weight", "gadget", "to the dearest models, clean", "with the worst gadget", "points more", box=None)
     for name in READS:
-        for profile in ("balanced", "economy"):
-            for place in PLACES:
-                same = [f for f in found if (f["routed_by"], f["profile"], f["gadget"]) == (name, profile, place)]
-                worst = max(same, key=lambda f: float(f["attacked"]))
-                more = 100 * (worst["attacked"] - worst["clean"])
-                shown.add_row(name, profile, place, f"{worst['clean']:.1%}", f"{worst['attacked']:.1%}", f"{more:+.1f}")
+        for place in PLACES:
+            worst = max((f for f in found if (f["routed_by"], f["gadget"]) == (name, place)), key=lambda f: float(f["attacked"]))
+            more = f"{100 * (worst['attacked'] - worst['clean']):+.1f}"
+            shown.add_row(name, f"{worst['cost_weight']:.3f}", place, f"{worst['clean']:.1%}", f"{worst['attacked']:.1%}", more)
     out.print(shown)
     out.print(f"written to {options.write}")
 

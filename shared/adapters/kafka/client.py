@@ -28,8 +28,8 @@ from shared.adapters.telemetry import log
 from shared.contracts.topics import MAX_TABLE_BYTES, RECORD_OVERHEAD, TOPICS, Topic
 
 TOLD_WITHIN_S = 20.0
-BATCH_BYTES = 256 * 1024
-"""aiokafka sends one batch at a time to a partition; its own 16 KiB are four messages of ours."""
+BATCH_BYTES = 64 * 1024
+"""aiokafka sends one batch at a time to a partition; its own 16 KiB are four messages of ours. No topic may take less in one go."""
 LOST_COUNT = (OutOfOrderSequenceNumber, DuplicateSequenceNumber, UnknownProducerId, InvalidProducerEpoch, ProducerFenced)
 """What a broker says to a producer whose sequence numbers it can't follow."""
 

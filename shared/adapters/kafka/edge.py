@@ -162,15 +162,24 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         await self._room()
         if lane is self.progress.get(part):  # else it went to another meanwhile, who gets the record too
             self._queue(record)
-        consumer = self.consumer()
-        with suppress(KafkaError):  # what ails a partition is told again to whoever asks for one record of it
-            while consumer is not None and not self.draining and (room := self.capacity - self.progress.in_flight) > 0:
-                fetched = await consumer.getmany(timeout_ms=0, max_records=room)
-                for records in fetched.values():
-                    for more in records:
-                        self._queue(more)
-                if not fetched:
-                    return
+            await self._draw(record, part)
+
+    async def _draw(self, record: Record, part: TopicPartition) -> None:
+        """Take what was fetched behind this record, of its partition only.
+
+        Where one partition can't be read, aiokafka forgets what it took of others in the same call.
+        """
+        consumer, room = self.consumer(), self.capacity - self.progress.in_flight
+        if consumer is None or self.draining or room <= 0:
+            return
+        try:
+            fetched = await consumer.getmany(part, timeout_ms=0, max_records=room)
+        except KafkaError:  # told again to whoever asks for one record; those before it must not be passed over
+            with suppress(KafkaError):
+                consumer.seek(part, record.offset + 1)
+        else:
+            for more in fetched.get(part, ()):
+                self._queue(more)
 
     async def _room(self) -> None:
         while self.progress.in_flight >= self.capacity and not self.draining:
@@ -273,7 +282,11 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             if reply.refused:  # the decision stands on its topic all the same
                 log.warning("reply not sent", partition=reply.partition, error=type(reply.refused).__name__)
         for taken, result, outgoing in mine:
-            if any(one.refused for one in outgoing):
+            refused = next((one.refused for one in outgoing if one.refused), None)
+            if refused and isinstance(result, Exception):  # not even as a dead letter: an operator has to see to that topic
+                self._fail(refused)
+                raise refused
+            if refused:
                 size = max(len(one.value) for one in outgoing)
                 error = f"with what {self.stage.service} adds it has {size} bytes, more than the topic takes"
                 await self._finish([(taken, ContractError(error))])

@@ -70,7 +70,9 @@ async def delete_before(kafka: KafkaSettings, offsets: Mapping[Part, int]) -> No
 
 
 async def not_passed(kafka: KafkaSettings, group: str, offsets: Mapping[Part, int]) -> list[Part]:
-    """Which of these partitions a consumer group has not read up to these offsets; one that has read nothing has passed none."""
+    """Which of these partitions a consumer group has not read up to these offsets. A group that never was has nothing to read."""
     async with admin(kafka) as client:
-        committed = await client.list_consumer_group_offsets(kafka.group(group), partitions=list(offsets))
+        committed = await client.list_consumer_group_offsets(kafka.group(group))
+    if not committed:
+        return []
     return [part for part, offset in offsets.items() if part not in committed or committed[part].offset < offset]

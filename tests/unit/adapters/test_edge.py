@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, UnsupportedCodecError
 from support import described, embedded, submitted
 
+from shared.adapters.kafka.client import BATCH_BYTES
 from shared.adapters.kafka.edge import Edge, Stage
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import TelemetrySettings
 from shared.contracts.errors import ContractError
 from shared.contracts.messages import Described, Embedded, to_json
-from shared.contracts.topics import DEAD_LETTERS, DESCRIPTIONS, EMBEDDINGS
+from shared.contracts.topics import DEAD_LETTERS, DESCRIPTIONS, EMBEDDINGS, TOPICS
 
 PART = TopicPartition("descriptions", 0)
 
@@ -103,8 +104,8 @@ async def test_a_record_takes_with_it_what_was_fetched_and_never_more_than_there
     waiting = [record(number) for number in range(1, 400)]
 
     class Consumer:
-        async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[ConsumerRecord]]:
-            assert timeout_ms == 0
+        async def getmany(self, part: TopicPartition, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+            assert (part, timeout_ms) == (PART, 0)
             found, waiting[:] = waiting[:max_records], waiting[max_records:]
             return {PART: found} if found else {}
 
@@ -132,3 +133,37 @@ async def test_a_record_that_waits_for_room_is_dropped_if_its_partition_goes(los
     await made._run(await made._next())
     await asyncio.wait_for(blocked, 5)
     assert [t.record.offset for t in made.queue][-1] == made.capacity - lost
+
+
+async def test_what_can_not_be_read_is_not_passed_over() -> None:
+    """aiokafka has moved on by then: from behind what was taken it is asked again, one record at a time."""
+    made, sought = edge(Producer()), []
+
+    class Consumer:
+        async def getmany(self, part: TopicPartition, **_: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+            raise UnsupportedCodecError
+
+        def seek(self, part: TopicPartition, offset: int) -> None:
+            sought.append((part, offset))
+
+    made.consumer = Consumer
+    await made.take(record(7))
+    assert len(made.queue) == 1
+    assert sought == [(PART, 8)]
+
+
+async def test_a_dead_letter_that_is_refused_ends_the_service() -> None:
+    class Full(Producer):
+        async def send(self, topic: str, value: bytes | None, *, key: bytes = b"", **_: Any) -> asyncio.Future[Any]:
+            raise MessageSizeTooLargeError
+
+    made = edge(Full())
+    made._queue(record(3))
+    with pytest.raises(MessageSizeTooLargeError):
+        await made._run(await made._next())
+    assert made.progress.uncommitted() == {}
+    assert isinstance(made.failed, MessageSizeTooLargeError)
+
+
+def test_no_topic_takes_less_than_a_batch() -> None:
+    assert min(int(topic.config()["max.message.bytes"]) for topic in TOPICS.values()) >= BATCH_BYTES
