@@ -12,7 +12,7 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check rights chart chaos bench bench-adversarial bench-scale bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock audit sbom format clean setup setup-dev
+.PHONY: help demo test check rights chart chaos bench bench-adversarial bench-foresight bench-scale bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,10 @@ bench-scale: setup-dev ## Reckon what larger loads need, from what `make bench` 
 bench-adversarial: setup-dev ## Measure how far suffixes push prompts to the dearest models; OUTCOMES=file PRICES=file
 	@test -n "$(OUTCOMES)" || { echo "name an outcome matrix: make bench-adversarial OUTCOMES=file PRICES=file" >&2; exit 2; }
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/adversarial.py "$(OUTCOMES)" $(if $(PRICES),--prices "$(PRICES)")
+
+bench-foresight: setup-dev ## Measure how many descriptions need no language model, and how often the route stays the same; OUTCOMES=file PRICES=file
+	@test -n "$(OUTCOMES)" || { echo "name an outcome matrix: make bench-foresight OUTCOMES=file PRICES=file" >&2; exit 2; }
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/foresight.py "$(OUTCOMES)" $(if $(PRICES),--prices "$(PRICES)")
 
 screenshots: setup-dev ## Picture every page of the console into docs/screenshots
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/screenshots.py

@@ -46,7 +46,9 @@ class Rights:
 
 
 RIGHTS: dict[str, Rights] = {
-    "describer": Rights((PROMPTS,), (DESCRIPTIONS, REPLIES, DEAD_LETTERS), group=True, keys=("description:",)),
+    "describer": Rights(
+        (PROMPTS, DESCRIPTIONS, ROUTING_TABLES), (DESCRIPTIONS, REPLIES, DEAD_LETTERS), group=True, keys=(TABLES, "description:")
+    ),
     "embedder": Rights((DESCRIPTIONS,), (EMBEDDINGS, DEAD_LETTERS), group=True),
     "assigner": Rights((EMBEDDINGS, ROUTING_TABLES), (ASSIGNMENTS, DEAD_LETTERS), group=True, keys=(TABLES,)),
     "selector": Rights((ASSIGNMENTS, ROUTING_TABLES), (DECISIONS, REPLIES, DEAD_LETTERS), group=True, keys=(TABLES,)),

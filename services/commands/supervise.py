@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -88,7 +89,8 @@ class Supervisor:
 
     def __init__(self, names: tuple[str, ...], environment: Mapping[str, str], say: Say) -> None:
         self._children = [_Child(name) for name in names]
-        self._environment = {**os.environ, **environment, "POINTSMAN_LOG_FORMAT": "json"}
+        own = {"POINTSMAN_KAFKA_INSTANCE": f"supervised-{uuid.uuid4().hex[:12]}", "POINTSMAN_LOG_FORMAT": "json"}
+        self._environment = {**os.environ, **environment, **own}
         self._say, self._stopping = say, asyncio.Event()
 
     async def __aenter__(self) -> Self:

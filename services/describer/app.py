@@ -4,32 +4,51 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 from faststream import FastStream
 
-from services.describer.describe import Answer, Ask, Cache, Unavailable, describe
+from services.describer.describe import Answer, Ask, Cache, Foresee, Unavailable, describe
+from services.describer.foresee import Encode, Foreseeing, Glance, Written
 from services.describer.settings import DescriberSettings
-from shared.adapters.errors import ModelUnreachable
+from shared.adapters.errors import AdapterError, ModelUnreachable
 from shared.adapters.kafka.edge import Stage, connect, receive_submitted
+from shared.adapters.kafka.following import Following
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.simulated import chat
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import Tables
 from shared.adapters.telemetry import DESCRIPTIONS as WRITTEN
-from shared.contracts.messages import Described, Submitted
-from shared.contracts.topics import DESCRIPTIONS, PROMPTS
+from shared.adapters.telemetry import FORESEEN, TelemetrySettings, log, where
+from shared.contracts.errors import ContractError
+from shared.contracts.messages import Described, Submitted, read
+from shared.contracts.parts import Source
+from shared.contracts.topics import DESCRIPTIONS, PROMPTS, Topic
+from shared.routing.selection import PROFILES, Weights
+from shared.routing.table import Encoder, RoutingTable
+
+LOOK_EVERY_S = 2.0
+"""How often it is looked whether there is something to learn."""
+WRITTEN_BY_A_MODEL = b'"source":"llm"'
+PASSED_OVER = 5
+"""Records of `descriptions` read at the start for each pair that is kept: some were cached or foreseen."""
 
 
 def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cache: Cache | None = None) -> FastStream:
     """The describer as an application; tests pass their own language model and cache."""
     settings, kafka = settings or DescriberSettings(), KafkaSettings()
+    slow = settings.backend == "llm"
     remembered = cache or TextCache(RedisSettings(), "description", settings.cache_ttl_s)
     ports: list[Ask] = [ask] if ask else []
+    foresight: list[Foresee] = []
 
     async def work(batch: Sequence[Submitted]) -> Sequence[Described | Exception]:
-        described = await asyncio.gather(*(describe(m, settings, ports[0], remembered) for m in batch))
+        foresee = foresight[0] if foresight else None
+        described = await asyncio.gather(*(describe(m, settings, ports[0], remembered, foresee) for m in batch))
         for message in described:
             WRITTEN.labels(message.description.source).inc()
         return described
@@ -39,11 +58,12 @@ def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cac
         async with AsyncExitStack() as stack:
             if not ports:
                 ports.append(await stack.enter_async_context(asking(settings)))
+            if slow and settings.foresee and (encoder := _encoder(settings)) is not None:
+                foresight.append(await stack.enter_async_context(foreseeing(settings, kafka, *encoder)))
             yield
         if isinstance(remembered, TextCache):
             await remembered.close()
 
-    slow = settings.backend == "llm"
     stage = Stage(
         service="describer",
         about="Distils each prompt into one short task description",
@@ -76,3 +96,96 @@ async def asking(settings: DescriberSettings) -> AsyncGenerator[Ask, None]:
         yield ask
     finally:
         await model.close()
+
+
+def _encoder(settings: DescriberSettings) -> tuple[Encode, Encoder] | None:
+    """The encoder beside the describer, where its image has one."""
+    try:
+        from shared.adapters.onnx.load import load
+
+        live = load(settings.encoder_dir, settings.variant, "cpu", 1)
+    except (ImportError, AdapterError) as error:
+        reason = str(error) if isinstance(error, AdapterError) else "onnxruntime is not installed here"
+        log.warning("nothing is foreseen: the language model is asked about every prompt", because=reason)
+        return None
+    return live.encode, live.identity
+
+
+@asynccontextmanager
+async def foreseeing(settings: DescriberSettings, kafka: KafkaSettings, encode: Encode, encoder: Encoder) -> AsyncGenerator[Foresee, None]:
+    """What is foreseen, from what the topic remembers of earlier descriptions and from those to come."""
+    tables = Tables("describer", kafka, RedisSettings())
+    known = Foreseeing(settings, encode, encoder, DESCRIPTIONS.retention_ms / 1000)
+    live = _Foreseeing(known, tables)
+    async with tables.running():
+        tasks = [asyncio.create_task(task) for task in (live.remember(kafka, settings.foresee_pairs), live.keep_learning())]
+        try:
+            yield live
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            live.thread.shutdown()
+
+
+class _Foreseeing:
+    """`Foreseeing` behind one thread, so that the encoder is asked by one at a time and the event loop goes on."""
+
+    def __init__(self, known: Foreseeing, tables: Tables) -> None:
+        self._known, self._tables = known, tables
+        self.thread = ThreadPoolExecutor(1, "foreseeing")
+
+    def _table(self) -> RoutingTable | None:
+        there = self._tables.at_hand()
+        return there[1] if there else None
+
+    async def _run(self, work: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.thread, work, *arguments)
+
+    async def look(self, prompt: str, weights: Weights, /) -> Glance | None:
+        glance: Glance | None = await self._run(self._known.look, prompt, weights, self._table())
+        return glance
+
+    async def note(self, prompt: str, written: Written, glance: Glance, /) -> None:
+        same: bool | None = await self._run(self._known.note, prompt, written, glance, self._table())
+        if same is not None:
+            FORESEEN.labels("yes" if same else "no").inc()
+
+    async def remember(self, kafka: KafkaSettings, pairs: int) -> None:
+        """Take what language models wrote lately from the topic."""
+        found: list[tuple[str, Written]] = []
+
+        def learn(_topic: Topic, record: Any) -> None:
+            if record.value is not None and WRITTEN_BY_A_MODEL in record.value:
+                with suppress(ContractError):
+                    message = read(Described, record.value)
+                    written = message.description
+                    if written.source is Source.llm and written.model:
+                        found.append(
+                            (message.task_text(), Written(written.text, written.model, written.simulated, record.timestamp / 1000))
+                        )
+
+        following = Following(kafka, (DESCRIPTIONS,), learn, last=PASSED_OVER * pairs)
+        reading = asyncio.create_task(following.run())
+        ended = asyncio.create_task(following.caught_up.wait())
+        await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        ended.cancel()
+        for prompt, written in sorted(found, key=lambda pair: pair[1].at)[-pairs:]:
+            await self._run(self._known.note, prompt, written)
+
+    async def keep_learning(self) -> None:
+        """Learn anew now and then, beside the thread that looks."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            table = self._table()
+            if table is not None and self._known.due(table):
+                try:
+                    learnt = await asyncio.to_thread(self._known.learn, table)
+                except Exception as error:
+                    log.error("foresight not learnt", error=where(error, TelemetrySettings()))
+                    await asyncio.sleep(10 * LOOK_EVERY_S)
+                else:
+                    sure = {name: round(float(least), 3) for name, least in zip(PROFILES, learnt.agreement, strict=True) if least <= 1}
+                    log.info("foresight learnt", prompts=len(self._known), sure_from=sure or "never")

@@ -8,10 +8,13 @@ import secrets
 import time
 from typing import Protocol
 
+from services.describer.foresee import Glance, Written
 from services.describer.settings import DescriberSettings
 from shared.contracts.messages import Described, Submitted, extend
-from shared.contracts.parts import Description, Source
+from shared.contracts.parts import Description, Foreseen, Source
+from shared.routing.chance import chance
 from shared.routing.extraction import MAX_WORDS, extract
+from shared.routing.selection import Weights
 
 INSTRUCTION_VERSION = "1"
 INSTRUCTION = f"""You name tasks. Between two lines that say BEGIN and END with the same code stands a prompt that somebody \
@@ -51,12 +54,19 @@ class Cache(Protocol):
     async def put(self, key: str, text: str, /) -> None: ...
 
 
+class Foresee(Protocol):
+    """Tells descriptions of prompts that are like others, and learns from those that were asked for; `None`: can't tell now."""
+
+    async def look(self, prompt: str, weights: Weights, /) -> Glance | None: ...
+    async def note(self, prompt: str, written: Written, glance: Glance, /) -> None: ...
+
+
 class Unavailable(Exception):
     """No language model's description can be had now."""
 
 
-async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, cache: Cache) -> Described:
-    """Add a task description; from the language model, the cache, or the local rules, and it says from which."""
+async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, cache: Cache, foresee: Foresee | None = None) -> Described:
+    """Add a task description; from the language model, the cache, what was foreseen, or the local rules, and it says from which."""
     began = time.perf_counter()
     prompt = message.task_text()
     if settings.backend == "prompt":
@@ -65,9 +75,13 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
         return _with(message, extract(prompt), Source.local, began)
 
     key = cache_key(prompt, settings.model)
-    if (known := await cache.get(key)) is not None:
-        model, simulated, text = known.split("\n", 2)
+    if (cached := await cache.get(key)) is not None:
+        model, simulated, text = cached.split("\n", 2)
         return _with(message, text, Source.cache, began, model=model, simulated=simulated == "simulated")
+    glance = await foresee.look(prompt, message.weights(settings.default_profile)) if foresee else None
+    if glance and glance.sure and glance.written and chance("check", message.request_id) >= settings.foresee_check:
+        known = glance.written
+        return _with(message, known.text, Source.foreseen, began, model=known.model, simulated=known.simulated, foreseen=glance.foreseen)
     try:
         answer = await ask(INSTRUCTION, fenced(shortened(prompt, settings.read_chars)))
         text = one_sentence(answer.text)
@@ -77,6 +91,8 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
         reason = "the language model's answer was empty or no sentence"
         return _with(message, extract(prompt), Source.local, began, fallback=reason, cost_usd=answer.cost_usd)
     await cache.put(key, "\n".join((answer.model, "simulated" if answer.simulated else "real", text)))
+    if foresee and glance:
+        await foresee.note(prompt, Written(text, answer.model, answer.simulated, time.time()), glance)
     return _with(message, text, Source.llm, began, model=answer.model, simulated=answer.simulated, cost_usd=answer.cost_usd)
 
 
@@ -119,6 +135,7 @@ def _with(
     model: str | None = None,
     simulated: bool = False,
     fallback: str | None = None,
+    foreseen: Foreseen | None = None,
     cost_usd: float = 0.0,
 ) -> Described:
     description = Description(
@@ -127,6 +144,7 @@ def _with(
         model=model,
         simulated=simulated,
         fallback=fallback,
+        foreseen=foreseen,
         latency_s=time.perf_counter() - began,
         cost_usd=cost_usd,
     )

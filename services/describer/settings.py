@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.contracts.parts import Profile
 
 
 class DescriberSettings(BaseSettings):
@@ -29,3 +32,20 @@ class DescriberSettings(BaseSettings):
     """How long a prompt waits for company while they come closer together than that; without a language model only."""
     cache_ttl_s: Annotated[int, Field(ge=1)] = 7 * 24 * 3600
     """How long a description is kept for the same prompt."""
+    foresee: bool = True
+    """Whether the language model is left out where its description makes no difference: what it would say of a prompt is foreseen
+    from what it said of others. Needs the encoder beside the describer, and an embedder that embeds the description alone."""
+    foresee_target: Annotated[float, Field(gt=0, lt=1)] = 0.97
+    """Share of the foreseen prompts that are to get the models that the language model's description would have given them."""
+    default_profile: Profile = Profile.balanced
+    """The selector's: whose models must stay the same for a request that states no preferences."""
+    foresee_from: Annotated[int, Field(ge=1)] = 500
+    """Different prompts that the language model has described before anything is foreseen."""
+    foresee_pairs: Annotated[int, Field(ge=100)] = 4000
+    """Prompts and their descriptions kept to foresee from, the newest: 5 KB each, as points."""
+    foresee_check: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Share of the prompts that could be foreseen of which the language model is asked all the same, to see whether it holds."""
+    encoder_dir: Path | None = None
+    """Directory of the encoder, as the embedder's. None: the default encoder."""
+    variant: Literal["int8", "fp32", "int8-whole", "fp32-whole"] = "int8"
+    """Which variant of the default encoder, as the embedder's: nothing is foreseen for a table of another space."""

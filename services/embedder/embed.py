@@ -19,25 +19,31 @@ Encode = Callable[[Sequence[str]], Array]
 def embed(
     messages: Sequence[Described], encode: Encode, encoder: Encoder, read: Callable[[Described], str] | None = None
 ) -> list[Embedded]:
-    """Add to each message the embedding of its description, or of what `read` makes of it. Equal texts are encoded once."""
+    """Add to each message the embedding of its description, or of what `read` makes of it. Equal texts are encoded once.
+
+    Where the describer has foreseen the description's point in this very space, that is it, and nothing is encoded.
+    """
+    own = read is None
     read = read or _description
-    began = time.perf_counter()
-    texts = list(dict.fromkeys(map(read, messages)))
-    vectors = dict(zip(texts, encode(texts), strict=True))
-    took, space = time.perf_counter() - began, EncoderRef.of(encoder)
+    began, space = time.perf_counter(), EncoderRef.of(encoder)
+    foreseen = [m.description.foreseen if own else None for m in messages]
+    given = [f.vector if f is not None and f.encoder == space else None for f in foreseen]
+    texts = list(dict.fromkeys(read(m) for m, vector in zip(messages, given, strict=True) if vector is None))
+    vectors = dict(zip(texts, map(pack, encode(texts)), strict=True)) if texts else {}
+    took = time.perf_counter() - began
     return [
         extend(
             message,
             Embedded,
             embedding=Embedding(
-                vector=pack(vectors[read(message)]),
+                vector=vectors[read(message)] if vector is None else vector,
                 encoder=space,
                 latency_s=took,
                 batch=len(messages),
                 form=pack(form(message.task_text())),
             ),
         )
-        for message in messages
+        for message, vector in zip(messages, given, strict=True)
     ]
 
 

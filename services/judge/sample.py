@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import numpy as np
 from services.judge.settings import JudgeSettings
 from shared.contracts.messages import Completed
 from shared.routing.assignment import Assignment
+from shared.routing.chance import chance
 from shared.routing.sampling import Pair, pairs
 from shared.routing.table import RoutingTable
 
@@ -47,7 +47,7 @@ class Sampler:
         worth = found[0].worth * (NOVEL_BOOST if message.assignment.novel else 1.0)
         self.usual = worth if not self.usual else FADE * self.usual + (1 - FADE) * worth
         share = 1.0 - (1.0 - self.settings.rate) ** (worth / self.usual if self.usual else 1.0)
-        return self._draw(message, found) if _share(message.request_id, "sample") < share else []
+        return self._draw(message, found) if chance("sample", message.request_id) < share else []
 
     def _draw(self, message: Completed, found: list[Pair]) -> list[Pair]:
         """Some of the pairs, by worth: the best most often, the others often enough to notice what has changed."""
@@ -55,7 +55,7 @@ class Sampler:
         for turn in range(min(self.settings.pairs, len(found))):
             worth = np.array([p.worth for p in left]) + 1e-12
             edges = np.cumsum(0.8 * worth / worth.sum() + 0.2 / len(left))
-            place = int(np.searchsorted(edges, _share(message.request_id, f"pair{turn}")))
+            place = int(np.searchsorted(edges, chance(f"pair{turn}", message.request_id)))
             drawn.append(left.pop(min(place, len(left) - 1)))
         return drawn
 
@@ -69,7 +69,3 @@ def assignment(message: Completed, table: RoutingTable) -> Assignment:
     weights = np.array([c.weight for c in kept], np.float32)
     where = np.array([table.positions[c.id] for c in kept], np.intp)
     return Assignment(where, weights / max(weights.sum(), 1e-9), np.array([c.distance for c in kept], np.float32), message.assignment.novel)
-
-
-def _share(request_id: str, what: str) -> float:
-    return int.from_bytes(hashlib.sha256(f"{what}\0{request_id}".encode()).digest()[:8], "big") / 2**64

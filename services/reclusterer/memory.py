@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
@@ -13,17 +12,13 @@ from services.reclusterer.settings import ReclustererSettings
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded
 from shared.contracts.parts import Votes
+from shared.routing.chance import chance
 from shared.routing.table import Array, Encoder, RoutingTable
 
 LABEL = 100
 SLACK = 2000
 """How much more than wanted is kept between two trimmings."""
 PENDING = 10_000
-
-
-def share(request_id: str) -> float:
-    """A number in 0..1 that follows from the request id; a sample by it is the same for everybody."""
-    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8], "big") / 2**64
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +91,7 @@ class Memory:
         self._recent(message.request_id, vector)
         for evaluation, at in self.pending.pop(message.request_id, []):
             self.evaluated(evaluation, at)
-        if (mark := share(message.request_id)) >= self.settings.sample:
+        if (mark := chance(message.request_id)) >= self.settings.sample:
             return None
         self.told += 1
         sample = Sample(message.request_id, vector, message.description.text[:LABEL])
@@ -173,7 +168,7 @@ class Memory:
 
     def matrix(self) -> tuple[list[Sample], Array]:
         """The samples in the order of their hashes, and their vectors (n, dim)."""
-        ordered = sorted(self.samples.values(), key=lambda s: (share(s.request_id), s.request_id))
+        ordered = sorted(self.samples.values(), key=lambda s: (chance(s.request_id), s.request_id))
         return ordered, np.stack([s.vector for s in ordered]) if ordered else np.zeros((0, 1), np.float32)
 
     def seen_by(self, table: RoutingTable | None) -> Memory:

@@ -11,7 +11,7 @@ from shared.contracts.messages import Decided, Placed, extend
 from shared.contracts.parts import CandidateScore, Decision, Preferences, Profile, RuledOut
 from shared.routing.assignment import Assignment
 from shared.routing.errors import TableInvalid
-from shared.routing.selection import PROFILES, Candidate, Selection, Weights, select
+from shared.routing.selection import Candidate, Selection, Weights, select
 from shared.routing.table import RoutingTable
 
 BYTES_PER_TOKEN = 4
@@ -34,18 +34,11 @@ def decide(
     """
     if table.digest != message.assignment.table.digest:
         raise TableInvalid(f"the assignment was made with table {message.assignment.table.digest[:12]}, not with {table.digest[:12]}")
-    weights = wanted(message, default).normalised()
+    weights = message.weights(default).normalised()
     limits = replace(message.constraints.limits(message.prompt_bytes() // BYTES_PER_TOKEN), retired=retired)
     prediction = message.assignment.prediction(table, predictor_share)
     selection = select(table, _assignment(message, table), weights, limits, contexts, prediction)
     return extend(message, Decided, decision=_part(selection, weights, message, table, candidates))
-
-
-def wanted(message: Placed, default: Profile) -> Weights:
-    """The sender's weights: stated, by profile, or the default profile's."""
-    if message.preferences is not None:
-        return message.preferences.weights()
-    return PROFILES[message.profile or default]
 
 
 def _assignment(message: Placed, table: RoutingTable) -> Assignment:

@@ -52,6 +52,12 @@ IN_FLIGHT = Gauge("pointsman_in_flight", "Records taken and not yet done", ["ser
 LAG = Gauge("pointsman_lag", "Records that wait in the topic, of the partitions that are this instance's", ["service"], registry=REGISTRY)
 READY = Gauge("pointsman_ready", "1 while the service takes records", ["service"], registry=REGISTRY)
 DESCRIPTIONS = Counter("pointsman_descriptions", "Task descriptions, by who wrote them", ["source"], registry=REGISTRY)
+FORESEEN = Counter(
+    "pointsman_foreseen_checked",
+    "Foreseen prompts of which the language model was asked all the same, by whether its description gave the same models",
+    ["same"],
+    registry=REGISTRY,
+)
 PROVIDER = Gauge("pointsman_encoder_provider", "1 for the execution provider that is live", ["provider", "encoder"], registry=REGISTRY)
 TABLE = Gauge("pointsman_table_sequence", "Sequence of the routing table in use", ["service", "epoch", "digest"], registry=REGISTRY)
 TABLE_AT = Gauge(

@@ -24,6 +24,7 @@ from shared.contracts.parts import (
     Profile,
     ReplyTo,
 )
+from shared.routing.selection import PROFILES, Weights
 
 SCHEMA_VERSION = 1
 MAX_PROMPT_BYTES = 256 * 1024
@@ -110,6 +111,10 @@ class Submitted(BaseModel):
         if self.messages is None:
             return len((self.prompt or "").encode())
         return sum(len(m.text().encode()) for m in self.messages)
+
+    def weights(self, default: Profile) -> Weights:
+        """The sender's weights: stated, by profile, or the default profile's."""
+        return self.preferences.weights() if self.preferences is not None else PROFILES[self.profile or default]
 
     @property
     def key(self) -> bytes:

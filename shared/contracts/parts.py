@@ -100,34 +100,6 @@ class ChatMessage(BaseModel):
         return "\n".join(part for part in parts if isinstance(part, str))
 
 
-class Source(StrEnum):
-    """Who wrote a task description."""
-
-    llm = "llm"
-    """A language model, just now."""
-    cache = "cache"
-    """A language model, for the same prompt before."""
-    local = "local"
-    """The extractive rules, without a language model."""
-    prompt = "prompt"
-    """Nobody: it is the prompt itself (POINTSMAN_DESCRIBER_BACKEND=prompt)."""
-
-
-class Description(Part):
-    """The task description: one sentence naming the task, not its content."""
-
-    text: Annotated[str, Field(min_length=1)]
-    source: Source
-    model: str | None = None
-    """The language model that wrote it, if one did."""
-    simulated: bool = False
-    """True if that language model was simulated."""
-    fallback: str | None = None
-    """Why the language model did not write it, when it should have."""
-    latency_s: NonNegative
-    cost_usd: NonNegative
-
-
 class EncoderRef(Part):
     """The space an embedding lies in."""
 
@@ -149,6 +121,47 @@ class EncoderRef(Part):
 
     def encoder(self) -> Encoder:
         return Encoder(self.id, self.revision, self.dimension, self.pooling, self.quantization)
+
+
+class Source(StrEnum):
+    """Who wrote a task description."""
+
+    llm = "llm"
+    """A language model, just now."""
+    cache = "cache"
+    """A language model, for the same prompt before."""
+    local = "local"
+    """The extractive rules, without a language model."""
+    prompt = "prompt"
+    """Nobody: it is the prompt itself (POINTSMAN_DESCRIBER_BACKEND=prompt)."""
+    foreseen = "foreseen"
+    """A language model, for another prompt: what it would say of this one was foreseen, and it was not asked."""
+
+
+class Foreseen(Part):
+    """Where the description that was not asked for would lie (`shared.routing.foresight`)."""
+
+    vector: Vector
+    encoder: EncoderRef
+    agreement: Probability
+    """Share of the descriptions it might get by which the same models are selected."""
+
+
+class Description(Part):
+    """The task description: one sentence naming the task, not its content."""
+
+    text: Annotated[str, Field(min_length=1)]
+    source: Source
+    model: str | None = None
+    """The language model that wrote it, if one did."""
+    simulated: bool = False
+    """True if that language model was simulated."""
+    fallback: str | None = None
+    """Why the language model did not write it, when it should have."""
+    foreseen: Foreseen | None = None
+    """Its point, where it was foreseen; `text` is then the known description that lies nearest."""
+    latency_s: NonNegative
+    cost_usd: NonNegative
 
 
 class Embedding(Part):

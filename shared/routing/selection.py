@@ -12,13 +12,13 @@ best eligible). The arithmetic is written for many prompts at once; the live sel
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.routing.assignment import Assignment, assign_all
+from shared.routing.assignment import Assignment, Assignments, assign_all
 from shared.routing.predictor import logit
 from shared.routing.table import RoutingTable
 
@@ -194,7 +194,12 @@ def performances(table: RoutingTable, points: npt.NDArray[np.float32], share: fl
 
     What `select` works with, for many prompts and no limits: one prompt after the other gives the same numbers.
     """
-    found = assign_all(points, table)
+    return _expectations(table, points, assign_all(points, table), share)
+
+
+def _expectations(
+    table: RoutingTable, points: npt.NDArray[np.float32], found: Assignments, share: float | None
+) -> tuple[Vector, Vector, Vector]:
     w = found.weights.astype(np.float64)
     strength, error = table.strength[found.clusters].astype(np.float64), table.standard_error[found.clusters].astype(np.float64)
     expected, _ = _performance(w, strength, error)
@@ -205,10 +210,28 @@ def performances(table: RoutingTable, points: npt.NDArray[np.float32], share: fl
     return expected, cost, np.einsum("np,npm->nm", w, table.latency_s[found.clusters])
 
 
-def choices(performance: Vector, cost: Vector, latency: Vector, weights: Weights) -> npt.NDArray[np.intp]:
-    """(n,): which model `select` chooses for each prompt, given what is expected of all models, each (n, models)."""
+def routes(table: RoutingTable, points: npt.NDArray[np.float32], preferences: Sequence[Weights]) -> npt.NDArray[np.intp]:
+    """(n, preferences): which model `select` chooses for points (n, dimension) of the table's space, without limits."""
+    found = assign_all(points, table)
+    expected = _expectations(table, points, found, None)
+    unproven = np.zeros(expected[0].shape, np.bool_)
+    if table.unproven_error is not None:
+        unproven = np.einsum("np,npm->nm", found.weights.astype(np.float64), table.standard_error[found.clusters]) > table.unproven_error
+        unproven &= ~unproven.all(axis=1, keepdims=True)
+    return np.stack([choices(*expected, weights, unproven) for weights in preferences], axis=1)
+
+
+def choices(
+    performance: Vector, cost: Vector, latency: Vector, weights: Weights, unproven: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.intp]:
+    """(n,): which model `select` chooses for each prompt, given what is expected of all models, each (n, models).
+
+    `unproven` (n, models) are those that win nowhere.
+    """
     gain, paid, waited = _parts(performance, cost, latency, weights.normalised())
     utility = np.round(gain - paid - waited, 12)
+    if unproven is not None:
+        utility = np.where(unproven, -np.inf, utility)
     ties = utility == utility.max(axis=-1, keepdims=True)
     found: npt.NDArray[np.intp] = np.where(ties, cost, np.inf).argmin(axis=-1)
     return found

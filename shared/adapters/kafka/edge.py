@@ -456,6 +456,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         self.moved.set()
         await self._until(lambda: self.progress.in_flight == 0)
         await self._commit()
+        leave(self.consumer())
         log.info("drained", unfinished=self.progress.in_flight)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
@@ -485,13 +486,11 @@ def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry
     edge: Edge[In, Out] = Edge(stage, kafka, telemetry)
     subscriber = broker.subscriber(
         FastStreamTopic(kafka.name(stage.consumes), declare=False),
-        group_id=kafka.group(stage.service),
+        **kafka.membership(stage.service),
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=kafka.fetch_max_wait_ms,
         max_partition_fetch_bytes=stage.consumes.max_bytes * 2,
-        session_timeout_ms=kafka.session_timeout_ms,
-        heartbeat_interval_ms=kafka.session_timeout_ms // 4,
         listener=edge,
         no_reply=True,
         parser=parse_record,
@@ -536,6 +535,15 @@ def consuming(service: str, kafka: KafkaSettings) -> KafkaBroker:
         logger=None,
         apply_types=False,
     )
+
+
+def leave(consumer: Any) -> None:
+    """Say goodbye when `consumer` stops, also if it has a name: who ends in order does not come back under it.
+
+    aiokafka leaves the partitions of a named member to nobody until its session ends.
+    """
+    if consumer is not None:
+        consumer._coordinator._group_instance_id = None  # noqa: SLF001  # what aiokafka asks before it says goodbye; it has no public way
 
 
 def _security(kafka: KafkaSettings) -> BaseSecurity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -30,6 +31,9 @@ class KafkaSettings(SecretSettings):
     """Copies of a topic that is created; 3 on a cluster that must survive the loss of a broker."""
     session_timeout_ms: Annotated[int, Field(ge=1000)] = 10_000
     """Silence after which the group takes a service for dead and gives its partitions to others."""
+    instance: str = ""
+    """Names this process in its consumer group; no other may have the name. Killed and started again under it, it goes on with its
+    partitions at once, where one without a name waits until the session of its predecessor ends. {host} stands for the machine's name."""
     fetch_max_wait_ms: Annotated[int, Field(ge=1)] = 500
     """How long a broker holds a fetch that finds nothing. The embedded broker waits it out, so it gets 5."""
     request_timeout_ms: Annotated[int, Field(ge=1000)] = 20_000
@@ -76,6 +80,15 @@ class KafkaSettings(SecretSettings):
                 "sasl_plain_password": self.password.get_secret_value(),
             }
         return known
+
+    def membership(self, service: str) -> dict[str, Any]:
+        """The arguments of a consumer that make it a member of a service's group (static, if it has a name: KIP-345)."""
+        return {
+            "group_id": self.group(service),
+            "group_instance_id": self.instance.replace("{host}", socket.gethostname()) or None,
+            "session_timeout_ms": self.session_timeout_ms,
+            "heartbeat_interval_ms": self.session_timeout_ms // 4,
+        }
 
     @property
     def servers(self) -> list[str]:

@@ -14,7 +14,7 @@ from faststream.kafka import Topic as FastStreamTopic
 from faststream.specification import AsyncAPI
 
 from shared.adapters.kafka.client import require_topics
-from shared.adapters.kafka.edge import consuming, decode_record, parse_record
+from shared.adapters.kafka.edge import consuming, decode_record, leave, parse_record
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import READY, log
 from shared.contracts.topics import ROUTING_TABLES, Topic
@@ -53,13 +53,11 @@ def connect_writer(
     broker = consuming(service, kafka)
     subscriber = broker.subscriber(
         FastStreamTopic(kafka.name(ROUTING_TABLES), declare=False),
-        group_id=kafka.group(service),
+        **kafka.membership(service),
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="latest",
         fetch_max_wait_ms=kafka.fetch_max_wait_ms,
         max_partition_fetch_bytes=ROUTING_TABLES.max_bytes * 2,
-        session_timeout_ms=kafka.session_timeout_ms,
-        heartbeat_interval_ms=kafka.session_timeout_ms // 4,
         listener=turn,
         no_reply=True,
         parser=parse_record,
@@ -88,5 +86,8 @@ def connect_writer(
             await stack.enter_async_context(running(turn))
             yield
 
+    async def drain() -> None:
+        leave(subscriber.consumer)
+
     specification = AsyncAPI(title=f"Pointsman {service}", version=version("pointsman"), description=about)
-    return FastStream(broker, logger=None, lifespan=lifespan, specification=specification)
+    return FastStream(broker, logger=None, lifespan=lifespan, on_shutdown=[drain], specification=specification)

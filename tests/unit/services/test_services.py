@@ -1,6 +1,9 @@
 """The work of the services, without a broker."""
 
 import asyncio
+import pickle
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +12,15 @@ from support import ENCODER, described, embedded, placed, submitted, table
 
 from services.assigner.assign import place
 from services.describer.describe import INSTRUCTION, Unavailable, cache_key, describe, fenced, one_sentence, shortened
+from services.describer.foresee import Foreseeing, Glance, Written
 from services.describer.settings import DescriberSettings
 from services.embedder.embed import embed
 from services.selector.decide import decide
-from shared.contracts.messages import Decided, Placed, read, to_json
-from shared.contracts.parts import Constraints, Preferences, Profile, Source, TableRef
-from shared.contracts.vector import unpack
+from shared.contracts.messages import Decided, Embedded, Placed, read, to_json
+from shared.contracts.parts import Constraints, EncoderRef, Foreseen, Preferences, Profile, Source, TableRef
+from shared.contracts.vector import pack, unpack
 from shared.routing.errors import RoutingError, TableInvalid
+from shared.routing.selection import PROFILES, Weights
 from shared.routing.table import Encoder
 
 REF = TableRef(epoch=0, sequence=1, digest=table().digest)
@@ -204,3 +209,101 @@ def test_a_decision_lists_at_most_so_many_candidates() -> None:
     assert len(decide(placed(tab), tab, {}, Profile.balanced, 5).decision.candidates) == 5
     assert issubclass(TableInvalid, RoutingError)
     asyncio.get_event_loop_policy()
+
+
+class Foreseer:
+    """A port that gives one glance for every prompt, and remembers what it was told."""
+
+    def __init__(self, glance: Glance | None) -> None:
+        self.glance, self.noted = glance, []
+
+    async def look(self, prompt: str, weights: Weights, /) -> Glance | None:
+        return self.glance
+
+    async def note(self, prompt: str, written: Written, glance: Glance, /) -> None:
+        self.noted.append((prompt, written.text))
+
+
+def glance(*, sure: bool, encoder: Encoder = ENCODER) -> Glance:
+    vector = np.eye(4, dtype=np.float32)[2]
+    part = Foreseen(vector=pack(vector), encoder=EncoderRef.of(encoder), agreement=0.95)
+    return Glance(vector, np.zeros(2, np.float32), PROFILES["balanced"], sure, part, Written("Translate a sign.", "tiny", True, 0.0))
+
+
+async def test_a_description_that_is_foreseen_is_not_asked_for_and_its_point_is_not_encoded() -> None:
+    ask, foresee = Asking("Translate a notice."), Foreseer(glance(sure=True))
+    message = await describe(submitted(), DescriberSettings(foresee_check=0.0), ask, Remembering(), foresee)
+    assert (message.description.source, message.description.text, message.description.simulated) == (
+        Source.foreseen,
+        "Translate a sign.",
+        True,
+    )
+    assert not ask.asked
+    assert not foresee.noted
+    (embedded_,) = embed([message], Asking, ENCODER)  # type: ignore[arg-type]  # would fail if it were called
+    assert unpack(embedded_.embedding.vector).tolist() == [0, 0, 1, 0]
+    assert read(Embedded, to_json(embedded_)) == embedded_
+
+
+async def test_the_language_model_is_asked_where_nothing_is_sure_and_now_and_then_where_it_is() -> None:
+    for seen, settings in (
+        (glance(sure=False), DescriberSettings(foresee_check=0.0)),
+        (glance(sure=True), DescriberSettings(foresee_check=1.0)),
+    ):
+        ask, foresee = Asking("Translate a notice."), Foreseer(seen)
+        message = await describe(submitted(), settings, ask, Remembering(), foresee)
+        assert message.description.source is Source.llm
+        assert message.description.foreseen is None
+        assert foresee.noted == [(submitted().prompt, "Translate a notice.")]
+
+
+async def test_what_was_foreseen_in_another_space_is_encoded_from_its_text() -> None:
+    other = Encoder("another", "1", 4, "mean", "none")
+    message = await describe(
+        submitted(), DescriberSettings(foresee_check=0.0), Asking(""), Remembering(), Foreseer(glance(sure=True, encoder=other))
+    )
+    seen: list[str] = []
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        seen.extend(texts)
+        return np.eye(4, dtype=np.float32)[: len(texts)]
+
+    (one,) = embed([message], encode, ENCODER)
+    assert seen == ["Translate a sign."]
+    assert one.embedding.encoder == EncoderRef.of(ENCODER)
+    assert unpack(one.embedding.vector).tolist() == [1, 0, 0, 0]
+
+
+def test_foreseeing_keeps_no_word_of_a_prompt_and_learns_from_what_it_is_told() -> None:
+    words = {"red": 0, "green": 1, "blue": 2, "translate": 3}
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        rows = np.zeros((len(texts), 4), np.float32) + 0.01
+        for row, text in zip(rows, texts, strict=True):
+            for word in text.lower().split():
+                row[words.get(word, len(word) % 4)] += 1.0
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    tab, weights = table(), PROFILES["quality"]
+    settings = DescriberSettings(foresee_from=100, foresee_pairs=150)
+    live = Foreseeing(settings, encode, ENCODER, keep_s=1e9)
+    assert not live.look("Canaryword red", weights, tab).sure
+    for i in range(200):
+        colour = ("red", "green", "blue")[i % 3]
+        live.note(f"Canaryword {colour} number {i}", Written(f"Paint something {colour}", "tiny", False, time.time()))
+    assert len(live) == 150
+    assert live.due(tab)
+    live.learn(tab)
+    assert not live.due(tab)
+    seen = live.look("Canaryword blue number 77", weights, tab)
+    assert seen.sure
+    assert seen.written is not None
+    assert seen.written.text == "Paint something blue"
+    assert live.note("Canaryword blue number 77", Written("Paint something blue", "tiny", False, time.time()), seen, tab) is True
+    assert not live.look("Canaryword blue number 77", weights, table(encoder=Encoder("another", "1", 4, "mean", "none"))).sure
+    assert b"Canaryword" not in pickle.dumps([live._pairs, live._learnt])
+    old = Foreseeing(settings, encode, ENCODER, keep_s=3600)
+    for i in range(120):
+        old.note(f"red number {i}", Written("Paint something red", "tiny", False, time.time() - (7200 if i < 50 else 0)))
+    old.learn(tab)
+    assert len(old) == 70

@@ -1,0 +1,69 @@
+"""A description is foreseen where the language model's would make no difference; it is SIMULATED here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from conftest import Pipeline, eventually, running_pipeline
+
+from services.commands.table import Source as TableSource
+from services.commands.table import build_and_publish
+from shared.catalog import tasks
+from shared.contracts.messages import Decided
+from shared.contracts.parts import Source
+
+
+@pytest.fixture(scope="module")
+async def foreseeing(installation: dict[str, str]) -> AsyncIterator[Pipeline]:
+    """The hot path with a language model for a describer, which foresees after 100 prompts."""
+    settings = {
+        "POINTSMAN_DESCRIBER_BACKEND": "llm",
+        "POINTSMAN_DESCRIBER_FORESEE_FROM": "100",
+        "POINTSMAN_DESCRIBER_FORESEE_TARGET": "0.9",
+    }
+    async with running_pipeline(**settings, POINTSMAN_DESCRIBER_FORESEE_CHECK="0", POINTSMAN_LOG_LEVEL="INFO") as made:
+        await build_and_publish(TableSource(simulated=True, k="5"), "first")
+        yield made
+
+
+async def decisions(pipeline: Pipeline, prompts: list[str]) -> list[Decided]:
+    ids = {await pipeline.send({"prompt": prompt}, f"f-{uuid.uuid4().hex[:10]}") for prompt in prompts}
+    found = await pipeline.collect(ids)
+    return [outcome.decided for outcome in found.values() if outcome.decided is not None]
+
+
+def learnt(pipeline: Pipeline) -> int:
+    return sum("foresight learnt" in text for _, _, text in pipeline.log)
+
+
+async def test_what_is_known_is_foreseen_and_what_was_foreseen_survives_a_restart(foreseeing: Pipeline) -> None:
+    known = [prompt for task in tasks.load() for prompt in task.train]
+    new = [prompt for task in tasks.load() for prompt in task.test]
+    first = await decisions(foreseeing, known)
+    assert {m.description.source for m in first} == {Source.llm}, "nothing is foreseen from nothing"
+    await eventually(lambda: learnt(foreseeing) >= 1, 30)
+
+    found = await decisions(foreseeing, new)
+    foreseen = [m for m in found if m.description.source is Source.foreseen]
+    assert len(found) == len(new)
+    assert foreseen, f"of {len(found)} prompts of known tasks none was foreseen"
+    texts = {m.description.text for m in first + found if m.description.source is Source.llm}
+    for message in foreseen:
+        assert message.description.foreseen is not None
+        assert message.embedding.vector == message.description.foreseen.vector, "its point goes on as it was foreseen"
+        assert message.description.text in texts, "its words are a known description's, not the prompt's own"
+        assert message.description.simulated
+        assert message.description.cost_usd == 0
+
+    again = await decisions(foreseeing, [m.prompt or "" for m in foreseen][:10])
+    assert {m.description.source for m in again} == {Source.foreseen}, "what is foreseen is not mistaken for what was written"
+
+    before = learnt(foreseeing)
+    os.kill(foreseeing.running.pids["describer"], signal.SIGKILL)
+    await eventually(lambda: learnt(foreseeing) > before, 40)
+    (one,) = await decisions(foreseeing, [foreseen[0].prompt or ""])
+    assert one.description.source is Source.foreseen, "the topic remembers what the describer has forgotten"
