@@ -12,7 +12,7 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check rights chart chaos bench bench-adversarial bench-foresight bench-scale bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock audit sbom format clean setup setup-dev
+.PHONY: help demo test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ check: setup-dev ## Lint, format, strict types, import contracts
 
 bench: setup-dev ## Measure latency, throughput, memory and accuracy on a real Kafka; OUTCOMES=file adds routing accuracy, FLAMES=folder flame graphs
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/run.py $(if $(OUTCOMES),--outcomes "$(OUTCOMES)") $(if $(PRICES),--prices "$(PRICES)") $(if $(FLAMES),--flames "$(FLAMES)")
+
+bench-gpu: setup-dev ## Measure the encoder on a GPU, fp16 beside fp32 and bound inputs beside plain ones; PROVIDER=cpu runs it without one
+	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python tests/benchmarks/gpu.py $(if $(PROVIDER),--provider $(PROVIDER))
 
 bench-gateway: setup-dev ## Measure what the gateway adds, and many streams at once
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/gateway.py
@@ -72,6 +75,10 @@ chart: ## Render the Helm chart's examples into deploy/helm/rendered (needs helm
 	@for f in default strimzi managed-kafka; do \
 	  helm template pointsman deploy/helm/pointsman --kube-version 1.33.0 $$([ $$f = default ] || echo -f deploy/helm/examples/$$f.yaml) \
 	  > deploy/helm/rendered/$$f.yaml || exit 1; done
+
+chart-crds: setup-dev ## Check the objects of KEDA, Strimzi and the Prometheus operator against their definitions; CRDS=folder of CustomResourceDefinitions
+	@test -n "$(CRDS)" || { echo "name a folder of CustomResourceDefinitions: make chart-crds CRDS=folder" >&2; exit 2; }
+	@$(BIN)/python tests/crds.py "$(CRDS)"
 
 chaos: setup-dev ## Break an installation in every way listed in tests/chaos, and count; FAULTS="kill-selector …" takes some
 	@PYTHONPATH=deploy/local:tests:tests/chaos $(BIN)/python tests/chaos/run.py $(FAULTS)

@@ -35,7 +35,7 @@ app.add_typer(dead_app, name="dead-letters")
 Thumb = Literal["up", "down"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 KeyFile = Annotated[Path | None, typer.Option(help="The file of keys; by default POINTSMAN_KEYS_FILE.")]
-Variant = Annotated[str, typer.Option(help="int8, fp32, int8-whole or fp32-whole: which variant of the default encoder.")]
+Variant = Annotated[str, typer.Option(help="int8, fp32, fp16, int8-whole or fp32-whole: which variant of the default encoder.")]
 Describe = Annotated[str, typer.Option(help="What stands for a prompt: prompt, local or llm (as the describer's backend).")]
 
 

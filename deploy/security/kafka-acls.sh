@@ -1,6 +1,6 @@
 # What each service may do to Kafka: `pointsman rights --form kafka`, written by `make rights`. Before it:
 # KAFKA_ACLS="kafka-acls.sh --bootstrap-server broker:9092 --command-config admin.conf"
-$KAFKA_ACLS --add --allow-principal User:pointsman-describer --operation READ --topic prompts
+$KAFKA_ACLS --add --allow-principal User:pointsman-describer --operation READ --topic prompts --topic descriptions --topic routing-tables
 $KAFKA_ACLS --add --allow-principal User:pointsman-describer --operation WRITE --topic descriptions --topic replies --topic dead-letters
 $KAFKA_ACLS --add --allow-principal User:pointsman-describer --operation READ --group pointsman-describer
 $KAFKA_ACLS --add --allow-principal User:pointsman-embedder --operation READ --topic descriptions

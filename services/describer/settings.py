@@ -47,5 +47,5 @@ class DescriberSettings(BaseSettings):
     """Share of the prompts that could be foreseen of which the language model is asked all the same, to see whether it holds."""
     encoder_dir: Path | None = None
     """Directory of the encoder, as the embedder's. None: the default encoder."""
-    variant: Literal["int8", "fp32", "int8-whole", "fp32-whole"] = "int8"
+    variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
     """Which variant of the default encoder, as the embedder's: nothing is foreseen for a table of another space."""

@@ -33,7 +33,9 @@ def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None 
     @asynccontextmanager
     async def lifespan() -> AsyncGenerator[None, None]:
         if not loaded:
-            loaded.append(load(settings.encoder_dir, settings.variant, settings.provider, settings.threads, settings.batch))
+            loaded.append(
+                load(settings.encoder_dir, settings.variant, settings.provider, settings.threads, settings.batch, settings.gpu_tokens)
+            )
         live = loaded[0]
         PROVIDER.labels(live.provider, str(live.identity)).set(1)
         log.info("encoder ready", encoder=str(live.identity), provider=live.provider)

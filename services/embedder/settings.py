@@ -16,8 +16,9 @@ class EmbedderSettings(BaseSettings):
 
     encoder_dir: Path | None = None
     """Directory of the encoder, in optimum's layout. None: the default encoder, prepared on first use."""
-    variant: Literal["int8", "fp32", "int8-whole", "fp32-whole"] = "int8"
-    """Which variant of the default encoder: its first three layers, or the whole of it. A routing table belongs to one of them."""
+    variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
+    """Which variant of the default encoder: its first three layers (fp16 for a GPU), or the whole of it. A routing table belongs to one
+    of them."""
     text: Literal["description", "both"] = "description"
     """What is embedded: the description alone, or the description and the prompt behind it. A routing table fits one of them."""
     provider: Literal["auto", "cpu", "cuda"] = "auto"
@@ -25,7 +26,9 @@ class EmbedderSettings(BaseSettings):
     threads: Annotated[int, Field(ge=0)] = 0
     """Texts of one batch are encoded by so many threads side by side; 0: one for each core."""
     batch: Annotated[int, Field(ge=1)] = 64
-    """The most texts encoded together."""
+    """The most texts encoded together. A GPU wants more: 1024."""
+    gpu_tokens: Annotated[int, Field(ge=256)] = 32_768
+    """The most tokens, padding included, that a GPU encodes in one go; longer texts make smaller batches."""
     window_ms: Annotated[float, Field(ge=0)] = 10.0
     """How long a text waits for company while texts come closer together than that. From here on prompts travel in batches, which is
     what makes them cheap; one that comes alone never waits. 0: take what is waiting."""

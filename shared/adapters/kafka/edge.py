@@ -73,6 +73,8 @@ PUBLISH_WITHIN_S = 120.0
 """How long a broker may refuse what is published before the service gives up and leaves restarting to its supervisor."""
 GAP_WEIGHT = 0.1
 """What the newest gap counts in the mean."""
+TWIN_JOINS = 4
+"""Joins within one session that look as if two processes took a name from each other."""
 HEARTBEATS = 20
 """How often in a session a service looks whether it has stood still."""
 REFUSALS = (MessageSizeTooLargeError, ValueError, AssertionError)
@@ -143,6 +145,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     failed: BaseException | None = None
     alive_at: float = field(default_factory=time.monotonic)
     taken_at: float = 0.0
+    joined: deque[float] = field(default_factory=lambda: deque(maxlen=TWIN_JOINS))
+    """When it became a member of late."""
     gap_s: float = 1.0
     """Mean time between records of late."""
     out: Publisher = field(init=False)
@@ -428,6 +432,15 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         READY.labels(self.stage.service).set(1)
         log.info("taking records", partitions=len(assigned))
+        self.joined.append(time.monotonic())
+        if (
+            self.kafka.instance
+            and len(self.joined) == TWIN_JOINS
+            and self.joined[-1] - self.joined[0] < self.kafka.session_timeout_ms / 1000
+        ):
+            log.warning(
+                "joined again and again: another process may bear the same name (POINTSMAN_KAFKA_INSTANCE)", name=self.kafka.instance
+            )
 
     # 5. beginning and end
 

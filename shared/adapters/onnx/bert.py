@@ -20,20 +20,27 @@ from onnx import TensorProto, helper, numpy_helper
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
 OPSET = 20  # the first with Gelu; onnxruntime 1.17 and later read it
-MASKED = np.float32(-1e9)  # added to the attention logits of padding
+MASKED = -1e4  # added to the attention logits of padding: enough for a softmax, and half precision ends at 65,504
 
 
 class _Graph:
-    """Collects nodes and initializers; every method returns the name of what it made."""
+    """Collects nodes and initializers; every method returns the name of what it made. `real`: float32, or float16 for half precision."""
 
-    def __init__(self) -> None:
+    def __init__(self, real: type[np.floating[Any]] = np.float32) -> None:
+        self.real = real
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
         if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.asarray(value, order="C"), name)
+            kept = value.astype(self.real) if np.issubdtype(value.dtype, np.floating) else value
+            self.constants[name] = numpy_helper.from_array(np.asarray(kept, order="C"), name)
         return name
+
+    @property
+    def kind(self) -> int:
+        """`real` as ONNX calls it."""
+        return int(helper.np_dtype_to_tensor_dtype(np.dtype(self.real)))
 
     def node(self, operator: str, *inputs: str, name: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
@@ -55,18 +62,20 @@ class _Graph:
         )
 
 
-def build(weights: Weights, config: Mapping[str, Any]) -> onnx.ModelProto:
+def build(weights: Weights, config: Mapping[str, Any], *, half: bool = False) -> onnx.ModelProto:
     """Build the graph of a ``BertModel`` checkpoint.
 
-    ``weights`` maps checkpoint names to float32 arrays; ``config`` is the checkpoint's config.json.
-    Raises ``KeyError`` naming the weight that is missing.
+    ``weights`` maps checkpoint names to float32 arrays; ``config`` is the checkpoint's config.json. ``half``: layers in float16, as
+    GPUs are fastest at; pooling stays in float32. Raises ``KeyError`` naming the weight that is missing.
     """
-    g = _Graph()
+    g = _Graph(np.float16 if half else np.float32)
     epsilon = float(config["layer_norm_eps"])
     x = _embeddings(g, weights, epsilon)
     mask = _attention_mask(g)
     for layer in range(int(config["num_hidden_layers"])):
         x = _layer(g, x, mask, weights, f"encoder.layer.{layer}", int(config["num_attention_heads"]), epsilon)
+    if half:
+        x = g.node("Cast", x, name="pool.wide", to=TensorProto.FLOAT)
     pooled = pool_and_normalise(g, x)
     ids, attention = (helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "tokens"]) for n in ("input_ids", "attention_mask"))
     out = helper.make_tensor_value_info(pooled, TensorProto.FLOAT, ["batch", int(config["hidden_size"])])
@@ -90,11 +99,11 @@ def _embeddings(g: _Graph, weights: Weights, epsilon: float) -> str:
 
 
 def _attention_mask(g: _Graph) -> str:
-    """(batch, 1, 1, tokens) float32: 0 where attended, a large negative number where padded."""
+    """(batch, 1, 1, tokens): 0 where attended, a large negative number where padded."""
     wide = g.node("Unsqueeze", "attention_mask", g.constant("axes_1_2", np.array([1, 2], np.int64)), name="mask.wide")
-    real = g.node("Cast", wide, name="mask.float", to=TensorProto.FLOAT)
+    real = g.node("Cast", wide, name="mask.float", to=g.kind)
     inverse = g.node("Sub", g.constant("one_f", np.array(1, np.float32)), real, name="mask.inverse")
-    return g.node("Mul", inverse, g.constant("masked", np.array(MASKED)), name="mask.bias")
+    return g.node("Mul", inverse, g.constant("masked", np.array(MASKED, np.float32)), name="mask.bias")
 
 
 def _layer(g: _Graph, x: str, mask: str, weights: Weights, p: str, heads: int, epsilon: float) -> str:

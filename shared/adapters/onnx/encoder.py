@@ -24,6 +24,9 @@ CARD = "pointsman.json"
 POOLED = "sentence_embedding"
 PADDING = 0.25
 """The share of its own length by which a row may be padded before it starts another group."""
+GPU_TOKENS = 32_768
+GPU_STEP = 8
+"""Lengths that a GPU gets are rounded up to multiples of this: fewer shapes to plan for, and what its matrix units take in one piece."""
 Ids = npt.NDArray[np.int64]
 
 
@@ -33,8 +36,13 @@ class OnnxEncoder:
     `identity` names the space; `provider` the execution provider that is live.
     """
 
-    def __init__(self, directory: Path, provider: Provider = "auto", threads: int = 0, batch: int = 64) -> None:
-        """Load a directory. `threads` texts are run side by side on a CPU, 0 for all cores. Raises `EncoderInvalid`."""
+    def __init__(
+        self, directory: Path, provider: Provider = "auto", threads: int = 0, batch: int = 64, gpu_tokens: int = GPU_TOKENS
+    ) -> None:
+        """Load a directory. `threads` texts are run side by side on a CPU, 0 for all cores; a GPU gets up to `gpu_tokens` at once.
+
+        Raises `EncoderInvalid`.
+        """
         config = _json(directory / "config.json", "an encoder directory has model.onnx, tokenizer.json and config.json")
         card = json.loads((directory / CARD).read_text()) if (directory / CARD).exists() else {}
         self._session = _session(directory / "model.onnx", provider)
@@ -45,6 +53,8 @@ class OnnxEncoder:
         self._pad = int(config.get("pad_token_id") or 0)
         self._batch = batch
         self.provider = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
+        self._device = self.provider
+        self._tokens = gpu_tokens if self.provider == "cuda" else None
         # int8 scales a whole tensor of activations at once: beside others a text would get another vector, and at times another model
         self._alone = card.get("quantization") == "int8"
         self._threads = 1 if self.provider == "cuda" else threads or os.cpu_count() or 1
@@ -62,7 +72,7 @@ class OnnxEncoder:
         encodings = self._tokenizer.encode_batch(list(texts))
         result = np.empty((len(texts), self.identity.dimension), np.float32)
         most = 1 if self._alone else min(self._batch, -(-len(texts) // self._threads))
-        left = groups([len(e.ids) for e in encodings], most)
+        left = groups([len(e.ids) for e in encodings], most, self._tokens)
 
         def run() -> None:
             while True:
@@ -83,12 +93,22 @@ class OnnxEncoder:
         return [e.ids for e in self._tokenizer.encode_batch(list(texts))]
 
     def _run(self, ids: Sequence[Sequence[int]]) -> Array:
-        padded, mask = pad(ids, self._pad)
+        padded, mask = pad(ids, self._pad, 1 if self._tokens is None else GPU_STEP)
         feed: dict[str, Ids] = {"input_ids": padded, "attention_mask": mask}
         if "token_type_ids" in self._inputs:
             feed["token_type_ids"] = np.zeros_like(padded)
-        out: Array = self._session.run([self._output], feed)[0]
+        out: Array = self._session.run([self._output], feed)[0] if self._tokens is None else self._bound(feed)
         return out if self._output == POOLED else mean_pool(out, mask)
+
+    def _bound(self, feed: dict[str, Ids]) -> Array:
+        """Run with the inputs copied to the device once, and only the vectors copied back."""
+        binding = self._session.io_binding()
+        for name, values in feed.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(values, self._device, 0))
+        binding.bind_output(self._output, "cpu")
+        self._session.run_with_iobinding(binding)
+        out: Array = binding.get_outputs()[0].numpy()
+        return out
 
     def _probe(self) -> int:
         """Run one text: it must give one vector of finite numbers."""
@@ -105,23 +125,24 @@ class OnnxEncoder:
         return int(vector.shape[1])
 
 
-def groups(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Rows that are run together: sorted by length, at most so many, and none padded by more than `PADDING`.
+def groups(lengths: Sequence[int], most: int, tokens: int | None = None) -> list[list[int]]:
+    """Rows that are run together: sorted by length, at most so many, with at most so many tokens, and none padded by more than `PADDING`.
 
     A row costs what the longest of its group costs, and small groups cost little more a row than large ones.
     """
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     found: list[list[int]] = []
     for row in order:
-        if not found or len(found[-1]) == most or lengths[row] > (1 + PADDING) * lengths[found[-1][0]]:
+        full = not found or len(found[-1]) == most or (tokens is not None and (len(found[-1]) + 1) * lengths[row] > tokens)
+        if full or lengths[row] > (1 + PADDING) * lengths[found[-1][0]]:
             found.append([])
         found[-1].append(row)
     return found
 
 
-def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Ids, Ids]:
-    """Token ids of n texts as (n, longest) int64, and their attention mask."""
-    longest = max(len(line) for line in ids)
+def pad(ids: Sequence[Sequence[int]], pad_id: int, step: int = 1) -> tuple[Ids, Ids]:
+    """Token ids of n texts as (n, longest) int64, the longest rounded up to a multiple of `step`; and their attention mask."""
+    longest = -(-max(len(line) for line in ids) // step) * step
     padded = np.full((len(ids), longest), pad_id, np.int64)
     mask = np.zeros((len(ids), longest), np.int64)
     for row, line in enumerate(ids):

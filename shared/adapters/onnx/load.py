@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.adapters.errors import EncoderInvalid
-from shared.adapters.onnx.encoder import OnnxEncoder, Provider
+from shared.adapters.onnx.encoder import GPU_TOKENS, OnnxEncoder, Provider
 from shared.adapters.onnx.prepare import VARIANTS, default_directory, prepare
 
 
-def load(directory: Path | None, variant: str, provider: Provider = "auto", threads: int = 0, batch: int = 64) -> OnnxEncoder:
+def load(
+    directory: Path | None, variant: str, provider: Provider = "auto", threads: int = 0, batch: int = 64, gpu_tokens: int = GPU_TOKENS
+) -> OnnxEncoder:
     """The encoder in `directory`; with None the default one of that variant, made on first use. Raises `EncoderInvalid`."""
     if directory is None:
         if variant not in VARIANTS:
@@ -17,4 +19,4 @@ def load(directory: Path | None, variant: str, provider: Provider = "auto", thre
         directory = default_directory(variant)
         if not (directory / "model.onnx").exists():
             prepare(variant)
-    return OnnxEncoder(directory, provider, threads, batch)
+    return OnnxEncoder(directory, provider, threads, batch, gpu_tokens)

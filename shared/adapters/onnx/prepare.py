@@ -31,8 +31,8 @@ MAX_TOKENS = 256
 """sentence_bert_config.json of that model."""
 LAYERS = 3
 """Layers of the default encoder that are run: the first three route better than all six, for half the time (decisions/0002-encoder.md)."""
-VARIANTS = ("int8", "fp32", "int8-whole", "fp32-whole")
-"""`whole` runs all six layers, as tables from before there was a choice need it."""
+VARIANTS = ("int8", "fp32", "fp16", "int8-whole", "fp32-whole")
+"""fp16 is for GPUs; `whole` runs all six layers, as tables from before there was a choice need it."""
 
 
 def home() -> Path:
@@ -78,7 +78,8 @@ def prepare(variant: str, source: Path | None = None, say: Callable[[str], None]
     say("building the graph")
     config = json.loads((source / "config.json").read_text())
     quantization, layers = _recipe(variant)
-    model = bert.build(load_file(weights), config if layers is None else config | {"num_hidden_layers": layers})
+    kept = config if layers is None else config | {"num_hidden_layers": layers}
+    model = bert.build(load_file(weights), kept, half=quantization == "fp16")
     with _fresh(target) as making:
         (making / "model.onnx").write_bytes(model.SerializeToString())
         for name in ("config.json", "tokenizer.json"):

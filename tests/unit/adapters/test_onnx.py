@@ -185,6 +185,32 @@ def test_an_int8_text_has_one_vector_whatever_it_comes_with() -> None:
         np.testing.assert_array_equal(vector, other)
 
 
+def test_half_precision_stays_with_full_and_pools_in_full() -> None:
+    """For GPUs; here it runs on the CPU, which computes in half precision what it can."""
+    texts = ["Translate a contract into French.", "Find the bug in a Python function.", "word " * 300]
+    full, half = load(None, "fp32", "cpu"), load(None, "fp16", "cpu")
+    exact, short = full.encode(texts), half.encode(texts)
+    assert short.dtype == np.float32
+    assert (exact * short).sum(axis=1).min() > 0.9999
+    np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1.0, atol=1e-6)
+    assert half.identity.quantization == "fp16"
+    assert half.identity != full.identity
+
+
+def test_what_a_gpu_would_get_gives_the_same_vectors(directory: Path) -> None:
+    """Bound inputs and outputs, lengths in steps, batches by tokens: the path of CUDA, run on the CPU's memory, since there is no GPU."""
+    plain, bound = OnnxEncoder(directory, "cpu"), OnnxEncoder(directory, "cpu", threads=1)
+    bound._tokens, bound._device = 24, "cpu"
+    shapes: list[tuple[int, ...]] = []
+    run = bound._bound
+    bound._bound = lambda feed: (shapes.append(feed["input_ids"].shape), run(feed))[1]  # type: ignore[method-assign]
+    texts = TEXTS * 3
+    np.testing.assert_allclose(bound.encode(texts), plain.encode(texts), atol=1e-6)
+    assert all(length % 8 == 0 for _, length in shapes)
+    assert sum(rows for rows, _ in shapes) == len(texts)
+    assert max(rows for rows, _ in shapes) > 1
+
+
 def test_rows_run_together_are_of_like_length_and_each_runs_once() -> None:
     lengths = [3, 40, 4, 41, 3, 8, 300, 9, 3]
     found = groups(lengths, most=2)
@@ -194,6 +220,8 @@ def test_rows_run_together_are_of_like_length_and_each_runs_once() -> None:
     assert len(groups([7] * 10, most=64)) == 1
     assert len(groups([7] * 10, most=5)) == 2
     assert groups([], most=4) == []
+    by_tokens = groups([10, 10, 11, 12, 12, 100], most=64, tokens=36)
+    assert [len(group) for group in by_tokens] == [3, 2, 1], "a text longer than that runs alone"
 
 
 def test_onnxruntime_sends_no_telemetry() -> None:

@@ -1,6 +1,6 @@
 {{/* What each service hears, which image it runs from, which door it keeps, whether it asks language models. */}}
 {{- define "pointsman.facts" -}}
-describer: {hears: prompts, image: light, asks: true}
+describer: {hears: prompts, image: embedder-cpu, asks: true}
 embedder: {hears: descriptions, image: embedder-cpu}
 assigner: {hears: embeddings, image: light}
 selector: {hears: assignments, image: light}
@@ -58,6 +58,7 @@ capabilities: {drop: [ALL]}
 - {name: POINTSMAN_KAFKA_BOOTSTRAP_SERVERS, value: {{ $values.kafka.bootstrapServers | quote }}}
 - {name: POINTSMAN_KAFKA_TOPIC_PREFIX, value: {{ $values.kafka.topicPrefix | quote }}}
 - {name: POINTSMAN_KAFKA_PARTITIONS, value: {{ $values.kafka.partitions | quote }}}
+- {name: POINTSMAN_KAFKA_INSTANCE, value: "{host}"}  # a container that is started again in its pod has its partitions at once
 - {name: POINTSMAN_KAFKA_REPLICATION, value: {{ $values.kafka.replication | quote }}}
 - {name: POINTSMAN_KAFKA_SECURITY_PROTOCOL, value: {{ $values.kafka.securityProtocol }}}
 {{- if hasPrefix "SASL" $values.kafka.securityProtocol }}
