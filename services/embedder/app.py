@@ -28,7 +28,9 @@ def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None 
 
     async def work(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
         live = loaded[0]
-        return await asyncio.get_running_loop().run_in_executor(thread, embed, batch, live.encode, live.identity, read)
+        return await asyncio.get_running_loop().run_in_executor(
+            thread, lambda: embed(batch, live.encode, live.identity, read, guard=settings.guard)
+        )
 
     @asynccontextmanager
     async def lifespan() -> AsyncGenerator[None, None]:

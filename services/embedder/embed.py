@@ -11,24 +11,32 @@ from shared.contracts.vector import pack
 from shared.routing.extraction import together
 from shared.routing.form import form
 from shared.routing.table import Array, Encoder
+from shared.routing.views import views
 
 Encode = Callable[[Sequence[str]], Array]
 """n texts to (n, dimension) float32, L2-normalised."""
 
 
 def embed(
-    messages: Sequence[Described], encode: Encode, encoder: Encoder, read: Callable[[Described], str] | None = None
+    messages: Sequence[Described],
+    encode: Encode,
+    encoder: Encoder,
+    read: Callable[[Described], str] | None = None,
+    *,
+    guard: bool = False,
 ) -> list[Embedded]:
     """Add to each message the embedding of its description, or of what `read` makes of it. Equal texts are encoded once.
 
     Where the describer has foreseen the description's point in this very space, that is it, and nothing is encoded.
+    `guard`: with the views of the text.
     """
-    own = read is None
+    alone = read is None
     read = read or _description
     began, space = time.perf_counter(), EncoderRef.of(encoder)
-    foreseen = [m.description.foreseen if own else None for m in messages]
+    foreseen = [m.description.foreseen if alone else None for m in messages]
     given = [f.vector if f is not None and f.encoder == space else None for f in foreseen]
-    texts = list(dict.fromkeys(read(m) for m, vector in zip(messages, given, strict=True) if vector is None))
+    seen = [(read(m), *(views(read(m)) if guard else ())) if vector is None else () for m, vector in zip(messages, given, strict=True)]
+    texts = list(dict.fromkeys(text for own in seen for text in own))
     vectors = dict(zip(texts, map(pack, encode(texts)), strict=True)) if texts else {}
     took = time.perf_counter() - began
     return [
@@ -36,14 +44,15 @@ def embed(
             message,
             Embedded,
             embedding=Embedding(
-                vector=vectors[read(message)] if vector is None else vector,
+                vector=vectors[own[0]] if vector is None else vector,
+                views=tuple(vectors[text] for text in own[1:]),
                 encoder=space,
                 latency_s=took,
                 batch=len(messages),
                 form=pack(form(message.task_text())),
             ),
         )
-        for message, vector in zip(messages, given, strict=True)
+        for message, vector, own in zip(messages, given, seen, strict=True)
     ]
 
 

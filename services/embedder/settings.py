@@ -21,6 +21,9 @@ class EmbedderSettings(BaseSettings):
     of them."""
     text: Literal["description", "both"] = "description"
     """What is embedded: the description alone, or the description and the prompt behind it. A routing table fits one of them."""
+    guard: bool = False
+    """Whether texts are also embedded without their edges, so that a string put before or behind every prompt can't push it to a dearer
+    model: the least expensive of three choices stands. Costs up to three times the encoder's time for texts of 16 words and more."""
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """Execution provider; auto takes CUDA where it is to be had."""
     threads: Annotated[int, Field(ge=0)] = 0

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from shared.contracts.messages import Decided, Placed, extend
-from shared.contracts.parts import CandidateScore, Decision, Preferences, Profile, RuledOut
+from shared.contracts.parts import CandidateScore, Decision, Place, Preferences, Profile, RuledOut
 from shared.routing.assignment import Assignment
 from shared.routing.errors import TableInvalid
 from shared.routing.selection import Candidate, Selection, Weights, select
@@ -36,19 +36,27 @@ def decide(
         raise TableInvalid(f"the assignment was made with table {message.assignment.table.digest[:12]}, not with {table.digest[:12]}")
     weights = message.weights(default).normalised()
     limits = replace(message.constraints.limits(message.prompt_bytes() // BYTES_PER_TOKEN), retired=retired)
-    prediction = message.assignment.prediction(table, predictor_share)
-    selection = select(table, _assignment(message, table), weights, limits, contexts, prediction)
+    selections = [
+        select(table, _assignment(place, table), weights, limits, contexts, place.prediction(table, predictor_share))
+        for place in (message.assignment, *message.assignment.views)
+    ]
+    selection = min((s for s in selections if s.candidates), key=lambda s: s.candidates[0].cost_usd, default=selections[0])
+    if not selections[0].candidates:
+        selection = selections[0]
+    elif selection.candidates[0].model != selections[0].candidates[0].model:
+        dearer = selections[0].candidates[0].model
+        selection = replace(selection, why=f"{selection.why}; {dearer} is chosen only with the prompt's edges, and costs more")
     return extend(message, Decided, decision=_part(selection, weights, message, table, candidates))
 
 
-def _assignment(message: Placed, table: RoutingTable) -> Assignment:
-    parts = message.assignment.clusters
+def _assignment(place: Place, table: RoutingTable) -> Assignment:
+    parts = place.clusters
     try:
         clusters = np.array([table.positions[p.id] for p in parts], np.intp)
     except KeyError as error:
         raise TableInvalid(f"the assignment names cluster {error}, which table {table.digest[:12]} does not have") from None
     weights, distances = (np.array(values, np.float32) for values in ([p.weight for p in parts], [p.distance for p in parts]))
-    return Assignment(clusters, weights, distances, message.assignment.novel)
+    return Assignment(clusters, weights, distances, place.novel)
 
 
 def _part(selection: Selection, weights: Weights, message: Placed, table: RoutingTable, candidates: int) -> Decision:

@@ -176,9 +176,12 @@ class Embedding(Part):
     form: Vector | None = None
     """The form of the prompt itself: how long it is and what it is made of (`shared.routing.form`)."""
 
-    def features(self) -> npt.NDArray[np.float32]:
+    views: tuple[Vector, ...] = ()
+    """The text without its edges (`shared.routing.views`), where POINTSMAN_EMBEDDER_GUARD asks for it and enough is left."""
+
+    def features(self, view: int | None = None) -> npt.NDArray[np.float32]:
         """(dimension,) or, with the form behind it, (dimension + form.SIZE,) float32: what a table's points are made of."""
-        vector = unpack(self.vector)
+        vector = unpack(self.vector if view is None else self.views[view])
         return vector if self.form is None else np.concatenate([vector, unpack(self.form)])
 
 
@@ -215,10 +218,9 @@ class Predicted(Part):
     """Standard deviation within the committee that predicts."""
 
 
-class Assigned(Part):
+class Place(Part):
     """Up to `top_p` clusters, nearest first; the weights sum to 1."""
 
-    table: TableRef
     clusters: Annotated[tuple[ClusterWeight, ...], Field(min_length=1)]
     novel: bool
     predicted: tuple[Predicted, ...] = ()
@@ -233,6 +235,14 @@ class Assigned(Part):
         used = share_of(table, share)
         probability, spread = (np.array(v) for v in ([p.probability for p in self.predicted], [p.spread for p in self.predicted]))
         return Prediction(probability, spread, used) if used > 0 else None
+
+
+class Assigned(Place):
+    """Where a prompt lies in one routing table."""
+
+    table: TableRef
+    views: tuple[Place, ...] = ()
+    """Where its views lie, one for each of the embedding's."""
 
 
 class CandidateScore(Part):

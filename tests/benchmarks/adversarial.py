@@ -1,9 +1,10 @@
 """`make bench-adversarial OUTCOMES=file`: how far a gadget pushes prompts to the dearest models ("Rerouting LLM Routers", arXiv 2501.01818).
 
 A gadget is a string of ten tokens that an attacker puts before or behind every prompt, whatever it asks, found by hill climbing against the very
-table and encoder that decide (white box), on prompts that are not those it is measured on. Routed by the whole prompt, that is the undefended
-router; by a description of the prompt, which keeps the words that pose the task, it is the defended one. The language model's own descriptions
-are not measured here: none is at hand.
+table, encoder and defence that decide (white box), on prompts that are not those it is measured on. Routed by the whole prompt, that is the
+undefended router; by a description of the prompt, which keeps the words that pose the task, it is half a defence; with views of the text
+(POINTSMAN_EMBEDDER_GUARD) a whole one. Where descriptions are foreseen, the language model is assumed not to heed the gadget, and its description
+is the clean prompt's, local: a STAND-IN, since none is at hand.
 """
 
 from __future__ import annotations
@@ -20,13 +21,18 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from services.describer.foresee import READ_CHARS
+from services.describer.settings import DescriberSettings
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
 from shared.contracts.outcome_file import matrix, read_prices, read_rows
 from shared.routing.extraction import extract
+from shared.routing.foresight import foresee, learn
+from shared.routing.form import forms
 from shared.routing.outcomes import build_table
 from shared.routing.selection import Weights, _parts, choices, performances
 from shared.routing.table import RoutingTable
+from shared.routing.views import views
 
 out = Console(width=150, highlight=False)
 TOKENS, CANDIDATES, STEPS = 10, 16, 25
@@ -34,22 +40,50 @@ DEAR = 0.8
 """Of the dearest model's mean cost: what costs as much counts as dearest too."""
 CLIMB_ON, MEASURED_ON = 32, 400
 READS: dict[str, Callable[[str], str]] = {"prompt": lambda prompt: prompt, "description": extract}
-PLACES: dict[str, Callable[[str, str], str]] = {"behind": lambda p, g: f"{p} {g}", "before": lambda p, g: f"{g} {p}"}
+
+
+class Attacked(str):
+    """A prompt with a gadget, and the prompt it was."""
+
+    __slots__ = ("origin",)
+    origin: str
+
+
+def attacked(text: str, origin: str) -> Attacked:
+    found = Attacked(text)
+    found.origin = origin
+    return found
+
+
+PLACES: dict[str, Callable[[str, str], str]] = {
+    "behind": lambda p, g: attacked(f"{p} {g}", p),
+    "before": lambda p, g: attacked(f"{g} {p}", p),
+}
 
 
 class Router:
     """One way of routing, as its attacker sees it."""
 
-    def __init__(self, encoder: OnnxEncoder, table: RoutingTable, read: Callable[[str], str]) -> None:
-        self._encoder, self._table, self._read, self.weights = encoder, table, read, Weights(1.0, 0.0, 0.0)
+    def __init__(
+        self,
+        encoder: OnnxEncoder,
+        table: RoutingTable,
+        read: Callable[[str], str],
+        weights: Weights = Weights(1.0, 0.0, 0.0),  # noqa: B008
+    ) -> None:
+        self._encoder, self._table, self._read, self.weights = encoder, table, read, weights
         cost = table.cost_usd.mean(axis=0)
         self.dear = cost >= DEAR * cost.max()
 
-    def utilities(self, prompts: Sequence[str]) -> Any:
-        """(n, models)."""
-        points = self._encoder.encode([self._read(p) for p in prompts])
-        gain, paid, waited = _parts(*performances(self._table, points, 0.0), self.weights)
-        return gain - paid - waited
+    def points(self, prompts: Sequence[str]) -> Any:
+        """(n, d): where these prompts are routed from."""
+        return self._encoder.encode([self._read(p) for p in prompts])
+
+    def margins(self, prompts: Sequence[str]) -> Any:
+        """(n,): by how much the best of the dearest models is ahead of the best other."""
+        gain, paid, waited = _parts(*performances(self._table, self.points(prompts), 0.0), self.weights)
+        utility = gain - paid - waited
+        return utility[:, self.dear].max(axis=1) - utility[:, ~self.dear].max(axis=1)
 
     def calibrate(self, prompts: Sequence[str]) -> None:
         """Weigh cost so that half of the prompts go to the dearest models, as the paper does; an attacker has most room there."""
@@ -60,13 +94,43 @@ class Router:
 
     def to_dearest(self, prompts: Sequence[str]) -> float:
         """The share of prompts that go to one of the dearest models."""
-        return float(self.dear[self.utilities(prompts).argmax(axis=1)].mean())
+        return float((self.margins(prompts) > 0).mean())
 
     def pull(self, prompts: Sequence[str]) -> float:
         """What the attacker climbs: how far the best of the dearest models is before the best other, on average."""
-        utility = self.utilities(prompts)
-        ahead = utility[:, self.dear].max(axis=1) - utility[:, ~self.dear].max(axis=1)
-        return float(np.tanh(8.0 * ahead).mean())
+        return float(np.tanh(8.0 * self.margins(prompts)).mean())
+
+
+class Guarded(Router):
+    """Decides in each view of the text; the dearest models win where they win in all."""
+
+    def margins(self, prompts: Sequence[str]) -> Any:
+        texts = [(text, *views(text)) for text in map(self._read, prompts)]
+        flat = iter(_margins_of(self, [view for own in texts for view in own]))
+        return np.array([min(next(flat) for _ in own) for own in texts])
+
+
+def _margins_of(router: Router, texts: Sequence[str]) -> Any:
+    return Router(router._encoder, router._table, lambda text: text, router.weights).margins(texts)
+
+
+class Foreseeing(Router):
+    """Descriptions are foreseen where that is sure; where not, the language model's is that of the prompt without the gadget."""
+
+    def learn(self, prompts: Sequence[str]) -> None:
+        """From these prompts and their descriptions."""
+        few = list(prompts)[: DescriberSettings().foresee_pairs]
+        told = self._encode([self._read(p) for p in few])
+        self._known = learn(self._encode([p[:READ_CHARS] for p in few]), told, forms(few), self._table)
+
+    def _encode(self, texts: Sequence[str]) -> Any:
+        return np.concatenate([self._encoder.encode(texts[i : i + 256]) for i in range(0, len(texts), 256)])
+
+    def points(self, prompts: Sequence[str]) -> Any:
+        found = foresee(self._known, self._encode([p[:READ_CHARS] for p in prompts]), forms(prompts), self._table, self.weights)
+        told = self._encode([self._read(getattr(p, "origin", p)) for p in prompts])
+        self.sure = float(found.sure.mean())
+        return np.where(found.sure[:, None], found.vectors, told).astype(np.float32)
 
 
 def climb(router: Router, prompts: Sequence[str], place: Callable[[str, str], str], words: Sequence[str], seed: int) -> str:
@@ -109,31 +173,47 @@ def main() -> None:
         texts = [read(p) for p in texts_of(prompts, train)]
         vectors = np.concatenate([encoder.encode(texts[i : i + 256]) for i in track(range(0, len(texts), 256), f"embedding, {name}")])
         table = build_table(whole.rows(train), vectors, encoder.identity, k=60, seed=0, source="adversarial", simulated=False)
-        router = Router(encoder, table, read)
-        router.calibrate(texts_of(prompts, train[:1000]))
-        clean = router.to_dearest(measured)
-        for place, put in PLACES.items():
-            for seed in track(range(options.seeds), f"climbing, {name}, {place}"):
-                gadget = climb(router, climbed, put, words, seed)
-                attacked = router.to_dearest([put(p, gadget) for p in measured])
-                found.append(
-                    {
-                        "routed_by": name,
-                        "cost_weight": router.weights.cost,
-                        "gadget": place,
-                        "seed": seed,
-                        "clean": clean,
-                        "attacked": attacked,
-                    }
-                )
+        plain, guarded = Router(encoder, table, read), Guarded(encoder, table, read)
+        plain.calibrate(texts_of(prompts, train[:1000]))
+        routers: dict[str, Router] = {name: plain, f"{name}, guarded": guarded}
+        if name == "description":
+            routers["description, foreseen where sure"] = foreseeing = Foreseeing(encoder, table, read)
+            foreseeing.learn(texts_of(prompts, train))
+        for called, router in routers.items():
+            router.weights = plain.weights
+            clean = router.to_dearest(measured)
+            for place, put in PLACES.items():
+                for seed in track(range(options.seeds), f"climbing, {called}, {place}"):
+                    gadget = climb(router, climbed, put, words, seed)
+                    pushed = router.to_dearest([put(p, gadget) for p in measured])
+                    found.append(
+                        {
+                            "routed_by": called,
+                            "cost_weight": router.weights.cost,
+                            "gadget": place,
+                            "seed": seed,
+                            "clean": clean,
+                            "clean_undefended": plain.to_dearest(measured),
+                            "attacked": pushed,
+                        }
+                    )
     options.write.parent.mkdir(parents=True, exist_ok=True)
     options.write.write_text(json.dumps(found, indent=2) + "\n")
-    shown = Table("routed by", "cost's weight", "gadget", "to the dearest models, clean", "with the worst gadget", "points more", box=None)
-    for name in READS:
+    shown = Table(
+        "routed by",
+        "cost's weight",
+        "gadget",
+        "to the dearest models, clean",
+        "with the worst gadget",
+        "points more",
+        "…than undefended",
+        box=None,
+    )
+    for name in dict.fromkeys(f["routed_by"] for f in found):
         for place in PLACES:
             worst = max((f for f in found if (f["routed_by"], f["gadget"]) == (name, place)), key=lambda f: float(f["attacked"]))
-            more = f"{100 * (worst['attacked'] - worst['clean']):+.1f}"
-            shown.add_row(name, f"{worst['cost_weight']:.3f}", place, f"{worst['clean']:.1%}", f"{worst['attacked']:.1%}", more)
+            more, than = (f"{100 * (worst['attacked'] - worst[which]):+.1f}" for which in ("clean", "clean_undefended"))
+            shown.add_row(name, f"{worst['cost_weight']:.3f}", place, f"{worst['clean']:.1%}", f"{worst['attacked']:.1%}", more, than)
     out.print(shown)
     out.print(f"written to {options.write}")
 

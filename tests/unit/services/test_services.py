@@ -307,3 +307,51 @@ def test_foreseeing_keeps_no_word_of_a_prompt_and_learns_from_what_it_is_told() 
         old.note(f"red number {i}", Written("Paint something red", "tiny", False, time.time() - (7200 if i < 50 else 0)))
     old.learn(tab)
     assert len(old) == 70
+
+
+def test_a_guarded_text_is_embedded_without_its_edges_too() -> None:
+    seen: list[str] = []
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        seen.extend(texts)
+        return np.eye(4, dtype=np.float32)[[len(text) % 4 for text in texts]]
+
+    short, long = described(), described()
+    words = " ".join(f"w{i}" for i in range(20))
+    long = long.model_copy(update={"description": long.description.model_copy(update={"text": words})})
+    first, second = embed([short, long], encode, ENCODER, guard=True)
+    assert not first.embedding.views
+    assert len(second.embedding.views) == 2
+    assert seen == [short.description.text, words, " ".join(f"w{i}" for i in range(12, 20)), " ".join(f"w{i}" for i in range(8))]
+    assert read(Embedded, to_json(second)) == second
+    assert not embed([long], encode, ENCODER)[0].embedding.views
+
+
+def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() -> None:
+    """What a gadget at one edge does: the whole text and one view lie with the dear model, the other view does not."""
+    centroids = np.eye(4, dtype=np.float32)[:2]
+    dear, cheap = [5.0, 0.0], [0.0, 5.0]
+    tab = table(2, ("dear", "cheap"), top_p=1, centroids=centroids, strength=np.array([dear, cheap]), cost_usd=np.array([[1.0, 0.1]] * 2))
+    whole, other = np.eye(4, dtype=np.float32)[0], np.eye(4, dtype=np.float32)[1]
+    message = embedded(described(submitted(profile=Profile.quality)), whole)
+
+    def decided(views: Sequence[np.ndarray], **constraints: object) -> Decided:
+        guarded = message.model_copy(
+            update={
+                "embedding": message.embedding.model_copy(update={"views": tuple(pack(v) for v in views)}),
+                "constraints": Constraints(**constraints),  # type: ignore[arg-type]
+            }
+        )
+        (at,) = place([guarded], TableRef(epoch=0, sequence=1, digest=tab.digest), tab)
+        assert isinstance(at, Placed)
+        assert read(Placed, to_json(at)) == at
+        return decide(at, tab, {}, Profile.balanced, candidates=10)
+
+    assert decided([]).decision.model == "dear"
+    assert decided([whole, whole]).decision.model == "dear"
+    found = decided([other, whole])
+    assert found.decision.model == "cheap"
+    assert "dear is chosen only with the prompt's edges" in found.decision.why
+    assert found.assignment.clusters[0].id == "c00", "the prompt is assigned as a whole"
+    assert decided([other, whole], deny=frozenset({"cheap"})).decision.model == "dear"
+    assert decided([other, whole], max_cost_usd=0.01).decision.status == "no_eligible_model"
