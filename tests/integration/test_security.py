@@ -261,7 +261,7 @@ async def test_nobody_can_do_what_is_not_theirs(secured: Secured, monkeypatch: p
     redis: Redis = client(describer)
     try:
         await redis.set(describer.key_prefix + "description:x", "y", ex=5)
-        for forbidden in (redis.get(describer.key_prefix + "{tables}:current"), redis.flushall(), redis.keys("*"), redis.config_get("*")):
+        for forbidden in (redis.get(describer.key_prefix + "answer:x"), redis.flushall(), redis.keys("*"), redis.config_get("*")):
             with pytest.raises(NoPermissionError):
                 await forbidden
     finally:
