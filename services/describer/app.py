@@ -143,11 +143,19 @@ class _Foreseeing:
         return await asyncio.get_running_loop().run_in_executor(self.thread, work, *arguments)
 
     async def look(self, prompt: str, weights: Weights, /) -> Glance | None:
-        glance: Glance | None = await self._run(self._known.look, prompt, weights, self._table())
+        try:
+            glance: Glance | None = await self._run(self._known.look, prompt, weights, self._table())
+        except Exception as error:  # then the language model is asked, as without foresight
+            log.error("nothing foreseen", error=where(error, TelemetrySettings()))
+            return None
         return glance
 
     async def note(self, prompt: str, written: Written, glance: Glance, /) -> None:
-        same: bool | None = await self._run(self._known.note, prompt, written, glance, self._table())
+        try:
+            same: bool | None = await self._run(self._known.note, prompt, written, glance, self._table())
+        except Exception as error:  # what was written stands, whether it is learnt from or not
+            log.error("a description was not learnt from", error=where(error, TelemetrySettings()))
+            return
         if same is not None:
             FORESEEN.labels("yes" if same else "no").inc()
 

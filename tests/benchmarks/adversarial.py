@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("outcomes", type=Path)
     parser.add_argument("--prices", type=Path)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--reads", nargs="*", choices=list(READS), default=list(READS), help="what is routed by; by default all")
     parser.add_argument("--write", type=Path, default=Path("bench-results/adversarial.json"))
     options = parser.parse_args()
     opener: Any = gzip.open if options.outcomes.suffix == ".gz" else open
@@ -169,7 +170,7 @@ def main() -> None:
     climbed, measured = ([prompts[i] for i in part] for part in (rest[:CLIMB_ON], rest[CLIMB_ON : CLIMB_ON + MEASURED_ON]))
     words = sorted({w for p in prompts for w in p.split() if w.isalpha() and len(w) > 2})
     found: list[dict[str, Any]] = []
-    for name, read in READS.items():
+    for name, read in ((name, READS[name]) for name in options.reads):
         texts = [read(p) for p in texts_of(prompts, train)]
         vectors = np.concatenate([encoder.encode(texts[i : i + 256]) for i in track(range(0, len(texts), 256), f"embedding, {name}")])
         table = build_table(whole.rows(train), vectors, encoder.identity, k=60, seed=0, source="adversarial", simulated=False)

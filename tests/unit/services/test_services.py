@@ -11,6 +11,7 @@ import pytest
 from support import ENCODER, described, embedded, placed, submitted, table
 
 from services.assigner.assign import place
+from services.describer.app import _Foreseeing
 from services.describer.describe import INSTRUCTION, Unavailable, cache_key, describe, fenced, one_sentence, shortened
 from services.describer.foresee import Foreseeing, Glance, Written
 from services.describer.settings import DescriberSettings
@@ -355,3 +356,22 @@ def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() ->
     assert found.assignment.clusters[0].id == "c00", "the prompt is assigned as a whole"
     assert decided([other, whole], deny=frozenset({"cheap"})).decision.model == "dear"
     assert decided([other, whole], max_cost_usd=0.01).decision.status == "no_eligible_model"
+
+
+async def test_foresight_that_fails_costs_a_question_and_no_prompt() -> None:
+    class Broken(Foreseeing):
+        def look(self, *_: object) -> Glance:
+            raise ValueError("look")
+
+        def note(self, *_: object) -> bool:
+            raise ValueError("note")
+
+    class NoTable:
+        def at_hand(self) -> None:
+            return None
+
+    live = _Foreseeing(Broken(DescriberSettings(), lambda _: np.zeros((1, 4)), ENCODER, 1.0), NoTable())  # type: ignore[arg-type]
+    ask = Asking("Translate a notice.")
+    message = await describe(submitted(), DescriberSettings(), ask, Remembering(), live)
+    assert message.description.source is Source.llm
+    await live.note("prompt", Written("text", "tiny", False, 0.0), glance(sure=False))
