@@ -225,7 +225,7 @@ def _show(outcome: Outcome, number: int, total: int) -> None:
     message = outcome.decided
     decision, description, cluster = message.decision, message.description, message.assignment.clusters[0]
     simulated = ", simulated" if description.simulated else ""
-    out.print(f"{head} [bold]{escape(description.text)}[/] [dim]({description.source.value}{simulated})[/]", soft_wrap=True)
+    out.print(f"{head} [bold]{escape(description.text)}[/] [dim]({description.origin}{simulated})[/]", soft_wrap=True)
     novel = " [yellow]novel[/]" if message.assignment.novel else ""
     out.print(f"{indent}[cyan]{cluster.id}[/] “{escape(cluster.label)}” {cluster.weight:.0%}{novel}", soft_wrap=True)
     if decision.model is None:

@@ -76,7 +76,7 @@ async def _one(answer: bool, request_id: str, value: bytes, within_s: float) -> 
 def show(message: Decided, latency_s: float) -> None:
     """One decision for people."""
     description, assignment, decision = message.description, message.assignment, message.decision
-    written = f"{description.source.value}{', simulated' if description.simulated else ''}"
+    written = f"{description.origin}{', simulated' if description.simulated else ''}"
     out.print(f"[bold]task[/]      {description.text}  [dim]({written})[/]", soft_wrap=True)
     if description.fallback:
         out.print(f"          [yellow]described locally, since {description.fallback}[/]", soft_wrap=True)

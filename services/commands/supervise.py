@@ -64,9 +64,11 @@ def _serve(name: str, environment: dict[str, str], log: connection.Connection) -
 
 
 def _follow(parent: int) -> None:
-    """When the supervisor is gone, however it went, drain and go too."""
+    """When the supervisor is gone, however it went, drain and go too; also if the broker is gone as well, and nothing can be drained."""
     connection.wait([parent])
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_WITHIN_S)
+    os._exit(1)
 
 
 @dataclass(slots=True)

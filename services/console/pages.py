@@ -363,7 +363,7 @@ def trial_of(message: Decided, took_s: float) -> dict[str, Any]:
     parts = message.assignment.clusters
     return {
         "task": message.description.text,
-        "source": message.description.source.value,
+        "source": message.description.origin,
         "simulated": message.description.simulated,
         "novel": message.assignment.novel,
         "clusters": [{"id": p.id, "label": p.label, "share": f"{p.weight:.0%}"} for p in parts],

@@ -11,7 +11,7 @@ from typing import Any
 from faststream import FastStream
 
 from services.describer.describe import Answer, Ask, Cache, Foresee, Unavailable, describe
-from services.describer.foresee import Encode, Foreseeing, Glance, Written
+from services.describer.foresee import Encode, Foreseeing, Glance, Read, Written
 from services.describer.settings import DescriberSettings
 from shared.adapters.errors import AdapterError, ModelUnreachable
 from shared.adapters.kafka.edge import Stage, connect, receive_submitted
@@ -50,7 +50,7 @@ def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cac
         foresee = foresight[0] if foresight else None
         described = await asyncio.gather(*(describe(m, settings, ports[0], remembered, foresee) for m in batch))
         for message in described:
-            WRITTEN.labels(message.description.source).inc()
+            WRITTEN.labels(message.description.origin).inc()
         return described
 
     @asynccontextmanager
@@ -58,7 +58,7 @@ def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cac
         async with AsyncExitStack() as stack:
             if not ports:
                 ports.append(await stack.enter_async_context(asking(settings)))
-            if slow and settings.foresee and (encoder := _encoder(settings)) is not None:
+            if slow and settings.foresee and (encoder := await asyncio.to_thread(_encoder, settings)) is not None:
                 foresight.append(await stack.enter_async_context(foreseeing(settings, kafka, *encoder)))
             yield
         if isinstance(remembered, TextCache):
@@ -104,8 +104,8 @@ def _encoder(settings: DescriberSettings) -> tuple[Encode, Encoder] | None:
         from shared.adapters.onnx.load import load
 
         live = load(settings.encoder_dir, settings.variant, "cpu", 1)
-    except (ImportError, AdapterError) as error:
-        reason = str(error) if isinstance(error, AdapterError) else "onnxruntime is not installed here"
+    except (ImportError, OSError, AdapterError) as error:
+        reason = "onnxruntime is not installed here" if isinstance(error, ImportError) else str(error)
         log.warning("nothing is foreseen: the language model is asked about every prompt", because=reason)
         return None
     return live.encode, live.identity
@@ -150,9 +150,9 @@ class _Foreseeing:
             return None
         return glance
 
-    async def note(self, prompt: str, written: Written, glance: Glance, /) -> None:
+    async def note(self, written: Written, glance: Glance, /) -> None:
         try:
-            same: bool | None = await self._run(self._known.note, prompt, written, glance, self._table())
+            same: bool | None = await self._run(self._known.note, glance.read, written, glance, self._table())
         except Exception as error:  # what was written stands, whether it is learnt from or not
             log.error("a description was not learnt from", error=where(error, TelemetrySettings()))
             return
@@ -161,22 +161,23 @@ class _Foreseeing:
 
     async def remember(self, kafka: KafkaSettings, pairs: int) -> None:
         """Take what language models wrote lately from the topic."""
-        found: list[tuple[str, Written]] = []
+        found: list[tuple[Read, Written]] = []
 
         def learn(_topic: Topic, record: Any) -> None:
             if record.value is not None and WRITTEN_BY_A_MODEL in record.value:
                 with suppress(ContractError):
                     message = read(Described, record.value)
                     written = message.description
-                    if written.source is Source.llm and written.model:
-                        found.append(
-                            (message.task_text(), Written(written.text, written.model, written.simulated, record.timestamp / 1000))
-                        )
+                    if written.source is Source.llm:
+                        at = record.timestamp / 1000
+                        found.append((Read.of(message.task_text()), Written(written.text, written.simulated, at)))
 
         following = Following(kafka, (DESCRIPTIONS,), learn, last=PASSED_OVER * pairs)
         reading = asyncio.create_task(following.run())
         ended = asyncio.create_task(following.caught_up.wait())
         await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if reading.done() and (error := reading.exception()) is not None:
+            log.warning("earlier descriptions can't be read, so foreseeing begins anew", error=where(error, TelemetrySettings()))
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
         ended.cancel()
@@ -185,15 +186,20 @@ class _Foreseeing:
 
     async def keep_learning(self) -> None:
         """Learn anew now and then, beside the thread that looks."""
+        told: Encoder | None = None
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             table = self._table()
+            if table is not None and table.encoder != self._known.encoder and table.encoder != told:
+                told = table.encoder
+                log.warning("nothing is foreseen: the table is of another space", table=str(told), here=str(self._known.encoder))
             if table is not None and self._known.due(table):
                 try:
                     learnt = await asyncio.to_thread(self._known.learn, table)
                 except Exception as error:
                     log.error("foresight not learnt", error=where(error, TelemetrySettings()))
                     await asyncio.sleep(10 * LOOK_EVERY_S)
-                else:
+                    continue
+                if learnt is not None:
                     sure = {name: round(float(least), 3) for name, least in zip(PROFILES, learnt.agreement, strict=True) if least <= 1}
                     log.info("foresight learnt", prompts=len(self._known), sure_from=sure or "never")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import secrets
 import time
@@ -11,8 +12,7 @@ from typing import Protocol
 from services.describer.foresee import Glance, Written
 from services.describer.settings import DescriberSettings
 from shared.contracts.messages import Described, Submitted, extend
-from shared.contracts.parts import Description, Foreseen, Source
-from shared.routing.chance import chance
+from shared.contracts.parts import Constraints, Description, Foreseen, Source
 from shared.routing.extraction import MAX_WORDS, extract
 from shared.routing.selection import Weights
 
@@ -58,7 +58,7 @@ class Foresee(Protocol):
     """Tells descriptions of prompts that are like others, and learns from those that were asked for; `None`: can't tell now."""
 
     async def look(self, prompt: str, weights: Weights, /) -> Glance | None: ...
-    async def note(self, prompt: str, written: Written, glance: Glance, /) -> None: ...
+    async def note(self, written: Written, glance: Glance, /) -> None: ...
 
 
 class Unavailable(Exception):
@@ -78,10 +78,10 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
     if (cached := await cache.get(key)) is not None:
         model, simulated, text = cached.split("\n", 2)
         return _with(message, text, Source.cache, began, model=model, simulated=simulated == "simulated")
-    glance = await foresee.look(prompt, message.weights(settings.default_profile)) if foresee else None
-    if glance and glance.sure and glance.written and chance("check", message.request_id) >= settings.foresee_check:
-        known = glance.written
-        return _with(message, known.text, Source.foreseen, began, model=known.model, simulated=known.simulated, foreseen=glance.foreseen)
+    able = foresee is not None and message.constraints == Constraints()  # limits leave other models to choose from
+    glance = await foresee.look(prompt, message.weights(settings.default_profile)) if foresee and able else None
+    if glance and glance.sure and random.random() >= settings.foresee_check:
+        return _with(message, glance.label, Source.cache, began, simulated=glance.simulated, foreseen=glance.foreseen)
     try:
         answer = await ask(INSTRUCTION, fenced(shortened(prompt, settings.read_chars)))
         text = one_sentence(answer.text)
@@ -92,7 +92,7 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
         return _with(message, extract(prompt), Source.local, began, fallback=reason, cost_usd=answer.cost_usd)
     await cache.put(key, "\n".join((answer.model, "simulated" if answer.simulated else "real", text)))
     if foresee and glance:
-        await foresee.note(prompt, Written(text, answer.model, answer.simulated, time.time()), glance)
+        await foresee.note(Written(text, answer.simulated, time.time()), glance)
     return _with(message, text, Source.llm, began, model=answer.model, simulated=answer.simulated, cost_usd=answer.cost_usd)
 
 

@@ -1,7 +1,7 @@
 """What the describer knows of prompts like the one at hand, so that it need not ask about each.
 
 Keeps the newest prompts that a language model described, as points, and learns from them where a description would lie
-(`shared.routing.foresight`). Of the prompts themselves it keeps no word.
+(`shared.routing.foresight`). It keeps no word, neither of a prompt nor of a description: somebody else's would tell of them.
 """
 
 from __future__ import annotations
@@ -18,20 +18,37 @@ import numpy as np
 from services.describer.settings import DescriberSettings
 from shared.contracts.parts import EncoderRef, Foreseen
 from shared.contracts.vector import pack, unpack
+from shared.routing.assignment import assign
 from shared.routing.foresight import NEIGHBOURS, Foresight, foresee, learn
 from shared.routing.form import form
 from shared.routing.selection import Weights, routes
 from shared.routing.table import Array, Encoder, RoutingTable
+from shared.routing.views import views
 
 Encode = Callable[[Sequence[str]], Array]
 """n texts to (n, dimension) float32, L2-normalised."""
 
 READ_CHARS = 600
 """Of a prompt, for its embedding: 128 tokens foresee as well as 256, at half the cost."""
-GROWN = 1.2
-"""Learn anew once there are so many times the pairs there were."""
+GROWN = 0.2
+"""Learn anew once so large a share of the pairs is new."""
 AGAIN_S = 30.0
-"""…or another routing table, but no sooner than after so long."""
+"""…or there is another routing table, but no sooner than after so long."""
+AT_LEAST_EVERY_S = 3600.0
+"""…or after so long, if anything is new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A prompt as far as it is read; `key` tells it from others."""
+
+    key: bytes
+    text: str
+    form: Array
+
+    @classmethod
+    def of(cls, prompt: str) -> Read:
+        return cls(hashlib.sha256(prompt.encode()).digest(), prompt.strip()[:READ_CHARS] or prompt[:READ_CHARS], form(prompt))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +56,6 @@ class Written:
     """What a language model wrote about a prompt, and when (seconds since 1970)."""
 
     text: str
-    model: str
     simulated: bool
     at: float
 
@@ -49,33 +65,31 @@ class _Pair:
     prompt: Array
     form: Array
     description: Array
-    written: Written
+    simulated: bool
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """A prompt as it was looked at: its point and its form; and, where it is `sure`, what its description would be.
+    """A prompt as it was looked at; and, where it is `sure` for the sender's weights, where its description would lie."""
 
-    Sure for the sender's weights: the same model would be selected.
-    """
-
+    read: Read
     vector: Array
-    form: Array
     weights: Weights
     sure: bool = False
     foreseen: Foreseen | None = None
-    written: Written | None = None
-    """The known description that lies nearest."""
+    label: str = ""
+    """Of the nearest cluster: what stands for the description's words."""
+    simulated: bool = False
+    """Whether it was learnt from a SIMULATED language model."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Learnt:
     foresight: Foresight
-    descriptions: Array
-    written: tuple[Written, ...]
+    simulated: bool
     table: str
     """Digest of the table that it was calibrated for."""
-    pairs: int
     at: float
 
 
@@ -84,63 +98,83 @@ class Foreseeing:
 
     def __init__(self, settings: DescriberSettings, encode: Encode, encoder: Encoder, keep_s: float) -> None:
         """`keep_s`: pairs older than that are forgotten, as the topic they came over forgets them."""
-        self._settings, self._encode, self._encoder, self._keep_s = settings, encode, encoder, keep_s
+        self._settings, self._encode, self.encoder, self._keep_s = settings, encode, encoder, keep_s
         self._pairs: OrderedDict[bytes, _Pair] = OrderedDict()
+        self._new = 0
         self._learnt: _Learnt | None = None
         self._lock = threading.Lock()
 
     def look(self, prompt: str, weights: Weights, table: RoutingTable | None) -> Glance:
         """Look at a prompt, and see whether its description can be told, as far as it matters to these weights."""
-        (vector,), shape, learnt = self._encode([_read(prompt)]), form(prompt), self._learnt
-        if learnt is None or table is None or table.encoder != self._encoder:
-            return Glance(vector, shape, weights)
-        found = foresee(learnt.foresight, vector[None], shape[None], table, weights)
-        nearest = int((learnt.descriptions @ found.vectors[0]).argmax())
-        part = Foreseen(vector=pack(found.vectors[0]), encoder=EncoderRef.of(self._encoder), agreement=min(1.0, float(found.agreement[0])))
-        return Glance(vector, shape, weights, bool(found.sure[0]), part, learnt.written[nearest])
+        read, learnt = Read.of(prompt), self._learnt
+        (vector,) = self._encode([read.text])
+        if learnt is None or table is None or table.encoder != self.encoder:
+            return Glance(read, vector, weights)
+        found = foresee(learnt.foresight, vector[None], read.form[None], table, weights)
+        sure = bool(found.sure[0]) and self._in_all_views(read, found.vectors, weights, table, learnt)
+        part = Foreseen(vector=pack(found.vectors[0]), encoder=EncoderRef.of(self.encoder), agreement=min(1.0, float(found.agreement[0])))
+        (nearest,) = assign(table.points(_features(found.vectors, read)), table)
+        return Glance(read, vector, weights, sure, part, table.clusters[nearest.clusters[0]].label, learnt.simulated)
 
-    def note(self, prompt: str, written: Written, glance: Glance | None = None, table: RoutingTable | None = None) -> bool | None:
+    def _in_all_views(self, read: Read, vectors: Array, weights: Weights, table: RoutingTable, learnt: _Learnt) -> bool:
+        """Whether the model would be the same without the prompt's edges, where an attacker may have put something."""
+        others = views(read.text)
+        if not others:
+            return True
+        forms = np.stack([read.form] * len(others))
+        found = foresee(learnt.foresight, self._encode(others), forms, table, weights)
+        chosen = routes(table, table.points(_features(np.vstack([vectors, found.vectors]), read)), (weights,))
+        return bool((chosen == chosen[0]).all())
+
+    def note(self, read: Read, written: Written, glance: Glance | None = None, table: RoutingTable | None = None) -> bool | None:
         """Take note of a description. If it had been sure of it: whether the model is the same as was foreseen; else None."""
-        texts = [written.text] if glance else [written.text, _read(prompt)]
-        vectors = self._encode(texts)
-        shape = glance.form if glance else form(prompt)
-        pair = _Pair(glance.vector if glance else vectors[1], shape, vectors[0], written)
+        vectors = self._encode([written.text] if glance else [written.text, read.text])
+        pair = _Pair(glance.vector if glance else vectors[1], read.form, vectors[0], written.simulated, written.at)
         with self._lock:
-            key = hashlib.sha256(prompt.encode()).digest()
-            self._pairs[key] = pair
-            self._pairs.move_to_end(key)
+            self._pairs[read.key] = pair
+            self._pairs.move_to_end(read.key)
+            self._new += 1
             while len(self._pairs) > self._settings.foresee_pairs:
                 self._pairs.popitem(last=False)
-        if glance is None or not glance.sure or glance.foreseen is None or table is None:
+        if glance is None or not glance.sure or glance.foreseen is None or table is None or table.encoder != self.encoder:
             return None
         both = np.stack([unpack(glance.foreseen.vector), vectors[0]])
-        chosen = routes(table, table.points(np.hstack([both, np.stack([shape, shape])])), (glance.weights,))
+        chosen = routes(table, table.points(_features(both, read)), (glance.weights,))
         return bool(chosen[0] == chosen[1])
 
     def due(self, table: RoutingTable | None) -> bool:
         """Whether there is something to learn."""
-        known, before = len(self._pairs), self._learnt
-        if table is None or table.encoder != self._encoder or known < max(self._settings.foresee_from, NEIGHBOURS + 1):
+        known, before, now = len(self._pairs), self._learnt, time.monotonic()
+        if table is None or table.encoder != self.encoder or known < self._least:
             return False
-        if before is None or known >= GROWN * before.pairs:
+        if before is None or self._new >= GROWN * known:
             return True
-        return before.table != table.digest and time.monotonic() - before.at >= AGAIN_S
+        return (before.table != table.digest and now - before.at >= AGAIN_S) or (self._new > 0 and now - before.at >= AT_LEAST_EVERY_S)
 
-    def learn(self, table: RoutingTable) -> Foresight:
-        """Learn from all pairs, for this table; from now on `look` goes by it."""
+    def learn(self, table: RoutingTable) -> Foresight | None:
+        """Learn from all pairs, for this table; from now on `look` goes by it. None if too few are left: then nothing is foreseen."""
         oldest = time.time() - self._keep_s
         with self._lock:
-            for key in [key for key, pair in self._pairs.items() if pair.written.at < oldest]:
+            for key in [key for key, pair in self._pairs.items() if pair.at < oldest]:
                 del self._pairs[key]
-            pairs = list(self._pairs.values())
-        prompts, descriptions, forms = (np.stack(part) for part in zip(*((p.prompt, p.description, p.form) for p in pairs), strict=True))
+            pairs, self._new = list(self._pairs.values()), 0
+        kept = [pair for pair in pairs if pair.simulated == pairs[-1].simulated]
+        if len(kept) < self._least:
+            self._learnt = None
+            return None
+        prompts, descriptions, forms = (np.stack(part) for part in zip(*((p.prompt, p.description, p.form) for p in kept), strict=True))
         found = learn(prompts, descriptions, forms, table, self._settings.foresee_target)
-        self._learnt = _Learnt(found, descriptions, tuple(p.written for p in pairs), table.digest, len(pairs), time.monotonic())
+        self._learnt = _Learnt(found, kept[-1].simulated, table.digest, time.monotonic())
         return found
+
+    @property
+    def _least(self) -> int:
+        return max(self._settings.foresee_from, NEIGHBOURS + 1)
 
     def __len__(self) -> int:
         return len(self._pairs)
 
 
-def _read(prompt: str) -> str:
-    return prompt.strip()[:READ_CHARS] or prompt[:READ_CHARS]
+def _features(vectors: Array, read: Read) -> Array:
+    """(n, d + form.SIZE): descriptions of one prompt, as a table's points are made of them."""
+    return np.hstack([vectors, np.tile(read.form, (len(vectors), 1))])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -35,3 +35,9 @@ class EmbedderSettings(BaseSettings):
     window_ms: Annotated[float, Field(ge=0)] = 10.0
     """How long a text waits for company while texts come closer together than that. From here on prompts travel in batches, which is
     what makes them cheap; one that comes alone never waits. 0: take what is waiting."""
+
+    @model_validator(mode="after")
+    def _guardable(self) -> Self:
+        if self.guard and self.text == "both":
+            raise ValueError("POINTSMAN_EMBEDDER_GUARD goes with POINTSMAN_EMBEDDER_TEXT=description: it takes edges off descriptions")
+        return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,17 +36,27 @@ def decide(
         raise TableInvalid(f"the assignment was made with table {message.assignment.table.digest[:12]}, not with {table.digest[:12]}")
     weights = message.weights(default).normalised()
     limits = replace(message.constraints.limits(message.prompt_bytes() // BYTES_PER_TOKEN), retired=retired)
-    selections = [
-        select(table, _assignment(place, table), weights, limits, contexts, place.prediction(table, predictor_share))
-        for place in (message.assignment, *message.assignment.views)
-    ]
-    selection = min((s for s in selections if s.candidates), key=lambda s: s.candidates[0].cost_usd, default=selections[0])
-    if not selections[0].candidates:
-        selection = selections[0]
-    elif selection.candidates[0].model != selections[0].candidates[0].model:
-        dearer = selections[0].candidates[0].model
-        selection = replace(selection, why=f"{selection.why}; {dearer} is chosen only with the prompt's edges, and costs more")
+    places = (message.assignment, *message.assignment.views)
+    selections = [select(table, _assignment(p, table), weights, limits, contexts, p.prediction(table, predictor_share)) for p in places]
+    selection = _guarded(selections[0], selections[1:])
     return extend(message, Decided, decision=_part(selection, weights, message, table, candidates))
+
+
+def _guarded(whole: Selection, views: Sequence[Selection]) -> Selection:
+    """What is selected for the whole prompt; or, if without its edges a model wins that costs less here, that one.
+
+    All figures and limits stay those of the whole prompt, so that a view can only make a choice cheaper.
+    """
+    winners = {view.candidates[0].model for view in views if view.candidates}
+    if not whole.candidates:
+        return whole
+    first = whole.candidates[0]
+    cheaper = [c for c in whole.candidates if c.model in winners and c.cost_usd < first.cost_usd]
+    if not cheaper:
+        return whole
+    chosen = min(cheaper, key=lambda c: c.cost_usd)
+    why = f"{chosen.model} wins without an edge of the prompt, and costs less than {first.model}, which wins with it (guarded); {whole.why}"
+    return replace(whole, candidates=(chosen, *(c for c in whole.candidates if c is not chosen)), confidence=0.0, why=why)
 
 
 def _assignment(place: Place, table: RoutingTable) -> Assignment:

@@ -200,7 +200,8 @@ class Tables:
                         await news.get_message(timeout=ASK_EVERY_S if there else ASK_EVERY_S / 10)
             except RedisError:
                 self._note_redis(away=True)
-                await self._refresh()
+                with suppress(Exception):  # a broker that is away as well; the table in use goes on
+                    await self._refresh()
                 await asyncio.sleep(ASK_EVERY_S / 2)
             except Exception as error:  # a broker that is away, say: the table in use goes on
                 log.warning("routing table not refreshed", error=type(error).__name__)

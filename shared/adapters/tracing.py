@@ -171,7 +171,7 @@ def attributes(message: object) -> dict[str, Any]:
     elif isinstance(message, Embedded):
         told |= {"pointsman.encoder": message.embedding.encoder.id, "pointsman.batch": message.embedding.batch}
     elif isinstance(message, Described):
-        told |= {"pointsman.description.source": message.description.source.value}
+        told |= {"pointsman.description.source": message.description.origin}
     return told
 
 

@@ -129,13 +129,11 @@ class Source(StrEnum):
     llm = "llm"
     """A language model, just now."""
     cache = "cache"
-    """A language model, for the same prompt before."""
+    """A language model, before: for the same prompt, or, where the description is `foreseen`, for others like it."""
     local = "local"
     """The extractive rules, without a language model."""
     prompt = "prompt"
     """Nobody: it is the prompt itself (POINTSMAN_DESCRIBER_BACKEND=prompt)."""
-    foreseen = "foreseen"
-    """A language model, for another prompt: what it would say of this one was foreseen, and it was not asked."""
 
 
 class Foreseen(Part):
@@ -159,9 +157,14 @@ class Description(Part):
     fallback: str | None = None
     """Why the language model did not write it, when it should have."""
     foreseen: Foreseen | None = None
-    """Its point, where it was foreseen; `text` is then the known description that lies nearest."""
+    """Its point, where it was foreseen and the language model not asked; `text` is then the nearest cluster's label."""
     latency_s: NonNegative
     cost_usd: NonNegative
+
+    @property
+    def origin(self) -> str:
+        """Who wrote it, as people and metrics are told: `source`, or foreseen."""
+        return "foreseen" if self.foreseen is not None else self.source.value
 
 
 class Embedding(Part):

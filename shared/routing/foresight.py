@@ -27,6 +27,8 @@ CALIBRATE_ON = 1000
 """Known prompts that the calibration looks at, at the most."""
 FEWEST = 50
 """Sure prompts that a calibration rests on, at the least."""
+AT_ONCE = 64
+"""Prompts whose possible descriptions are routed in one go; more would only take more memory."""
 NEVER = np.full(len(PROFILES), 2.0)
 SURE = 1.0
 """Standard errors by which the calibration keeps above the target."""
@@ -117,9 +119,12 @@ def _agreement(
     """Both (n, preferences): the models chosen for `means` (n, d), and the share of possible descriptions that lead to the same."""
     n, tried, d = residuals.shape
     chosen = _routes(_unit(means), forms, table, preferences)
-    possible = _unit((means[:, None] + residuals).reshape(n * tried, d))
-    others = _routes(possible, np.repeat(forms, tried, axis=0), table, preferences).reshape(n, tried, -1)
-    return chosen, (others == chosen[:, None]).mean(axis=1)
+    agreement = np.empty(chosen.shape)
+    for rows in (slice(i, i + AT_ONCE) for i in range(0, n, AT_ONCE)):
+        possible = _unit((means[rows, None] + residuals[rows]).reshape(-1, d))
+        others = _routes(possible, np.repeat(forms[rows], tried, axis=0), table, preferences).reshape(-1, tried, chosen.shape[1])
+        agreement[rows] = (others == chosen[rows, None]).mean(axis=1)
+    return chosen, agreement
 
 
 def _routes(vectors: Array, forms: Array, table: RoutingTable, preferences: Sequence[Weights]) -> npt.NDArray[np.intp]:

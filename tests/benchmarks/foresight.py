@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from services.describer.foresee import Foreseeing, Glance, Written
+from services.describer.foresee import Foreseeing, Glance, Read, Written
 from services.describer.settings import DescriberSettings
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
@@ -71,7 +71,7 @@ def trial(what: str, whole: Outcomes, prompts: list[str], told: Array, train: An
     table = build_table(whole.rows(train), told[train], encoder.identity, k=CLUSTERS, source="benchmark", simulated=False)
     live = Foreseeing(DescriberSettings(), read, encoder.identity, 1e9)
     for i in train[-DescriberSettings().foresee_pairs :]:
-        live.note(prompts[i], Written(whole.texts[i], "local", False, time.time()))
+        live.note(Read.of(prompts[i]), Written(whole.texts[i], False, time.time()))
     live.learn(table)
     found: dict[str, dict[str, float]] = {"sure": {}, "same": {}, "same_of_all": {}}
     accuracy: list[float] = []
@@ -97,7 +97,7 @@ def cost_of_a_look(prompts: list[str], told: list[str], encoder: OnnxEncoder, ta
     """Milliseconds to look at a prompt, beside those to embed a description."""
     live = Foreseeing(DescriberSettings(), encoder.encode, encoder.identity, 1e9)
     for prompt, text in zip(prompts[200:], told[200:], strict=True):
-        live.note(prompt, Written(text, "local", False, time.time()))
+        live.note(Read.of(prompt), Written(text, False, time.time()))
     live.learn(table)
     took: dict[str, list[float]] = {"look": [], "embed": []}
     for prompt, text in zip(prompts[:200], told[:200], strict=True):

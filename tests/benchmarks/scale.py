@@ -118,12 +118,23 @@ def one_prompt() -> tuple[dict[str, int], float]:
     return sizes, (time.process_time() - began) / len(values)
 
 
+def sure_and_ms(file: Path) -> tuple[float, float] | None:
+    """The share of prompts whose description can be foreseen under `balanced`, and the milliseconds that it takes to see that; None: not measured."""
+    if not file.exists():
+        return None
+    found = json.loads(file.read_text())
+    splits = [t for t in found["trials"] if t["what"].startswith("split")]
+    return sum(t["sure"]["balanced"] for t in splits) / len(splits), float(found["ms"]["look"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measured", type=Path, default=Path("bench-results/hot-path.json"))
     parser.add_argument("--usd-per-core-hour", type=float, default=0.04, help="an assumption: about what clouds ask for a shared vCPU")
     parser.add_argument("--write", type=Path, default=Path("bench-results/scale.md"))
+    parser.add_argument("--foreseen", type=Path, default=Path("bench-results/foresight.json"), help="what `make bench-foresight` found")
     options = parser.parse_args()
+    foreseen = sure_and_ms(options.foreseen)
     if not options.measured.exists():
         raise SystemExit(f"there is no {options.measured}; run `make bench` first")
     measured = json.loads(options.measured.read_text())
@@ -153,6 +164,10 @@ def main() -> None:
         usd = sum(count.values()) * options.usd_per_core_hour
         rows.setdefault(f"USD an hour for replicas, at {options.usd_per_core_hour} a core", []).append(f"{usd:,.2f}")
         rows.setdefault("USD an hour if a language model describes every prompt", []).append(f"{rate * 3600 * asked:,.0f}")
+        if foreseen:
+            named = f"USD an hour if it describes what can't be foreseen under `balanced` ({1 - foreseen[0]:.0%})"
+            rows.setdefault(named, []).append(f"{rate * 3600 * asked * (1 - foreseen[0]):,.0f}")
+            rows.setdefault("describers' cores to foresee", []).append(f"{rate * foreseen[1] / 1000 / BUSY:,.1f}")
         rows.setdefault("cores to read every embedding (the re-clusterer has one)", []).append(f"{rate * learnt_s:,.2f}")
     lines += [f"| {name} | " + " | ".join(values) + " |" for name, values in rows.items()]
     lines += ["", "Bytes of a prompt on each topic: " + ", ".join(f"{n} {s:,}" for n, s in sizes.items()) + "."]

@@ -12,6 +12,7 @@ from conftest import Pipeline, eventually, running_pipeline
 
 from services.commands.table import Source as TableSource
 from services.commands.table import build_and_publish
+from shared.adapters.kafka.tables import versions
 from shared.catalog import tasks
 from shared.contracts.messages import Decided
 from shared.contracts.parts import Source
@@ -48,22 +49,22 @@ async def test_what_is_known_is_foreseen_and_what_was_foreseen_survives_a_restar
     await eventually(lambda: learnt(foreseeing) >= 1, 30)
 
     found = await decisions(foreseeing, new)
-    foreseen = [m for m in found if m.description.source is Source.foreseen]
+    foreseen = [m for m in found if m.description.origin == "foreseen"]
     assert len(found) == len(new)
     assert foreseen, f"of {len(found)} prompts none was foreseen: {[t for _, _, t in foreseeing.log if 'foresight' in t]}"
-    texts = {m.description.text for m in first + found if m.description.source is Source.llm}
+    labels = {cluster.label for version in await versions(foreseeing.kafka) for cluster in version.read_table().clusters}
     for message in foreseen:
         assert message.description.foreseen is not None
         assert message.embedding.vector == message.description.foreseen.vector, "its point goes on as it was foreseen"
-        assert message.description.text in texts, "its words are a known description's, not the prompt's own"
+        assert message.description.text in labels, "its words are a cluster's label, nobody's prompt or description"
         assert message.description.simulated
         assert message.description.cost_usd == 0
 
     again = await decisions(foreseeing, [m.prompt or "" for m in foreseen][:10])
-    assert {m.description.source for m in again} == {Source.foreseen}, "what is foreseen is not mistaken for what was written"
+    assert {m.description.origin for m in again} == {"foreseen"}, "what is foreseen is not mistaken for what was written"
 
     before = learnt(foreseeing)
     os.kill(foreseeing.running.pids["describer"], signal.SIGKILL)
     await eventually(lambda: learnt(foreseeing) > before, 40)
     (one,) = await decisions(foreseeing, [foreseen[0].prompt or ""])
-    assert one.description.source is Source.foreseen, "the topic remembers what the describer has forgotten"
+    assert one.description.origin == "foreseen", "the topic remembers what the describer has forgotten"

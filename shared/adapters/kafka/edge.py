@@ -73,8 +73,8 @@ PUBLISH_WITHIN_S = 120.0
 """How long a broker may refuse what is published before the service gives up and leaves restarting to its supervisor."""
 GAP_WEIGHT = 0.1
 """What the newest gap counts in the mean."""
-TWIN_JOINS = 4
-"""Joins within one session that look as if two processes took a name from each other."""
+TWIN_JOINS, TWIN_SESSIONS = 6, 3.0
+"""Joins within so many sessions that look as if two processes took a name from each other."""
 HEARTBEATS = 20
 """How often in a session a service looks whether it has stood still."""
 REFUSALS = (MessageSizeTooLargeError, ValueError, AssertionError)
@@ -436,7 +436,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         if (
             self.kafka.instance
             and len(self.joined) == TWIN_JOINS
-            and self.joined[-1] - self.joined[0] < self.kafka.session_timeout_ms / 1000
+            and self.joined[-1] - self.joined[0] < TWIN_SESSIONS * self.kafka.session_timeout_ms / 1000
         ):
             log.warning(
                 "joined again and again: another process may bear the same name (POINTSMAN_KAFKA_INSTANCE)", name=self.kafka.instance

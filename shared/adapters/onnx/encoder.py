@@ -72,7 +72,8 @@ class OnnxEncoder:
         encodings = self._tokenizer.encode_batch(list(texts))
         result = np.empty((len(texts), self.identity.dimension), np.float32)
         most = 1 if self._alone else min(self._batch, -(-len(texts) // self._threads))
-        left = groups([len(e.ids) for e in encodings], most, self._tokens)
+        step = 1 if self._tokens is None else GPU_STEP
+        left = groups([-(-len(e.ids) // step) * step for e in encodings], most, self._tokens)
 
         def run() -> None:
             while True:

@@ -13,7 +13,7 @@ from support import ENCODER, described, embedded, placed, submitted, table
 from services.assigner.assign import place
 from services.describer.app import _Foreseeing
 from services.describer.describe import INSTRUCTION, Unavailable, cache_key, describe, fenced, one_sentence, shortened
-from services.describer.foresee import Foreseeing, Glance, Written
+from services.describer.foresee import Foreseeing, Glance, Read, Written
 from services.describer.settings import DescriberSettings
 from services.embedder.embed import embed
 from services.selector.decide import decide
@@ -221,24 +221,21 @@ class Foreseer:
     async def look(self, prompt: str, weights: Weights, /) -> Glance | None:
         return self.glance
 
-    async def note(self, prompt: str, written: Written, glance: Glance, /) -> None:
-        self.noted.append((prompt, written.text))
+    async def note(self, written: Written, glance: Glance, /) -> None:
+        self.noted.append(written.text)
 
 
 def glance(*, sure: bool, encoder: Encoder = ENCODER) -> Glance:
     vector = np.eye(4, dtype=np.float32)[2]
     part = Foreseen(vector=pack(vector), encoder=EncoderRef.of(encoder), agreement=0.95)
-    return Glance(vector, np.zeros(2, np.float32), PROFILES["balanced"], sure, part, Written("Translate a sign.", "tiny", True, 0.0))
+    return Glance(Read.of("prompt"), vector, PROFILES["balanced"], sure, part, "Translate a sign.", True)
 
 
 async def test_a_description_that_is_foreseen_is_not_asked_for_and_its_point_is_not_encoded() -> None:
     ask, foresee = Asking("Translate a notice."), Foreseer(glance(sure=True))
     message = await describe(submitted(), DescriberSettings(foresee_check=0.0), ask, Remembering(), foresee)
-    assert (message.description.source, message.description.text, message.description.simulated) == (
-        Source.foreseen,
-        "Translate a sign.",
-        True,
-    )
+    told = message.description
+    assert (told.origin, told.source, told.text, told.simulated) == ("foreseen", Source.cache, "Translate a sign.", True)
     assert not ask.asked
     assert not foresee.noted
     (embedded_,) = embed([message], Asking, ENCODER)  # type: ignore[arg-type]  # would fail if it were called
@@ -255,7 +252,7 @@ async def test_the_language_model_is_asked_where_nothing_is_sure_and_now_and_the
         message = await describe(submitted(), settings, ask, Remembering(), foresee)
         assert message.description.source is Source.llm
         assert message.description.foreseen is None
-        assert foresee.noted == [(submitted().prompt, "Translate a notice.")]
+        assert foresee.noted == ["Translate a notice."]
 
 
 async def test_what_was_foreseen_in_another_space_is_encoded_from_its_text() -> None:
@@ -291,23 +288,27 @@ def test_foreseeing_keeps_no_word_of_a_prompt_and_learns_from_what_it_is_told() 
     assert not live.look("Canaryword red", weights, tab).sure
     for i in range(200):
         colour = ("red", "green", "blue")[i % 3]
-        live.note(f"Canaryword {colour} number {i}", Written(f"Paint something {colour}", "tiny", False, time.time()))
+        live.note(Read.of(f"Canaryword {colour} number {i}"), Written(f"Canaryword paint {colour}", False, time.time()))
     assert len(live) == 150
     assert live.due(tab)
     live.learn(tab)
     assert not live.due(tab)
     seen = live.look("Canaryword blue number 77", weights, tab)
     assert seen.sure
-    assert seen.written is not None
-    assert seen.written.text == "Paint something blue"
-    assert live.note("Canaryword blue number 77", Written("Paint something blue", "tiny", False, time.time()), seen, tab) is True
+    assert seen.label in {c.label for c in tab.clusters}
+    assert live.note(seen.read, Written("Canaryword paint blue", False, time.time()), seen, tab) is True
     assert not live.look("Canaryword blue number 77", weights, table(encoder=Encoder("another", "1", 4, "mean", "none"))).sure
     assert b"Canaryword" not in pickle.dumps([live._pairs, live._learnt])
     old = Foreseeing(settings, encode, ENCODER, keep_s=3600)
     for i in range(120):
-        old.note(f"red number {i}", Written("Paint something red", "tiny", False, time.time() - (7200 if i < 50 else 0)))
-    old.learn(tab)
-    assert len(old) == 70
+        old.note(Read.of(f"red number {i}"), Written("Paint something red", False, time.time() - (7200 if i < 20 else 0)))
+    assert old.learn(tab) is not None
+    assert len(old) == 100
+    for i in range(30):
+        old.note(Read.of(f"green number {i}"), Written("Paint something green", True, time.time()))
+    assert old.due(tab), "a fifth of them is new"
+    assert old.learn(tab) is None, "what a SIMULATED model wrote is not mixed with what a real one did"
+    assert not old.look("red number 1", weights, tab).sure
 
 
 def test_a_guarded_text_is_embedded_without_its_edges_too() -> None:
@@ -352,7 +353,7 @@ def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() ->
     assert decided([whole, whole]).decision.model == "dear"
     found = decided([other, whole])
     assert found.decision.model == "cheap"
-    assert "dear is chosen only with the prompt's edges" in found.decision.why
+    assert "costs less than dear, which wins with it" in found.decision.why
     assert found.assignment.clusters[0].id == "c00", "the prompt is assigned as a whole"
     assert decided([other, whole], deny=frozenset({"cheap"})).decision.model == "dear"
     assert decided([other, whole], max_cost_usd=0.01).decision.status == "no_eligible_model"
@@ -374,4 +375,56 @@ async def test_foresight_that_fails_costs_a_question_and_no_prompt() -> None:
     ask = Asking("Translate a notice.")
     message = await describe(submitted(), DescriberSettings(), ask, Remembering(), live)
     assert message.description.source is Source.llm
-    await live.note("prompt", Written("text", "tiny", False, 0.0), glance(sure=False))
+    await live.note(Written("text", False, 0.0), glance(sure=False))
+
+
+def test_a_view_can_only_make_a_choice_cheaper_and_breaks_no_limit() -> None:
+    """The other way round: where a view lies, the dear model is cheap and wins. It must not win by that."""
+    centroids = np.eye(4, dtype=np.float32)[:2]
+    tab = table(
+        2,
+        ("dear", "middle"),
+        top_p=1,
+        centroids=centroids,
+        strength=np.array([[0.0, 5.0], [5.0, 0.0]]),
+        cost_usd=np.array([[4.0, 1.0], [0.4, 1.0]]),
+        latency_s=np.array([[9.0, 1.0], [1.0, 1.0]]),
+    )
+    whole, other = np.eye(4, dtype=np.float32)[:2]
+    for limits in (Constraints(), Constraints(max_cost_usd=2.0), Constraints(max_latency_s=2.0)):
+        message = embedded(described(submitted(profile=Profile.quality, constraints=limits)), whole)
+        embedding = message.embedding.model_copy(update={"views": (pack(other), pack(whole))})
+        (at,) = place([message.model_copy(update={"embedding": embedding})], TableRef(epoch=0, sequence=1, digest=tab.digest), tab)
+        assert isinstance(at, Placed)
+        assert decide(at, tab, {}, Profile.balanced, candidates=10).decision.model == "middle"
+
+
+async def test_a_request_with_limits_is_never_foreseen() -> None:
+    """Other models are left to choose from than those it was seen for."""
+    ask = Asking("Translate a notice.")
+    message = submitted(constraints=Constraints(deny=frozenset({"gpt-5"})))
+    found = await describe(message, DescriberSettings(foresee_check=0.0), ask, Remembering(), Foreseer(glance(sure=True)))
+    assert found.description.origin == "llm"
+
+
+def test_what_stands_at_a_prompts_edge_makes_nothing_sure() -> None:
+    """A gadget before the prompt moves the prompt's own point, and is missing in one of its views."""
+    rng = np.random.default_rng(0)
+    places = np.eye(4, dtype=np.float32)
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        rows = np.stack([sum((places[int(w[1])] for w in t.split() if w[0] == "t"), np.full(4, 0.01, np.float32)) for t in texts])
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    tab = table(
+        4, ("a", "b", "c", "d"), top_p=1, centroids=places, strength=5 * places, cost_usd=np.ones((4, 4)), latency_s=np.ones((4, 4))
+    )
+    live = Foreseeing(DescriberSettings(foresee_from=100), encode, ENCODER, keep_s=1e9)
+    for i in range(400):
+        task = f"t{i % 4}"
+        mixed = " ".join(rng.permutation([task] * int(rng.integers(15, 40)) + [f"x{i}"]))
+        live.note(Read.of(mixed), Written(task, False, time.time()))
+    live.learn(tab)
+    clean = " ".join(["t1"] * 20)
+    assert live.look(clean, PROFILES["quality"], tab).sure
+    assert not live.look(" ".join(["t3"] * 12) + " " + " ".join(["t1"] * 11), PROFILES["quality"], tab).sure
