@@ -34,6 +34,8 @@ from shared.routing.table import Encoder, RoutingTable
 LOOK_EVERY_S = 2.0
 """How often it is looked whether there is something to learn."""
 WRITTEN_BY_A_MODEL = b'"source":"llm"'
+NOTING_AT_MOST = 64
+"""Descriptions that wait to be learnt from."""
 PASSED_OVER = 5
 """Records of `descriptions` read at the start for each pair that is kept: some were cached or foreseen."""
 
@@ -122,6 +124,7 @@ async def foreseeing(settings: DescriberSettings, kafka: KafkaSettings, encode: 
         try:
             yield live
         finally:
+            tasks += live.noting
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -134,6 +137,7 @@ class _Foreseeing:
     def __init__(self, known: Foreseeing, tables: Tables) -> None:
         self._known, self._tables = known, tables
         self.thread = ThreadPoolExecutor(1, "foreseeing")
+        self.noting: set[asyncio.Task[None]] = set()
 
     def _table(self) -> RoutingTable | None:
         there = self._tables.at_hand()
@@ -150,7 +154,14 @@ class _Foreseeing:
             return None
         return glance
 
-    async def note(self, written: Written, glance: Glance, /) -> None:
+    def note(self, written: Written, glance: Glance, /) -> None:
+        """Behind the prompt's back: nobody waits for it, and where too much is waiting it is left."""
+        if len(self.noting) < NOTING_AT_MOST:
+            task = asyncio.create_task(self._note(written, glance))
+            self.noting.add(task)
+            task.add_done_callback(self.noting.discard)
+
+    async def _note(self, written: Written, glance: Glance) -> None:
         try:
             same: bool | None = await self._run(self._known.note, glance.read, written, glance, self._table())
         except Exception as error:  # what was written stands, whether it is learnt from or not

@@ -58,7 +58,7 @@ class Foresee(Protocol):
     """Tells descriptions of prompts that are like others, and learns from those that were asked for; `None`: can't tell now."""
 
     async def look(self, prompt: str, weights: Weights, /) -> Glance | None: ...
-    async def note(self, written: Written, glance: Glance, /) -> None: ...
+    def note(self, written: Written, glance: Glance, /) -> None: ...
 
 
 class Unavailable(Exception):
@@ -92,7 +92,7 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
         return _with(message, extract(prompt), Source.local, began, fallback=reason, cost_usd=answer.cost_usd)
     await cache.put(key, "\n".join((answer.model, "simulated" if answer.simulated else "real", text)))
     if foresee and glance:
-        await foresee.note(Written(text, answer.simulated, time.time()), glance)
+        foresee.note(Written(text, answer.simulated, time.time()), glance)
     return _with(message, text, Source.llm, began, model=answer.model, simulated=answer.simulated, cost_usd=answer.cost_usd)
 
 

@@ -74,8 +74,9 @@ class Glance:
     """A prompt as it was looked at; and, where it is `sure` for the sender's weights, where its description would lie."""
 
     read: Read
-    vector: Array
     weights: Weights
+    vector: Array | None = None
+    """The prompt's own point; None as long as nothing can be told, since then nobody should wait for it."""
     sure: bool = False
     foreseen: Foreseen | None = None
     label: str = ""
@@ -107,14 +108,14 @@ class Foreseeing:
     def look(self, prompt: str, weights: Weights, table: RoutingTable | None) -> Glance:
         """Look at a prompt, and see whether its description can be told, as far as it matters to these weights."""
         read, learnt = Read.of(prompt), self._learnt
-        (vector,) = self._encode([read.text])
         if learnt is None or table is None or table.encoder != self.encoder:
-            return Glance(read, vector, weights)
+            return Glance(read, weights)
+        (vector,) = self._encode([read.text])
         found = foresee(learnt.foresight, vector[None], read.form[None], table, weights)
         sure = bool(found.sure[0]) and self._in_all_views(read, found.vectors, weights, table, learnt)
         part = Foreseen(vector=pack(found.vectors[0]), encoder=EncoderRef.of(self.encoder), agreement=min(1.0, float(found.agreement[0])))
         (nearest,) = assign(table.points(_features(found.vectors, read)), table)
-        return Glance(read, vector, weights, sure, part, table.clusters[nearest.clusters[0]].label, learnt.simulated)
+        return Glance(read, weights, vector, sure, part, table.clusters[nearest.clusters[0]].label, learnt.simulated)
 
     def _in_all_views(self, read: Read, vectors: Array, weights: Weights, table: RoutingTable, learnt: _Learnt) -> bool:
         """Whether the model would be the same without the prompt's edges, where an attacker may have put something."""
@@ -128,8 +129,9 @@ class Foreseeing:
 
     def note(self, read: Read, written: Written, glance: Glance | None = None, table: RoutingTable | None = None) -> bool | None:
         """Take note of a description. If it had been sure of it: whether the model is the same as was foreseen; else None."""
-        vectors = self._encode([written.text] if glance else [written.text, read.text])
-        pair = _Pair(glance.vector if glance else vectors[1], read.form, vectors[0], written.simulated, written.at)
+        own = None if glance is None else glance.vector
+        vectors = self._encode([written.text, read.text] if own is None else [written.text])
+        pair = _Pair(vectors[1] if own is None else own, read.form, vectors[0], written.simulated, written.at)
         with self._lock:
             self._pairs[read.key] = pair
             self._pairs.move_to_end(read.key)

@@ -221,14 +221,14 @@ class Foreseer:
     async def look(self, prompt: str, weights: Weights, /) -> Glance | None:
         return self.glance
 
-    async def note(self, written: Written, glance: Glance, /) -> None:
+    def note(self, written: Written, glance: Glance, /) -> None:
         self.noted.append(written.text)
 
 
 def glance(*, sure: bool, encoder: Encoder = ENCODER) -> Glance:
     vector = np.eye(4, dtype=np.float32)[2]
     part = Foreseen(vector=pack(vector), encoder=EncoderRef.of(encoder), agreement=0.95)
-    return Glance(Read.of("prompt"), vector, PROFILES["balanced"], sure, part, "Translate a sign.", True)
+    return Glance(Read.of("prompt"), PROFILES["balanced"], vector, sure, part, "Translate a sign.", True)
 
 
 async def test_a_description_that_is_foreseen_is_not_asked_for_and_its_point_is_not_encoded() -> None:
@@ -375,7 +375,8 @@ async def test_foresight_that_fails_costs_a_question_and_no_prompt() -> None:
     ask = Asking("Translate a notice.")
     message = await describe(submitted(), DescriberSettings(), ask, Remembering(), live)
     assert message.description.source is Source.llm
-    await live.note(Written("text", False, 0.0), glance(sure=False))
+    live.note(Written("text", False, 0.0), glance(sure=False))
+    await asyncio.gather(*live.noting)
 
 
 def test_a_view_can_only_make_a_choice_cheaper_and_breaks_no_limit() -> None:
