@@ -145,7 +145,7 @@ async def stopped(scene: Scene, size: Size, service: str) -> Findings:
                 findings.require(ended or service == "reclusterer", "the one that stood still went on as if nothing had been")
                 said = SAYS.get(service)
                 late += sum(1 for at, topic, _ in ledger.repeats if at > woke and topic is said)
-                await ledger.until(lambda woke=woke: bool(scene.logged("taking records", service, woke)), 60)
+                await scene.running.ready(60)  # itself, not the other instance: one that is stopped while it starts has nothing to lose
                 await asyncio.sleep(1)
             findings.figures["records of a zombie"] = late
             if service in HOT_PATH:
