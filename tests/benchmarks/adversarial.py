@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("outcomes", type=Path)
     parser.add_argument("--prices", type=Path)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--without-foreseen", action="store_true", help="leave out foreseen descriptions, which take longest")
     parser.add_argument("--reads", nargs="*", choices=list(READS), default=list(READS), help="what is routed by; by default all")
     parser.add_argument("--write", type=Path, default=Path("bench-results/adversarial.json"))
     options = parser.parse_args()
@@ -177,7 +178,7 @@ def main() -> None:
         plain, guarded = Router(encoder, table, read), Guarded(encoder, table, read)
         plain.calibrate(texts_of(prompts, train[:1000]))
         routers: dict[str, Router] = {name: plain, f"{name}, guarded": guarded}
-        if name == "description":
+        if name == "description" and not options.without_foreseen:
             routers["description, foreseen where sure"] = foreseeing = Foreseeing(encoder, table, read)
             foreseeing.learn(texts_of(prompts, train))
         for called, router in routers.items():
