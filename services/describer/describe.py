@@ -78,8 +78,8 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
     if (cached := await cache.get(key)) is not None:
         model, simulated, text = cached.split("\n", 2)
         return _with(message, text, Source.cache, began, model=model, simulated=simulated == "simulated")
-    able = foresee is not None and message.constraints == Constraints()  # limits leave other models to choose from
-    glance = await foresee.look(prompt, message.weights(settings.default_profile)) if foresee and able else None
+    free = message.constraints == Constraints()  # limits leave other models to choose from than those it would be seen for
+    glance = await foresee.look(prompt, message.weights(settings.default_profile)) if foresee and free else None
     if glance and glance.sure and random.random() >= settings.foresee_check:
         return _with(message, glance.label, Source.cache, began, simulated=glance.simulated, foreseen=glance.foreseen)
     try:

@@ -112,10 +112,11 @@ class Foreseeing:
             return Glance(read, weights)
         (vector,) = self._encode([read.text])
         found = foresee(learnt.foresight, vector[None], read.form[None], table, weights)
-        sure = bool(found.sure[0]) and self._in_all_views(read, found.vectors, weights, table, learnt)
+        if not (found.sure[0] and self._in_all_views(read, found.vectors, weights, table, learnt)):
+            return Glance(read, weights, vector)
         part = Foreseen(vector=pack(found.vectors[0]), encoder=EncoderRef.of(self.encoder), agreement=min(1.0, float(found.agreement[0])))
         (nearest,) = assign(table.points(_features(found.vectors, read)), table)
-        return Glance(read, weights, vector, sure, part, table.clusters[nearest.clusters[0]].label, learnt.simulated)
+        return Glance(read, weights, vector, True, part, table.clusters[nearest.clusters[0]].label, learnt.simulated)
 
     def _in_all_views(self, read: Read, vectors: Array, weights: Weights, table: RoutingTable, learnt: _Learnt) -> bool:
         """Whether the model would be the same without the prompt's edges, where an attacker may have put something."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import statistics
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from offering import offer
 from rich.progress import track
 
+from services.commands import outcomes
 from services.commands.run import HOT_PATH
 from services.commands.supervise import Say, Supervisor
 from shared.adapters.kafka.settings import KafkaSettings
@@ -19,7 +19,7 @@ from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
-from shared.contracts.outcome_file import matrix, read_prices, read_rows
+from shared.contracts.outcome_file import matrix
 from shared.routing.outcomes import Outcomes, build_table
 
 BEATS = {"avengers_pro_k25": 0.6520, "avengers_pro_k60": 0.6522}
@@ -28,10 +28,7 @@ BEATS = {"avengers_pro_k25": 0.6520, "avengers_pro_k60": 0.6522}
 
 async def accuracy(outcomes_file: Path, prices_file: Path | None, splits: int, variants: list[str], say: Say) -> dict[str, Any]:
     """Decisions of the real services under `quality` on the held 30% of each split, for tables built from the other 70%."""
-    opener: Any = gzip.open if outcomes_file.suffix == ".gz" else open
-    with opener(outcomes_file, "rb") as file:
-        rows = read_rows(file)
-    prices = read_prices(prices_file.read_text()) if prices_file else {}
+    rows, prices = outcomes.read(outcomes_file, prices_file)
     prompts = [row.prompt for row in rows]
     whole, found = matrix(rows, prices, prompts), {}
     for variant in variants:

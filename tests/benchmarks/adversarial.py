@@ -10,7 +10,6 @@ is the clean prompt's, local: a STAND-IN, since none is at hand.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,11 +20,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from services.commands import outcomes
 from services.describer.foresee import READ_CHARS
 from services.describer.settings import DescriberSettings
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
-from shared.contracts.outcome_file import matrix, read_prices, read_rows
+from shared.contracts.outcome_file import matrix
 from shared.routing.extraction import extract
 from shared.routing.foresight import foresee, learn
 from shared.routing.form import forms
@@ -129,7 +129,6 @@ class Foreseeing(Router):
     def points(self, prompts: Sequence[str]) -> Any:
         found = foresee(self._known, self._encode([p[:READ_CHARS] for p in prompts]), forms(prompts), self._table, self.weights)
         told = self._encode([self._read(getattr(p, "origin", p)) for p in prompts])
-        self.sure = float(found.sure.mean())
         return np.where(found.sure[:, None], found.vectors, told).astype(np.float32)
 
 
@@ -160,10 +159,7 @@ def main() -> None:
     parser.add_argument("--reads", nargs="*", choices=list(READS), default=list(READS), help="what is routed by; by default all")
     parser.add_argument("--write", type=Path, default=Path("bench-results/adversarial.json"))
     options = parser.parse_args()
-    opener: Any = gzip.open if options.outcomes.suffix == ".gz" else open
-    with opener(options.outcomes, "rb") as file:
-        rows = read_rows(file)
-    prices = read_prices(options.prices.read_text()) if options.prices else {}
+    rows, prices = outcomes.read(options.outcomes, options.prices)
     prompts = [row.prompt for row in rows]
     whole, encoder = matrix(rows, prices, prompts), load(None, "int8")
     order = np.random.RandomState(0).permutation(len(prompts))

@@ -8,7 +8,6 @@ model's, which is not at hand here. Then tasks are left out whole (clusters of d
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import time
 from collections.abc import Sequence
@@ -21,11 +20,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from services.commands import outcomes
 from services.describer.foresee import Foreseeing, Glance, Read, Written
 from services.describer.settings import DescriberSettings
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
-from shared.contracts.outcome_file import matrix, read_prices, read_rows
+from shared.contracts.outcome_file import matrix
 from shared.contracts.vector import unpack
 from shared.routing.clustering import kmeans
 from shared.routing.extraction import extract
@@ -118,10 +118,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--write", type=Path, default=Path("bench-results/foresight.json"))
     options = parser.parse_args()
-    opener: Any = gzip.open if options.outcomes.suffix == ".gz" else open
-    with opener(options.outcomes, "rb") as file:
-        rows = read_rows(file)
-    prices = read_prices(options.prices.read_text()) if options.prices else {}
+    rows, prices = outcomes.read(options.outcomes, options.prices)
     prompts = [row.prompt for row in rows]
     descriptions = [extract(p) for p in prompts]
     whole, encoder = matrix(rows, prices, descriptions), load(None, "int8", "cpu", 1)

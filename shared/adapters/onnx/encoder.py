@@ -72,8 +72,7 @@ class OnnxEncoder:
         encodings = self._tokenizer.encode_batch(list(texts))
         result = np.empty((len(texts), self.identity.dimension), np.float32)
         most = 1 if self._alone else min(self._batch, -(-len(texts) // self._threads))
-        step = 1 if self._tokens is None else GPU_STEP
-        left = groups([-(-len(e.ids) // step) * step for e in encodings], most, self._tokens)
+        left = groups([rounded(len(e.ids), self._step) for e in encodings], most, self._tokens)
 
         def run() -> None:
             while True:
@@ -94,12 +93,16 @@ class OnnxEncoder:
         return [e.ids for e in self._tokenizer.encode_batch(list(texts))]
 
     def _run(self, ids: Sequence[Sequence[int]]) -> Array:
-        padded, mask = pad(ids, self._pad, 1 if self._tokens is None else GPU_STEP)
+        padded, mask = pad(ids, self._pad, self._step)
         feed: dict[str, Ids] = {"input_ids": padded, "attention_mask": mask}
         if "token_type_ids" in self._inputs:
             feed["token_type_ids"] = np.zeros_like(padded)
         out: Array = self._session.run([self._output], feed)[0] if self._tokens is None else self._bound(feed)
         return out if self._output == POOLED else mean_pool(out, mask)
+
+    @property
+    def _step(self) -> int:
+        return 1 if self._tokens is None else GPU_STEP
 
     def _bound(self, feed: dict[str, Ids]) -> Array:
         """Run with the inputs copied to the device once, and only the vectors copied back."""
@@ -141,9 +144,14 @@ def groups(lengths: Sequence[int], most: int, tokens: int | None = None) -> list
     return found
 
 
+def rounded(length: int, step: int) -> int:
+    """Up to the next multiple of `step`."""
+    return -(-length // step) * step
+
+
 def pad(ids: Sequence[Sequence[int]], pad_id: int, step: int = 1) -> tuple[Ids, Ids]:
     """Token ids of n texts as (n, longest) int64, the longest rounded up to a multiple of `step`; and their attention mask."""
-    longest = -(-max(len(line) for line in ids) // step) * step
+    longest = rounded(max(len(line) for line in ids), step)
     padded = np.full((len(ids), longest), pad_id, np.int64)
     mask = np.zeros((len(ids), longest), np.int64)
     for row, line in enumerate(ids):
