@@ -19,7 +19,7 @@ from services.describer.settings import DescriberSettings
 from shared.contracts.parts import EncoderRef, Foreseen
 from shared.contracts.vector import pack, unpack
 from shared.routing.assignment import assign
-from shared.routing.foresight import NEIGHBOURS, Foresight, foresee, learn
+from shared.routing.foresight import NEIGHBOURS, Foresight, foresee, learn, same_without_edges
 from shared.routing.form import form
 from shared.routing.selection import Weights, routes
 from shared.routing.table import Array, Encoder, RoutingTable
@@ -112,21 +112,19 @@ class Foreseeing:
             return Glance(read, weights)
         (vector,) = self._encode([read.text])
         found = foresee(learnt.foresight, vector[None], read.form[None], table, weights)
-        if not (found.sure[0] and self._in_all_views(read, found.vectors, weights, table, learnt)):
+        if not (found.sure[0] and self._without_edges(read, found.vectors, weights, table, learnt)):
             return Glance(read, weights, vector)
         part = Foreseen(vector=pack(found.vectors[0]), encoder=EncoderRef.of(self.encoder), agreement=min(1.0, float(found.agreement[0])))
         (nearest,) = assign(table.points(_features(found.vectors, read)), table)
         return Glance(read, weights, vector, True, part, table.clusters[nearest.clusters[0]].label, learnt.simulated)
 
-    def _in_all_views(self, read: Read, vectors: Array, weights: Weights, table: RoutingTable, learnt: _Learnt) -> bool:
+    def _without_edges(self, read: Read, foreseen: Array, weights: Weights, table: RoutingTable, learnt: _Learnt) -> bool:
         """Whether the model would be the same without the prompt's edges, where an attacker may have put something."""
         others = views(read.text)
         if not others:
             return True
-        forms = np.stack([read.form] * len(others))
-        found = foresee(learnt.foresight, self._encode(others), forms, table, weights)
-        chosen = routes(table, table.points(_features(np.vstack([vectors, found.vectors]), read)), (weights,))
-        return bool((chosen == chosen[0]).all())
+        own = self._encode(others)[None]
+        return bool(same_without_edges(learnt.foresight, foreseen, own, read.form[None], table, weights)[0])
 
     def note(self, read: Read, written: Written, glance: Glance | None = None, table: RoutingTable | None = None) -> bool | None:
         """Take note of a description. If it had been sure of it: whether the model is the same as was foreseen; else None."""

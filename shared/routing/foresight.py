@@ -96,12 +96,28 @@ def foresee(known: Foresight, prompts: Array, forms: Array, table: RoutingTable,
 
     Weights that are no profile's are held to the strictest profile's agreement.
     """
-    means = (prompts.astype(np.float64) @ known.matrix + known.offset).astype(np.float32)
+    means = _mapped(known, prompts)
     near, alike = _neighbours(prompts, known.prompts)
     _, agreement = _agreement(means, known.residuals[near], forms, table, (weights,))
     own = [least for least, profile in zip(known.agreement, PROFILES.values(), strict=True) if profile == weights]
     least = own[0] if own else known.agreement.max()
     return Expected(_unit(means), agreement[:, 0], (alike >= known.familiar) & (agreement[:, 0] >= least))
+
+
+def same_without_edges(
+    known: Foresight, whole: Array, views: Array, forms: Array, table: RoutingTable, weights: Weights
+) -> npt.NDArray[np.bool_]:
+    """(n,): whether each of n prompts is routed as what is foreseen of the `whole` (n, d) also by each of its v `views`.
+
+    `views` (n, v, d) are the embeddings of the prompts without an edge (`shared.routing.views`), where an attacker may have put something;
+    `forms` (n, form.SIZE) are the whole prompts'.
+    """
+    n, v, d = views.shape
+    means = _unit(_mapped(known, views.reshape(-1, d)))
+    chosen = _routes(whole, forms, table, (weights,))
+    others = _routes(means, np.repeat(forms, v, axis=0), table, (weights,)).reshape(n, v)
+    same: npt.NDArray[np.bool_] = (others == chosen).all(axis=1)
+    return same
 
 
 def _neighbours(prompts: Array, known: Array, own: npt.NDArray[np.intp] | None = None) -> tuple[npt.NDArray[np.intp], Array]:
@@ -129,6 +145,11 @@ def _agreement(
 
 def _routes(vectors: Array, forms: Array, table: RoutingTable, preferences: Sequence[Weights]) -> npt.NDArray[np.intp]:
     return routes(table, table.points(np.hstack([vectors, forms])), preferences)
+
+
+def _mapped(known: Foresight, prompts: Array) -> Array:
+    found: Array = (prompts.astype(np.float64) @ known.matrix + known.offset).astype(np.float32)
+    return found
 
 
 def _unit(vectors: Array) -> Array:

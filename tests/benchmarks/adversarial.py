@@ -21,13 +21,13 @@ from rich.progress import track
 from rich.table import Table
 
 from services.commands import outcomes
-from services.describer.foresee import READ_CHARS
+from services.describer.foresee import Read
 from services.describer.settings import DescriberSettings
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
 from shared.contracts.outcome_file import matrix
 from shared.routing.extraction import extract
-from shared.routing.foresight import foresee, learn
+from shared.routing.foresight import foresee, learn, same_without_edges
 from shared.routing.form import forms
 from shared.routing.outcomes import build_table
 from shared.routing.selection import Weights, _parts, choices, performances
@@ -115,21 +115,38 @@ def _margins_of(router: Router, texts: Sequence[str]) -> Any:
 
 
 class Foreseeing(Router):
-    """Descriptions are foreseen where that is sure; where not, the language model's is that of the prompt without the gadget."""
+    """Descriptions are foreseen where the describer would be sure; where not, the language model's is the prompt's without the gadget."""
+
+    foreseen = 0.0
+    """Of the prompts it was last asked about."""
 
     def learn(self, prompts: Sequence[str]) -> None:
         """From these prompts and their descriptions."""
+        self._written: dict[str, Any] = {}
         few = list(prompts)[: DescriberSettings().foresee_pairs]
         told = self._encode([self._read(p) for p in few])
-        self._known = learn(self._encode([p[:READ_CHARS] for p in few]), told, forms(few), self._table)
+        self._known = learn(self._encode([Read.of(p).text for p in few]), told, forms(few), self._table)
 
     def _encode(self, texts: Sequence[str]) -> Any:
         return np.concatenate([self._encoder.encode(texts[i : i + 256]) for i in range(0, len(texts), 256)])
 
     def points(self, prompts: Sequence[str]) -> Any:
-        found = foresee(self._known, self._encode([p[:READ_CHARS] for p in prompts]), forms(prompts), self._table, self.weights)
-        told = self._encode([self._read(getattr(p, "origin", p)) for p in prompts])
-        return np.where(found.sure[:, None], found.vectors, told).astype(np.float32)
+        texts, shapes = [Read.of(p).text for p in prompts], forms(prompts)
+        found = foresee(self._known, self._encode(texts), shapes, self._table, self.weights)
+        sure = found.sure.copy()
+        edged = [i for i in np.flatnonzero(sure) if views(texts[i])]
+        if edged:
+            others = self._encode([view for i in edged for view in views(texts[i])]).reshape(len(edged), 2, -1)
+            sure[edged] = same_without_edges(self._known, found.vectors[edged], others, shapes[edged], self._table, self.weights)
+        self.foreseen = float(sure.mean())
+        return np.where(sure[:, None], found.vectors, self._told([getattr(p, "origin", p) for p in prompts])).astype(np.float32)
+
+    def _told(self, origins: Sequence[str]) -> Any:
+        """What the language model would say of the prompts without the gadget."""
+        new = [origin for origin in dict.fromkeys(origins) if origin not in self._written]
+        if new:
+            self._written |= dict(zip(new, self._encode([self._read(origin) for origin in new]), strict=True))
+        return np.stack([self._written[origin] for origin in origins])
 
 
 def climb(router: Router, prompts: Sequence[str], place: Callable[[str, str], str], words: Sequence[str], seed: int) -> str:

@@ -6,7 +6,7 @@ from support import table
 
 from shared.routing.assignment import assign
 from shared.routing.errors import RoutingError
-from shared.routing.foresight import NEIGHBOURS, Foresight, _threshold, foresee, learn
+from shared.routing.foresight import NEIGHBOURS, Foresight, _threshold, foresee, learn, same_without_edges
 from shared.routing.form import SIZE
 from shared.routing.selection import PROFILES, Limits, Weights, routes, select
 from shared.routing.table import Encoder, RoutingTable
@@ -54,6 +54,20 @@ def test_the_sure_are_routed_as_by_their_own_descriptions() -> None:
         if sure[:, profile].any():
             assert alike[sure[:, profile], profile].mean() > 0.96
     assert alike[~sure].mean() < alike[sure].mean() - 0.03, "being sure says something"
+
+
+def test_what_an_edge_changes_is_not_the_same_without_it() -> None:
+    world = World()
+    prompts, said, forms = world.draw(1500)
+    known, tab, weights = learn(prompts, said, forms, world.table()), world.table(), PROFILES["quality"]
+    whole = foresee(known, prompts[:300], forms[:300], tab, weights).vectors
+    own = np.stack([prompts[:300], prompts[:300]], axis=1)
+    assert same_without_edges(known, whole, own, forms[:300], tab, weights).all()
+    other = np.roll(prompts[:300], 1, axis=0)
+    same = same_without_edges(known, whole, np.stack([prompts[:300], other], axis=1), forms[:300], tab, weights)
+    model = routes(tab, whole, (weights,))[:, 0]
+    assert (same == (model == np.roll(model, 1))).all()
+    assert 0 < same.mean() < 1
 
 
 def test_weights_that_are_no_profiles_are_held_to_the_strictest() -> None:
