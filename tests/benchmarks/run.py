@@ -11,7 +11,6 @@ import asyncio
 import json
 import multiprocessing
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ import psutil
 import servers
 from accuracy import BEATS, accuracy
 from learning import keep_clustering
+from machine import described, machine
 from offering import Offered, offer
 from pictures import draw
 from rich.console import Console
@@ -275,7 +275,7 @@ async def main() -> None:
     options = parser.parse_args()
     results: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": machine(),
     }
     await create_topics(KafkaSettings())
     encoder = load(None, "int8")
@@ -290,6 +290,7 @@ async def main() -> None:
     options.write.write_text(json.dumps(results, indent=2) + "\n")
     draw(results, options.write.with_suffix(".svg"))
     show(results)
+    out.print(described(results["machine"]))
     out.print(f"written to {options.write} and {options.write.with_suffix('.svg')}")
 
 

@@ -10,8 +10,6 @@ import argparse
 import asyncio
 import json
 import logging
-import os
-import platform
 import sys
 import time
 from dataclasses import asdict
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import FAULTS, FULL, SHORT, Findings, Size
+from machine import described, machine
 from own import OWN
 from rich.console import Console
 from rich.table import Table
@@ -82,7 +81,7 @@ def main() -> int:
     size, done = SHORT if options.short else FULL, list[Findings]()
     results: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "machine": machine(),
         "size": asdict(size),
         "faults": {},
     }
@@ -104,6 +103,7 @@ def main() -> int:
         for found in done:
             shown.add_row(*row(found))
         out.print(shown)
+        out.print(described(results["machine"]))
         out.print(f"written to {options.write} and {options.write.with_suffix('.md')}; language models were SIMULATED")
     return 1 if any(found.wrong for found in done) else 0
 
