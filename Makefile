@@ -30,7 +30,7 @@ check: setup-dev ## Lint, format, strict types, import contracts
 	$(BIN)/lint-imports
 
 bench: setup-dev ## Measure latency, throughput, memory and accuracy on a real Kafka; OUTCOMES=file adds routing accuracy, FLAMES=folder flame graphs
-	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/run.py $(if $(OUTCOMES),--outcomes "$(OUTCOMES)") $(if $(PRICES),--prices "$(PRICES)") $(if $(FLAMES),--flames "$(FLAMES)")
+	@PYTHONPATH=deploy/local:tests $(BIN)/python -u tests/benchmarks/run.py $(if $(OUTCOMES),--outcomes "$(OUTCOMES)") $(if $(PRICES),--prices "$(PRICES)") $(if $(FLAMES),--flames "$(FLAMES)")
 
 bench-gpu: setup-dev ## Measure the encoder on a GPU, fp16 beside fp32 and bound inputs beside plain ones; PROVIDER=cpu runs it without one
 	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python tests/benchmarks/gpu.py $(if $(PROVIDER),--provider $(PROVIDER))
@@ -81,7 +81,7 @@ chart-crds: setup-dev ## Check the objects of KEDA, Strimzi and the Prometheus o
 	@$(BIN)/python tests/crds.py "$(CRDS)"
 
 chaos: setup-dev ## Break an installation in every way listed in tests/chaos, and count; FAULTS="kill-selector …" takes some
-	@PYTHONPATH=deploy/local:tests:tests/chaos $(BIN)/python tests/chaos/run.py $(FAULTS)
+	@PYTHONPATH=deploy/local:tests:tests/chaos $(BIN)/python -u tests/chaos/run.py $(FAULTS)
 
 asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
 	@$(BIN)/pointsman topics --asyncapi docs/asyncapi.yaml

@@ -27,6 +27,7 @@ from shared.adapters.errors import ServiceFailed
 
 STOP_WITHIN_S = 15.0
 RESTART_AFTER_S = 0.5
+SHORT_LIFE_S = 5.0
 FALSE_STARTS = 3
 """So often may a service end before it ever took a record; then it is not started again."""
 Say = Callable[[str, str, str], None]
@@ -84,6 +85,14 @@ class _Child:
     address: str = ""
     """Where it is served, if it is a door."""
     watch: asyncio.Task[None] | None = None
+
+
+def pause_s(lived_s: float, in_vain: int) -> float:
+    """How long to wait before a service is started again, after so many lives in a row in which it took no record.
+
+    One that took records and was killed comes back at once; one that can't get so far is tried less and less often.
+    """
+    return 0.0 if lived_s >= SHORT_LIFE_S else RESTART_AFTER_S * min(max(1, in_vain), 10)
 
 
 class Supervisor:
@@ -154,6 +163,7 @@ class Supervisor:
             raise ServiceFailed(f"no record taken within {within_s:.0f} s by: {', '.join(slow)}; see what `pointsman doctor` says")
 
     async def _keep(self, child: _Child) -> None:
+        in_vain = 0
         while not self._stopping.is_set():
             began = time.monotonic()
             reader, writer = _fork.Pipe(duplex=False)
@@ -162,6 +172,7 @@ class Supervisor:
             writer.close()
             await self._read_log(child, reader)
             await asyncio.to_thread(child.process.join)
+            in_vain = 0 if child.ready.is_set() else in_vain + 1
             child.ready.clear()
             if self._stopping.is_set():
                 return
@@ -172,8 +183,7 @@ class Supervisor:
                 return
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             self._say(child.name, "warning", f"ended with {how}; starting it again")
-            if time.monotonic() - began < 5:
-                await asyncio.sleep(RESTART_AFTER_S * min(child.restarts, 10))
+            await asyncio.sleep(pause_s(time.monotonic() - began, in_vain))
 
     async def _read_log(self, child: _Child, log: connection.Connection) -> None:
         """Until the child closes its standard error: that is its end."""

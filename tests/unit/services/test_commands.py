@@ -19,7 +19,7 @@ from services.commands import health
 from services.commands.config import rows
 from services.commands.demo import read_prompts
 from services.commands.run import HOT_PATH, names
-from services.commands.supervise import Supervisor
+from services.commands.supervise import RESTART_AFTER_S, SHORT_LIFE_S, Supervisor, pause_s
 from services.commands.traffic import as_message, percentile
 from shared.adapters.errors import ServiceFailed
 from shared.contracts.errors import InvalidMessage
@@ -63,6 +63,15 @@ async def test_a_service_that_can_not_start_is_given_up_with_what_it_said() -> N
         with pytest.raises(ServiceFailed, match=r"the embedder ended 3 times.*POINTSMAN_EMBEDDER_BATCH"):
             await running.ready(60)
     assert any("starting it again" in text for _, _, text in said)
+
+
+def test_who_took_records_comes_back_at_once_and_who_can_not_is_tried_less_and_less_often() -> None:
+    assert pause_s(SHORT_LIFE_S, 0) == 0
+    assert pause_s(0.5, 0) == pause_s(0.5, 1) == RESTART_AFTER_S
+    waits = [pause_s(0.5, in_vain) for in_vain in range(1, 20)]
+    assert waits == sorted(waits)
+    assert waits[1] > waits[0]
+    assert waits[-1] == 10 * RESTART_AFTER_S
 
 
 def test_health_reads_the_services_own_metrics(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
