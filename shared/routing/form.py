@@ -50,7 +50,7 @@ def form(text: str) -> Array:
     if not size:
         return np.zeros(SIZE, np.float32)
     words = WORD.findall(text)
-    lower = [w.lower() for w in words]
+    lower = list(map(str.lower, words))
     count = max(1, len(words))
     letters = max(1, sum(map(len, words)))
     sentences = max(1, len(re.findall(r"[.!?](?:\s|$)", text)))
@@ -60,10 +60,10 @@ def form(text: str) -> Array:
         min(1.0, letters / count / 12.0),
         np.log1p(count / sentences) / 6.0,
         len(set(lower)) / count,
-        min(1.0, 4.0 * sum(c.isdigit() for c in text) / size),
+        min(1.0, 4.0 * sum(map(str.isdigit, text)) / size),
         np.log1p(len(NUMBER.findall(text))) / 6.0,
-        min(1.0, 4.0 * sum(c in SYMBOLS for c in text) / size),
-        min(1.0, 4.0 * sum(ord(c) > 127 for c in text) / size),
+        min(1.0, 4.0 * sum(map(text.count, SYMBOLS)) / size),
+        min(1.0, 4.0 * (size - len(text.encode("ascii", "ignore"))) / size),
         0.5 * ("?" in text) + 0.5 * text.rstrip().endswith("?"),
         float(bool(lower) and lower[0] in ASKS),
         float(CODE.search(text) is not None),

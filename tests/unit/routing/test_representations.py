@@ -14,7 +14,7 @@ from support import ENCODER, table
 from shared.routing.assignment import assign, check
 from shared.routing.committee import fit_predictor
 from shared.routing.errors import EmbeddingInvalid, OutcomesInvalid, TableInvalid
-from shared.routing.form import NAMES, SIZE, form, forms
+from shared.routing.form import NAMES, SIZE, SYMBOLS, form, forms
 from shared.routing.outcomes import Outcomes, Recipe, build_table, choose, routed_score
 from shared.routing.predictor import calibrated, calibration_error
 from shared.routing.projection import FORM_CLIP, contrastive, delta, keys
@@ -53,6 +53,13 @@ def test_a_form_is_finite_small_and_the_same_for_any_text(text: str) -> None:
     assert (found >= 0).all()
     assert (found <= 2.5).all()
     assert (found == form(text)).all()
+
+
+@given(st.text(max_size=200))
+def test_a_forms_shares_are_those_of_a_count_letter_by_letter(text: str) -> None:
+    found, size = dict(zip(NAMES, form(text), strict=True)), max(1, len(text))
+    for name, counts in (("digits", str.isdigit), ("symbols", SYMBOLS.__contains__), ("foreign", lambda c: ord(c) > 127)):
+        assert found[name] == np.float32(min(1.0, 4.0 * sum(map(counts, text)) / size)), name
 
 
 def test_a_form_tells_code_from_a_question_and_does_not_look_at_capitals() -> None:
