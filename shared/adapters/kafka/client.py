@@ -312,7 +312,8 @@ async def create_topics(kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.v
                 continue
             if state.partitions < state.wanted_partitions:
                 await client.create_partitions({state.name: NewPartitions(state.wanted_partitions)})
-                done.append(f"widened {state.name} from {state.partitions} to {state.wanted_partitions} partitions")
+                widths = f"from {state.partitions} to {state.wanted_partitions} partitions"
+                done.append(f"widened {state.name} {widths}; restart the services that hear it")
             if state.differing:
                 wanted = {key: value for key, (_, value) in state.differing.items()}
                 await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, state.name, configs=state.topic.config())])
