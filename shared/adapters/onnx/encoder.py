@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +30,9 @@ GPU_TOKENS = 32_768
 GPU_STEP = 8
 """Lengths that a GPU gets are rounded up to multiples of this: fewer shapes to plan for, and what its matrix units take in one piece."""
 Ids = npt.NDArray[np.int64]
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+CUDA_OPTIONS = {"use_tf32": "0"}
+"""fp32 is what it is on a CPU: one name, one space. Who wants it faster takes fp16."""
 
 
 class OnnxEncoder:
@@ -52,7 +57,7 @@ class OnnxEncoder:
         self._tokenizer = _tokenizer(directory, int(card.get("max_tokens") or min(256, config.get("max_position_embeddings", 512))))
         self._pad = int(config.get("pad_token_id") or 0)
         self._batch = batch
-        self.provider = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
+        self.provider = "cuda" if CUDA in self._session.get_providers() else "cpu"
         self._device = self.provider
         self._tokens = gpu_tokens if self.provider == "cuda" else None
         # int8 scales a whole tensor of activations at once: beside others a text would get another vector, and at times another model
@@ -177,19 +182,28 @@ def _session(path: Path, provider: Provider) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    there = onnxruntime.get_available_providers()
-    if provider == "cuda" and "CUDAExecutionProvider" not in there:
+    there = CUDA in onnxruntime.get_available_providers()
+    if provider == "cuda" and not there:
         raise EncoderInvalid(
             "this onnxruntime has no CUDA; install the extra `gpu` in place of `cpu`, or set POINTSMAN_EMBEDDER_PROVIDER=cpu"
         )
-    wanted = ["CPUExecutionProvider"]
-    if provider != "cpu" and "CUDAExecutionProvider" in there:
-        wanted = ["CUDAExecutionProvider", *wanted]
+    session = None
     try:
-        # fused with the addition before it, the layer norm is six times slower than both (onnxruntime 1.32, AVX2)
-        return onnxruntime.InferenceSession(str(path), options, providers=wanted, disabled_optimizers=["SkipLayerNormFusion"])
+        if provider != "cpu" and there:
+            with redirect_stdout(sys.stderr):  # it prints what it does not find
+                onnxruntime.preload_dlls(msvc=False)  # CUDA's libraries lie in packages of their own, where the loader does not look
+            session = onnxruntime.InferenceSession(str(path), options, providers=[(CUDA, CUDA_OPTIONS), CPU])
+        if session is None or CUDA not in session.get_providers():
+            # fused with the addition before it, the layer norm is six times slower than both (onnxruntime 1.32, AVX2)
+            session = onnxruntime.InferenceSession(str(path), options, providers=[CPU], disabled_optimizers=["SkipLayerNormFusion"])
     except Exception as error:
         raise EncoderInvalid(f"{path} can't be loaded ({type(error).__name__}); export it again with `pointsman model export`") from None
+    if provider == "cuda" and CUDA not in session.get_providers():  # where it can't be used onnxruntime goes on without
+        raise EncoderInvalid(
+            "onnxruntime found no GPU that it can use, and says above what is missing: it takes NVIDIA's driver 580 or later (in a "
+            "container NVIDIA's runtime, too) and the extra `gpu`; or set POINTSMAN_EMBEDDER_PROVIDER=cpu"
+        )
+    return session
 
 
 def _tokenizer(directory: Path, max_tokens: int) -> Any:

@@ -149,6 +149,17 @@ def test_cuda_that_is_asked_for_and_missing_is_an_error_and_auto_is_not(director
         OnnxEncoder(directory, "cuda")
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_cuda_that_is_there_and_can_not_be_used_is_an_error_and_not_a_slow_cpu(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime for CUDA names it wherever it is installed, and without a driver or CUDA's libraries it goes on with the CPU."""
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("there is CUDA here")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    assert OnnxEncoder(directory, "auto").provider == "cpu"
+    with pytest.raises(EncoderInvalid, match="driver 580"):
+        OnnxEncoder(directory, "cuda")
+
+
 def test_weights_that_are_not_the_published_ones_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path / "home"))
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
