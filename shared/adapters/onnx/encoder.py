@@ -190,9 +190,9 @@ def _session(path: Path, provider: Provider) -> onnxruntime.InferenceSession:
     session = None
     try:
         if provider != "cpu" and there:
-            with redirect_stdout(sys.stderr):  # it prints what it does not find
+            with redirect_stdout(sys.stderr):  # it prints what it does not find, and that it goes on without
                 onnxruntime.preload_dlls(msvc=False)  # CUDA's libraries lie in packages of their own, where the loader does not look
-            session = onnxruntime.InferenceSession(str(path), options, providers=[(CUDA, CUDA_OPTIONS), CPU])
+                session = onnxruntime.InferenceSession(str(path), options, providers=[(CUDA, CUDA_OPTIONS), CPU])
         if session is None or CUDA not in session.get_providers():
             # fused with the addition before it, the layer norm is six times slower than both (onnxruntime 1.32, AVX2)
             session = onnxruntime.InferenceSession(str(path), options, providers=[CPU], disabled_optimizers=["SkipLayerNormFusion"])
