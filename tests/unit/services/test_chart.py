@@ -22,7 +22,7 @@ from shared.contracts.topics import TOPICS
 FOLDER = Path("deploy/helm")
 EXAMPLES = ("default", "strimzi", "managed-kafka")
 KUBERNETES = "1.33"
-FOREIGN = {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
+FOREIGN = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule"}
 """Of KEDA and the Prometheus operator, whose schemas are not at hand."""
 
 

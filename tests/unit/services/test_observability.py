@@ -9,7 +9,8 @@ import yaml
 from shared.adapters.telemetry import REGISTRY
 
 FOLDER = Path("deploy/observability")
-ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
+RULES = yaml.safe_load(Path("deploy/helm/pointsman/files/alerts.yaml").read_text())
+ALERTS = RULES["groups"][0]["rules"]
 PANELS = json.loads((FOLDER / "grafana/dashboards/pointsman.json").read_text())["panels"]
 
 
@@ -46,6 +47,14 @@ def test_every_alert_has_a_runbook() -> None:
         file, anchor = re.fullmatch(r"(docs/operations\.md)(#\w+)", rule["annotations"]["runbook"]).groups()  # type: ignore[union-attr]
         assert Path(file).exists()
         assert anchor in headings, rule["alert"]
+
+
+def test_the_chart_and_the_compose_file_have_the_same_alerts() -> None:
+    docs = yaml.safe_load_all(Path("deploy/helm/rendered/strimzi.yaml").read_text())
+    assert [doc["spec"] for doc in docs if doc["kind"] == "PrometheusRule"] == [RULES]
+    mounted = yaml.safe_load(Path("docker-compose.yml").read_text())["services"]["prometheus"]["volumes"]
+    assert "./deploy/helm/pointsman/files/alerts.yaml:/etc/prometheus/alerts.yaml:ro" in mounted
+    assert yaml.safe_load((FOLDER / "prometheus.yml").read_text())["rule_files"] == ["/etc/prometheus/alerts.yaml"]
 
 
 def test_the_compose_file_scrapes_every_service() -> None:
