@@ -2,14 +2,18 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from shared.adapters.telemetry import REGISTRY
 
 FOLDER = Path("deploy/observability")
-RULES = yaml.safe_load(Path("deploy/helm/pointsman/files/alerts.yaml").read_text())
+RULES_FILE = Path("deploy/helm/pointsman/files/alerts.yaml")
+RULES = yaml.safe_load(RULES_FILE.read_text())
 ALERTS = RULES["groups"][0]["rules"]
 PANELS = json.loads((FOLDER / "grafana/dashboards/pointsman.json").read_text())["panels"]
 
@@ -35,6 +39,14 @@ def test_every_metric_and_label_that_is_asked_for_is_there() -> None:
         by = {label.strip() for group in re.findall(r"by \(([^)]*)\)", expression) for label in group.split(",")}
         matched = set(re.findall(r"[{,]\s*(\w+)=~?", expression))
         assert by | matched <= labels, expression
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus's promtool is not installed")
+def test_alerts_fire_on_what_they_say_and_on_nothing_else() -> None:
+    config = (FOLDER / "prometheus.yml").read_text().replace("/etc/prometheus", str(RULES_FILE.parent.resolve()))
+    for command in (["check", "config", "/dev/stdin"], ["test", "rules", "tests/unit/services/alerts.promtool.yaml"]):
+        done = subprocess.run(["promtool", *command], input=config, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_alert_has_a_runbook() -> None:
