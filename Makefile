@@ -46,11 +46,11 @@ bench-scale: setup-dev ## Reckon what larger loads need, from what `make bench` 
 
 bench-adversarial: setup-dev ## Measure how far suffixes push prompts to the dearest models; OUTCOMES=file PRICES=file
 	@test -n "$(OUTCOMES)" || { echo "name an outcome matrix: make bench-adversarial OUTCOMES=file PRICES=file" >&2; exit 2; }
-	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/adversarial.py "$(OUTCOMES)" $(if $(PRICES),--prices "$(PRICES)")
+	@OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/benchmarks/adversarial.py "$(OUTCOMES)" $(if $(PRICES),--prices "$(PRICES)")
 
 bench-foresight: setup-dev ## Measure how many descriptions need no language model, and how often the route stays the same; OUTCOMES=file PRICES=file
 	@test -n "$(OUTCOMES)" || { echo "name an outcome matrix: make bench-foresight OUTCOMES=file PRICES=file" >&2; exit 2; }
-	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/foresight.py "$(OUTCOMES)" $(if $(PRICES),--prices "$(PRICES)")
+	@OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/benchmarks/foresight.py "$(OUTCOMES)" $(if $(PRICES),--prices "$(PRICES)")
 
 screenshots: setup-dev ## Picture every page of the console into docs/screenshots
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/screenshots.py

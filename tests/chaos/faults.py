@@ -275,7 +275,11 @@ async def poisoned(scene: Scene, size: Size) -> Findings:
     from services.commands import dead_letters
 
     async with trial(scene, f"{len(POISON)} kinds of poison", size, rate=0) as (ledger, load, findings):
-        clean = await load.steady(size.rate, max(100, size.good // 10) / size.rate)
+        clean_s = max(100, size.good // 10) / size.rate
+        cold = (
+            await load.steady(size.rate, clean_s) if size is FULL else []
+        )  # the broker's JVM compiles what is hot; that counts for nothing
+        clean = await load.steady(size.rate, clean_s)
         await ledger.settled()
         order = [*([""] * size.good), *(list(POISON)[i % len(POISON)] for i in range(size.poison))]
         random.Random(0).shuffle(order)
@@ -283,7 +287,7 @@ async def poisoned(scene: Scene, size: Size) -> Findings:
         for i, kind in enumerate(order):
             due = begin + i / size.rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            request = await load.send(value=POISON[kind](f"{load._tag}-{i + len(clean):06d}") if kind else None, due=due)
+            request = await load.send(value=POISON[kind](f"{load._tag}-{len(cold) + len(clean) + i:06d}") if kind else None, due=due)
             if kind:
                 bad[request] = kind
             else:
@@ -291,12 +295,16 @@ async def poisoned(scene: Scene, size: Size) -> Findings:
         await ledger.settled()
         letters = {(d.key or b"").decode(): d for d in await dead_letters.letters()}
         dead = {request: letters[request] for request in bad if request in letters}
-        before, after = ledger.latency_s(clean, 0.99), ledger.latency_s(good, 0.99)
+        before, beside = ledger.latency_s(clean, 0.99), ledger.latency_s(good, 0.99)
+        if size is FULL:  # and what is still warming up must not excuse the poison
+            warm = await load.steady(size.rate, clean_s)
+            await ledger.settled()
+            before = min(before, ledger.latency_s(warm, 0.99))
         findings.times = size.poison
         findings.figures |= {
             "dead letters": len(dead),
             "p99 without, ms": round(1000 * before, 1),
-            "p99 beside, ms": round(1000 * after, 1),
+            "p99 beside, ms": round(1000 * beside, 1),
         }
         findings.require(set(dead) == set(bad), f"{len(bad)} were poison, {len(dead)} are dead letters")
         findings.require(not set(letters) & set(good), "good messages became dead letters")
@@ -304,7 +312,7 @@ async def poisoned(scene: Scene, size: Size) -> Findings:
         findings.figures["reasons"] = {kind: "; ".join(sorted(found)) for kind, found in reasons.items()}
         findings.require(all(reasons.values()), "a kind of poison without a reason")
         if size is FULL:  # a test does not time, and few messages make no 99th percentile
-            findings.require(after < 2 * before, f"good ones' p99 went from {1000 * before:.0f} to {1000 * after:.0f} ms")
+            findings.require(beside < 2 * before, f"good ones' p99 went from {1000 * before:.0f} to {1000 * beside:.0f} ms")
         mended = {dead[r].id: {"prompt": "Name three facts about mended messages.", "request_id": r} for r in dead}
         sent = await dead_letters.replay_mended(mended)
         back = await ledger.until(lambda: set(bad) <= ledger.first[DECISIONS].keys(), 90)
