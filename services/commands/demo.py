@@ -245,7 +245,7 @@ def _summary(
 ) -> int:
     decided = [o for o in outcomes if o.decided is not None and o.decided.decision.model is not None]
     dead = [o for o in outcomes if o.decided is None]
-    latencies = [o.latency_s for o in outcomes]
+    latencies = [o.latency_s for o in decided] or [0.0]
     per_model = Counter(o.decided.decision.model for o in decided if o.decided)
     novel = sum(1 for o in decided if o.decided and o.decided.assignment.novel)
     cost = sum(o.decided.decision.candidates[0].cost_usd for o in decided if o.decided)
@@ -270,7 +270,7 @@ def _summary(
         print_json(facts)
     else:
         _print_summary(facts)
-    return 0 if not facts["missing"] else 1
+    return 0 if not facts["missing"] and not facts["dead_letters"] else 1
 
 
 def _print_summary(facts: dict[str, Any]) -> None:
@@ -285,6 +285,8 @@ def _print_summary(facts: dict[str, Any]) -> None:
     }
     rest = "".join(f", {count} {what}" for what, count in others.items() if count)
     out.print(f"[bold]{facts['decided']}[/] of {facts['prompts']} prompts routed{rest}")
+    if not facts["decided"]:
+        return
     out.print(
         f"from publishing a prompt to receiving its decision: p50 [bold]{facts['p50_ms']:.0f} ms[/], p99 [bold]{facts['p99_ms']:.0f} ms[/]"
     )

@@ -16,6 +16,7 @@ from services.commands import servers
 from services.commands.config import explain, rows
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out
+from services.embedder.settings import EmbedderSettings
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import check_topics
 from shared.adapters.kafka.settings import KafkaSettings
@@ -89,12 +90,15 @@ def _packages() -> Finding:
 
 
 def _encoder() -> Finding:
-    if not (default_directory("int8") / "model.onnx").exists():
-        return Finding("encoder", ok=False, found="not prepared yet (made on first use)", mend="pointsman model prepare", needed=False)
+    settings = EmbedderSettings()
+    directory = settings.encoder_dir or default_directory(settings.variant)
+    prepare = f"pointsman model prepare --variant {settings.variant}"
+    if settings.encoder_dir is None and not (directory / "model.onnx").exists():
+        return Finding("encoder", ok=False, found="not prepared yet (made on first use)", mend=prepare, needed=False)
     try:
-        encoder = load(None, "int8")
+        encoder = load(settings.encoder_dir, settings.variant, settings.provider)
     except AdapterError as error:
-        return Finding("encoder", ok=False, found=str(error), mend=f"rm -r {default_directory('int8')} && pointsman model prepare")
+        return Finding("encoder", ok=False, found=str(error), mend=f"what it says; or rm -r {directory} && {prepare}")
     return Finding("encoder", ok=True, found=f"{encoder.identity} on {encoder.provider}")
 
 

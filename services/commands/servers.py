@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from shared.adapters.onnx.prepare import home
 
@@ -22,23 +23,32 @@ def find_running() -> bool:
     """Point the settings at a running `pointsman up`, unless the environment names servers. Returns whether one was found."""
     if os.environ.get(KAFKA):
         return False
-    try:
-        state = json.loads(_file().read_text())
-        os.kill(state["pid"], 0)
-    except (OSError, ValueError, KeyError):
+    if (state := _announced()) is None:
         return False
     for name, value in state["environment"].items():
         os.environ.setdefault(name, value)
     return True
 
 
+def _announced() -> dict[str, Any] | None:
+    """What a `pointsman up` that still runs has said of its servers."""
+    try:
+        state: dict[str, Any] = json.loads(_file().read_text())
+        os.kill(state["pid"], 0)
+        return state if "environment" in state else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 @contextmanager
 def announced(environment: dict[str, str]) -> Iterator[None]:
-    """Let other commands find these servers while the block runs."""
+    """Let other commands find these servers while the block runs; if others are announced already, those stay the ones that are found."""
     path = _file()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"pid": os.getpid(), "environment": environment}))
+    if _announced() is None:
+        path.write_text(json.dumps({"pid": os.getpid(), "environment": environment}))
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if (state := _announced()) is not None and state["pid"] == os.getpid():
+            path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -28,6 +29,8 @@ from shared.adapters.errors import ServiceFailed
 STOP_WITHIN_S = 15.0
 RESTART_AFTER_S = 0.5
 SHORT_LIFE_S = 5.0
+SERVED_S = 0.5
+"""For so long a life must have taken records to count for more than another attempt to start."""
 FALSE_STARTS = 3
 """So often may a service end before it ever took a record; then it is not started again."""
 Say = Callable[[str, str, str], None]
@@ -80,6 +83,7 @@ class _Child:
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """It has taken records once, or has been given up."""
     was_ready: bool = False
+    ready_at: float = 0.0
     restarts: int = 0
     last_words: str = ""
     address: str = ""
@@ -102,6 +106,10 @@ class Supervisor:
         self._children = [_Child(name) for name in names]
         own = {"POINTSMAN_KAFKA_INSTANCE": f"supervised-{uuid.uuid4().hex[:12]}", "POINTSMAN_LOG_FORMAT": "json"}
         self._environment = {**os.environ, **environment, **own}
+        level = logging.getLevelNamesMapping().get(self._environment.get("POINTSMAN_LOG_LEVEL", "INFO"), 0)
+        self._least = level if level > logging.INFO else 0
+        if self._least:  # that a service takes records is said at INFO, and has to be heard
+            self._environment["POINTSMAN_LOG_LEVEL"] = "INFO"
         self._say, self._stopping = say, asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -172,7 +180,8 @@ class Supervisor:
             writer.close()
             await self._read_log(child, reader)
             await asyncio.to_thread(child.process.join)
-            in_vain = 0 if child.ready.is_set() else in_vain + 1
+            served = child.ready.is_set() and time.monotonic() - child.ready_at >= SERVED_S
+            in_vain = 0 if served else in_vain + 1
             child.ready.clear()
             if self._stopping.is_set():
                 return
@@ -204,7 +213,7 @@ class Supervisor:
             self._say(child.name, "plain", child.last_words)
             return
         if text == "taking records":
-            child.was_ready = True
+            child.was_ready, child.ready_at = True, time.monotonic()
             child.address = str(entry.get("address", ""))
             child.ready.set()
             child.settled.set()
@@ -212,4 +221,5 @@ class Supervisor:
         text = f"{text} ({detail})" if detail else text
         if level in {"error", "critical"}:
             child.last_words = text
-        self._say(child.name, level, text)
+        if logging.getLevelNamesMapping().get(level.upper(), logging.CRITICAL) >= self._least:
+            self._say(child.name, level, text)

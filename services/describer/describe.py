@@ -24,6 +24,8 @@ work, the kind of material, the domain and the languages involved. Leave out the
 Examples: Translate a legal notice from German into plain English. | Find the bug in a short Python function. | \
 Answer a patient's question about side effects of a drug."""
 
+FORESEEN_BYTES = 12_000
+"""Longer prompts are not foreseen: not every model can read them (the catalogue's smallest reads 4,096 tokens)."""
 PROMPT_CHARS = 4096
 """What is kept of a prompt that is its own description: more than any encoder reads."""
 
@@ -78,7 +80,8 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
     if (cached := await cache.get(key)) is not None:
         model, simulated, text = cached.split("\n", 2)
         return _with(message, text, Source.cache, began, model=model, simulated=simulated == "simulated")
-    free = message.constraints == Constraints()  # limits leave other models to choose from than those it would be seen for
+    # limits leave other models to choose from than those it would be seen for, and so does a prompt that some can't read
+    free = message.constraints == Constraints() and message.prompt_bytes() <= FORESEEN_BYTES
     glance = await foresee.look(prompt, message.weights(settings.default_profile)) if foresee and free else None
     if glance and glance.sure and random.random() >= settings.foresee_check:
         return _with(message, glance.label, Source.cache, began, simulated=glance.simulated, foreseen=glance.foreseen)

@@ -28,9 +28,15 @@ def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None 
 
     async def work(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
         live = loaded[0]
-        return await asyncio.get_running_loop().run_in_executor(
-            thread, lambda: embed(batch, live.encode, live.identity, read, guard=settings.guard)
-        )
+
+        def run() -> Sequence[Embedded]:
+            try:
+                return embed(batch, live.encode, live.identity, read, guard=settings.guard)
+            except Exception:
+                live.probe()  # an encoder that fails on anything (a GPU that is gone) must not make dead letters of all there is
+                raise
+
+        return await asyncio.get_running_loop().run_in_executor(thread, run)
 
     @asynccontextmanager
     async def lifespan() -> AsyncGenerator[None, None]:

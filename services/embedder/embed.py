@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from shared.contracts.messages import Described, Embedded, extend
-from shared.contracts.parts import Embedding, EncoderRef
+from shared.contracts.parts import Embedding, EncoderRef, Source
 from shared.contracts.vector import pack
-from shared.routing.extraction import together
+from shared.routing.extraction import extract, together
 from shared.routing.form import form
 from shared.routing.table import Array, Encoder
 from shared.routing.views import views
@@ -28,14 +28,14 @@ def embed(
     """Add to each message the embedding of its description, or of what `read` makes of it. Equal texts are encoded once.
 
     Where the describer has foreseen the description's point in this very space, that is it, and nothing is encoded.
-    `guard`: with the views of the text.
+    `guard`: with the views of the description; where rules wrote it, with what they write of the prompt's views.
     """
     alone = read is None
     read = read or _description
     began, space = time.perf_counter(), EncoderRef.of(encoder)
     foreseen = [m.description.foreseen if alone else None for m in messages]
     given = [f.vector if f is not None and f.encoder == space else None for f in foreseen]
-    seen = [(read(m), *(views(read(m)) if guard else ())) if vector is None else () for m, vector in zip(messages, given, strict=True)]
+    seen = [(read(m), *(_views(m) if guard else ())) if vector is None else () for m, vector in zip(messages, given, strict=True)]
     texts = list(dict.fromkeys(text for own in seen for text in own))
     vectors = dict(zip(texts, map(pack, encode(texts)), strict=True)) if texts else {}
     took = time.perf_counter() - began
@@ -59,6 +59,13 @@ def embed(
 def both(message: Described) -> str:
     """The description and the prompt behind it; the encoder reads as much of it as it can."""
     return together(message.description.text, message.task_text())
+
+
+def _views(message: Described) -> tuple[str, ...]:
+    """A gadget stands at the edge of a prompt. A language model's words have it there too, if at all; rules may take it into the middle."""
+    if message.description.source is Source.local:
+        return tuple(extract(view) for view in views(message.task_text()))
+    return views(message.description.text)
 
 
 def _description(message: Described) -> str:

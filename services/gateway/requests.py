@@ -91,6 +91,17 @@ class RouteRequest(BaseModel):
     messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=2000)] | None = None
     pointsman: Wishes = Wishes()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_their_place(cls, said: Any) -> Any:
+        """What the topic takes beside the prompt has its place under `pointsman` here, and must not be passed over."""
+        misplaced = sorted(said.keys() & Wishes.model_fields.keys()) if isinstance(said, dict) else []
+        if misplaced:
+            raise ValueError(
+                f'{", ".join(misplaced)}: goes into "pointsman", as in {{"prompt": "…", "pointsman": {{"profile": "economy"}}}}'
+            )
+        return said
+
 
 class FeedbackRequest(BaseModel):
     """A thumb on an answer."""

@@ -110,6 +110,7 @@ def start(service: str, settings: TelemetrySettings) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("pointsman").setLevel(settings.log_level)
     structlog.contextvars.bind_contextvars(service=service)
+    READY.labels(service).set(0)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host, REGISTRY)
 

@@ -258,7 +258,7 @@ def _ruled_out(models: tuple[str, ...], cost: Vector, latency: Vector, limits: L
         elif limits.context_tokens > contexts.get(model, math.inf):
             reasons[model] = f"reads {contexts[model]} tokens, {limits.context_tokens} are needed"
         elif limits.max_cost_usd is not None and cost[i] > limits.max_cost_usd:
-            reasons[model] = f"expected cost {cost[i]:.6f} USD is above {limits.max_cost_usd:.6f}"
+            reasons[model] = f"expected cost {cost[i]:.3g} USD is above {limits.max_cost_usd:.3g}"
         elif limits.max_latency_s is not None and latency[i] > limits.max_latency_s:
             reasons[model] = f"expected latency {latency[i]:.2f} s is above {limits.max_latency_s:.2f}"
     return reasons
@@ -330,4 +330,8 @@ def _why(candidates: tuple[Candidate, ...], a: Weights, table: RoutingTable, ass
         ("latency", second.latency_penalty - first.latency_penalty),
     )
     terms = ", ".join(f"{name} {lead:+.3f}" for name, lead in leads if abs(lead) >= 0.0005) or "nothing: they are equal"
-    return f"{first.model} leads {second.model} by {first.utility - second.utility:.3f} for “{task}”: {terms} ({weighed}){unsure}"
+    lead = first.utility - second.utility
+    if lead < 0:
+        behind = f"{second.model} would lead it by {-lead:.3f}, but too little is known of it yet"
+        return f"{first.model} for “{task}”; {behind} ({weighed}){unsure}"
+    return f"{first.model} leads {second.model} by {lead:.3f} for “{task}”: {terms} ({weighed}){unsure}"

@@ -6,6 +6,9 @@ dearest model. Decided in each view by itself, the least expensive choice stands
 
 from __future__ import annotations
 
+import re
+
+WORD = re.compile(r"\S+")
 EDGE = 12
 """Words taken off an edge: some more than the ten tokens of the attack."""
 LEAST = 4
@@ -13,8 +16,8 @@ LEAST = 4
 
 
 def views(text: str) -> tuple[str, ...]:
-    """The text without its first, and without its last `EDGE` words; none where too little would be left."""
-    words = text.split()
+    """The text without its first, and without its last `EDGE` words, else as it stands; none where too little would be left."""
+    words = list(WORD.finditer(text))
     if len(words) < EDGE + LEAST:
         return ()
-    return " ".join(words[EDGE:]), " ".join(words[:-EDGE])
+    return text[words[EDGE].start() :], text[: words[-EDGE - 1].end()]

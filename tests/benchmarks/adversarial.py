@@ -105,7 +105,7 @@ class Guarded(Router):
     """Decides in each view of the text; the dearest models win where they win in all."""
 
     def margins(self, prompts: Sequence[str]) -> Any:
-        texts = [(text, *views(text)) for text in map(self._read, prompts)]
+        texts = [[self._read(text) for text in (prompt, *views(prompt))] for prompt in prompts]
         flat = iter(_margins_of(self, [view for own in texts for view in own]))
         return np.array([min(next(flat) for _ in own) for own in texts])
 

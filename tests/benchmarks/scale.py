@@ -119,12 +119,12 @@ def one_prompt() -> tuple[dict[str, int], float]:
 
 
 def sure_and_ms(file: Path) -> tuple[float, float] | None:
-    """The share of prompts whose description can be foreseen under `balanced`, and the milliseconds that it takes to see that; None: not measured."""
+    """The share of prompts whose description can be foreseen under `balanced`, and the CPU milliseconds that it takes to see that; None: not measured."""
     if not file.exists():
         return None
     found = json.loads(file.read_text())
     splits = [t for t in found["trials"] if t["what"].startswith("split")]
-    return sum(t["sure"]["balanced"] for t in splits) / len(splits), float(found["ms"]["look"])
+    return sum(t["sure"]["balanced"] for t in splits) / len(splits), float(found["ms"]["look_cpu"])
 
 
 def main() -> None:
@@ -167,7 +167,9 @@ def main() -> None:
         if foreseen:
             named = f"USD an hour if it describes what can't be foreseen under `balanced` ({1 - foreseen[0]:.0%})"
             rows.setdefault(named, []).append(f"{rate * 3600 * asked * (1 - foreseen[0]):,.0f}")
-            rows.setdefault("describers' cores to foresee", []).append(f"{rate * foreseen[1] / 1000 / BUSY:,.1f}")
+            looking = rate * foreseen[1] / 1000 / BUSY
+            rows.setdefault("describers' cores to foresee", []).append(f"{looking:,.1f}")
+            rows.setdefault("USD an hour for these", []).append(f"{looking * options.usd_per_core_hour:,.2f}")
         rows.setdefault("cores to read every embedding (the re-clusterer has one)", []).append(f"{rate * learnt_s:,.2f}")
     lines += [f"| {name} | " + " | ".join(values) + " |" for name, values in rows.items()]
     lines += ["", "Bytes of a prompt on each topic: " + ", ".join(f"{n} {s:,}" for n, s in sizes.items()) + "."]

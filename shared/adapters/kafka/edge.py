@@ -36,7 +36,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from faststream.specification import AsyncAPI
 
 from shared.adapters import tracing
-from shared.adapters.errors import AdapterError, SessionLost
+from shared.adapters.errors import AdapterError, BrokerUnreachable, CacheUnreachable, EncoderInvalid, SessionLost, TopicsMissing
 from shared.adapters.kafka.client import Publisher, producer, require_topics
 from shared.adapters.kafka.progress import Lane, Progress
 from shared.adapters.kafka.settings import KafkaSettings
@@ -77,6 +77,12 @@ TWIN_JOINS, TWIN_SESSIONS = 6, 3.0
 """Joins within so many sessions that look as if two processes took a name from each other."""
 HEARTBEATS = 20
 """How often in a session a service looks whether it has stood still."""
+PASSING = (BrokerUnreachable, CacheUnreachable, TopicsMissing)
+"""What work may fail with, beside Kafka's own errors, that is worth waiting for."""
+REPLY_WITHIN_S = 5.0
+"""How long a reply may take to be acknowledged; its decision is published by then, and is not held up."""
+NO_REPLIES_S = 30.0
+"""How long no further replies are tried after one that was not taken."""
 REFUSALS = (MessageSizeTooLargeError, ValueError, AssertionError)
 """What aiokafka raises for a record that no waiting makes acceptable: too large, or for a partition that there is not."""
 TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage"})
@@ -145,6 +151,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     failed: BaseException | None = None
     alive_at: float = field(default_factory=time.monotonic)
     taken_at: float = 0.0
+    no_replies_until: float = 0.0
     joined: deque[float] = field(default_factory=lambda: deque(maxlen=TWIN_JOINS))
     """When it became a member of late."""
     gap_s: float = 1.0
@@ -211,7 +218,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             turn = asyncio.get_running_loop().create_future()
             await self._in_turn(batch, turn)
             try:
-                await self._run(batch)
+                if mine := self._still_ours(batch):
+                    await self._run(mine)
             finally:
                 turn.set_result(None)
                 for taken in batch:
@@ -227,6 +235,13 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             self.busy |= dict.fromkeys(keys, turn)
             if earlier:
                 await asyncio.wait(earlier)
+
+    def _still_ours(self, batch: list[_Taken[In]]) -> list[_Taken[In]]:
+        """Without those that waited so long for their turn that their partition is another's by now, who does them."""
+        for taken in batch:
+            if taken.lane.lost and taken.work is not None:
+                taken.work.failed("left to another")
+        return [taken for taken in batch if not taken.lane.lost]
 
     async def _next(self) -> list[_Taken[In]]:
         while not self.queue:
@@ -256,9 +271,16 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         return read(cast("type[In]", self.stage.consumes.message), record.value)
 
     async def _results(self, batch: list[_Taken[In]]) -> Sequence[Out | Sequence[Out] | Exception]:
-        """The work's results; where it fails as a whole, each record is tried alone, so that one can't spoil the others."""
+        """The work's results; where it fails as a whole, each record is tried alone, so that one can't spoil the others.
+
+        What is wrong outside is no record's fault: a broker or a cache that is away is waited for, and an encoder that fails on anything is
+        left to a restart.
+        """
         try:
-            return await self.stage.work([t.message for t in batch if t.message is not None])
+            return await self._waiting(batch)
+        except (KafkaError, *PASSING, EncoderInvalid) as error:
+            self._fail(error)
+            raise
         except Exception as error:
             log.error("work failed", error=where(error, self.telemetry), records=len(batch))
             if len(batch) > 1:
@@ -268,6 +290,19 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             batch[0].attempts += 1
             await asyncio.sleep(random.uniform(0, 0.1 * 2 ** batch[0].attempts))
             return await self._results(batch)
+
+    async def _waiting(self, batch: list[_Taken[In]]) -> Sequence[Out | Sequence[Out] | Exception]:
+        """The work's results, tried again while something outside is away."""
+        deadline, wait = time.monotonic() + PUBLISH_WITHIN_S, 0.1
+        while True:
+            try:
+                return await self.stage.work([t.message for t in batch if t.message is not None])
+            except (KafkaError, *PASSING) as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("trying again", error=type(error).__name__, records=len(batch), wait_s=round(wait, 2))
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+                wait = min(2 * wait, 5.0)
 
     # 3. publishing
 
@@ -280,11 +315,9 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             elif taken.work is not None:  # not committed, so whoever has the partition now does it again
                 taken.work.failed("left to another")
         await self._publish([one for _, _, outgoing in mine for one in outgoing])
-        replies = [reply for _, _, outgoing in mine for one in outgoing if not one.refused and (reply := self._reply(one)) is not None]
-        await self._publish(replies)
-        for reply in replies:
-            if reply.refused:  # the decision stands on its topic all the same
-                log.warning("reply not sent", partition=reply.partition, error=type(reply.refused).__name__)
+        await self._answer(
+            [reply for _, _, outgoing in mine for one in outgoing if not one.refused and (reply := self._reply(one)) is not None]
+        )
         for taken, result, outgoing in mine:
             refused = next((one.refused for one in outgoing if one.refused), None)
             if refused and isinstance(result, Exception):  # not even as a dead letter: an operator has to see to that topic
@@ -296,6 +329,23 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                 await self._finish([(taken, ContractError(error))])
             else:
                 self._done(taken, result)
+
+    async def _answer(self, replies: list[_Outgoing]) -> None:
+        """Publish copies for askers, as far as their topic takes them: the original stands on its topic all the same."""
+        if not replies:
+            return
+        error: BaseException | None = None
+        if time.monotonic() < self.no_replies_until:
+            error = TimeoutError()
+        else:
+            try:
+                async with asyncio.timeout(REPLY_WITHIN_S):
+                    await self._publish(replies)
+            except TimeoutError as late:
+                error, self.no_replies_until = late, time.monotonic() + NO_REPLIES_S
+        for reply in replies:
+            if (refused := reply.refused or error) is not None:
+                log.warning("reply not sent", partition=reply.partition, error=type(refused).__name__)
 
     def _outgoing(self, taken: _Taken[In], result: Out | Sequence[Out] | Exception) -> list[_Outgoing]:
         """What is to be published for one record."""

@@ -67,7 +67,7 @@ class OnnxEncoder:
         self.identity = Encoder(
             id=str(card.get("id") or config.get("_name_or_path") or directory.name),
             revision=str(card.get("revision") or _digest(directory / "model.onnx")),
-            dimension=self._probe(),
+            dimension=self.probe(),
             pooling="mean",
             quantization=str(card.get("quantization") or "none"),
         )
@@ -119,11 +119,16 @@ class OnnxEncoder:
         out: Array = binding.get_outputs()[0].numpy()
         return out
 
-    def _probe(self) -> int:
-        """Run one text: it must give one vector of finite numbers."""
+    def probe(self) -> int:
+        """Run one text: it must give one vector of finite numbers. Returns its dimension; raises `EncoderInvalid`."""
         try:
             vector = self._run([self._tokenizer.encode("probe").ids])
         except Exception as error:
+            if self.provider == "cuda":
+                raise EncoderInvalid(
+                    f"the GPU does not run the encoder ({type(error).__name__}): it is gone, too old, or its memory is full; or set "
+                    "POINTSMAN_EMBEDDER_PROVIDER=cpu"
+                ) from None
             raise EncoderInvalid(
                 f"the graph does not run as an encoder ({type(error).__name__}); export it with `pointsman model export`"
             ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,15 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, UnsupportedCodecError
 from support import described, embedded, submitted
 
+from shared.adapters.errors import BrokerUnreachable, EncoderInvalid
 from shared.adapters.kafka.client import BATCH_BYTES
 from shared.adapters.kafka.edge import Edge, Stage
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import TelemetrySettings
 from shared.contracts.errors import ContractError
 from shared.contracts.messages import Described, Embedded, to_json
-from shared.contracts.topics import DEAD_LETTERS, DESCRIPTIONS, EMBEDDINGS, TOPICS
+from shared.contracts.parts import ReplyTo
+from shared.contracts.topics import DEAD_LETTERS, DESCRIPTIONS, EMBEDDINGS, REPLIES, TOPICS
 
 PART = TopicPartition("descriptions", 0)
 
@@ -167,3 +170,72 @@ async def test_a_dead_letter_that_is_refused_ends_the_service() -> None:
 
 def test_no_topic_takes_less_than_a_batch() -> None:
     assert min(int(topic.config()["max.message.bytes"]) for topic in TOPICS.values()) >= BATCH_BYTES
+
+
+async def test_what_is_away_is_waited_for_and_makes_no_dead_letters() -> None:
+    away = [BrokerUnreachable("away"), KafkaTimeoutError()]
+
+    async def sometimes(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
+        if away:
+            raise away.pop()
+        return await work(batch)
+
+    producer = Producer()
+    made = edge(producer)
+    object.__setattr__(made.stage, "work", sometimes)
+    made._queue(record(0))
+    await made._run(await made._next())
+    assert producer.sent == [(EMBEDDINGS.name, b"r-0")]
+    assert made.failed is None
+
+
+async def test_an_encoder_that_fails_on_anything_ends_the_service_and_makes_no_dead_letters() -> None:
+    async def broken(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
+        raise EncoderInvalid("the GPU is gone")
+
+    producer = Producer()
+    made = edge(producer)
+    object.__setattr__(made.stage, "work", broken)
+    for number in range(3):
+        made._queue(record(number))
+    with pytest.raises(EncoderInvalid):
+        await made._run(await made._next())
+    assert isinstance(made.failed, EncoderInvalid)
+    assert producer.sent == []
+    assert made.progress.uncommitted() == {}
+
+
+async def test_replies_that_are_not_taken_hold_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.adapters.kafka.edge.REPLY_WITHIN_S", 0.05)
+    tried: list[bytes] = []
+
+    class NoReplies(Producer):
+        async def send(self, topic: str, value: bytes | None, *, key: bytes = b"", **more: Any) -> asyncio.Future[Any]:
+            if topic == REPLIES.name:
+                tried.append(key)
+                raise KafkaTimeoutError
+            return await super().send(topic, value, key=key, **more)
+
+    producer = NoReplies()
+    made = edge(producer)
+    object.__setattr__(made.stage, "replies", True)
+    for number in range(2):
+        asked = record(number)
+        message = described(
+            submitted(reply_to=ReplyTo(topic=REPLIES.name, partition=0, described=True)).model_copy(update={"request_id": f"r-{number}"})
+        )
+        made._queue(replace(asked, value=to_json(message)))
+        await made._run(await made._next())
+    assert producer.sent == [(EMBEDDINGS.name, b"r-0"), (EMBEDDINGS.name, b"r-1")]
+    assert set(tried) == {b"r-0"}, "after one that was not taken the next is not tried at once"
+    assert made.failed is None
+    assert made.progress.uncommitted() == {PART: 2}
+
+
+async def test_work_is_not_begun_for_what_is_anothers_by_then() -> None:
+    made = edge(Producer())
+    made._queue(record(0))
+    batch = await made._next()
+    assert made._still_ours(batch) == batch
+    made.progress.drop([PART])
+    assert made._still_ours(batch) == []

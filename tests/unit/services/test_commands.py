@@ -15,7 +15,7 @@ from support import table
 from typer.testing import CliRunner
 
 from services.__main__ import app
-from services.commands import health
+from services.commands import health, servers
 from services.commands.config import rows
 from services.commands.demo import read_prompts
 from services.commands.run import HOT_PATH, names
@@ -72,6 +72,30 @@ def test_who_took_records_comes_back_at_once_and_who_can_not_is_tried_less_and_l
     assert waits == sorted(waits)
     assert waits[1] > waits[0]
     assert waits[-1] == 10 * RESTART_AFTER_S
+
+
+async def test_services_are_heard_to_be_ready_whatever_level_their_log_has() -> None:
+    said: list[tuple[str, str, str]] = []
+    running = Supervisor(("embedder",), {"POINTSMAN_LOG_LEVEL": "WARNING"}, lambda *line: said.append(line))
+    assert running._environment["POINTSMAN_LOG_LEVEL"] == "INFO"
+    (child,) = running._children
+    for level, text in (("info", "taking records"), ("warning", "dead letter")):
+        running._tell(child, json.dumps({"level": level, "event": text}).encode())
+    assert child.ready.is_set()
+    assert [text for _, _, text in said] == ["dead letter"]
+
+
+def test_who_announces_servers_leaves_those_of_another_that_still_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(servers, "_file", lambda: tmp_path / "up.json")
+    monkeypatch.delenv(servers.KAFKA, raising=False)
+    (tmp_path / "up.json").write_text(json.dumps({"pid": os.getppid(), "environment": {servers.KAFKA: "first:1"}}))
+    with servers.announced({servers.KAFKA: "second:2"}):
+        assert servers._announced() == {"pid": os.getppid(), "environment": {servers.KAFKA: "first:1"}}
+    assert servers._announced() is not None
+    (tmp_path / "up.json").unlink()
+    with servers.announced({servers.KAFKA: "second:2"}):
+        assert (servers._announced() or {})["pid"] == os.getpid()
+    assert servers._announced() is None
 
 
 def test_health_reads_the_services_own_metrics(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,12 +17,14 @@ from services.describer.foresee import Foreseeing, Glance, Read, Written
 from services.describer.settings import DescriberSettings
 from services.embedder.embed import embed
 from services.selector.decide import decide
-from shared.contracts.messages import Decided, Embedded, Placed, read, to_json
-from shared.contracts.parts import Constraints, EncoderRef, Foreseen, Preferences, Profile, Source, TableRef
+from shared.contracts.messages import Decided, Described, Embedded, Placed, extend, read, to_json
+from shared.contracts.parts import Constraints, Description, EncoderRef, Foreseen, Preferences, Profile, Source, TableRef
 from shared.contracts.vector import pack, unpack
 from shared.routing.errors import RoutingError, TableInvalid
+from shared.routing.extraction import extract
 from shared.routing.selection import PROFILES, Weights
 from shared.routing.table import Encoder
+from shared.routing.views import views
 
 REF = TableRef(epoch=0, sequence=1, digest=table().digest)
 
@@ -320,13 +322,29 @@ def test_a_guarded_text_is_embedded_without_its_edges_too() -> None:
 
     short, long = described(), described()
     words = " ".join(f"w{i}" for i in range(20))
-    long = long.model_copy(update={"description": long.description.model_copy(update={"text": words})})
+    long = long.model_copy(update={"description": long.description.model_copy(update={"text": words, "source": Source.llm})})
     first, second = embed([short, long], encode, ENCODER, guard=True)
     assert not first.embedding.views
     assert len(second.embedding.views) == 2
     assert seen == [short.description.text, words, " ".join(f"w{i}" for i in range(12, 20)), " ".join(f"w{i}" for i in range(8))]
     assert read(Embedded, to_json(second)) == second
     assert not embed([long], encode, ENCODER)[0].embedding.views
+
+
+def test_a_guarded_prompt_that_rules_describe_is_described_without_its_edges_too() -> None:
+    """Rules may take a gadget at the prompt's end into the middle of what they say, where no edge of it holds it all."""
+    prompt = "Translate this letter into French for me, please.\n" + " ".join(f"word{i}" for i in range(20))
+    message = submitted(prompt)
+    local = extend(message, Described, description=Description(text=extract(prompt), source=Source.local, latency_s=0.1, cost_usd=0.0))
+    seen: list[str] = []
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        seen.extend(texts)
+        return np.eye(4, dtype=np.float32)[[len(text) % 4 for text in texts]]
+
+    (found,) = embed([local], encode, ENCODER, guard=True)
+    assert len(found.embedding.views) == 2
+    assert set(seen) == {extract(prompt), *(extract(view) for view in views(prompt))}
 
 
 def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() -> None:
