@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -81,9 +81,9 @@ class ChatRequest(BaseModel):
 
 
 class RouteRequest(BaseModel):
-    """A prompt or a chat that is to be decided and not answered."""
+    """A prompt or a chat that is to be decided and not answered. What else a chat completion has is passed over."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", use_attribute_docstrings=True, allow_inf_nan=False)
 
     model: Annotated[str, Field(min_length=1, max_length=200)] = AUTO
     """`auto` or `auto:PROFILE`."""
@@ -91,16 +91,12 @@ class RouteRequest(BaseModel):
     messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=2000)] | None = None
     pointsman: Wishes = Wishes()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _in_their_place(cls, said: Any) -> Any:
+    @model_validator(mode="after")
+    def _in_their_place(self) -> Self:
         """What the topic takes beside the prompt has its place under `pointsman` here, and must not be passed over."""
-        misplaced = sorted(said.keys() & Wishes.model_fields.keys()) if isinstance(said, dict) else []
-        if misplaced:
-            raise ValueError(
-                f'{", ".join(misplaced)}: goes into "pointsman", as in {{"prompt": "…", "pointsman": {{"profile": "economy"}}}}'
-            )
-        return said
+        if misplaced := sorted((self.model_extra or {}).keys() & Wishes.model_fields.keys()):
+            raise ValueError(f'{", ".join(misplaced)}: goes into "pointsman", as in {{"prompt": "…", "pointsman": {{"profile": "fast"}}}}')
+        return self
 
 
 class FeedbackRequest(BaseModel):

@@ -99,6 +99,14 @@ def test_a_prompt_to_be_routed_alone() -> None:
         understand(parse(RouteRequest, b"{}"), Wishes(), "r", "k", CATALOG, frozenset(), 10)
 
 
+@pytest.mark.parametrize("field", [b'"profile": "economy"', b'"preferences": {"cost": 1}', b'"constraints": {"deny": ["a"]}'])
+def test_wishes_outside_their_place_are_refused_and_not_passed_over(field: bytes) -> None:
+    with pytest.raises(Problem, match='goes into "pointsman"'):
+        parse(RouteRequest, b'{"prompt": "x", ' + field + b"}")
+    assert parse(RouteRequest, b'{"prompt": "x", "pointsman": {' + field + b"}}").pointsman != Wishes()
+    assert parse(RouteRequest, b'{"prompt": "x", "temperature": 1}').prompt == "x"
+
+
 async def _chunks(*chunks: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     for chunk in chunks:
         yield chunk

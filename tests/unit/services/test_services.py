@@ -418,6 +418,13 @@ def test_a_view_can_only_make_a_choice_cheaper_and_breaks_no_limit() -> None:
         assert decide(at, tab, {}, Profile.balanced, candidates=10).decision.model == "middle"
 
 
+async def test_a_prompt_that_not_every_model_can_read_is_never_foreseen() -> None:
+    for prompt, origin in (("word " * 2000, "foreseen"), ("word " * 3000, "llm")):
+        message = submitted(prompt)
+        found = await describe(message, DescriberSettings(foresee_check=0.0), Asking("Read."), Remembering(), Foreseer(glance(sure=True)))
+        assert found.description.origin == origin
+
+
 async def test_a_request_with_limits_is_never_foreseen() -> None:
     """Other models are left to choose from than those it was seen for."""
     ask = Asking("Translate a notice.")
