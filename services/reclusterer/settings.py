@@ -57,7 +57,8 @@ class ReclustererSettings(BaseSettings):
     weigh_feedback: Annotated[float, Field(ge=0)] = 0.3
     """How much a sender's thumb counts."""
     unproven: Annotated[float, Field(gt=0)] = 1.5
-    """A model whose standard error (in logits) is above this wins nowhere while a proven one is eligible."""
+    """A model whose standard error (in logits) is above this stands before a proven one only where it would if it did as badly as
+    the worst."""
     top_p: Annotated[int, Field(ge=1)] = 4
     """Clusters that an assignment has at most."""
     seed: int = 0

@@ -161,7 +161,7 @@ def select(
     spread = float(np.ptp(performance))
     parts = np.stack(_parts(performance, cost[kept], latency[kept], a))
     utility = parts[0] - parts[1] - parts[2]
-    unproven = _unproven(table, assignment, w, kept)
+    unproven = _held_back(_unproven(table, assignment, w, kept), utility, parts[0])
     # the proven first; equal utility: the cheaper, then the table's order
     order = np.lexsort((kept, cost[kept], -np.round(utility, 12), unproven))
     candidates = tuple(
@@ -226,12 +226,12 @@ def choices(
 ) -> npt.NDArray[np.intp]:
     """(n,): which model `select` chooses for each prompt, given what is expected of all models, each (n, models).
 
-    `unproven` (n, models) are those that win nowhere.
+    `unproven` (n, models) are those of which too little is known.
     """
     gain, paid, waited = _parts(performance, cost, latency, weights.normalised())
     utility = np.round(gain - paid - waited, 12)
     if unproven is not None:
-        utility = np.where(unproven, -np.inf, utility)
+        utility = np.where(_held_back(unproven, utility, gain), -np.inf, utility)
     ties = utility == utility.max(axis=-1, keepdims=True)
     found: npt.NDArray[np.intp] = np.where(ties, cost, np.inf).argmin(axis=-1)
     return found
@@ -244,6 +244,17 @@ def _unproven(table: RoutingTable, assignment: Assignment, w: Vector, kept: npt.
     error = (w @ table.standard_error[assignment.clusters])[kept]
     found: npt.NDArray[np.bool_] = error > table.unproven_error
     return np.zeros_like(found) if found.all() else found
+
+
+def _held_back(unproven: npt.NDArray[np.bool_], utility: Vector, gain: Vector) -> npt.NDArray[np.bool_]:
+    """Which of the unproven models must not stand before the proven, in the shape of all three.
+
+    Those that might be worse than one of them. What would be preferred even if it did no better than the worst, as cheap models are
+    where cost is what matters, need not be proven.
+    """
+    best = np.where(unproven, -np.inf, utility).max(axis=-1, keepdims=True)
+    found: npt.NDArray[np.bool_] = unproven & (utility - gain <= best)
+    return found
 
 
 def _ruled_out(models: tuple[str, ...], cost: Vector, latency: Vector, limits: Limits, contexts: Mapping[str, int]) -> dict[str, str]:

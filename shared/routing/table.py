@@ -90,7 +90,7 @@ class RoutingTable:
     sharpness: float = 9.0
     """Weights are a softmax of -sharpness times distance (beta in arXiv 2508.12631)."""
     unproven_error: float | None = None
-    """A model with a larger standard error wins nowhere while a proven one is eligible. None: no such rule."""
+    """A model with a larger standard error stands before a proven one only where it would if it did as badly as the worst. None: it may."""
     projection: Projection | None = None
     """From a prompt's features to the space that the centroids lie in. None: the encoder's own."""
     predictor: Predictor | None = None

@@ -9,7 +9,7 @@ from shared.routing.clustering import by_density, evolve, kmeans, lloyd
 from shared.routing.expectations import expectations
 from shared.routing.matching import lineage, pair
 from shared.routing.sampling import pairs
-from shared.routing.selection import Limits, Weights, select
+from shared.routing.selection import PROFILES, Limits, Weights, select
 from shared.routing.table import RoutingTable
 
 
@@ -117,6 +117,10 @@ def test_a_model_nobody_knows_wins_nowhere_until_it_is_proven() -> None:
     assert [(c.model, c.unproven) for c in chosen.candidates] == [("old", False), ("new", True)]
     assert chosen.why.endswith("too little is known yet to let new win")
     assert select(careful, nearest(careful), quality, Limits(deny=frozenset({"old"})), {}).candidates[0].model == "new"
+    cheap = replace(careful, cost_usd=np.array([[0.01, 0.0001]]))
+    for name, first in (("quality", "old"), ("economy", "new")):  # where cost is what matters it need not be good
+        best = select(cheap, nearest(cheap), PROFILES[name], Limits(), {}).candidates[0]
+        assert (best.model, best.unproven) == (first, False), name
     assert RoutingTable.from_bytes(careful.to_bytes()) == careful
     assert careful.digest != plain.digest
     assert b"unproven" not in plain.to_bytes()

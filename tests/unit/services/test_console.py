@@ -286,11 +286,12 @@ def test_the_shown_numbers_of_a_ranking_are_those_that_the_selector_uses() -> No
     assert cheapest["winner"] == known.models[int(known.cost_usd[0].argmin())]
     assert pages.ranking_of(known, place, Weights(0, 1, 0), Limits(deny=frozenset(known.models)), {})["winner"] is None
     errors = known.standard_error.copy()
-    errors[:, known.models.index(cheapest["winner"])] = 9.0
+    best = pages.ranking_of(known, place, Weights(1, 0, 0), Limits(), {})["winner"]
+    errors[:, known.models.index(best)] = 9.0
     careful = replace(known, standard_error=errors, unproven_error=1.5)
-    waiting = pages.ranking_of(careful, place, Weights(0, 1, 0), Limits(), {})
+    waiting = pages.ranking_of(careful, place, Weights(1, 0, 0), Limits(), {})
     assert [row["unproven"] for row in waiting["rows"]] == [False] * (len(known.models) - 1) + [True]
-    assert waiting["rows"][-1]["model"] == cheapest["winner"]
+    assert waiting["rows"][-1]["model"] == best
     assert pages.profile_of({k: round(100 * getattr(PROFILES["economy"], k)) for k in ("performance", "cost", "latency")}) == "economy"
     assert pages.profile_of({"performance": 0, "cost": 0, "latency": 0}) is None
 
