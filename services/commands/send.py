@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from services.commands import servers
@@ -34,7 +35,11 @@ def send(path: Path | None, rate: float, *, answer: bool, repeat: bool, as_json:
     if as_json:
         print_json({"sent": sent[0], "seconds": seconds, "request_ids": f"{run}-N"})
     else:
-        out.print(f"{sent[0]} prompts sent in {seconds} s, request ids {run}-1 to {run}-{sent[0]}")
+        out.print(
+            f"{sent[0]} prompts sent in {seconds} s, under request ids of their own: {run}-1 to {run}-{sent[0]}; "
+            "what can't be taken is in `pointsman dead-letters list`",
+            soft_wrap=True,
+        )
 
 
 async def _send(lines: Iterator[str], total: int | None, run: str, rate: float, sent: list[int], *, answer: bool) -> None:
@@ -47,7 +52,8 @@ async def _send(lines: Iterator[str], total: int | None, run: str, rate: float, 
                 request_id = f"{run}-{number + 1}"
                 value = as_message(line, request_id)
                 if answer:
-                    value = json.dumps({**json.loads(value), "answer": True}, ensure_ascii=False).encode()
+                    with suppress(ValueError):  # the services say what is wrong with it
+                        value = json.dumps({**json.loads(value), "answer": True}, ensure_ascii=False).encode()
                 await out_.send_and_wait(kafka.name(PROMPTS), value, key=request_id.encode())
                 sent[0] = number + 1
                 bar.advance(task)

@@ -181,7 +181,7 @@ def select(
         )
         for i in order
     )
-    confidence = _confidence(utility, error * (a.performance / spread if spread else 0.0), order)
+    confidence = _confidence(utility, error * (a.performance / spread if spread else a.performance), order)
     why = _why(candidates, a, table, assignment, share)
     waiting = [table.models[kept[i]] for i in np.flatnonzero(unproven) if utility[i] > candidates[0].utility]
     if waiting:

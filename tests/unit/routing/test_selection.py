@@ -152,3 +152,10 @@ def test_one_eligible_model_is_certain() -> None:
     found = select(tab, at, PROFILES["quality"], Limits(allow=frozenset({"small"})), {})
     assert found.confidence == 1.0
     assert "only eligible model" in found.why
+
+
+def test_where_nothing_is_known_of_any_model_the_winner_is_not_certain() -> None:
+    tab, at = one_cluster(strength=np.zeros((1, 2)), standard_error=np.full((1, 2), 3.0), cost_usd=np.array([[0.001, 0.01]]))
+    found = select(tab, at, PROFILES["balanced"], Limits(), {})
+    assert found.candidates[0].model == "small"
+    assert 0.5 < found.confidence < 0.9
