@@ -81,7 +81,7 @@ PASSING = (BrokerUnreachable, CacheUnreachable, TopicsMissing)
 """What work may fail with, beside Kafka's own errors, that is worth waiting for."""
 REPLY_WITHIN_S = 5.0
 """How long a reply may take to be acknowledged; its decision is published by then, and is not held up."""
-NO_REPLIES_S = 30.0
+NO_REPLIES_S = 15.0
 """How long no further replies are tried after one that was not taken."""
 REFUSALS = (MessageSizeTooLargeError, ValueError, AssertionError)
 """What aiokafka raises for a record that no waiting makes acceptable: too large, or for a partition that there is not."""
@@ -278,10 +278,10 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         """
         try:
             return await self._waiting(batch)
-        except (KafkaError, *PASSING, EncoderInvalid) as error:
-            self._fail(error)
-            raise
         except Exception as error:
+            if isinstance(error, EncoderInvalid) or _passing(error):
+                self._fail(error)
+                raise
             log.error("work failed", error=where(error, self.telemetry), records=len(batch))
             if len(batch) > 1:
                 return [(await self._results([taken]))[0] for taken in batch]
@@ -297,8 +297,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         while True:
             try:
                 return await self.stage.work([t.message for t in batch if t.message is not None])
-            except (KafkaError, *PASSING) as error:
-                if time.monotonic() > deadline:
+            except Exception as error:
+                if not _passing(error) or time.monotonic() > deadline:
                     raise
                 log.warning("trying again", error=type(error).__name__, records=len(batch), wait_s=round(wait, 2))
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))
@@ -540,6 +540,11 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             known = isinstance(error, AdapterError)  # its text is ours and quotes nothing
             log.error("giving up; restart me", error=str(error) if known else where(error, self.telemetry))
             self.exit()
+
+
+def _passing(error: Exception) -> bool:
+    """Whether what the work failed with is outside and may pass. What Kafka refuses for good is the record's own fault."""
+    return isinstance(error, (KafkaError, *PASSING)) and not isinstance(error, REFUSALS)
 
 
 def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry: TelemetrySettings | None = None) -> FastStream:

@@ -189,6 +189,19 @@ async def test_what_is_away_is_waited_for_and_makes_no_dead_letters() -> None:
     assert made.failed is None
 
 
+async def test_what_kafka_refuses_for_good_is_the_records_own_fault() -> None:
+    async def too_large(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
+        raise MessageSizeTooLargeError
+
+    producer = Producer()
+    made = edge(producer)
+    object.__setattr__(made.stage, "work", too_large)
+    made._queue(record(0))
+    await made._run(await made._next())
+    assert producer.sent == [(DEAD_LETTERS.name, b"r-0")]
+    assert made.failed is None
+
+
 async def test_an_encoder_that_fails_on_anything_ends_the_service_and_makes_no_dead_letters() -> None:
     async def broken(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
         raise EncoderInvalid("the GPU is gone")
