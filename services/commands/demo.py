@@ -270,7 +270,7 @@ def _summary(
         print_json(facts)
     else:
         _print_summary(facts)
-    return 0 if not facts["missing"] and not facts["dead_letters"] else 1
+    return 0 if not facts["missing"] and len(dead) < total else 1
 
 
 def _print_summary(facts: dict[str, Any]) -> None:

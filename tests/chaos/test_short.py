@@ -44,4 +44,4 @@ async def test_nothing_is_lost_and_nothing_happens_twice(there: Scene, fault: st
     findings = await FAULTS[fault](there, SHORT)
     print(findings.figures)
     assert not findings.wrong, findings
-    assert findings.counted.accepted > 50
+    assert findings.counted.accepted > 20
