@@ -80,9 +80,7 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
     if (cached := await cache.get(key)) is not None:
         model, simulated, text = cached.split("\n", 2)
         return _with(message, text, Source.cache, began, model=model, simulated=simulated == "simulated")
-    # limits leave other models to choose from than those it would be seen for, and so does a prompt that some can't read
-    free = message.constraints == Constraints() and message.prompt_bytes() <= FORESEEN_BYTES
-    glance = await foresee.look(prompt, message.weights(settings.default_profile)) if foresee and free else None
+    glance = await foresee.look(prompt, message.weights(settings.default_profile)) if foresee and _free(message) else None
     if glance and glance.sure and random.random() >= settings.foresee_check:
         return _with(message, glance.label, Source.cache, began, simulated=glance.simulated, foreseen=glance.foreseen)
     try:
@@ -97,6 +95,11 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
     if foresee and glance:
         foresee.note(Written(text, answer.simulated, time.time()), glance)
     return _with(message, text, Source.llm, began, model=answer.model, simulated=answer.simulated, cost_usd=answer.cost_usd)
+
+
+def _free(message: Submitted) -> bool:
+    """Whether all models may be selected. Limits leave fewer than those it would be foreseen for, and so does a prompt that some can't read."""
+    return message.constraints == Constraints() and message.prompt_bytes() <= FORESEEN_BYTES
 
 
 def cache_key(prompt: str, model: str) -> str:

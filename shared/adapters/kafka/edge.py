@@ -218,7 +218,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             turn = asyncio.get_running_loop().create_future()
             await self._in_turn(batch, turn)
             try:
-                if mine := self._still_ours(batch):
+                if mine := [taken for taken in batch if self._ours(taken)]:
                     await self._run(mine)
             finally:
                 turn.set_result(None)
@@ -236,12 +236,11 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             if earlier:
                 await asyncio.wait(earlier)
 
-    def _still_ours(self, batch: list[_Taken[In]]) -> list[_Taken[In]]:
-        """Without those that waited so long for their turn that their partition is another's by now, who does them."""
-        for taken in batch:
-            if taken.lane.lost and taken.work is not None:
-                taken.work.failed("left to another")
-        return [taken for taken in batch if not taken.lane.lost]
+    def _ours(self, taken: _Taken[In]) -> bool:
+        """Whether its partition is still this process's; else it is not committed, and whoever has the partition now does it."""
+        if taken.lane.lost and taken.work is not None:
+            taken.work.failed("left to another")
+        return not taken.lane.lost
 
     async def _next(self) -> list[_Taken[In]]:
         while not self.queue:
@@ -310,10 +309,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         """Publish what came of a batch, all of it handed over before the first acknowledgement is waited for."""
         mine: list[tuple[_Taken[In], Out | Sequence[Out] | Exception, list[_Outgoing]]] = []
         for taken, result in ended:
-            if not taken.lane.lost:
+            if self._ours(taken):
                 mine.append((taken, result, self._outgoing(taken, result)))
-            elif taken.work is not None:  # not committed, so whoever has the partition now does it again
-                taken.work.failed("left to another")
         await self._publish([one for _, _, outgoing in mine for one in outgoing])
         await self._answer(
             [reply for _, _, outgoing in mine for one in outgoing if not one.refused and (reply := self._reply(one)) is not None]

@@ -192,23 +192,22 @@ def _session(path: Path, provider: Provider) -> onnxruntime.InferenceSession:
         raise EncoderInvalid(
             "this onnxruntime has no CUDA; install the extra `gpu` in place of `cpu`, or set POINTSMAN_EMBEDDER_PROVIDER=cpu"
         )
-    session = None
     try:
         if provider != "cpu" and there:
             with redirect_stdout(sys.stderr):  # it prints what it does not find, and that it goes on without
                 onnxruntime.preload_dlls(msvc=False)  # CUDA's libraries lie in packages of their own, where the loader does not look
                 session = onnxruntime.InferenceSession(str(path), options, providers=[(CUDA, CUDA_OPTIONS), CPU])
-        if session is None or CUDA not in session.get_providers():
+            if CUDA in session.get_providers():  # where it can't be used onnxruntime goes on without
+                return session
+        if provider != "cuda":
             # fused with the addition before it, the layer norm is six times slower than both (onnxruntime 1.32, AVX2)
-            session = onnxruntime.InferenceSession(str(path), options, providers=[CPU], disabled_optimizers=["SkipLayerNormFusion"])
+            return onnxruntime.InferenceSession(str(path), options, providers=[CPU], disabled_optimizers=["SkipLayerNormFusion"])
     except Exception as error:
         raise EncoderInvalid(f"{path} can't be loaded ({type(error).__name__}); export it again with `pointsman model export`") from None
-    if provider == "cuda" and CUDA not in session.get_providers():  # where it can't be used onnxruntime goes on without
-        raise EncoderInvalid(
-            "onnxruntime found no GPU that it can use, and says above what is missing: it takes NVIDIA's driver 580 or later (in a "
-            "container NVIDIA's runtime, too) and the extra `gpu`; or set POINTSMAN_EMBEDDER_PROVIDER=cpu"
-        )
-    return session
+    raise EncoderInvalid(
+        "onnxruntime found no GPU that it can use, and says above what is missing: it takes NVIDIA's driver 580 or later (in a "
+        "container NVIDIA's runtime, too) and the extra `gpu`; or set POINTSMAN_EMBEDDER_PROVIDER=cpu"
+    )
 
 
 def _tokenizer(directory: Path, max_tokens: int) -> Any:

@@ -14,7 +14,7 @@ from support import described, embedded, submitted
 
 from shared.adapters.errors import BrokerUnreachable, EncoderInvalid
 from shared.adapters.kafka.client import BATCH_BYTES
-from shared.adapters.kafka.edge import Edge, Stage
+from shared.adapters.kafka.edge import Edge, Stage, Work
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import TelemetrySettings
 from shared.contracts.errors import ContractError
@@ -54,11 +54,22 @@ async def work(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
     return [ContractError("no good") if m.request_id == "r-3" else embedded(m) for m in batch]
 
 
-def edge(producer: Producer, window_s: float = 0.0) -> Edge[Described, Embedded]:
-    stage = Stage("embedder", "", DESCRIPTIONS, EMBEDDINGS, work, window_s=window_s)
+def edge(
+    producer: Producer, window_s: float = 0.0, work: Work[Described, Embedded] = work, *, replies: bool = False
+) -> Edge[Described, Embedded]:
+    stage = Stage("embedder", "", DESCRIPTIONS, EMBEDDINGS, work, window_s=window_s, replies=replies)
     made: Edge[Described, Embedded] = Edge(stage, KafkaSettings(), TelemetrySettings())
     made.out = producer  # type: ignore[assignment]
     return made
+
+
+def failing(error: Exception) -> Work[Described, Embedded]:
+    """Work that fails with this, whatever it is given."""
+
+    async def fail(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
+        raise error
+
+    return fail
 
 
 async def test_a_lone_record_waits_only_while_others_come() -> None:
@@ -181,8 +192,7 @@ async def test_what_is_away_is_waited_for_and_makes_no_dead_letters() -> None:
         return await work(batch)
 
     producer = Producer()
-    made = edge(producer)
-    object.__setattr__(made.stage, "work", sometimes)
+    made = edge(producer, work=sometimes)
     made._queue(record(0))
     await made._run(await made._next())
     assert producer.sent == [(EMBEDDINGS.name, b"r-0")]
@@ -190,12 +200,8 @@ async def test_what_is_away_is_waited_for_and_makes_no_dead_letters() -> None:
 
 
 async def test_what_kafka_refuses_for_good_is_the_records_own_fault() -> None:
-    async def too_large(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
-        raise MessageSizeTooLargeError
-
     producer = Producer()
-    made = edge(producer)
-    object.__setattr__(made.stage, "work", too_large)
+    made = edge(producer, work=failing(MessageSizeTooLargeError()))
     made._queue(record(0))
     await made._run(await made._next())
     assert producer.sent == [(DEAD_LETTERS.name, b"r-0")]
@@ -203,12 +209,8 @@ async def test_what_kafka_refuses_for_good_is_the_records_own_fault() -> None:
 
 
 async def test_an_encoder_that_fails_on_anything_ends_the_service_and_makes_no_dead_letters() -> None:
-    async def broken(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
-        raise EncoderInvalid("the GPU is gone")
-
     producer = Producer()
-    made = edge(producer)
-    object.__setattr__(made.stage, "work", broken)
+    made = edge(producer, work=failing(EncoderInvalid("the GPU is gone")))
     for number in range(3):
         made._queue(record(number))
     with pytest.raises(EncoderInvalid):
@@ -230,8 +232,7 @@ async def test_replies_that_are_not_taken_hold_nothing_up(monkeypatch: pytest.Mo
             return await super().send(topic, value, key=key, **more)
 
     producer = NoReplies()
-    made = edge(producer)
-    object.__setattr__(made.stage, "replies", True)
+    made = edge(producer, replies=True)
     for number in range(2):
         asked = record(number)
         message = described(
@@ -249,6 +250,6 @@ async def test_work_is_not_begun_for_what_is_anothers_by_then() -> None:
     made = edge(Producer())
     made._queue(record(0))
     batch = await made._next()
-    assert made._still_ours(batch) == batch
+    assert all(map(made._ours, batch))
     made.progress.drop([PART])
-    assert made._still_ours(batch) == []
+    assert not any(map(made._ours, batch))
