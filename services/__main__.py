@@ -36,6 +36,12 @@ Thumb = Literal["up", "down"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 KeyFile = Annotated[Path | None, typer.Option(help="The file of keys; by default POINTSMAN_KEYS_FILE.")]
 Variant = Annotated[str, typer.Option(help="int8, fp32, fp16, int8-whole or fp32-whole: which variant of the default encoder.")]
+UsdPerPoint = Annotated[
+    float | None, typer.Option(min=0, help="What a point of success (from surely wrong to surely right) is worth, USD.")
+]
+SecondsPerPoint = Annotated[float | None, typer.Option(min=0, help="What a point of success is worth, seconds of waiting.")]
+Keep = Annotated[float | None, typer.Option(min=0, max=1, help="Keep this part of the best model's success, at the least cost: 0.97.")]
+Spend = Annotated[float | None, typer.Option(min=0, help="Spend at most so many USD on 1,000 prompts, for the most success.")]
 Describe = Annotated[str, typer.Option(help="What stands for a prompt: prompt, local or llm (as the describer's backend).")]
 
 
@@ -78,12 +84,23 @@ def keys_create(
     file: KeyFile = None,
     requests_per_minute: Annotated[int | None, typer.Option(min=1, help="How often it may ask.")] = None,
     usd_per_day: Annotated[float | None, typer.Option(min=0, help="What its answers may cost a day (UTC).")] = None,
+    usd_per_point: UsdPerPoint = None,
+    s_per_point: SecondsPerPoint = None,
+    keep: Keep = None,
+    spend_usd_per_1000: Spend = None,
     json_: Json = False,
 ) -> None:
     """Make a key and print it once; the file keeps its hash."""
     from services.commands import keys as command
 
-    raise typer.Exit(command.create(name, frozenset(scope), file, requests_per_minute, usd_per_day, as_json=json_))
+    preferences = {
+        "usd_per_point": usd_per_point,
+        "s_per_point": s_per_point,
+        "keep": keep,
+        "spend_usd_per_1000": spend_usd_per_1000,
+    }
+    limits = (requests_per_minute, usd_per_day)
+    raise typer.Exit(command.create(name, frozenset(scope), file, *limits, preferences, as_json=json_))
 
 
 @keys_app.command("list")
@@ -120,9 +137,10 @@ def demo(
 def route(
     prompt: Annotated[str, typer.Argument(help="The prompt.")],
     profile: Annotated[Profile | None, typer.Option(help="A named set of preferences.")] = None,
-    performance: Annotated[float | None, typer.Option(min=0, help="Weight of performance.")] = None,
-    cost: Annotated[float | None, typer.Option(min=0, help="Weight of cost.")] = None,
-    latency: Annotated[float | None, typer.Option(min=0, help="Weight of latency.")] = None,
+    usd_per_point: UsdPerPoint = None,
+    s_per_point: SecondsPerPoint = None,
+    keep: Keep = None,
+    spend_usd_per_1000: Spend = None,
     max_cost_usd: Annotated[float | None, typer.Option(min=0, help="Highest expected cost, USD.")] = None,
     max_latency_s: Annotated[float | None, typer.Option(min=0, help="Highest expected latency, seconds.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
@@ -134,9 +152,14 @@ def route(
     """Publish one prompt, wait for its decision, and print it with its reasons."""
     from services.commands import route as command
 
-    weights = {"performance": performance, "cost": cost, "latency": latency}
+    preferences = {
+        "usd_per_point": usd_per_point,
+        "s_per_point": s_per_point,
+        "keep": keep,
+        "spend_usd_per_1000": spend_usd_per_1000,
+    }
     limits = {"max_cost_usd": max_cost_usd, "max_latency_s": max_latency_s, "allow": allow, "deny": deny}
-    raise typer.Exit(command.route(prompt, profile, weights, limits, within, answer=answer, as_json=json_))
+    raise typer.Exit(command.route(prompt, profile, preferences, limits, within, answer=answer, as_json=json_))
 
 
 @app.command()
@@ -246,8 +269,8 @@ def table_build(
     representation: Annotated[
         str, typer.Option(help="plain, contrastive, delta or keys; auto: plain or contrastive, whichever routes best by cross-validation.")
     ] = "auto",
-    predictor: Annotated[str, typer.Option(help="yes, no, or auto: a performance predictor if it routes better.")] = "auto",
-    text: Annotated[str, typer.Option(help="description or both: what is embedded (as POINTSMAN_EMBEDDER_TEXT).")] = "description",
+    estimator: Annotated[str, typer.Option(help="yes, no, or auto: regressions and committees if they route better.")] = "auto",
+    text: Annotated[str, typer.Option(help="What is embedded: prompt, description, both, or auto: what routes best.")] = "auto",
     describe: Describe = "local",
     variant: Variant = "int8",
     encoder_dir: Annotated[Path | None, typer.Option(help="Another encoder than the default one.")] = None,
@@ -261,7 +284,7 @@ def table_build(
     from services.commands import table as command
 
     source = command.Source(
-        outcomes, prices, simulated, k, representation, predictor, text, describe, variant, encoder_dir, reference, seed
+        outcomes, prices, simulated, k, representation, estimator, text, describe, variant, encoder_dir, reference, seed
     )
     command.build(source, save, note, as_json=json_)
 
@@ -272,7 +295,7 @@ def evaluate(
     prices: Annotated[Path | None, typer.Option(help="Prices in USD per million tokens, JSON.")] = None,
     splits: Annotated[int, typer.Option(min=1, max=200, help="Random 70/30 splits.")] = 5,
     folds: Annotated[int | None, typer.Option(min=2, max=50, help="Cross-validation with so many folds instead of splits.")] = None,
-    k: Annotated[int, typer.Option(min=1, help="Clusters of Pointsman's tables.")] = 60,
+    k: Annotated[int | None, typer.Option(min=1, help="Clusters of Pointsman's tables; by default as `table build` takes.")] = None,
     robustness: Annotated[int, typer.Option(min=0, help="Prompts that are disturbed to see whether choices stay; 0: none.")] = 100,
     describe: Describe = "local",
     variant: Variant = "int8",

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from services.selector.decide import Wish
 from shared.contracts.messages import Described, Embedded, Placed, Submitted, extend
 from shared.contracts.parts import Assigned, ClusterWeight, Description, Embedding, EncoderRef, Source, TableRef
 from shared.contracts.vector import pack
+from shared.routing.rates import PROFILES
 from shared.routing.table import Cluster, Encoder, Provenance, RoutingTable
 
 ENCODER = Encoder("test/encoder", "1", 4, "mean", "none")
@@ -32,9 +34,9 @@ def table(
     seed: int = 0,
     top_p: int = 2,
     encoder: Encoder = ENCODER,
-    **arrays: np.ndarray,
+    **arrays: np.ndarray | None,
 ) -> RoutingTable:
-    """A table of random rankings; `arrays` replaces some of them."""
+    """A table of random rankings as votes make them; `arrays` replaces some of them. Without `reference_success` it is of format 1."""
     rng = np.random.default_rng(seed)
     m = len(models)
     strength = rng.normal(size=(k, m))
@@ -44,6 +46,7 @@ def table(
         "standard_error": rng.uniform(0.1, 0.5, (k, m)),
         "cost_usd": rng.uniform(1e-5, 1e-2, (k, m)),
         "latency_s": rng.uniform(0.5, 20, (k, m)),
+        "reference_success": np.full(k, 0.5),
     } | arrays
     return RoutingTable(
         encoder=encoder,
@@ -87,6 +90,11 @@ def embedded(message: Described | None = None, vector: np.ndarray | None = None,
     values = np.ones(encoder.dimension, np.float32) if vector is None else vector.astype(np.float32)
     embedding = Embedding(vector=pack(values), encoder=EncoderRef.of(encoder), latency_s=0.002, batch=1)
     return extend(message or described(), Embedded, embedding=embedding)
+
+
+def wish(profile: str = "balanced") -> Wish:
+    """What a profile stands for, as the selector decides by it."""
+    return Wish(PROFILES[profile])
 
 
 def placed(of: RoutingTable, message: Embedded | None = None) -> Placed:

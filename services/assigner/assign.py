@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from shared.contracts.messages import Embedded, Placed, extend
 from shared.contracts.parts import Assigned, ClusterWeight, Place, Predicted, TableRef
 from shared.contracts.vector import unpack
@@ -33,8 +35,9 @@ def place(messages: Sequence[Embedded], ref: TableRef, table: RoutingTable) -> l
             good.append((i, message))
             features += own
     if good:
-        points = table.points_of(features)
-        found = zip(assign(points, table), predict(table, points, 1.0), strict=True)
+        read = np.stack([one[: table.inputs] for one in features])
+        points = table.points(read)
+        found = zip(assign(points, table), predict(table, read, points, 1.0), strict=True)
         for i, message in good:
             whole, *rest = (_part(*next(found), table) for _ in range(1 + len(message.embedding.views)))
             assigned = Assigned(table=ref, clusters=whole.clusters, novel=whole.novel, predicted=whole.predicted, views=tuple(rest))

@@ -38,7 +38,12 @@ def explain(error: ValidationError) -> str:
     kind = next((k for k in all_settings() if k.__name__ == error.title), None)
     prefix = str(kind.model_config["env_prefix"]) if kind else ""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(f"{prefix}{str(item['loc'][0]).upper()}: {item['msg']}" for item in problems if item["loc"])
+    return "; ".join(f"{_variable(prefix, str(item['loc'][0]))}: {item['msg']}" for item in problems if item["loc"])
+
+
+def _variable(prefix: str, name: str) -> str:
+    """The environment variable of a setting; some have a name of their own, which several services read."""
+    return name if name.isupper() else f"{prefix}{name.upper()}"
 
 
 def rows() -> list[dict[str, Any]]:
@@ -47,7 +52,7 @@ def rows() -> list[dict[str, Any]]:
     for kind in all_settings():
         settings = kind()
         for name, field in kind.model_fields.items():
-            variable = f"{kind.model_config['env_prefix']}{name.upper()}"
+            variable = _variable(str(kind.model_config["env_prefix"]), str(field.validation_alias or name))
             value = getattr(settings, name)
             if isinstance(value, SecretStr):
                 value = settings.address if isinstance(settings, RedisSettings) else ("set" if value.get_secret_value() else "not set")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from services.describer.app import asking
+from services.describer.app import asking, effective
 from services.describer.describe import describe
 from services.describer.settings import DescriberSettings
 from shared.contracts.messages import Submitted
 from shared.routing.errors import OutcomesInvalid
 
-BACKENDS = ("prompt", "local", "llm")
+BACKENDS = ("auto", "prompt", "local", "llm")
 
 
 class _NoCache:
@@ -26,7 +26,7 @@ async def describe_all(prompts: Sequence[str], backend: str, tick: Callable[[], 
     """A task description for each prompt, as the describer would give it; `tick` is called for each."""
     if backend not in BACKENDS:
         raise OutcomesInvalid(f"a prompt is described by {', '.join(BACKENDS)}, not by {backend}")
-    settings = DescriberSettings.model_validate({"backend": backend})
+    settings = effective(DescriberSettings.model_validate({"backend": backend}))
     room = asyncio.Semaphore(settings.workers)
 
     async with asking(settings) as ask:

@@ -19,31 +19,39 @@ from services.commands.screen import out, progress, usd
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load as load_encoder
 from shared.contracts.outcome_file import Row, matrix
-from shared.routing.cascade import Answered, CascadeResult, evaluate_cascades
+from shared.routing.cascade import Answered
 from shared.routing.clustering import warm
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.evaluation import (
-    QUALITY,
+    KEEP,
+    SPEND,
+    CascadeResult,
     Interval,
     Result,
     Rows,
     difference,
     evaluate,
+    evaluate_cascades,
     folds,
     interval,
     random_splits,
+    swept_difference,
     weak_and_strong,
 )
 from shared.routing.extraction import together
 from shared.routing.form import SIZE, forms
-from shared.routing.outcomes import Outcomes
+from shared.routing.outcomes import K_CANDIDATES, Outcomes, Recipe, recipes
 from shared.routing.perturbing import KINDS, perturbed
-from shared.routing.routers import AvengersPro, Data, Expected, Fitted, Neighbours, Pointsman, Router, Single
-from shared.routing.table import Array
+from shared.routing.routers import TOKENS, AvengersPro, Data, Expected, Fitted, Neighbours, Pointsman, Router, Single
+from shared.routing.table import Array, Text
 
 PEER = "Avengers-Pro, k=60"
-OURS = "contrastive + predictor"
-"""The router that `table build` makes where it does best."""
+OURS = "auto"
+"""What `table build` makes of the same prompts."""
+BASELINES = ("kNN-40", "kNN-100", "k-means, 25", "k-means, 60", "soft, 8 of 150, shrunk", "Avengers-Pro, k=25", PEER)
+"""What a few lines of code do."""
+AS_GOOD = 0.02
+"""A cheaper model within so many points of the best single one is as good for most."""
 SINGLE = "best single model"
 FEWEST = 40
 FIRST = 5
@@ -59,7 +67,8 @@ class Options:
     prices: Path | None = None
     splits: int = 5
     folds: int | None = None
-    k: int = 60
+    k: int | None = None
+    """Clusters of tables without an estimator. None: as many as `table build` would take."""
     describe: str = "local"
     variant: str = "int8"
     encoder_dir: Path | None = None
@@ -77,6 +86,8 @@ class Findings:
     intervals: dict[str, Interval]
     beside_peer: dict[str, Interval]
     beside_single: dict[str, Interval]
+    beside_best: dict[str, Interval]
+    """The whole sweep of `OURS` less each baseline's: area under the quality-cost curve, or APGR where no costs are known."""
     cascades: Mapping[str, CascadeResult]
     robustness: dict[str, dict[str, float]]
     weak: str = ""
@@ -103,26 +114,38 @@ def run(files: Sequence[Path], options: Options, report: Path | None, *, as_json
         out.print(f"report: [bold]{report}[/]")
 
 
-def routers(k: int, *, responses: bool) -> dict[str, Router]:
-    """All that are compared, baselines first."""
+def routers(count: int, k: int | None, texts: Sequence[Text], *, responses: bool) -> dict[str, Router]:
+    """All that are compared, baselines first. `count`: prompts that they learn from."""
+    middle = k or recipes(count, numbers=K_CANDIDATES)[-1].k
+    numbers = K_CANDIDATES if k is None else (k,)
     named: dict[str, Router] = {
         SINGLE: Single(),
         "kNN-40": Neighbours(40),
         "kNN-100": Neighbours(100),
+        "k-means, 25": AvengersPro(25, by_weights=False),
+        "k-means, 60": AvengersPro(60, by_weights=False),
+        "soft, 8 of 150, shrunk": AvengersPro(150, top=8, shrinkage=10.0, by_weights=False),
         "Avengers-Pro, k=25": AvengersPro(25),
         PEER: AvengersPro(60),
-        "soft, 8 of 150, shrunk": AvengersPro(150, top=8, shrinkage=10.0),
-        "prompt": Pointsman("prompt", k=k),
-        "description": Pointsman("description", k=k),
-        "both": Pointsman("both", k=k),
-        "prompt + predictor": Pointsman("prompt", predictor=True, k=k),
-        "contrastive, without form": Pointsman("prompt", "contrastive", k=k, form=False),
-        "contrastive": Pointsman("prompt", "contrastive", k=k),
-        OURS: Pointsman("prompt", "contrastive", predictor=True, k=k),
+        "prompt": Pointsman((Recipe(k=middle),)),
+        "description": Pointsman((Recipe(k=middle, text="description"),)),
+        "both": Pointsman((Recipe(k=middle, text="both"),)),
+        "contrastive": Pointsman((Recipe("contrastive", k=middle),)),
+        "estimator": Pointsman((Recipe(estimator=True, k=middle),)),
+        "contrastive + estimator": Pointsman((Recipe("contrastive", estimator=True, k=middle),)),
+        OURS: Pointsman(tuple(recipes(count, texts, numbers=numbers)), measure=True),
     }
     if responses:
-        named |= {"delta": Pointsman("prompt", "delta", k=k), "response keys": Pointsman("prompt", "keys", k=k)}
+        named |= {"delta": Pointsman((Recipe("delta", k=middle),)), "response keys": Pointsman((Recipe("keys", k=middle),))}
     return named
+
+
+def texts_of(given: Sequence[str | None], describe: str) -> tuple[Text, ...]:
+    """What `auto` tries to read: the prompt; and descriptions where they are in the file, or a language model writes them.
+
+    What rules extract never did better than the prompt itself (docs/decisions/0010-true-units.md).
+    """
+    return ("prompt", "description", "both") if any(given) or describe == "llm" else ("prompt",)
 
 
 async def study(path: Path, options: Options) -> Findings:
@@ -140,17 +163,19 @@ async def study(path: Path, options: Options) -> Findings:
         answering = bar.add_task("embedding responses", total=sum(len(r.responses) for r in rows), visible=any(r.responses for r in rows))
         responses = await embed_responses(rows, encoder, lambda n: bar.advance(answering, n))
         outcomes = replace(outcomes, responses=mean_responses(responses))
+        if outcomes.prompt_tokens is not None:
+            features[TOKENS] = outcomes.prompt_tokens.astype(np.float32)
         data = Data(outcomes, features, encoder.identity)
         await warming
         count = len(rows)
         splits = list(folds(count, options.folds) if options.folds else random_splits(count, options.splits))
-        named = routers(options.k, responses=outcomes.responses is not None)
+        named = routers(len(splits[0][0]), options.k, texts_of(given, options.describe), responses=outcomes.responses is not None)
         steps = bar.add_task("learning and scoring", total=len(splits) * len(named))
         kept: dict[str, Fitted] = {}
 
         def keep(split: int, name: str, fitted: Fitted, _expected: Expected, _test: Rows) -> None:
             bar.advance(steps)
-            if split == 0 and named[name].text is not None:
+            if split == 0 and named[name].looks:
                 kept[name] = fitted
 
         results = await asyncio.to_thread(
@@ -168,10 +193,18 @@ async def study(path: Path, options: Options) -> Findings:
         intervals = {name: interval(r, options.seed) for name, r in results.items()}
         beside_peer = {name: difference(r, results[PEER], options.seed) for name, r in results.items()}
         beside_single = {name: difference(r, results[SINGLE], options.seed) for name, r in results.items()}
+        bar.update(steps, description="comparing")
+        by_gap = not priced(outcomes) and len(outcomes.models) == 2
+        beside_best = {
+            name: await asyncio.to_thread(swept_difference, results[OURS], results[name], count, options.seed, by_gap=by_gap)
+            for name in BASELINES
+        }
     names = (outcomes.models[weak], outcomes.models[strong]) if weak != strong else ("", "")
     bare = sum(not row.responses for row in rows)
     bare = bare if bare < len(rows) else 0
-    return Findings(path.name, data, results, intervals, beside_peer, beside_single, cascades, robustness, *names, bare, options)
+    return Findings(
+        path.name, data, results, intervals, beside_peer, beside_single, beside_best, cascades, robustness, *names, bare, options
+    )
 
 
 async def _features(
@@ -209,7 +242,7 @@ async def _robustness(
     at = np.arange(len(rows))
 
     def picks(features: Mapping[str, Array]) -> dict[str, Rows]:
-        return {name: fitted(features).choices(QUALITY) for name, fitted in kept.items()}
+        return {name: fitted.expect(features).best() for name, fitted in kept.items()}
 
     before = picks({kind: values[rows] for kind, values in data.features.items()})
     found: dict[str, dict[str, float]] = {name: {} for name in kept}
@@ -237,6 +270,11 @@ def spread(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
 
 
+def priced(outcomes: Outcomes) -> bool:
+    """Whether costs are known."""
+    return bool(np.nanmax(outcomes.cost_usd) > 0)
+
+
 def alone(outcomes: Outcomes) -> list[tuple[str, float, float]]:
     """Each model with its mean score and the mean cost of an answer, USD."""
     scores, costs = np.nanmean(outcomes.scores, axis=0), np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
@@ -261,7 +299,23 @@ def facts(found: Findings) -> dict[str, Any]:
             for sees, r in found.cascades.items()
         ],
         "robustness": [{"router": name} | one for name, one in found.robustness.items()],
+        "auto_less_baselines": {
+            "measure": measure_of(outcomes),
+            "baselines": {name: asdict(one) for name, one in found.beside_best.items()},
+            "best": best_baseline(found),
+        },
+        "verdict": verdict(found),
     }
+
+
+def measure_of(outcomes: Outcomes) -> str:
+    """What the whole sweep is measured by."""
+    return "area" if priced(outcomes) or len(outcomes.models) > 2 else "apgr"
+
+
+def best_baseline(found: Findings) -> str:
+    """The baseline of the largest area (or APGR)."""
+    return max(BASELINES, key=lambda name: mean(getattr(found.results[name], measure_of(found.data.outcomes))) or 0.0)
 
 
 def _router(found: Findings, name: str, r: Result) -> dict[str, Any]:
@@ -276,15 +330,28 @@ def _router(found: Findings, name: str, r: Result) -> dict[str, Any]:
         "beside_avengers_pro": asdict(found.beside_peer[name]),
         "beside_best_single": asdict(found.beside_single[name]),
         "decisions": r.decisions,
+        "recipes": r.recipes,
+        "keep": _goal(r.keep, "success", "cost"),
+        "spend": _goal(r.spend, "budget", "success"),
         "curve": [{"cost_usd": float(c), "quality": float(q)} for c, q in zip(*np.mean(r.curve, axis=0), strict=True)] if r.curve else [],
     } | {n: mean(getattr(r, n)) for n in measured}
+
+
+def _goal(splits: Sequence[tuple[float, float]], first: str, second: str) -> dict[str, float] | None:
+    """Means and standard deviations over splits of what was reached."""
+    if not splits:
+        return None
+    values = np.array(splits)
+    names = (first, second)
+    means = {name: float(v) for name, v in zip(names, values.mean(axis=0), strict=True)}
+    return means | {f"{name}_deviation": float(v) for name, v in zip(names, values.std(axis=0), strict=True)}
 
 
 def notes(found: Findings) -> list[str]:
     """What somebody who reads the figures must know about the file."""
     outcomes = found.data.outcomes
     said = []
-    if not np.nanmax(outcomes.cost_usd) > 0:
+    if not priced(outcomes):
         said.append("no costs are known, so what follows is of quality alone; add cost_usd, or name --prices")
     if missing := float(np.isnan(outcomes.scores).mean()):
         said.append(f"{missing:.1%} of the scores are missing; a router that chooses a model without one gets 0 for it")
@@ -305,12 +372,12 @@ def number(value: float | None, form: str = ".4f") -> str:
 
 def columns(found: Findings) -> list[tuple[str, Callable[[str, Result], str]]]:
     """What the table of routers shows, of what there is."""
-    priced = bool(np.nanmax(found.data.outcomes.cost_usd) > 0)
+    costs = priced(found.data.outcomes)
     shown: list[tuple[str, Callable[[str, Result], str]]] = [
         ("accuracy", lambda _n, r: f"{number(mean(r.accuracy))} ± {number(spread(r.accuracy))}"),
         (f"less {PEER}", lambda n, _r: _signed(found.beside_peer[n])),
     ]
-    if priced:
+    if costs:
         shown += [
             ("cost", lambda _n, r: usd(mean(r.cost_usd) or 0.0)),
             ("PerfGain", lambda _n, r: number(mean(r.perf_gain), "+.1%")),
@@ -366,17 +433,39 @@ def _show(found: Findings) -> None:
         for name, stays in found.robustness.items():
             shown.add_row(name, *(f"{stays[kind]:.1%}" for kind in (*KINDS, "all")), f"{stays['accuracy_lost']:+.4f}")
         out.print(shown)
-    out.print(_verdict(found), soft_wrap=True)
+    if (keep := _goal(found.results[OURS].keep, "success", "cost")) and (spend := _goal(found.results[OURS].spend, "budget", "success")):
+        out.print(
+            f"told to keep {KEEP:.0%}: {keep['success']:.1%} of the best single model's success at {keep['cost']:.0%} of its cost; "
+            f"told to spend {SPEND:.0%} of its cost: {spend['budget']:.1%} of that budget, {spend['success']:.1%} of its success",
+            soft_wrap=True,
+        )
+    out.print("[dim]± is the standard error over splits; intervals are 95%, from resampling prompts[/]")
+    for line in verdict(found):
+        out.print(line, soft_wrap=True)
 
 
-def _verdict(found: Findings) -> str:
-    """One sentence for somebody who asks whether routing would pay."""
-    best, ours = found.beside_single[OURS], found.results[OURS]
-    if not (mean(found.results[SINGLE].regret) or 0.0) > 0:
-        return "There is nothing to route: the best single model does as well as an oracle that knows every answer."
+def verdict(found: Findings) -> list[str]:
+    """A few sentences for somebody who asks whether routing would pay."""
+    best, ours, single = found.beside_single[OURS], found.results[OURS], found.results[SINGLE]
+    lines = []
+    models = sorted(alone(found.data.outcomes), key=lambda line: -line[1])
+    top = models[0]
+    near = min((m for m in models if m[1] >= top[1] - AS_GOOD), key=lambda m: m[2])
+    if priced(found.data.outcomes) and near[2] < 0.5 * top[2]:
+        part = "nothing" if near[2] == 0 else f"a {top[2] / near[2]:.0f}th of the cost" if top[2] / near[2] >= 2.5 else "half the cost"
+        lines.append(f"{near[0]} alone is as good as {top[0]} for most purposes: {near[1]:.3f} against {top[1]:.3f} at {part}.")
+    if not (mean(single.regret) or 0.0) > 0:
+        return [*lines, "There is nothing to route: the best single model does as well as an oracle that knows every answer."]
     sure = "more" if best.low > 0 else "less" if best.high < 0 else "about as much"
-    quality = f"{number(mean(ours.accuracy), '.3f')} against {number(mean(found.results[SINGLE].accuracy), '.3f')}"
+    quality = f"{number(mean(ours.accuracy), '.3f')} against {number(mean(single.accuracy), '.3f')}"
     saved = mean(ours.cost_save)
     money = f"; at the best single model's quality it saves {saved:.0%} of its cost" if saved else ""
     than = "as" if sure == "about as much" else "than"
-    return f"Routing ({OURS}) gets {sure} right {than} the best single model alone: {quality}, {_signed(best)}{money}."
+    did = max(ours.recipes, key=lambda name: ours.recipes[name])
+    lines.append(f"Routing ({did}) gets {sure} right {than} the best single model alone: {quality}, {_signed(best)}{money}.")
+    name = best_baseline(found)
+    apart = found.beside_best[name]
+    what = "the area under the quality-cost curve" if measure_of(found.data.outcomes) == "area" else "APGR"
+    where = "ahead of" if apart.low > 0 else "behind" if apart.high < 0 else "level with"
+    lines.append(f"It is {where} the best of the simple baselines, {name}: {what} {_signed(apart)}.")
+    return lines

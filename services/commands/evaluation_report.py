@@ -9,18 +9,39 @@ from typing import Any
 
 import numpy as np
 
-from services.commands.evaluate import FIRST, OURS, PEER, SINGLE, Findings, alone, columns, mean, notes, number
+from services.commands.evaluate import (
+    BASELINES,
+    FIRST,
+    OURS,
+    PEER,
+    SINGLE,
+    Findings,
+    alone,
+    best_baseline,
+    columns,
+    mean,
+    measure_of,
+    notes,
+    number,
+    verdict,
+)
+from shared.routing.evaluation import KEEP, SPEND
 from shared.routing.perturbing import KINDS
 
 COLOURS = {OURS: "#0b6e4f", "contrastive": "#59a14f", "prompt": "#4e79a7", "description": "#a0cbe8", PEER: "#e15759", "kNN-100": "#f28e2b"}
 LEGEND = """\
-Each router learns from 70% of the prompts and is scored on the rest. **accuracy**: mean score when quality alone counts, ± the standard
-error over splits. **less Avengers-Pro**: paired by prompt and split, with a 95% interval from resampling prompts. **PerfGain** and
-**CostSave** (LLMRouterBench, arXiv 2601.07206): how much better than the best single model the best point of the quality-cost curve is,
-and what part of that model's cost is saved at no less than its quality. **area**: mean quality over the range of costs of the models
-(RouterBench, arXiv 2403.12031). **APGR**, **CPT(x)** (RouteLLM, arXiv 2406.18665): the part of the gap between the two models that is
-recovered, averaged over all shares of prompts given to the stronger; and the least share that recovers x%. **regret**: what an oracle
-would have scored more. **ECE**: the predictor's expected calibration error, in 15 bins."""
+Each router learns from 70% of the prompts and is scored on the rest. It expects a **success** on 0..1 and a cost in USD of each model, and
+chooses by success less cost over what a point of success is worth. **auto** is what `pointsman table build` makes of the same prompts: it
+chooses by cross-validation on the part that it learns from. Avengers-Pro chooses by the score of its paper; the k-means rows are the same
+clusters with choices in true units.
+
+**accuracy**: mean score when quality alone counts, ± the standard error over splits. **less Avengers-Pro**: paired by prompt and split,
+with a 95% interval from resampling prompts. **PerfGain** and **CostSave** (LLMRouterBench, arXiv 2601.07206): how much better than the
+best single model the best point of the quality-cost curve is, and what part of that model's cost is saved at no less than its quality.
+**area**: mean quality over the range of costs of the models (RouterBench, arXiv 2403.12031). **APGR**, **CPT(x)** (RouteLLM, arXiv
+2406.18665): the part of the gap between the two models that is recovered, averaged over all shares of prompts given to the stronger; and
+the least share that recovers x%. **regret**: what an oracle would have scored more. **ECE**: the expected calibration error of success, in
+15 bins."""
 
 
 def write(found: Sequence[Findings], path: Path) -> None:
@@ -28,6 +49,8 @@ def write(found: Sequence[Findings], path: Path) -> None:
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["# Evaluation", "", "Made by `make evaluate`; don't edit. The data is public and not part of this repository.", "", LEGEND, ""]
+    if len(found) > 1:
+        lines += _summary(found)
     for one in found:
         stem = re.sub(r"\W+", "-", one.name.split(".")[0])
         lines += _section(one, f"{folder.name}/{stem}")
@@ -56,7 +79,17 @@ def _section(found: Findings, pictures: str) -> list[str]:
     for name, result in found.results.items():
         marked = f"**{name}**" if name == OURS else name
         lines.append(f"| {marked} | " + " | ".join(cell(name, result) for _, cell in shape) + " |")
-    lines += ["", f"![Accuracy with intervals]({pictures}-accuracy.svg)", "", f"![Curves]({pictures}-curve.svg)", ""]
+    lines += [
+        "",
+        *verdict(found),
+        "",
+        *_beside(found),
+        *_goals(found),
+        f"![Accuracy with intervals]({pictures}-accuracy.svg)",
+        "",
+        f"![Curves]({pictures}-curve.svg)",
+        "",
+    ]
     shares = _shares(found)
     if shares:
         lines += ["| decisions per model | " + " | ".join(n for n, _ in shares) + " |", "|---" * (len(shares) + 1) + "|"]
@@ -87,6 +120,60 @@ def _section(found: Findings, pictures: str) -> list[str]:
             lines.append(f"| {name} | {cells} | {stays['accuracy_lost']:+.4f} |")
         lines.append("")
     return lines
+
+
+def _summary(found: Sequence[Findings]) -> list[str]:
+    """All files on one page: `auto` beside the best baseline of each."""
+    lines = [
+        "## All sets",
+        "",
+        "`auto` less the best of the simple baselines, whichever that is on the set itself: the area under the quality-cost curve, or APGR",
+        "where no costs are known. 95% intervals, paired, from resampling prompts.",
+        "",
+        "| set | prompts | models | measure | auto | best baseline | its | auto less it |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    apart, errors = [], []
+    for one in found:
+        outcomes, name, by = one.data.outcomes, best_baseline(one), measure_of(one.data.outcomes)
+        ours, theirs = (number(mean(getattr(one.results[n], by))) for n in (OURS, name))
+        d = one.beside_best[name]
+        apart.append(d.mean)
+        errors.append((d.high - d.low) / 2 / 1.96)
+        cells = f"{len(outcomes.texts)} | {len(outcomes.models)} | {by} | {ours} | {name} | {theirs}"
+        lines.append(f"| {one.name} | {cells} | {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] |")
+    middle, wide = float(np.mean(apart)), 1.96 * float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
+    lines += [f"| **mean** | | | | | | | {middle:+.4f} [{middle - wide:+.4f}, {middle + wide:+.4f}] |", ""]
+    return lines
+
+
+def _beside(found: Findings) -> list[str]:
+    """`auto` beside each baseline, and what it chose."""
+    by = measure_of(found.data.outcomes)
+    lines = [f"| auto less | {by} |", "|---|---|"]
+    for name in BASELINES:
+        one = found.beside_best[name]
+        lines.append(f"| {name} | {one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}] |")
+    chose = "; ".join(f"{name} ({times})" for name, times in sorted(found.results[OURS].recipes.items(), key=lambda item: -item[1]))
+    return [*lines, "", f"auto chose, in so many splits: {chose}.", ""]
+
+
+def _goals(found: Findings) -> list[str]:
+    """What the goals reached."""
+    ours = found.results[OURS]
+    if not ours.keep:
+        return []
+    (kept, cost), (spent, success) = np.mean(ours.keep, axis=0), np.mean(ours.spend, axis=0)
+    deviations = np.std(ours.keep, axis=0)[0], np.std(ours.spend, axis=0)[0]
+    kept_line = (
+        f"Told to keep {KEEP:.0%} of the best single model's success, auto kept {kept:.1%} (± {deviations[0]:.1%} from split to split) at "
+        f"{cost:.1%} of its cost. Told to spend {SPEND:.0%} of its cost, it spent {spent:.1%} of that budget (± {deviations[1]:.1%}), for "
+        f"{success:.1%} of its success."
+    )
+    return [
+        kept_line,
+        "",
+    ]
 
 
 def _shares(found: Findings) -> list[tuple[str, dict[str, float]]]:

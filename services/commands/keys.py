@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,6 +11,8 @@ from rich.table import Table
 from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out
 from shared.adapters.keys import KeyFileInvalid, KeySettings, Scope, new, read, write
+from shared.contracts.messages import describe_error
+from shared.contracts.parts import Preferences
 
 
 def _file(given: Path | None) -> Path:
@@ -19,14 +22,28 @@ def _file(given: Path | None) -> Path:
     return found
 
 
-def create(name: str, scopes: frozenset[Scope], file: Path | None, rate: int | None, usd: float | None, *, as_json: bool) -> int:
+def create(
+    name: str,
+    scopes: frozenset[Scope],
+    file: Path | None,
+    rate: int | None,
+    usd: float | None,
+    preferences: Mapping[str, float | None],
+    *,
+    as_json: bool,
+) -> int:
     """Make a key, print it once, keep its hash. Returns the exit code."""
     path = _file(file)
+    stated = {name: value for name, value in preferences.items() if value is not None}
+    try:
+        wanted = Preferences(**stated) if stated else None
+    except ValidationError as error:
+        raise KeyFileInvalid(describe_error(error)) from None
     keys = read(path) if path.exists() else ()
     if any(key.name == name for key in keys):
         raise KeyFileInvalid(f"{path} has a key {name} already; revoke it first, or choose another name")
     try:
-        clear, key = new(name, scopes, rate, usd)
+        clear, key = new(name, scopes, rate, usd, wanted)
     except ValidationError:
         raise KeyFileInvalid("a name has letters, digits, and . _ @ -, at most 100") from None
     write(path, (*keys, key))
@@ -46,10 +63,16 @@ def show(file: Path | None, *, as_json: bool) -> int:
     if as_json:
         print_json([key.model_dump(mode="json", exclude={"sha256"}) | {"scopes": sorted(key.scopes)} for key in keys])
         return 0
-    shown = Table("name", "may", "requests a minute", "USD a day", box=None)
+    shown = Table("name", "may", "requests a minute", "USD a day", "cares about", box=None)
     for key in keys:
         limits = (key.requests_per_minute, key.usd_per_day)
-        shown.add_row(key.name, ", ".join(sorted(key.scopes)), *("no limit" if value is None else f"{value:g}" for value in limits))
+        cares = key.preferences.model_dump(exclude_defaults=True) if key.preferences else {}
+        shown.add_row(
+            key.name,
+            ", ".join(sorted(key.scopes)),
+            *("no limit" if value is None else f"{value:g}" for value in limits),
+            ", ".join(f"{name} {value:g}" for name, value in cares.items()) or "the default profile",
+        )
     out.print(shown if keys else "no keys yet: `pointsman keys create NAME --scope complete`")
     return 0
 

@@ -49,10 +49,12 @@ RIGHTS: dict[str, Rights] = {
     "describer": Rights(
         (PROMPTS, DESCRIPTIONS, ROUTING_TABLES), (DESCRIPTIONS, REPLIES, DEAD_LETTERS), group=True, keys=(TABLES, "description:")
     ),
-    "embedder": Rights((DESCRIPTIONS,), (EMBEDDINGS, DEAD_LETTERS), group=True),
+    "embedder": Rights((DESCRIPTIONS, ROUTING_TABLES), (EMBEDDINGS, DEAD_LETTERS), group=True, keys=(TABLES,)),
     "assigner": Rights((EMBEDDINGS, ROUTING_TABLES), (ASSIGNMENTS, DEAD_LETTERS), group=True, keys=(TABLES,)),
     "selector": Rights((ASSIGNMENTS, ROUTING_TABLES), (DECISIONS, REPLIES, DEAD_LETTERS), group=True, keys=(TABLES,)),
-    "dispatcher": Rights((DECISIONS,), (COMPLETIONS, REPLIES, DEAD_LETTERS), group=True, keys=("answer:", "asking:")),
+    "dispatcher": Rights(
+        (DECISIONS, ROUTING_TABLES), (COMPLETIONS, REPLIES, DEAD_LETTERS), group=True, keys=(TABLES, "answer:", "asking:")
+    ),
     "judge": Rights(
         (COMPLETIONS, EVALUATIONS, ROUTING_TABLES),
         (EVALUATIONS, DEAD_LETTERS),

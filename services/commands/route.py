@@ -16,13 +16,14 @@ from services.commands.screen import err, out, usd
 from services.commands.traffic import Outcome, open_traffic
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.messages import Completed, Decided
-from shared.contracts.parts import Profile
+from shared.contracts.parts import Decision, Profile
+from shared.routing.rates import MOST_S
 
 
 def route(
     prompt: str,
     profile: Profile | None,
-    weights: dict[str, float | None],
+    preferences: dict[str, float | None],
     limits: dict[str, Any],
     within_s: float,
     *,
@@ -34,8 +35,8 @@ def route(
     body: dict[str, Any] = {"prompt": prompt, "request_id": request_id}
     if profile is not None:
         body["profile"] = profile.value
-    if any(value is not None for value in weights.values()):
-        body["preferences"] = {name: value or 0.0 for name, value in weights.items()}
+    if stated := {name: value for name, value in preferences.items() if value is not None}:
+        body["preferences"] = stated
     body["constraints"] = {name: value for name, value in limits.items() if value not in (None, [])}
     if answer:
         body["answer"] = True
@@ -88,10 +89,12 @@ def show(message: Decided, latency_s: float) -> None:
     best = f"[bold green]{decision.model}[/], then {decision.runner_up or 'nobody'}"
     out.print(f"[bold]model[/]     {best}  [dim]confidence {decision.confidence:.2f}[/]")
     out.print(f"[bold]why[/]       {decision.why}", soft_wrap=True)
-    shown = Table("model", "utility", "performance", "95% interval", "cost", "latency", box=None)
+    out.print(f"[bold]worth[/]     {worth(decision)}", soft_wrap=True)
+    shown = Table("model", "success", "95% interval", "cost", "latency", "utility", "", box=None)
     for c in decision.candidates:
-        interval = f"{c.performance_low:.2f}–{c.performance_high:.2f}"
-        shown.add_row(c.model, f"{c.utility:+.3f}", f"{c.performance:.3f}", interval, usd(c.cost_usd), f"{c.latency_s:.1f} s")
+        interval = f"{c.success_low:.2f}–{c.success_high:.2f}"
+        held = "[yellow]too little known of it[/]" if c.caution > 0 else ""
+        shown.add_row(c.model, f"{c.success:.3f}", interval, usd(c.cost_usd), f"{c.latency_s:.1f} s", f"{c.utility:+.3f}", held)
     out.print(shown)
     for ruled in decision.ruled_out:
         out.print(f"[dim]ruled out {ruled.model}: {ruled.reason}[/]", soft_wrap=True)
@@ -99,6 +102,18 @@ def show(message: Decided, latency_s: float) -> None:
         _answer(message)
     kind = "  [yellow]rankings SIMULATED[/]" if decision.simulated_rankings else ""
     out.print(f"[dim]routing table {decision.table} ({decision.table.digest[:12]}), {1000 * latency_s:.0f} ms[/]{kind}")
+
+
+def worth(decision: Decision) -> str:
+    """What a point of success was worth in this decision."""
+    if (used := decision.rates) is None:
+        w = decision.preferences
+        return f"weights: performance {w.performance:.2f}, cost {w.cost:.2f}, latency {w.latency:.2f}"
+    goal = f"keep {100 * used.keep:g}% of the best model's success: " if used.keep is not None else ""
+    if used.spend_usd_per_1000 is not None:
+        goal = f"spend at most {used.spend_usd_per_1000:g} USD per 1,000 prompts: "
+    seconds = "waiting is no matter" if used.s_per_point >= MOST_S else f"{used.s_per_point:.3g} s"
+    return f"{goal}a point of success is worth {used.usd_per_point:.2g} USD, {seconds}"
 
 
 def _answer(message: Completed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from services.commands import servers
 from services.commands.describing import describe_rest
+from services.commands.evaluate import texts_of
 from services.commands.outcomes import check_target, embed, embed_responses, mean_responses, read
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out, progress, usd
@@ -25,13 +27,13 @@ from shared.catalog import models, tasks
 from shared.contracts.outcome_file import ANSWER_TOKENS, BYTES_PER_TOKEN, Row, matrix
 from shared.contracts.tables import TablePublished
 from shared.routing.clustering import warm
-from shared.routing.comparing import differences, origin
+from shared.routing.comparing import by_votes, differences, origin
 from shared.routing.errors import OutcomesInvalid, TableInvalid
 from shared.routing.extraction import together
 from shared.routing.form import forms
-from shared.routing.outcomes import K_CANDIDATES, Outcomes, Recipe, Representation, build_table, choose
+from shared.routing.outcomes import K_CANDIDATES, Outcomes, Recipe, Representation, build_table, choose, recipes
 from shared.routing.simulation import simulated_scores, simulated_skills
-from shared.routing.table import Array, Encoder, RoutingTable
+from shared.routing.table import Array, Encoder, RoutingTable, Text
 from shared.routing.task2vec import similar
 
 PROFILE = "current"
@@ -47,8 +49,8 @@ class Source:
     simulated: bool = False
     k: str = "auto"
     representation: str = "auto"
-    predictor: str = "auto"
-    text: str = "description"
+    estimator: str = "auto"
+    text: str = "auto"
     describe: str = "local"
     variant: str = "int8"
     encoder_dir: Path | None = None
@@ -92,32 +94,34 @@ async def make_table(source: Source) -> RoutingTable:
     with progress() as bar:
         describing = bar.add_task("describing prompts", total=len(rows))
         prompts = [row.prompt for row in rows]
-        texts = await describe_rest(prompts, [row.description for row in rows], source.describe, lambda: bar.advance(describing))
+        given = [row.description for row in rows]
+        kinds = texts_of(given, source.describe) if source.text == "auto" else (cast("Text", source.text),)
+        outcomes = matrix(rows, prices, prompts)
+        texts = await describe_rest(prompts, given, source.describe, lambda: bar.advance(describing))
+        outcomes = replace(outcomes, texts=tuple(texts))
         encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, source.variant)
-        read_ = texts if source.text == "description" else [together(t, p) for t, p in zip(texts, prompts, strict=True)]
-        encoding = bar.add_task("embedding descriptions", total=len(rows))
-        vectors = await embed(read_, encoder, lambda n: bar.advance(encoding, n))
-        outcomes = matrix(rows, prices, texts)
+        encoding = bar.add_task("embedding prompts", total=len(rows) * len(kinds))
+        form = forms(prompts)
+        read_ = {"prompt": prompts, "description": texts, "both": [together(t, p) for t, p in zip(texts, prompts, strict=True)]}
+        features = {kind: np.hstack([await embed(read_[kind], encoder, lambda n: bar.advance(encoding, n)), form]) for kind in kinds}
         if source.representation in BY_RESPONSE:
             answers = bar.add_task("embedding responses", total=sum(len(row.responses) for row in rows))
             responses = await embed_responses(rows, encoder, lambda n: bar.advance(answers, n))
             outcomes = replace(outcomes, responses=mean_responses(responses))
         clustering = bar.add_task("clustering and ranking", total=1)
         await warming
-        features = np.hstack([vectors, forms(prompts)])
         recipe = await asyncio.to_thread(_recipe, source, outcomes, features, encoder.identity)
         table = await asyncio.to_thread(
             build_table,
             outcomes,
-            features,
+            features[recipe.text],
             encoder.identity,
-            representation=recipe.representation,
-            predictor=recipe.predictor,
-            k=recipe.k,
+            recipe,
             seed=source.seed,
             source=name,
             simulated=source.simulated,
             reference=source.reference,
+            measure=True,
         )
         bar.advance(clustering)
     return table
@@ -133,24 +137,23 @@ def _check(source: Source) -> None:
     """Raise `OutcomesInvalid` for a name that means nothing."""
     if source.representation not in {"auto", *get_args(Representation)}:
         raise OutcomesInvalid(f"--representation is auto or one of {', '.join(get_args(Representation))}, not {source.representation}")
-    if source.text not in {"description", "both"}:
-        raise OutcomesInvalid(f"--text is description or both, not {source.text}")
-    if source.predictor not in {"auto", "yes", "no"}:
-        raise OutcomesInvalid(f"--predictor is auto, yes or no, not {source.predictor}")
+    if source.text not in {"auto", *get_args(Text)}:
+        raise OutcomesInvalid(f"--text is auto or one of {', '.join(get_args(Text))}, not {source.text}")
+    if source.estimator not in {"auto", "yes", "no"}:
+        raise OutcomesInvalid(f"--estimator is auto, yes or no, not {source.estimator}")
     if source.k != "auto":
         _number(source.k)
 
 
-def _recipe(source: Source, outcomes: Outcomes, features: Array, encoder: Encoder) -> Recipe:
+def _recipe(source: Source, outcomes: Outcomes, features: Mapping[Text, Array], encoder: Encoder) -> Recipe:
     """What `source` names, and the best in cross-validation of what it leaves open."""
-    if source.simulated and source.representation == source.predictor == "auto":  # there is nothing to learn in drawn outcomes
-        source = replace(source, representation="plain", predictor="no")
+    if source.simulated and source.representation == source.estimator == "auto":  # there is nothing to learn in drawn outcomes
+        source = replace(source, representation="plain", estimator="no")
     names = LIVE if source.representation == "auto" else (cast("Representation", source.representation),)
     numbers = K_CANDIDATES if source.k == "auto" else (_number(source.k),)
-    if len(names) == len(numbers) == 1 and source.predictor != "auto":
-        return Recipe(names[0], source.predictor == "yes", numbers[0])
-    found = choose(outcomes, features, encoder, source.seed, numbers, names, predictor=source.predictor == "auto")
-    return replace(found, predictor=found.predictor or source.predictor == "yes")
+    whether = (False, True) if source.estimator == "auto" else (source.estimator == "yes",)
+    tried = recipes(len(outcomes.texts), tuple(features), names, numbers, whether)
+    return tried[0] if len(tried) == 1 else choose(outcomes, features, encoder, tried, source.seed)
 
 
 def _number(k: str) -> int:
@@ -241,7 +244,8 @@ def _facts(table: RoutingTable) -> dict[str, Any]:
         "source": table.provenance.source,
         "encoder": str(table.encoder),
         "representation": table.projection.kind if table.projection else "plain",
-        "predictor": table.predictor is not None,
+        "estimator": table.estimator is not None or table.predictor is not None,
+        "reads": table.text or "what the embedder's setting says",
     }
 
 
@@ -259,11 +263,12 @@ def show(name: str, *, as_json: bool) -> None:
     out.print(" · ".join(f"{k} [bold]{v}[/]" for k, v in _line(version).items() if v), soft_wrap=True)
     if table.provenance.simulated:
         out.print("[yellow]its rankings come from SIMULATED outcomes[/]")
-    out.print(f"strengths are logits, 0 is {table.reference_model}; ± is one standard error")
-    shown = Table("cluster", "task", "prompts", "strongest", "second", "cheapest", box=None)
+    what = f"the probability of winning against {table.reference_model}" if by_votes(table) else "the expected score of an answer"
+    out.print(f"success is {what}; ± is one standard error")
+    shown = Table("cluster", "task", "prompts", "best", "second", "cheapest", box=None)
     for c, cluster in enumerate(table.clusters):
         models_ = _ranking(table, c)["models"]
-        first, second = (f"{m['model']} {m['strength']:+.2f} ± {m['standard_error']:.2f}" for m in models_[:2])
+        first, second = (f"{m['model']} {m['success']:.2f} ± {m['success_error']:.2f}" for m in models_[:2])
         cheapest = min(models_, key=lambda m: float(m["cost_usd"]))
         shown.add_row(cluster.id, cluster.label, str(cluster.size), first, second, f"{cheapest['model']} {usd(cheapest['cost_usd'])}")
     out.print(shown)
@@ -275,6 +280,8 @@ def _ranking(table: RoutingTable, c: int) -> dict[str, Any]:
     ranked = [
         {
             "model": table.models[m],
+            "success": float(table.success[c, m]),
+            "success_error": float(table.success[c, m] * (1 - table.success[c, m]) * table.standard_error[c, m]),
             "strength": float(table.strength[c, m]),
             "standard_error": float(table.standard_error[c, m]),
             "cost_usd": float(table.cost_usd[c, m]),
@@ -301,5 +308,5 @@ def diff(old: str, new: str, *, as_json: bool) -> None:
         print_json({"old": str(before.ref), "new": str(after.ref), "equal": a == b, "changes": changes})
         return
     out.print(f"{before.ref} ({a.digest[:12]}) → {after.ref} ({b.digest[:12]})")
-    for line in changes or (["the same table"] if a == b else ["only strengths, costs or latencies moved; the strongest models stayed"]):
+    for line in changes or (["the same table"] if a == b else ["only successes, costs or latencies moved; the best models stayed"]):
         out.print(f"  {line}")

@@ -46,10 +46,11 @@ from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Decided, Submitted, read, to_json
 from shared.contracts.opinions import Opinion
-from shared.contracts.parts import Preferences, Profile
+from shared.contracts.parts import Profile
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished, read_version
 from shared.contracts.topics import DECISIONS, EVALUATIONS, PROMPTS, REPLIES, ROUTING_TABLES, SPENDING, Topic
+from shared.routing.rates import PROFILES
 from shared.routing.table import RoutingTable
 
 NAME = "console"
@@ -400,11 +401,15 @@ class Console:
             raise Trouble(404, "the current routing table has no such cluster; the Map shows those that it has")
         return self._html("cluster.html", viewer, "map", may_prompts=viewer.may(May.admin), **found)
 
-    async def models(self, _request: Request, viewer: Viewer) -> Response:
+    async def models(self, request: Request, viewer: Viewer) -> Response:
         """What each model is good at."""
         if (version := self.memory.current) is None:
             return self._html("no_table.html", viewer, "models")
-        return self._html("models.html", viewer, "models", **pages.models_of(version))
+        dial = _slider(request.query_params.get("dial"), START["dial"])
+        facts = await asyncio.to_thread(pages.models_of, version, dial)
+        if "hx-request" in request.headers:
+            return HTMLResponse(self._part("_dial.html", **facts))
+        return self._html("models.html", viewer, "models", **facts)
 
     async def ask(self, _request: Request, viewer: Viewer) -> Response:
         """Where a prompt is typed."""
@@ -445,23 +450,21 @@ class Console:
         return (await find(self.kafka, digest)).read_table()
 
     async def trial(self, request: Request, viewer: Viewer) -> Response:
-        """The decision, and what other weights would make of it."""
+        """The decision, and what other rates would make of it."""
         token = request.path_params["token"]
         trial = self.trials.get(token)
         if trial is None or trial.owner != viewer.name:
             raise Trouble(404, "that trial is not kept any more; try the prompt again")
         decided = trial.decided
         place = pages.assignment_of(decided, trial.table)
-        sliders = {name: _slider(request.query_params.get(name), start) for name, start in SLIDERS.items()}
-        known = pages.profile_of(sliders)
-        weights = Preferences(**{n: float(v) for n, v in sliders.items()}).weights() if any(sliders.values()) else None
-        scores = None
-        if weights is not None:
-            limits = pages.limits_of(decided, self.catalog.gone())
-            scores = pages.ranking_of(
-                trial.table, place, weights, limits, self.catalog.contexts(), pages.prediction_of(decided, trial.table)
-            )
-        facts = {"scores": scores, "sliders": sliders, "token": token, "known": known}
+        dials = {name: _slider(request.query_params.get(name), start) for name, start in START.items()}
+        known = pages.profile_of(dials)
+        rates = PROFILES[known] if known else pages.dialled(**dials)
+        limits = pages.limits_of(decided, self.catalog.gone())
+        prediction = pages.prediction_of(decided, trial.table)
+        tokens = decided.prompt_bytes() / BYTES_PER_TOKEN
+        scores = pages.ranking_of(trial.table, place, rates, limits, self.catalog.contexts(), prediction, tokens)
+        facts = {"scores": scores, "dials": dials, "token": token, "known": known}
         if "hx-request" in request.headers:
             return HTMLResponse(self._part("_scores.html", **facts))
         shown = pages.trial_of(decided, trial.took_s)
@@ -600,8 +603,9 @@ class Console:
         return JSONResponse({"ready": all(parts.values()), **parts}, 200 if all(parts.values()) else 503)
 
 
-SLIDERS = {"performance": 60, "cost": 25, "latency": 15}
-"""Where the sliders stand at first: the profile balanced."""
+START = pages.places_of(PROFILES["balanced"])
+"""Where the dials stand at first."""
+BYTES_PER_TOKEN = 4
 
 
 def _slider(text: str | None, start: int) -> int:

@@ -11,10 +11,11 @@ import numpy as np
 
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Decided
-from shared.contracts.parts import RaterKind, Source
+from shared.contracts.parts import Decision, RaterKind, Source
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.routing.assignment import assign
+from shared.routing.rates import Goal
 from shared.routing.table import Array, Encoder, RoutingTable
 
 PROMPT_CHARS = 600
@@ -49,6 +50,11 @@ class Seen:
     cost_usd: float
     single_usd: float | None
     """What the best single model would have been expected to cost."""
+    success: float | None
+    """What the selected model was expected to score, or its probability of winning; None where the table has older units."""
+    single_success: float | None
+    goal: Goal | None
+    """What the sender wanted to reach, if it was a goal."""
     table: str
     why: str
     prompt: str | None
@@ -109,7 +115,8 @@ class Memory:
             return
         decision, cluster = message.decision, message.assignment.clusters[0]
         best = decision.candidates[0] if decision.candidates else None
-        single = next((c.cost_usd for c in decision.candidates if c.model == self._single), None)
+        named = decision.single or self._single
+        single = next((c for c in decision.candidates if c.model == named), None)
         seen = Seen(
             request_id=message.request_id,
             at=at,
@@ -123,7 +130,10 @@ class Memory:
             runner_up=decision.runner_up,
             confidence=decision.confidence,
             cost_usd=best.cost_usd if best else 0.0,
-            single_usd=single if best else None,
+            single_usd=single.cost_usd if best and single else None,
+            success=best.success if best and decision.rates else None,
+            single_success=single.success if best and single and decision.rates else None,
+            goal=_goal(decision),
             table=str(decision.table),
             why=decision.why,
             prompt=message.task_text()[:PROMPT_CHARS],
@@ -236,8 +246,18 @@ class Memory:
             yield second, self.seconds.get(second, [])
 
 
+def _goal(decision: Decision) -> Goal | None:
+    used = decision.rates
+    if used is None or (used.keep is None and used.spend_usd_per_1000 is None):
+        return None
+    spend = None if used.spend_usd_per_1000 is None else used.spend_usd_per_1000 / 1000
+    return Goal(used.keep, spend, used.s_per_point)
+
+
 def best_single(table: RoutingTable) -> str:
-    """The model that is strongest over all tasks, each weighed by its prompts."""
+    """The model that is best over all tasks, each weighed by its prompts; what the table's frontier says, where it has one."""
+    if table.frontier is not None:
+        return table.frontier.single
     sizes = np.array([max(1, c.size) for c in table.clusters], np.float64)
     strength = table.strength - table.strength.mean(axis=1, keepdims=True)
     return table.models[int((sizes @ strength).argmax())]

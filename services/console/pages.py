@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +18,10 @@ from shared.contracts.evidence import facts_of
 from shared.contracts.messages import Decided
 from shared.contracts.parts import Profile
 from shared.routing.assignment import Assignment
-from shared.routing.comparing import differences, origin
-from shared.routing.selection import INTERVAL, PROFILES, Limits, Prediction, Selection, Weights, select
+from shared.routing.comparing import by_votes, differences, origin
+from shared.routing.frontier import GRID, Frontier
+from shared.routing.rates import MOST_S, MOST_USD, PROFILES, Goal, Rates
+from shared.routing.selection import INTERVAL, Limits, Prediction, Selection, select
 from shared.routing.table import RoutingTable
 from shared.routing.task2vec import similar
 
@@ -89,6 +91,36 @@ def numbers(memory: Memory, now: float) -> dict[str, Any]:
     }
 
 
+GOAL_PROMPTS = 2000
+"""The newest decisions of a goal, over which it is to be met."""
+
+
+def goals_of(memory: Memory) -> list[dict[str, str]]:
+    """Each goal beside what was reached, over its newest decisions, with 95% intervals."""
+    found: dict[Goal, list[Seen]] = {}
+    for seen in reversed(memory.decisions):
+        if seen.goal is not None and len(own := found.setdefault(seen.goal, [])) < GOAL_PROMPTS:
+            own.append(seen)
+    return [_goal_row(goal, own) for goal, own in found.items()]
+
+
+def _goal_row(goal: Goal, own: Sequence[Seen]) -> dict[str, str]:
+    cost = 1000 * np.array([s.cost_usd for s in own])
+    row = {"goal": goal.text, "prompts": f"{len(own):,}", "cost": _spread(cost, usd)}
+    both = np.array([(s.success, s.single_success) for s in own if s.success is not None and s.single_success is not None])
+    if not len(both) or not both[:, 1].sum():
+        return row | {"kept": "–"}
+    ratio = float(both[:, 0].sum() / both[:, 1].sum())
+    error = float(np.std(both[:, 0] - ratio * both[:, 1]) / both[:, 1].mean() / math.sqrt(len(both)))
+    return row | {"kept": f"{ratio:.1%} ({ratio - INTERVAL * error:.1%} to {ratio + INTERVAL * error:.1%})"}
+
+
+def _spread(values: np.ndarray, form: Callable[[float], str]) -> str:
+    """The mean and its 95% interval."""
+    mean, error = float(values.mean()), float(values.std() / math.sqrt(len(values)))
+    return f"{form(mean)} ({form(max(0.0, mean - INTERVAL * error))} to {form(mean + INTERVAL * error)})"
+
+
 def series(memory: Memory, now: float, since: int | None = None) -> dict[str, list[Any]]:
     """The last two minutes second by second (or from the second `since` on): decisions, p50 and p99 in ms."""
     at: list[int] = []
@@ -108,7 +140,7 @@ def now(memory: Memory, at: float, *, prompts: bool) -> dict[str, Any]:
     """The page Now."""
     models = memory.current.table.models if memory.current else ()
     latest = [row(memory.decisions[-1 - i], models, prompts=prompts) for i in range(min(SHOWN, len(memory.decisions)))]
-    return {"numbers": numbers(memory, at), "latest": latest, "history": len(memory.decisions)}
+    return {"numbers": numbers(memory, at), "latest": latest, "history": len(memory.decisions), "goals": goals_of(memory)}
 
 
 def about(version: Version) -> dict[str, Any]:
@@ -123,10 +155,10 @@ def about(version: Version) -> dict[str, Any]:
     }
 
 
-def choice(table: RoutingTable, cluster: int, weights: Weights) -> Selection:
+def choice(table: RoutingTable, cluster: int, rates: Rates) -> Selection:
     """What a prompt that lies right in `cluster` would be given."""
     there = Assignment(np.array([cluster]), np.ones(1, np.float32), np.zeros(1, np.float32), novel=False)
-    return select(table, there, weights, Limits(), {})
+    return select(table, there, rates, Limits(), {})
 
 
 def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]:
@@ -191,20 +223,19 @@ def cluster_of(memory: Memory, version: Version, cluster_id: str, *, prompts: bo
     here = [s for s, place in reversed(placed) if place == cluster_id]
     tasks = Counter(task for s in here if (task := task_of(s, prompts=prompts)) is not None)
     order = np.argsort(-table.strength[c], kind="stable")
-    low = float((table.strength[c] - INTERVAL * table.standard_error[c]).min())
-    high = float((table.strength[c] + INTERVAL * table.standard_error[c]).max())
-    across = axis(low, high, 10, 390)
+    success, (low, high) = table.success[c], (ends[c] for ends in table.success_interval(INTERVAL))
+    across = axis(float(low.min()), float(high.max()), 10, 390)
     chosen = Counter(s.model for s in here)
     ranking = [
         {
             "model": table.models[m],
             "colour": colour(table.models[m], table.models),
-            "strength": f"{table.strength[c, m]:+.2f}",
-            "low": f"{table.strength[c, m] - INTERVAL * table.standard_error[c, m]:+.2f}",
-            "high": f"{table.strength[c, m] + INTERVAL * table.standard_error[c, m]:+.2f}",
-            "x": round(across(float(table.strength[c, m])), 1),
-            "x1": round(across(float(table.strength[c, m] - INTERVAL * table.standard_error[c, m])), 1),
-            "x2": round(across(float(table.strength[c, m] + INTERVAL * table.standard_error[c, m])), 1),
+            "success": f"{success[m]:.2f}",
+            "low": f"{low[m]:.2f}",
+            "high": f"{high[m]:.2f}",
+            "x": round(across(float(success[m])), 1),
+            "x1": round(across(float(low[m])), 1),
+            "x2": round(across(float(high[m])), 1),
             "cost": usd(float(table.cost_usd[c, m])),
             "latency": f"{table.latency_s[c, m]:.1f} s",
             "chosen": chosen[table.models[m]],
@@ -222,9 +253,10 @@ def cluster_of(memory: Memory, version: Version, cluster_id: str, *, prompts: bo
         "tasks": tasks.most_common(12),
         "latest": latest if prompts else [],
         "ranking": ranking,
-        "zero": round(across(0.0), 1) if low <= 0 <= high else None,
+        "line": round(across(float(success[table.models.index(table.reference_model)])), 1),
+        "by_votes": by_votes(table),
         "reference": table.reference_model,
-        "scatter": scatter(table.models, table.cost_usd[c], table.strength[c], table.latency_s[c]),
+        "scatter": scatter(table.models, table.cost_usd[c], success, table.latency_s[c]),
         "history": history(memory, cluster_id, version),
         "similar": [{"id": table.clusters[i].id, "label": table.clusters[i].label} for i, _ in similar(table, c)],
     }
@@ -255,7 +287,7 @@ def scatter(models: Sequence[str], cost: Any, quality: Any, latency: Any) -> dic
             "r": round(radii[i], 1),
             "colour": colour(m, models),
             "cost": usd(float(cost[i])),
-            "quality": f"{values[i]:+.2f}",
+            "quality": f"{values[i]:.2f}",
             "latency": f"{float(latency[i]):.1f} s",
             "best": i in best,
             "end": ends[i],
@@ -267,18 +299,18 @@ def scatter(models: Sequence[str], cost: Any, quality: Any, latency: Any) -> dic
         "dots": dots,
         "line": " ".join(f"{x(float(logs[i])):.1f},{y(float(values[i])):.1f}" for i in best),
         "x": marks,
-        "y": [{"y": round(y(v), 1), "text": f"{v:+.1f}"} for v in ticks(float(values.min()), float(values.max()), 4)],
+        "y": [{"y": round(y(v), 1), "text": f"{v:.2f}"} for v in ticks(float(values.min()), float(values.max()), 4)],
     }
 
 
 def history(memory: Memory, cluster_id: str, version: Version) -> dict[str, Any] | None:
-    """The strengths of this cluster's models over the tables that are remembered."""
+    """The success of this cluster's models over the tables that are remembered."""
     known = [v for v in memory.versions.values() if cluster_id in v.table.positions]
     if len(known) < 2:
         return None
     models = version.table.models
     rows = {
-        m: [float(v.table.strength[v.table.positions[cluster_id], v.table.models.index(m)]) if m in v.table.models else None for v in known]
+        m: [float(v.table.success[v.table.positions[cluster_id], v.table.models.index(m)]) if m in v.table.models else None for v in known]
         for m in models
     }
     values = [v for line in rows.values() for v in line if v is not None]
@@ -288,22 +320,22 @@ def history(memory: Memory, cluster_id: str, version: Version) -> dict[str, Any]
             "model": m,
             "colour": colour(m, models),
             "points": " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(line) if v is not None),
-            "first": next((f"{v:+.2f}" for v in line if v is not None), ""),
-            "last": next((f"{v:+.2f}" for v in reversed(line) if v is not None), ""),
+            "first": next((f"{v:.2f}" for v in line if v is not None), ""),
+            "last": next((f"{v:.2f}" for v in reversed(line) if v is not None), ""),
         }
         for m, line in rows.items()
     ]
     marks = [{"x": round(x(i), 1), "text": str(v.published.ref)} for i, v in enumerate(known) if i % max(1, len(known) // 6) == 0]
-    return {"lines": lines, "x": marks, "y": [{"y": round(y(v), 1), "text": f"{v:+.1f}"} for v in ticks(min(values), max(values), 4)]}
+    return {"lines": lines, "x": marks, "y": [{"y": round(y(v), 1), "text": f"{v:.2f}"} for v in ticks(min(values), max(values), 4)]}
 
 
-def models_of(version: Version) -> dict[str, Any]:
-    """The page Models: win rates per cluster, cost against quality, what each profile would choose where."""
+def models_of(version: Version, dial: int = 60) -> dict[str, Any]:
+    """The page Models: success per cluster, cost against success, what the dial and each profile would choose where."""
     table = version.table
     models = sorted(table.models)
     places = [table.models.index(m) for m in models]
-    best = table.strength.max(axis=1, keepdims=True)
-    rate = 1.0 / (1.0 + np.exp(best - table.strength))
+    rate = table.success
+    best = rate.max(axis=1, keepdims=True)
     sizes = np.array([max(1, c.size) for c in table.clusters], np.float64)
     sizes /= sizes.sum()
     heat = [
@@ -311,7 +343,8 @@ def models_of(version: Version) -> dict[str, Any]:
             "id": cluster.id,
             "label": cluster.label,
             "cells": [
-                {"text": f"{rate[c, m]:.0%}", "heat": f"h{min(9, int(20 * rate[c, m]))}", "best": rate[c, m] >= 0.4999} for m in places
+                {"text": f"{rate[c, m]:.0%}", "heat": f"h{min(9, int(10 * rate[c, m]))}", "best": bool(rate[c, m] == best[c, 0])}
+                for m in places
             ],
         }
         for c, cluster in enumerate(table.clusters)
@@ -322,20 +355,24 @@ def models_of(version: Version) -> dict[str, Any]:
             "label": cluster.label,
             "picks": [
                 {"model": name, "colour": colour(name, table.models)}
-                for p in Profile
-                for name in [choice(table, c, PROFILES[p]).candidates[0].model]
+                for rates in (dialled(dial), *PROFILES.values())
+                for name in [choice(table, c, rates).candidates[0].model]
             ],
         }
         for c, cluster in enumerate(table.clusters)
     ]
-    quality = sizes @ (table.strength - table.strength.mean(axis=1, keepdims=True))
     return {
         "table": about(version),
         "models": models,
         "heat": heat,
         "chosen": chosen,
         "profiles": [p.value for p in Profile],
-        "scatter": scatter(table.models, sizes @ table.cost_usd, quality, sizes @ table.latency_s),
+        "scatter": scatter(table.models, sizes @ table.cost_usd, sizes @ rate, sizes @ table.latency_s),
+        "by_votes": by_votes(table),
+        "reference": table.reference_model,
+        "dial": dial,
+        "rate": usd(dialled(dial).usd_per_point),
+        "curve": None if table.frontier is None else curve(table.frontier, dialled(dial)),
     }
 
 
@@ -352,10 +389,53 @@ def limits_of(message: Decided, retired: frozenset[str]) -> Limits:
     return replace(message.constraints.limits(message.prompt_bytes() // 4), retired=retired)
 
 
-def profile_of(weights: Mapping[str, int]) -> str | None:
-    """The profile that has these weights, if one has."""
-    total = sum(weights.values())
-    return next((n for n, w in PROFILES.items() if total and all(abs(v / total - getattr(w, k)) < 0.005 for k, v in weights.items())), None)
+DIAL = (1e-4, MOST_USD)
+"""USD that a point of success is worth at the ends of the dial."""
+WAIT = (MOST_S, 1.0)
+"""Seconds that it is worth at the ends of the other."""
+
+
+def dialled(dial: int, wait: int = 0) -> Rates:
+    """The rates at these places of the two dials, 0 to 100, logarithmic."""
+    usd_per_point = DIAL[0] * (DIAL[1] / DIAL[0]) ** (dial / 100)
+    return Rates(usd_per_point, WAIT[0] * (WAIT[1] / WAIT[0]) ** (wait / 100))
+
+
+def places_of(rates: Rates) -> dict[str, int]:
+    """Where the dials stand for these rates."""
+    dial = 100 * math.log(max(rates.usd_per_point, DIAL[0]) / DIAL[0]) / math.log(DIAL[1] / DIAL[0])
+    wait = 100 * math.log(max(rates.s_per_point, WAIT[1]) / WAIT[0]) / math.log(WAIT[1] / WAIT[0])
+    return {"dial": round(min(100.0, dial)), "wait": round(min(100.0, max(0.0, wait)))}
+
+
+def profile_of(places: Mapping[str, int]) -> str | None:
+    """The profile at these places of the dials, if one stands there."""
+    return next((name for name, rates in PROFILES.items() if places_of(rates) == dict(places)), None)
+
+
+def curve(frontier: Frontier, rates: Rates) -> dict[str, Any]:
+    """The quality-cost curve of a table, and where these rates stand on it."""
+    cost, success = np.maximum(frontier.cost_usd.astype(np.float64), 1e-9), frontier.success.astype(np.float64)
+    logs, at = np.log10(cost), math.log(min(max(rates.usd_per_point, GRID[0]), GRID[-1]))
+    grid = np.log(frontier.usd_per_point.astype(np.float64))
+    here_cost, here = float(np.exp(np.interp(at, grid, np.log(cost)))), float(np.interp(at, grid, success))
+    low, high = min(float(success.min()), frontier.single_success), max(float(success.max()), frontier.single_success)
+    pad = 0.08 * ((high - low) or 1.0)
+    single = math.log10(max(frontier.single_cost_usd, 1e-9))
+    x = axis(min(float(logs.min()), single) - 0.05, max(float(logs.max()), single) + 0.05, 60, 580)
+    y = axis(low - pad, high + pad, 300, 20)
+    return {
+        "line": " ".join(f"{x(float(a)):.1f},{y(float(b)):.1f}" for a, b in zip(logs, success, strict=True)),
+        "here": {"x": round(x(math.log10(here_cost)), 1), "y": round(y(here), 1)},
+        "single": {"x": round(x(single), 1), "y": round(y(frontier.single_success), 1), "model": frontier.single},
+        "x": [{"x": round(x(v), 1), "text": usd(1000 * 10**v)} for v in decades(float(logs.min()) - 0.1, float(logs.max()) + 0.1)],
+        "y": [{"y": round(y(v), 1), "text": f"{v:.2f}"} for v in ticks(low, high, 4)],
+        "success": f"{here:.3f}",
+        "cost": usd(1000 * here_cost),
+        "kept": f"{here / frontier.single_success:.1%}" if frontier.single_success > 0 else "–",
+        "measured": frontier.measured,
+        "prompts": f"{frontier.prompts:,}",
+    }
 
 
 def trial_of(message: Decided, took_s: float) -> dict[str, Any]:
@@ -380,15 +460,16 @@ def prediction_of(message: Decided, table: RoutingTable) -> Prediction | None:
 def ranking_of(
     table: RoutingTable,
     assignment: Assignment,
-    weights: Weights,
+    rates: Rates,
     limits: Limits,
     contexts: Mapping[str, int],
     prediction: Prediction | None = None,
+    tokens: float | None = None,
 ) -> dict[str, Any]:
-    """Every model's score broken down, for one prompt and these weights."""
-    found = select(table, assignment, weights, limits, contexts, prediction)
-    a = weights.normalised()
-    span = max((max(abs(c.gain), abs(c.cost_penalty) + abs(c.latency_penalty)) for c in found.candidates), default=1.0) or 1.0
+    """Every model's utility broken down, for one prompt and these rates."""
+    found = select(table, assignment, rates, limits, contexts, prediction, tokens)
+    spans = (max(c.gain, min(1.0, c.cost_penalty + c.latency_penalty + c.caution)) for c in found.candidates)
+    span = max(spans, default=1.0) or 1.0
     rows = [
         {
             "model": c.model,
@@ -396,17 +477,18 @@ def ranking_of(
             "unproven": c.unproven,
             "predicted": None if c.predicted is None else f"{c.predicted:.0%}",
             "utility": f"{c.utility:+.3f}",
-            "performance": f"{c.performance:.2f}",
-            "interval": f"{c.performance_low:.2f}–{c.performance_high:.2f}",
+            "success": f"{c.success:.2f}",
+            "interval": f"{c.success_low:.2f}–{c.success_high:.2f}",
             "cost": usd(c.cost_usd),
             "latency": f"{c.latency_s:.1f} s",
             "gain": f"{c.gain:+.3f}",
             "cost_penalty": f"{-c.cost_penalty:+.3f}",
             "latency_penalty": f"{-c.latency_penalty:+.3f}",
+            "caution": f"{-c.caution:+.3f}",
             "bars": {
                 "gain": round(100 * c.gain / span, 1),
-                "cost": round(100 * c.cost_penalty / span, 1),
-                "latency": round(100 * c.latency_penalty / span, 1),
+                "cost": round(min(100.0, 100 * c.cost_penalty / span), 1),
+                "latency": round(min(100.0, 100 * c.latency_penalty / span), 1),
             },
         }
         for c in found.candidates
@@ -418,7 +500,14 @@ def ranking_of(
         "colour": rows[0]["colour"] if rows else "",
         "why": found.why,
         "confidence": f"{found.confidence:.2f}",
-        "weights": {"performance": f"{a.performance:.2f}", "cost": f"{a.cost:.2f}", "latency": f"{a.latency:.2f}"},
+        "rates": {
+            "usd": usd(rates.usd_per_point),
+            "s": "no matter how long" if rates.s_per_point >= MOST_S else f"{rates.s_per_point:.3g} s",
+        },
+        "by_votes": by_votes(table),
+        "reference": table.reference_model,
+        "cautious": any(c.caution > 0 for c in found.candidates),
+        "traffic": None if table.frontier is None else curve(table.frontier, rates),
     }
 
 
@@ -440,7 +529,7 @@ def diff_of(before: Version, after: Version) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A strength in two tables, in logits."""
+    """A success in two tables."""
 
     cluster: str
     label: str
@@ -462,8 +551,9 @@ def _moved(before: RoutingTable, after: RoutingTable) -> Iterator[Moved]:
         for m, model in enumerate(after.models):
             if model in before.models:
                 k = before.models.index(model)
-                error = math.hypot(float(before.standard_error[i, k]), float(after.standard_error[j, m]))
-                yield Moved(cluster.id, cluster.label, model, float(before.strength[i, k]), float(after.strength[j, m]), error)
+                was, is_now = float(before.success[i, k]), float(after.success[j, m])
+                errors = was * (1 - was) * float(before.standard_error[i, k]), is_now * (1 - is_now) * float(after.standard_error[j, m])
+                yield Moved(cluster.id, cluster.label, model, was, is_now, math.hypot(*errors))
 
 
 def evidence_of(evaluations: Sequence[Evaluated], budget_usd: float) -> dict[str, Any]:

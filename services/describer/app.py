@@ -28,7 +28,7 @@ from shared.contracts.errors import ContractError
 from shared.contracts.messages import Described, Submitted, read
 from shared.contracts.parts import Source
 from shared.contracts.topics import DESCRIPTIONS, PROMPTS, Topic
-from shared.routing.selection import PROFILES, Weights
+from shared.routing.rates import PROFILES, Goal, Rates
 from shared.routing.table import Encoder, RoutingTable
 
 LOOK_EVERY_S = 2.0
@@ -42,7 +42,7 @@ PASSED_OVER = 5
 
 def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cache: Cache | None = None) -> FastStream:
     """The describer as an application; tests pass their own language model and cache."""
-    settings, kafka = settings or DescriberSettings(), KafkaSettings()
+    settings, kafka = effective(settings or DescriberSettings()), KafkaSettings()
     slow = settings.backend == "llm"
     remembered = cache or TextCache(RedisSettings(), "description", settings.cache_ttl_s)
     ports: list[Ask] = [ask] if ask else []
@@ -80,6 +80,13 @@ def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cac
         lifespan=lifespan,
     )
     return connect(stage, kafka)
+
+
+def effective(settings: DescriberSettings) -> DescriberSettings:
+    """The settings with a backend that can be had."""
+    if settings.backend != "auto":
+        return settings
+    return settings.model_copy(update={"backend": "local" if LLMSettings().simulated else "llm"})
 
 
 @asynccontextmanager
@@ -146,9 +153,9 @@ class _Foreseeing:
     async def _run(self, work: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.thread, work, *arguments)
 
-    async def look(self, prompt: str, weights: Weights, /) -> Glance | None:
+    async def look(self, prompt: str, wanted: Rates | Goal, /) -> Glance | None:
         try:
-            glance: Glance | None = await self._run(self._known.look, prompt, weights, self._table())
+            glance: Glance | None = await self._run(self._known.look, prompt, wanted, self._table())
         except Exception as error:  # then the language model is asked, as without foresight
             log.error("nothing foreseen", error=where(error, TelemetrySettings()))
             return None

@@ -14,7 +14,7 @@ from services.describer.settings import DescriberSettings
 from shared.contracts.messages import Described, Submitted, extend
 from shared.contracts.parts import Constraints, Description, Foreseen, Source
 from shared.routing.extraction import MAX_WORDS, extract
-from shared.routing.selection import Weights
+from shared.routing.rates import Goal, Rates
 
 INSTRUCTION_VERSION = "1"
 INSTRUCTION = f"""You name tasks. Between two lines that say BEGIN and END with the same code stands a prompt that somebody \
@@ -59,7 +59,7 @@ class Cache(Protocol):
 class Foresee(Protocol):
     """Tells descriptions of prompts that are like others, and learns from those that were asked for; `None`: can't tell now."""
 
-    async def look(self, prompt: str, weights: Weights, /) -> Glance | None: ...
+    async def look(self, prompt: str, wanted: Rates | Goal, /) -> Glance | None: ...
     def note(self, written: Written, glance: Glance, /) -> None: ...
 
 
@@ -80,7 +80,7 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
     if (cached := await cache.get(key)) is not None:
         model, simulated, text = cached.split("\n", 2)
         return _with(message, text, Source.cache, began, model=model, simulated=simulated == "simulated")
-    glance = await foresee.look(prompt, message.weights(settings.default_profile)) if foresee and _free(message) else None
+    glance = await foresee.look(prompt, message.wanted(settings.default_profile, settings.profiles)) if foresee and _free(message) else None
     if glance and glance.sure and random.random() >= settings.foresee_check:
         return _with(message, glance.label, Source.cache, began, simulated=glance.simulated, foreseen=glance.foreseen)
     try:
@@ -98,7 +98,7 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
 
 
 def _free(message: Submitted) -> bool:
-    """Whether all models may be selected. Limits leave fewer than those it would be foreseen for, and so does a prompt that some can't read."""
+    """Whether all models may be selected. Foresight was learnt so; it does not hold for limits, nor for prompts too long for some model."""
     return message.constraints == Constraints() and message.prompt_bytes() <= FORESEEN_BYTES
 
 

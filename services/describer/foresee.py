@@ -21,7 +21,9 @@ from shared.contracts.vector import pack, unpack
 from shared.routing.assignment import assign
 from shared.routing.foresight import NEIGHBOURS, Foresight, foresee, learn, same_without_edges
 from shared.routing.form import form
-from shared.routing.selection import Weights, routes
+from shared.routing.frontier import rates_for
+from shared.routing.rates import PROFILES, Goal, Rates
+from shared.routing.selection import routes
 from shared.routing.table import Array, Encoder, RoutingTable
 from shared.routing.views import views
 
@@ -71,10 +73,10 @@ class _Pair:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """A prompt as it was looked at; and, where it is `sure` for the sender's weights, where its description would lie."""
+    """A prompt as it was looked at; and, where it is `sure` at the sender's rates, where its description would lie."""
 
     read: Read
-    weights: Weights
+    rates: Rates
     vector: Array | None = None
     """The prompt's own point; None as long as nothing can be told, since then nobody should wait for it."""
     sure: bool = False
@@ -105,26 +107,26 @@ class Foreseeing:
         self._learnt: _Learnt | None = None
         self._lock = threading.Lock()
 
-    def look(self, prompt: str, weights: Weights, table: RoutingTable | None) -> Glance:
-        """Look at a prompt, and see whether its description can be told, as far as it matters to these weights."""
-        read, learnt = Read.of(prompt), self._learnt
+    def look(self, prompt: str, wanted: Rates | Goal, table: RoutingTable | None) -> Glance:
+        """Look at a prompt, and see whether its description can be told, as far as it matters to what is wanted."""
+        read, learnt, rates = Read.of(prompt), self._learnt, _rates(wanted, table)
         if learnt is None or table is None or table.encoder != self.encoder:
-            return Glance(read, weights)
+            return Glance(read, rates)
         (vector,) = self._encode([read.text])
-        found = foresee(learnt.foresight, vector[None], read.form[None], table, weights)
-        if not (found.sure[0] and self._without_edges(read, found.vectors, weights, table, learnt)):
-            return Glance(read, weights, vector)
+        found = foresee(learnt.foresight, vector[None], read.form[None], table, rates)
+        if not (found.sure[0] and self._without_edges(read, found.vectors, rates, table, learnt)):
+            return Glance(read, rates, vector)
         part = Foreseen(vector=pack(found.vectors[0]), encoder=EncoderRef.of(self.encoder), agreement=min(1.0, float(found.agreement[0])))
         (nearest,) = assign(table.points(_features(found.vectors, read)), table)
-        return Glance(read, weights, vector, True, part, table.clusters[nearest.clusters[0]].label, learnt.simulated)
+        return Glance(read, rates, vector, True, part, table.clusters[nearest.clusters[0]].label, learnt.simulated)
 
-    def _without_edges(self, read: Read, foreseen: Array, weights: Weights, table: RoutingTable, learnt: _Learnt) -> bool:
+    def _without_edges(self, read: Read, foreseen: Array, rates: Rates, table: RoutingTable, learnt: _Learnt) -> bool:
         """Whether the model would be the same without the prompt's edges, where an attacker may have put something."""
         others = views(read.text)
         if not others:
             return True
         own = self._encode(others)[None]
-        return bool(same_without_edges(learnt.foresight, foreseen, own, read.form[None], table, weights)[0])
+        return bool(same_without_edges(learnt.foresight, foreseen, own, read.form[None], table, rates)[0])
 
     def note(self, read: Read, written: Written, glance: Glance | None = None, table: RoutingTable | None = None) -> bool | None:
         """Take note of a description. If it had been sure of it: whether the model is the same as was foreseen; else None."""
@@ -140,7 +142,7 @@ class Foreseeing:
         if glance is None or not glance.sure or glance.foreseen is None or table is None or table.encoder != self.encoder:
             return None
         both = np.stack([unpack(glance.foreseen.vector), vectors[0]])
-        chosen = routes(table, table.points(_features(both, read)), (glance.weights,))
+        chosen = routes(table, _features(both, read), (glance.rates,))
         return bool(chosen[0] == chosen[1])
 
     def due(self, table: RoutingTable | None) -> bool:
@@ -179,3 +181,12 @@ class Foreseeing:
 def _features(vectors: Array, read: Read) -> Array:
     """(n, d + form.SIZE): descriptions of one prompt, as a table's points are made of them."""
     return np.hstack([vectors, np.tile(read.form, (len(vectors), 1))])
+
+
+def _rates(wanted: Rates | Goal, table: RoutingTable | None) -> Rates:
+    """What the selector decides by, as far as the table tells: of a goal the rates that reach it over the traffic."""
+    if isinstance(wanted, Rates):
+        return wanted
+    if table is None or table.frontier is None:
+        return Rates(PROFILES["balanced"].usd_per_point, wanted.s_per_point)
+    return rates_for(table.frontier, wanted)

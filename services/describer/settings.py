@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.contracts.parts import Profile
+from shared.contracts.parts import PROFILES_VARIABLE, Preferences, Profile
 
 
 class DescriberSettings(BaseSettings):
@@ -16,8 +16,9 @@ class DescriberSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="POINTSMAN_DESCRIBER_", frozen=True, use_attribute_docstrings=True, extra="ignore")
 
-    backend: Literal["llm", "local", "prompt"] = "llm"
-    """llm: a language model; local: extractive rules; prompt: the prompt itself. A routing table fits one of them."""
+    backend: Literal["auto", "llm", "local", "prompt"] = "auto"
+    """llm: a language model; local: extractive rules; prompt: the prompt itself. auto: a language model where there is a key
+    (POINTSMAN_LLM_API_KEY), else rules, whose words are shown to people while the prompt itself is embedded."""
     model: str = "google/gemini-2.5-flash-lite"
     """The language model that describes; a small one is enough."""
     time_limit_s: Annotated[float, Field(gt=0)] = 4.0
@@ -37,6 +38,8 @@ class DescriberSettings(BaseSettings):
     from what it said of others. Needs the encoder beside the describer, and an embedder that embeds the description alone."""
     foresee_target: Annotated[float, Field(gt=0, lt=1)] = 0.97
     """Share of the foreseen prompts that are to get the models that the language model's description would have given them."""
+    profiles: dict[Profile, Preferences] = Field(default={}, validation_alias=PROFILES_VARIABLE)
+    """What profiles mean here, where they are to mean something else: JSON such as `{"balanced": {"keep": 0.97}}`."""
     default_profile: Profile = Profile.balanced
     """The selector's: whose models must stay the same for a request that states no preferences."""
     foresee_from: Annotated[int, Field(ge=1)] = 500

@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from faststream import FastStream
 
-from services.dispatcher.dispatch import Answers, Call, Refused, dispatch
+from services.dispatcher.dispatch import Answers, Assess, Call, Refused, dispatch
 from services.dispatcher.settings import DispatcherSettings
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.edge import Stage, connect
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.providers import Providers
+from shared.adapters.onnx.assessing import Assessor
 from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import Tables
+from shared.adapters.telemetry import CASCADES, SPENT
 from shared.adapters.telemetry import COMPLETIONS as GIVEN
-from shared.adapters.telemetry import SPENT
 from shared.contracts.messages import Completed, Decided
 from shared.contracts.parts import Answer
 from shared.contracts.topics import COMPLETIONS, DECISIONS
 
 
-def build(settings: DispatcherSettings | None = None, call: Call | None = None, answers: Answers | None = None) -> FastStream:
-    """The dispatcher as an application; tests pass their own models and memory."""
+def build(
+    settings: DispatcherSettings | None = None, call: Call | None = None, answers: Answers | None = None, assess: Assess | None = None
+) -> FastStream:
+    """The dispatcher as an application; tests pass their own models, memory and way to assess answers."""
     settings, kafka = settings or DispatcherSettings(), KafkaSettings()
+    assessor = None
+    if settings.cascade and assess is None:
+        assess = assessor = Assessor(Tables("dispatcher", kafka, RedisSettings()), settings.encoder_dir, settings.variant)
     remembered = answers or RedisAnswers(RedisSettings())
     ports: list[Call] = [call] if call else []
 
     async def work(batch: Sequence[Decided]) -> Sequence[Completed | tuple[()] | Exception]:
-        done = await asyncio.gather(*(dispatch(message, settings, ports[0], remembered) for message in batch))
+        done = await asyncio.gather(*(dispatch(message, settings, ports[0], remembered, assess) for message in batch))
         for result in done:
             if isinstance(result, Completed):
                 GIVEN.labels(result.completion.status).inc()
+                if (told := result.completion.cascade) is not None:
+                    CASCADES.labels("escalated" if told.escalated else "accepted").inc()
         return done
 
     @asynccontextmanager
@@ -43,7 +52,8 @@ def build(settings: DispatcherSettings | None = None, call: Call | None = None, 
         providers = Providers(CurrentCatalog(settings.catalog))
         if not ports:
             ports.append(calling(providers))
-        yield
+        async with assessor.running() if assessor else nullcontext():
+            yield
         await providers.close()
         if isinstance(remembered, RedisAnswers):
             await remembered.close()

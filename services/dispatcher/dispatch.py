@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.messages import Completed, Decided, extend
-from shared.contracts.parts import Answer, Completion, FailedCall, answer_name
+from shared.contracts.parts import Answer, Assessed, CascadePlan, Completion, FailedCall, answer_name, one_text
 
 
 class Call(Protocol):
@@ -35,14 +35,26 @@ class Answers(Protocol):
     async def release(self, request_id: str, model: str) -> None: ...
 
 
+class Assess(Protocol):
+    """How probably an answer is good enough; None where that can't be told."""
+
+    async def __call__(self, message: Decided, answer: Answer, /) -> float | None: ...
+    async def ready(self, message: Decided, /) -> bool:
+        """Whether answers to this message can be assessed at all."""
+        ...
+
+
 class Refused(Exception):
     """A model gave no usable answer."""
 
 
-async def dispatch(message: Decided, settings: DispatcherSettings, call: Call, answers: Answers) -> Completed | tuple[()]:
+async def dispatch(
+    message: Decided, settings: DispatcherSettings, call: Call, answers: Answers, assess: Assess | None = None
+) -> Completed | tuple[()]:
     """Add the answer; nothing if none is asked for. Models are asked in the decision's order until one answers.
 
-    A request that wants models compared gets all their answers. Each is asked once for a request, as far as Redis remembers.
+    Where the decision has a cascade and answers can be assessed, the cheap model is asked first, and the other only if its answer is not
+    good enough. A request that wants models compared gets all their answers. Each is asked once for a request, as far as Redis remembers.
     """
     if not message.answer and not message.compare:
         return ()
@@ -50,8 +62,15 @@ async def dispatch(message: Decided, settings: DispatcherSettings, call: Call, a
     asker = _Asker(message, settings, call, answers, ends)
     if message.compare:
         completion = await _all(asker, message.compare)
+    elif (
+        (cascade := message.decision.cascade) is not None
+        and assess is not None
+        and one_text(message.parameters)
+        and await assess.ready(message)
+    ):
+        completion = await _cascaded(asker, message, cascade, assess, settings)
     else:
-        completion = await _first(asker, [c.model for c in message.decision.candidates][: settings.models])
+        completion = await _first(asker, _order(message, settings))
     return extend(message, Completed, completion=completion)
 
 
@@ -85,6 +104,29 @@ class _Asker:
             return answer
         finally:
             await self._answers.release(request, model)
+
+
+def _order(message: Decided, settings: DispatcherSettings) -> list[str]:
+    return [c.model for c in message.decision.candidates][: settings.models]
+
+
+async def _cascaded(asker: _Asker, message: Decided, plan: CascadePlan, assess: Assess, settings: DispatcherSettings) -> Completion:
+    try:
+        answer = await asker.ask(plan.first)
+    except Refused as error:
+        rest = await _first(asker, [m for m in (plan.then, *_order(message, settings)) if m != plan.first])
+        return rest.model_copy(update={"failed": (FailedCall(model=plan.first, error=str(error)), *rest.failed)})
+    good = await assess(message, answer)
+    if good is not None and good >= plan.accept_at:
+        told = Assessed(first=plan.first, good=good, escalated=False)
+        return Completion(status="answered", answers=(answer,), repeated=asker.repeated, cascade=told)
+    told = Assessed(first=plan.first, good=good, escalated=True)
+    try:
+        better = await asker.ask(plan.then)
+    except Refused as error:  # then the answer that is there is the best that can be had
+        failed = (FailedCall(model=plan.then, error=str(error)),)
+        return Completion(status="answered", answers=(answer,), failed=failed, repeated=asker.repeated, cascade=told)
+    return Completion(status="answered", answers=(better, answer), repeated=asker.repeated, cascade=told)
 
 
 async def _first(asker: _Asker, order: Sequence[str]) -> Completion:

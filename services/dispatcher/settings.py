@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +20,13 @@ class DispatcherSettings(BaseSettings):
     """Seconds that one model has, retries included, before the next in line is asked."""
     models: Annotated[int, Field(ge=1)] = 4
     """How many models of the ranking are asked at most."""
+    cascade: bool = True
+    """Whether a cheap model is asked first, and another only if its answer is not good enough, where the routing table knows how to tell.
+    Needs the encoder beside the dispatcher (the extra `cpu`); without it the decision's model is asked."""
+    encoder_dir: Path | None = None
+    """Directory of the encoder that answers are assessed with, as the embedder's. None: the default encoder."""
+    variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
+    """Which variant of the default encoder, as the embedder's."""
     workers: Annotated[int, Field(ge=1)] = 32
     """Decisions answered at the same time."""
     remember_s: Annotated[int, Field(ge=1)] = 24 * 3600

@@ -5,33 +5,40 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext, suppress
 
 from faststream import FastStream
 
-from services.embedder.embed import both, embed
+from services.embedder.embed import embed
 from services.embedder.settings import EmbedderSettings
 from shared.adapters.kafka.edge import Stage, connect
+from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import Tables
 from shared.adapters.telemetry import PROVIDER, log
 from shared.contracts.messages import Described, Embedded
 from shared.contracts.topics import DESCRIPTIONS, EMBEDDINGS
+from shared.routing.table import Text
+
+LOOK_S = 10.0
+"""How long the first look for a routing table may take before embedding begins without."""
 
 
 def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None = None) -> FastStream:
     """The embedder as an application; the encoder is loaded when it starts, and runs in a thread of its own."""
     settings = settings or EmbedderSettings()
     thread = ThreadPoolExecutor(1, "encoder")
-    read = both if settings.text == "both" else None
+    tables = Tables("embedder", KafkaSettings(), RedisSettings()) if settings.text == "table" else None
     loaded: list[OnnxEncoder] = [encoder] if encoder else []
 
     async def work(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
-        live = loaded[0]
+        live, text = loaded[0], _text(settings, tables)
 
         def run() -> Sequence[Embedded]:
             try:
-                return embed(batch, live.encode, live.identity, read, guard=settings.guard)
+                return embed(batch, live.encode, live.identity, text, guard=settings.guard)
             except Exception:
                 live.probe()  # an encoder that fails on anything (a GPU that is gone) must not make dead letters of all there is
                 raise
@@ -47,7 +54,11 @@ def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None 
         live = loaded[0]
         PROVIDER.labels(live.provider, str(live.identity)).set(1)
         log.info("encoder ready", encoder=str(live.identity), provider=live.provider)
-        yield
+        async with tables.running() if tables else nullcontext():
+            if tables:
+                with suppress(TimeoutError):  # then what is embedded follows the description until a table is found
+                    await asyncio.wait_for(tables.looked.wait(), LOOK_S)
+            yield
         thread.shutdown()
 
     stage = Stage(
@@ -62,3 +73,11 @@ def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None 
         lifespan=lifespan,
     )
     return connect(stage)
+
+
+def _text(settings: EmbedderSettings, tables: Tables | None) -> Text | None:
+    """What is embedded; None while there is no table to say so. Tables of the version before were made with descriptions."""
+    if settings.text != "table":
+        return settings.text
+    there = tables.at_hand() if tables else None
+    return None if there is None else there[1].text or "description"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from shared.contracts.messages import Described, Embedded, extend
 from shared.contracts.parts import Embedding, EncoderRef, Source
-from shared.contracts.vector import pack
+from shared.contracts.vector import Vector, pack
 from shared.routing.extraction import extract, together
 from shared.routing.form import form
-from shared.routing.table import Array, Encoder
+from shared.routing.table import Array, Encoder, Text
 from shared.routing.views import views
 
 Encode = Callable[[Sequence[str]], Array]
@@ -21,52 +22,77 @@ def embed(
     messages: Sequence[Described],
     encode: Encode,
     encoder: Encoder,
-    read: Callable[[Described], str] | None = None,
+    text: Text | None = None,
     *,
     guard: bool = False,
 ) -> list[Embedded]:
-    """Add to each message the embedding of its description, or of what `read` makes of it. Equal texts are encoded once.
+    """Add to each message the embedding of what `text` names; None: of what `fitting` says. Equal texts are encoded once.
 
     Where the describer has foreseen the description's point in this very space, that is it, and nothing is encoded.
-    `guard`: with the views of the description; where rules wrote it, with what they write of the prompt's views.
+    `guard`: with the views of what is embedded; where rules wrote the description, with what they write of the prompt's views.
     """
-    alone = read is None
-    read = read or _description
     began, space = time.perf_counter(), EncoderRef.of(encoder)
-    foreseen = [m.description.foreseen if alone else None for m in messages]
-    given = [f.vector if f is not None and f.encoder == space else None for f in foreseen]
-    seen = [(read(m), *(_views(m) if guard else ())) if vector is None else () for m, vector in zip(messages, given, strict=True)]
-    texts = list(dict.fromkeys(text for own in seen for text in own))
+    jobs = [_Job.of(message, text or fitting(message), space, guard=guard) for message in messages]
+    texts = list(dict.fromkeys(one for job in jobs for one in job.texts))
     vectors = dict(zip(texts, map(pack, encode(texts)), strict=True)) if texts else {}
     took = time.perf_counter() - began
     return [
         extend(
-            message,
+            job.message,
             Embedded,
             embedding=Embedding(
-                vector=vectors[own[0]] if vector is None else vector,
-                views=tuple(vectors[text] for text in own[1:]),
+                vector=vectors[job.texts[0]] if job.vector is None else job.vector,
+                views=tuple(vectors[one] for one in job.texts[1:]),
                 encoder=space,
                 latency_s=took,
                 batch=len(messages),
-                form=pack(form(message.task_text())),
+                form=pack(form(job.message.task_text())),
+                text=job.text,
             ),
         )
-        for message, vector, own in zip(messages, given, seen, strict=True)
+        for job in jobs
     ]
 
 
-def both(message: Described) -> str:
-    """The description and the prompt behind it; the encoder reads as much of it as it can."""
-    return together(message.description.text, message.task_text())
+def fitting(message: Described) -> Text:
+    """What to embed before a routing table says so: a language model's description, else the prompt itself.
+
+    What rules extract of a prompt routes worse than the prompt (docs/decisions/0010-true-units.md).
+    """
+    written = message.description
+    real = written.source in {Source.llm, Source.cache} and not written.simulated
+    return "description" if real or written.foreseen is not None else "prompt"
 
 
-def _views(message: Described) -> tuple[str, ...]:
-    """A gadget stands at the edge of a prompt. A language model's words have it there too, if at all; rules may take it into the middle."""
-    if message.description.source is Source.local:
-        return tuple(extract(view) for view in views(message.task_text()))
-    return views(message.description.text)
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One message with what is to be encoded for it: its text, and the views of that behind it. Nothing where its point is known."""
+
+    message: Described
+    text: Text
+    vector: Vector | None
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, message: Described, text: Text, space: EncoderRef, *, guard: bool) -> _Job:
+        foreseen = message.description.foreseen if text == "description" else None
+        if foreseen is not None and foreseen.encoder == space:
+            return cls(message, text, foreseen.vector, ())
+        own = {
+            "prompt": lambda: message.task_text(),
+            "description": lambda: message.description.text,
+            "both": lambda: together(message.description.text, message.task_text()),
+        }[text]()
+        return cls(message, text, None, (own, *(_views(message, text) if guard else ())))
 
 
-def _description(message: Described) -> str:
-    return message.description.text
+def _views(message: Described, text: Text) -> tuple[str, ...]:
+    """What is embedded, without its edges.
+
+    A gadget stands at the edge of a prompt. A language model's words have it there too, if at all; rules may take it into the middle.
+    """
+    if text == "description":
+        if message.description.source is Source.local:
+            return tuple(extract(view) for view in views(message.task_text()))
+        return views(message.description.text)
+    return views(message.task_text()) if text == "prompt" else ()

@@ -19,8 +19,9 @@ class EmbedderSettings(BaseSettings):
     variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
     """Which variant of the default encoder: its first three layers (fp16 for a GPU), or the whole of it. A routing table belongs to one
     of them."""
-    text: Literal["description", "both"] = "description"
-    """What is embedded: the description alone, or the description and the prompt behind it. A routing table fits one of them."""
+    text: Literal["table", "prompt", "description", "both"] = "table"
+    """What is embedded: the prompt itself, its description, or both. `table`: what the current routing table was made with; before there
+    is one, the description where a language model wrote it, else the prompt."""
     guard: bool = False
     """Whether texts are also embedded without their edges, so that a string put before or behind every prompt can't push it to a dearer
     model: the least expensive of three choices stands. Costs up to three times the encoder's time for texts of 16 words and more."""

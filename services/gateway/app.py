@@ -35,6 +35,7 @@ from shared.adapters.keys import Scope as May
 from shared.adapters.llm.breaker import Breaker
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.providers import Providers, Talking
+from shared.adapters.onnx.assessing import Assessor
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.redis.purses import Purses
@@ -312,7 +313,12 @@ class Gateway:
             budgets = [(k.name, k.usd_per_day) for k in self.keys.all() if k.usd_per_day is not None]
             await stack.enter_async_context(self.purses.running(budgets))
             tables = Tables(NAME, self.kafka, redis)
-            await stack.enter_async_context(tables.running())
+            self.assess: work.Assess | None = None
+            if settings.cascade == "off":
+                await stack.enter_async_context(tables.running())
+            else:
+                self.assess = assessor = Assessor(tables, settings.encoder_dir, settings.variant)
+                await stack.enter_async_context(assessor.running())
             self.replies = Replies(self.kafka)
             await stack.enter_async_context(self.replies.running())
             self.rest = Breaker(SILENCES, REST_S)
@@ -342,15 +348,16 @@ class Gateway:
 
     def _understand(self, call: Call, request: ChatRequest | RouteRequest) -> Wanted:
         wishes = wishes_of(call.request.headers, request.pointsman)
-        if wishes.profile is None and wishes.weights() is None and request.model == "auto":
-            wishes = wishes.model_copy(update={"profile": self.settings.default_profile})
+        if wishes.profile is None and wishes.stated() is None and request.model == "auto":
+            own = call.key.preferences
+            wishes = wishes.model_copy(update={"preferences": own} if own else {"profile": self.settings.default_profile})
         gone = self.catalog.gone()
         return understand(request, wishes, call.request_id, call.key.name, self.catalog(), gone, len(call.body))
 
     async def complete(self, call: Call) -> None:
         """Answer a chat."""
         wanted = self._understand(call, parse(ChatRequest, call.body))
-        choice = await choose(wanted, self.router, self.conversations, self.settings, call.key.name)
+        choice = await choose(wanted, self.router, self.conversations, self.settings, call.key.name, self.assess)
         DOOR_SECONDS.labels(NAME, "decision").observe(time.monotonic() - call.began)
         if choice.instead:
             DEFAULTED.labels(choice.instead.split(" (")[0]).inc()
@@ -368,16 +375,15 @@ class Gateway:
             self._record(wanted, choice, told, call.key, expected, purse)
 
     async def _whole(self, call: Call, wanted: Wanted, choice: Choice, told: list[work.Told]) -> None:
-        done, body = await work.ask_whole(wanted, choice, self.models, self.settings.answer_s)
+        done, body = await work.ask_whole(wanted, choice, self.models, self.settings.answer_s, self.assess)
         told.append(done)
-        assert done.answer is not None
-        headers = choice.headers(done.model) | {"x-pointsman-cost-usd": f"{done.answer.cost_usd:.8f}"}
+        headers = choice.headers(done.model) | done.headers() | {"x-pointsman-cost-usd": f"{done.cost_usd:.8f}"}
         await call.say(200, body, headers)
 
     async def _stream(self, call: Call, wanted: Wanted, choice: Choice, told: list[work.Told]) -> None:
-        async with work.ask_streamed(wanted, choice, self.models, self.settings.answer_s) as speaking:
+        async with work.ask_streamed(wanted, choice, self.models, self.settings.answer_s, self.assess) as speaking:
             told.append(speaking.told)
-            await call.begin(choice.headers(speaking.told.model))
+            await call.begin(choice.headers(speaking.told.model) | speaking.told.headers())
             first = True
             async for chunk in speaking.chunks():
                 await call.event(chunk)

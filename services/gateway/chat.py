@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from services.gateway.requests import Problem, Wanted
 from services.gateway.settings import GatewaySettings
 from shared.contracts.messages import Completed, Decided, Submitted, extend
-from shared.contracts.parts import Answer, Completion, FailedCall
+from shared.contracts.parts import Answer, Assessed, CascadePlan, Completion, Decision, FailedCall, one_text
 from shared.contracts.spending import Spent
 
 ANSWER_TOKENS = 400
@@ -88,6 +88,8 @@ class Choice:
     table: str = ""
     took_s: float | None = None
     """Seconds that the decision took."""
+    cascade: CascadePlan | None = None
+    """A cheap model to ask first, and the one to ask if its answer is not good enough."""
 
     def headers(self, model: str) -> dict[str, str]:
         """What is said of the choice beside the answer."""
@@ -113,7 +115,9 @@ class Choice:
         return found
 
 
-async def choose(wanted: Wanted, router: Router, conversations: Conversations, settings: GatewaySettings, spender: str) -> Choice:
+async def choose(
+    wanted: Wanted, router: Router, conversations: Conversations, settings: GatewaySettings, spender: str, assess: Assess | None = None
+) -> Choice:
     """The model that is named, or that is decided, or the default. Raises `Problem` if the constraints leave none."""
     if wanted.model is not None:
         return Choice((wanted.model,), None)
@@ -128,10 +132,15 @@ async def choose(wanted: Wanted, router: Router, conversations: Conversations, s
     order = tuple(c.model for c in decided.decision.candidates)
     if not order:
         raise Problem(400, decided.decision.why, code="no_eligible_model", param="pointsman.constraints")
-    if not settings.keep_model:
-        return Choice(order[: settings.models], decided, took_s=took_s)
-    order, kept = await _kept(wanted, order, decided, conversations, spender)
-    return Choice(order[: settings.models], decided, kept=kept, took_s=took_s)
+    kept = False
+    if settings.keep_model:
+        order, kept = await _kept(wanted, order, decided, conversations, spender)
+    held = settings.cascade == "streams" or (settings.cascade == "whole" and not wanted.stream)
+    fits = held and not kept and wanted.turns == 1 and one_text(wanted.parameters)
+    cascade = decided.decision.cascade if fits else None
+    if cascade is not None and not (assess is not None and await assess.ready(decided)):
+        cascade = None
+    return Choice(order[: settings.models], decided, kept=kept, took_s=took_s, cascade=cascade)
 
 
 def timing(decision_s: float) -> str:
@@ -144,8 +153,7 @@ async def _kept(
 ) -> tuple[tuple[str, ...], bool]:
     """Stay with the conversation's model while its task and its preferences are the same."""
     key = hashlib.sha256("\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()).hexdigest()
-    weights = decided.decision.preferences
-    here = f"{decided.assignment.clusters[0].id}\n{weights.performance:.4f} {weights.cost:.4f} {weights.latency:.4f}"
+    here = f"{decided.assignment.clusters[0].id}\n{_cares(decided.decision)}"
     kept = False
     if wanted.turns > 1 and (before := await conversations.get(key)) is not None:
         model, _, there = before.partition("\n")
@@ -155,12 +163,23 @@ async def _kept(
     return order, kept
 
 
+def _cares(decision: Decision) -> str:
+    """Equal for decisions whose senders care about the same; the rates of a goal move, the goal does not."""
+    if (used := decision.rates) is None:
+        weights = decision.preferences
+        return f"{weights.performance:.4f} {weights.cost:.4f} {weights.latency:.4f}"
+    if used.keep is not None or used.spend_usd_per_1000 is not None:
+        return f"keep {used.keep} spend {used.spend_usd_per_1000} {used.s_per_point:.4g}"
+    return f"{used.usd_per_point:.4g} {used.s_per_point:.4g}"
+
+
 def expected_usd(wanted: Wanted, choice: Choice, models: Models) -> float:
     """What the answer is expected to cost, in USD: what the decision says, but no less than the catalogue's price for its tokens."""
     most = next((wanted.parameters[n] for n in ("max_completion_tokens", "max_tokens") if isinstance(wanted.parameters.get(n), int)), 0)
     tokens = min(most, 100_000) or ANSWER_TOKENS
     said = [c.cost_usd for c in choice.decided.decision.candidates if c.model == choice.order[0]] if choice.decided else []
-    return max(models.expected_cost_usd(choice.order[0], wanted.bytes / BYTES_PER_TOKEN, tokens), *said, 0.0)
+    asked = (choice.cascade.first, choice.cascade.then) if choice.cascade else choice.order[:1]
+    return max(sum(models.expected_cost_usd(model, wanted.bytes / BYTES_PER_TOKEN, tokens) for model in asked), *said, 0.0)
 
 
 @dataclass(slots=True)
@@ -170,31 +189,118 @@ class Told:
     model: str
     answer: Answer | None
     failed: tuple[FailedCall, ...]
+    before: tuple[Answer, ...] = ()
+    """Answers that were not good enough."""
+    cascade: Assessed | None = None
+
+    @property
+    def cost_usd(self) -> float:
+        """Of all that was answered."""
+        return sum(answer.cost_usd for answer in (self.answer, *self.before) if answer is not None)
+
+    def after(self, first: _First | None) -> Told:
+        """With what came of asking another first."""
+        if first is not None and first.told.answer is not None:
+            self.before, self.cascade = (first.told.answer,), first.told.cascade
+        return self
+
+    def headers(self) -> dict[str, str]:
+        """What is said of a cascade beside the answer."""
+        if self.cascade is None:
+            return {}
+        good = "" if self.cascade.good is None else f"; good={self.cascade.good:.3f}"
+        return {"x-pointsman-cascade": f"{'escalated' if self.cascade.escalated else 'accepted'}; first={self.cascade.first}{good}"}
 
 
-async def ask_whole(wanted: Wanted, choice: Choice, models: Models, within_s: float) -> tuple[Told, dict[str, Any]]:
-    """A whole answer in OpenAI's form, from the first model that gives one. Raises `Problem`."""
-    failed: list[tuple[str, Unavailable]] = []
+class Assess(Protocol):
+    """How probably an answer is good enough; None where that can't be told."""
+
+    async def __call__(self, message: Decided, answer: Answer, /) -> float | None: ...
+    async def ready(self, message: Decided, /) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """What came of asking the cheap model of a cascade."""
+
+    told: Told
+    came: Mapping[str, Any]
+    accepted: bool
+
+    def speaking(self, wanted: Wanted) -> Speaking:
+        """Its answer as a stream."""
+        assert self.told.answer is not None
+        return Speaking(wanted, _Whole(self.came, self.told.answer), self.told)
+
+
+def _body(wanted: Wanted, came: Mapping[str, Any], told: Told) -> dict[str, Any]:
+    """A whole answer in OpenAI's form, with what all answers cost."""
+    assert told.answer is not None
+    body = {**came, "id": wanted.request_id, "object": "chat.completion", "model": told.model}
+    body.setdefault("created", int(time.time()))
+    body["usage"] = usage(came.get("usage"), told)
+    return body
+
+
+async def ask_whole(
+    wanted: Wanted, choice: Choice, models: Models, within_s: float, assess: Assess | None = None
+) -> tuple[Told, dict[str, Any]]:
+    """A whole answer in OpenAI's form, from the first model that gives one, or, by a cascade, a good one. Raises `Problem`."""
     ends = time.monotonic() + within_s
-    for model in choice.order:
+    order, first, failed = await _begin(wanted, choice, models, within_s, assess)
+    if first is not None and first.accepted:
+        return first.told, _body(wanted, first.came, first.told)
+    for model in order:
         try:
             answer, came = await models.whole(model, wanted.chat, wanted.parameters, max(0.1, ends - time.monotonic()))
         except Unavailable as error:
             failed.append((model, error))
             continue
-        body = {**came, "id": wanted.request_id, "object": "chat.completion", "model": model}
-        body.setdefault("created", int(time.time()))
-        body["usage"] = usage(came.get("usage"), answer)
-        return Told(model, answer, failures(failed)), body
-    raise unanswered(failed)
+        told = Told(model, answer, failures(failed)).after(first)
+        return told, _body(wanted, came, told)
+    if first is None:
+        raise unanswered(failed)
+    first.told.failed = failures(failed)  # nobody better answers, so the answer that is there is the best that can be had
+    return first.told, _body(wanted, first.came, first.told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A whole answer as one that is being given."""
+
+    body: Mapping[str, Any]
+    made: Answer
+
+    @property
+    def chunks(self) -> AsyncIterator[dict[str, Any]]:
+        return self._chunks()
+
+    async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
+        choices = [
+            {"index": i, "delta": choice.get("message") or {}, "finish_reason": choice.get("finish_reason") or "stop"}
+            for i, choice in enumerate(self.body.get("choices") or ())
+        ]
+        yield dict(self.body) | {"object": "chat.completion.chunk", "choices": choices}
+
+    @property
+    def answer(self) -> Callable[[], Answer]:
+        return lambda: self.made
 
 
 @asynccontextmanager
-async def ask_streamed(wanted: Wanted, choice: Choice, models: Models, within_s: float) -> AsyncGenerator[Speaking, None]:
-    """An answer as it comes, from the first model that begins one. Raises `Problem`, before the block or in it."""
-    failed: list[tuple[str, Unavailable]] = []
+async def ask_streamed(
+    wanted: Wanted, choice: Choice, models: Models, within_s: float, assess: Assess | None = None
+) -> AsyncGenerator[Speaking, None]:
+    """An answer as it comes, from the first model that begins one; by a cascade, once the cheap model's is there and assessed.
+
+    Raises `Problem`, before the block or in it.
+    """
     ends = time.monotonic() + within_s
-    for model in choice.order:
+    order, first, failed = await _begin(wanted, choice, models, within_s, assess)
+    if first is not None and first.accepted:
+        yield first.speaking(wanted)
+        return
+    for model in order:
         async with AsyncExitStack() as stack:
             try:
                 talk = await stack.enter_async_context(
@@ -204,11 +310,32 @@ async def ask_streamed(wanted: Wanted, choice: Choice, models: Models, within_s:
                 failed.append((model, error))
                 continue
             try:
-                yield Speaking(wanted, talk, Told(model, None, failures(failed)))
+                yield Speaking(wanted, talk, Told(model, None, failures(failed)).after(first))
             except Unavailable as error:  # it broke off in the middle: too late for another model
                 raise unanswered([(model, error)]) from None
             return
-    raise unanswered(failed)
+    if first is None:
+        raise unanswered(failed)
+    first.told.failed = failures(failed)  # nobody better answers, so the answer that is there is the best that can be had
+    yield first.speaking(wanted)
+
+
+async def _begin(
+    wanted: Wanted, choice: Choice, models: Models, within_s: float, assess: Assess | None
+) -> tuple[tuple[str, ...], _First | None, list[tuple[str, Unavailable]]]:
+    """The models that are left to ask, in order; what came of asking a cheap one first, where there is a cascade; and who failed."""
+    plan, decided = choice.cascade, choice.decided
+    if plan is None or decided is None or assess is None:
+        return choice.order, None, []
+    rest = tuple(dict.fromkeys(model for model in (plan.then, *choice.order) if model != plan.first))
+    try:
+        answer, came = await models.whole(plan.first, wanted.chat, wanted.parameters, within_s)
+    except Unavailable as error:
+        return rest, None, [(plan.first, error)]
+    good = await assess(decided, answer)
+    accepted = good is not None and good >= plan.accept_at
+    told = Told(plan.first, answer, (), cascade=Assessed(first=plan.first, good=good, escalated=not accepted))
+    return rest, _First(told, came, accepted), []
 
 
 @dataclass(slots=True)
@@ -241,7 +368,7 @@ class Speaking:
             if not ending:
                 yield chunk
         self.told.answer = self.talk.answer()
-        told = {"usage": usage(counted, self.told.answer)} | {k: v for k, v in common.items() if k == "simulated"}
+        told = {"usage": usage(counted, self.told)} | {k: v for k, v in common.items() if k == "simulated"}
         last = held or common | mine | {"choices": [{"index": 0, "delta": {}, "finish_reason": self.told.answer.finish_reason or "stop"}]}
         if not self.wanted.usage:
             yield last | told
@@ -250,13 +377,15 @@ class Speaking:
         yield common | mine | {"choices": []} | told
 
 
-def usage(came: Any, answer: Answer) -> dict[str, Any]:
-    """The API's own usage, with what is missing, and the cost in USD."""
+def usage(came: Any, told: Told) -> dict[str, Any]:
+    """The API's own usage, with what is missing, and the cost in USD of all that was answered."""
+    answer = told.answer
+    assert answer is not None
     found = dict(came) if isinstance(came, Mapping) else {}
     found.setdefault("prompt_tokens", answer.prompt_tokens)
     found.setdefault("completion_tokens", answer.completion_tokens)
     found.setdefault("total_tokens", answer.prompt_tokens + answer.completion_tokens)
-    return found | {"cost": answer.cost_usd}
+    return found | {"cost": told.cost_usd}
 
 
 def failures(failed: Sequence[tuple[str, Unavailable]]) -> tuple[FailedCall, ...]:
@@ -278,7 +407,7 @@ def unanswered(failed: Sequence[tuple[str, Unavailable]]) -> Problem:
 def completed(decided: Decided, told: Told) -> Completed:
     """What goes on `completions`, to be learnt from."""
     completion = (
-        Completion(status="answered", answers=(told.answer,), failed=told.failed)
+        Completion(status="answered", answers=(told.answer, *told.before), failed=told.failed, cascade=told.cascade)
         if told.answer
         else Completion(status="failed", failed=told.failed)
     )
@@ -292,7 +421,7 @@ def bill(wanted: Wanted, told: Told, spender: str, expected: float) -> Spent:
         request_id=wanted.request_id,
         spender=spender,
         model=told.model,
-        cost_usd=answer.cost_usd if answer else expected,
+        cost_usd=told.cost_usd if answer else max(expected, told.cost_usd),
         expected=answer is None,
         simulated=bool(answer and answer.simulated),
         at=datetime.now(UTC),

@@ -16,7 +16,9 @@ from shared.catalog.models import Catalog
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.parts import TableRef
 from shared.routing.assignment import Assignment
-from shared.routing.selection import PROFILES, Weights, select
+from shared.routing.frontier import rates_for
+from shared.routing.rates import PROFILES, Goal, Rates, weights_of
+from shared.routing.selection import select
 from shared.routing.table import RoutingTable
 
 
@@ -93,10 +95,10 @@ class HotPath:
         Named in the settings; else the best of the routing table over all its tasks; without a table, by the catalogue's prices.
         Raises `Problem` if the constraints leave none.
         """
-        weights = self._weights(wanted)
-        order, version = self._by_table(weights, wanted) or (self._by_price(weights, wanted), "")
+        wish = self._wanted(wanted)
+        order, version = self._by_table(wish, wanted) or (self._by_price(wish, wanted), "")
         named = self._settings.defaults.get(wanted.wishes.profile or self._settings.default_profile)
-        if named is not None and named in order and wanted.wishes.weights() is None:
+        if named is not None and named in order and wanted.wishes.stated() is None:
             order = [named, *(m for m in order if m != named)]
         if not order:
             raise Problem(
@@ -107,11 +109,13 @@ class HotPath:
             )
         return order, version
 
-    def _weights(self, wanted: Wanted) -> Weights:
-        stated = wanted.wishes.weights()
-        return stated.weights() if stated else PROFILES[wanted.wishes.profile or self._settings.default_profile]
+    def _wanted(self, wanted: Wanted) -> Rates | Goal:
+        profile = wanted.wishes.profile or self._settings.default_profile
+        if (stated := wanted.wishes.stated() or self._settings.profiles.get(profile)) is not None:
+            return stated.wanted()
+        return PROFILES[profile]
 
-    def _by_table(self, weights: Weights, wanted: Wanted) -> tuple[list[str], str] | None:
+    def _by_table(self, wish: Rates | Goal, wanted: Wanted) -> tuple[list[str], str] | None:
         found = self._current()
         if found is None:
             return None
@@ -120,12 +124,15 @@ class HotPath:
         everywhere = Assignment(np.arange(len(sizes)), sizes / sizes.sum(), np.zeros(len(sizes), np.float32), novel=False)
         contexts = {m.name: m.context_tokens for m in self._catalog().models.values()}
         limits = wanted.wishes.constraints.limits(wanted.bytes // 4)
-        chosen = select(table, everywhere, weights, limits, contexts).candidates
+        if isinstance(wish, Goal):
+            wish = rates_for(table.frontier, wish) if table.frontier else PROFILES["balanced"]
+        chosen = select(table, everywhere, wish, limits, contexts, tokens=wanted.bytes / 4).candidates
         gone = self._gone()
         return [c.model for c in chosen if c.model not in gone], str(ref)
 
-    def _by_price(self, weights: Weights, wanted: Wanted) -> list[str]:
-        """Dear models are taken for good ones: nothing else is known of them without a table."""
+    def _by_price(self, wish: Rates | Goal, wanted: Wanted) -> list[str]:
+        """Expensive models are taken for good ones: nothing else is known of them without a table."""
+        weights = weights_of(wish if isinstance(wish, Rates) else PROFILES["balanced"])
         catalog, limits = self._catalog(), wanted.wishes.constraints
         names = catalog.profiles.get(self._settings.profile) or tuple(catalog.models)
         known = [

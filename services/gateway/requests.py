@@ -53,7 +53,7 @@ class Wishes(Asked):
             raise ValueError("give one of profile, preferences and cost_quality_tradeoff")
         return self
 
-    def weights(self) -> Preferences | None:
+    def stated(self) -> Preferences | None:
         """The preferences, stated or by the dial."""
         if self.cost_quality_tradeoff is None:
             return self.preferences
@@ -185,7 +185,7 @@ HEADERS: tuple[tuple[str, str, Any], ...] = (
 )
 HELP: Mapping[str, str] = {
     "x-pointsman-profile": f"one of {', '.join(Profile)}",
-    "x-pointsman-preferences": "weights like performance=0.6,cost=0.3,latency=0.1",
+    "x-pointsman-preferences": "what a point of success is worth, usd_per_point=0.1,s_per_point=60; or a goal, keep=0.97 or spend_usd_per_1000=2",
     "x-pointsman-cost-quality-tradeoff": "a number from 0 (quality) to 10 (cost)",
     "x-pointsman-session-id": "a name of the conversation",
     "x-pointsman-max-cost-usd": "a number of USD",
@@ -255,7 +255,7 @@ def _submitted(
     fields: dict[str, Any] = {
         "request_id": request_id,
         "session_id": wishes.session_id,
-        "preferences": wishes.weights(),
+        "preferences": wishes.stated(),
         "profile": wishes.profile,
         "constraints": wishes.constraints,
         "metadata": {"gateway.key": spender},

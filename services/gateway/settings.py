@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.contracts.parts import Profile
+from shared.contracts.parts import PROFILES_VARIABLE, Preferences, Profile
 
 
 class GatewaySettings(BaseSettings):
@@ -21,6 +21,8 @@ class GatewaySettings(BaseSettings):
     """Address to listen at; 0.0.0.0 in a container."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8787
     """Port to listen at; 0: any that is free."""
+    profiles: dict[Profile, Preferences] = Field(default={}, validation_alias=PROFILES_VARIABLE)
+    """What profiles mean here, where they are to mean something else: JSON such as `{"balanced": {"keep": 0.97}}`."""
     default_profile: Profile = Profile.balanced
     """The profile of a request that states no preferences."""
     deadline_s: Annotated[float, Field(gt=0)] = 0.3
@@ -35,6 +37,14 @@ class GatewaySettings(BaseSettings):
     """The default model of a profile, {"economy": "gpt-5-mini"}; where none is named, the best single one of the routing table."""
     profile: str = "current"
     """The catalogue's models that may be such a default while there is no routing table."""
+    cascade: Literal["off", "whole", "streams"] = "whole"
+    """Whether a cheap model is asked first, and another only if its answer is not good enough, where the routing table knows how to tell:
+    never; where the whole answer is wanted; or for streams, too, which are then held back until the first answer is there. Needs the
+    encoder beside the gateway (the extra `cpu`)."""
+    encoder_dir: Path | None = None
+    """Directory of the encoder that answers are assessed with, as the embedder's. None: the default encoder."""
+    variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
+    """Which variant of the default encoder, as the embedder's."""
     keep_model: bool = True
     """Whether a conversation stays with its model until its task changes."""
     conversation_s: Annotated[int, Field(ge=1)] = 3600

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from services.reclusterer.settings import ReclustererSettings
+from shared.catalog.models import Price
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded
 from shared.contracts.parts import Votes
 from shared.routing.chance import chance
-from shared.routing.table import Array, Encoder, RoutingTable
+from shared.routing.table import Array, Encoder, RoutingTable, Text
 
 LABEL = 100
+BYTES_PER_TOKEN = 4
 SLACK = 2000
 """How much more than wanted is kept between two trimmings."""
 PENDING = 10_000
@@ -28,6 +30,12 @@ class Sample:
     request_id: str
     vector: Array
     text: str
+    at: float = 0.0
+    """When the prompt was submitted, seconds since 1970; 0 where that is not known."""
+    tokens: float = 0.0
+    """About how long the prompt is."""
+    read: Text = "description"
+    """What of the prompt `vector` stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Opinion:
     """Seconds since 1970."""
     vector: Array
     simulated: bool
+    read: Text = "description"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,18 @@ class Seen:
     latency_s: float
     at: float
     vector: Array
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    priced: bool = False
+    """Whether `cost_usd` is tokens times the catalogue's price of that day, rather than what the provider said."""
+
+    read: Text = "description"
+
+    def answer_usd(self, price: Price) -> float:
+        """What the answer itself cost, without the prompt: at today's price where the catalogue's counted."""
+        if self.priced:
+            return price.cost_usd(0, self.completion_tokens)
+        return max(0.0, self.cost_usd - price.cost_usd(self.prompt_tokens, 0))
 
 
 @dataclass(slots=True)
@@ -72,8 +93,8 @@ class Memory:
     seen: dict[str, Seen] = field(default_factory=dict)
     pending: OrderedDict[str, list[tuple[Evaluated, float]]] = field(default_factory=OrderedDict)
     """Votes on requests whose embedding has not come yet, by request."""
-    vectors: OrderedDict[str, Array] = field(default_factory=OrderedDict)
-    """Of recent requests, for votes that come without."""
+    vectors: OrderedDict[str, tuple[Array, Text]] = field(default_factory=OrderedDict)
+    """Of recent requests, for votes that come without; and what they stand for."""
     told: int = 0
     """Embeddings seen, whether kept or not."""
     since: list[float] = field(default_factory=list)
@@ -88,13 +109,15 @@ class Memory:
         vector = self._vector(message)
         if vector is None or message.request_id in self.samples or message.request_id in self.forgotten:
             return None
-        self._recent(message.request_id, vector)
+        self._recent(message.request_id, vector, message.embedding.text)
         for evaluation, at in self.pending.pop(message.request_id, []):
             self.evaluated(evaluation, at)
         if (mark := chance(message.request_id)) >= self.settings.sample:
             return None
         self.told += 1
-        sample = Sample(message.request_id, vector, message.description.text[:LABEL])
+        at = message.submitted_at.timestamp() if message.submitted_at else 0.0
+        tokens = message.prompt_bytes() / BYTES_PER_TOKEN
+        sample = Sample(message.request_id, vector, message.description.text[:LABEL], at, tokens, message.embedding.text)
         self.samples[message.request_id] = sample
         heapq.heappush(self.heap, (-mark, message.request_id))
         if len(self.heap) > self.settings.embeddings:
@@ -109,7 +132,18 @@ class Memory:
             for answer in message.completion.answers:
                 moment = message.submitted_at.timestamp() if message.submitted_at else 0.0
                 self._observe(
-                    Seen(f"{message.request_id}\0{answer.model}", answer.model, answer.cost_usd, answer.latency_s, moment, vector)
+                    Seen(
+                        f"{message.request_id}\0{answer.model}",
+                        answer.model,
+                        answer.cost_usd,
+                        answer.latency_s,
+                        moment,
+                        vector,
+                        answer.prompt_tokens,
+                        answer.completion_tokens,
+                        answer.cost_source == "catalogue",
+                        message.embedding.text,
+                    )
                 )
 
     def evaluated(self, message: Evaluated, at: float) -> bool:
@@ -117,14 +151,15 @@ class Memory:
         if message.request_id in self.forgotten:
             return True
         if message.embedding is not None and self._known(message.embedding.encoder.encoder()):
-            vector: Array | None = message.embedding.features()
+            known: tuple[Array, Text] | None = message.embedding.features(), message.embedding.text
         else:
-            vector = self.vectors.get(message.request_id)
-        if vector is None:
+            known = self.vectors.get(message.request_id)
+        if known is None:
             self.pending.setdefault(message.request_id, []).append((message, at))
             while len(self.pending) > PENDING:
                 self.pending.popitem(last=False)
             return False
+        vector, text = known
         moment = message.at.timestamp() if message.at else at
         self.newest = max(self.newest, moment)
         opinion = Opinion(
@@ -139,12 +174,14 @@ class Memory:
             moment,
             vector,
             message.rater.simulated,
+            text,
         )
         before = self.opinions.get(opinion.evaluation_id)
         if before is None or before.at <= opinion.at:
             self.opinions[opinion.evaluation_id] = opinion
         for answer in message.answers:
-            self._observe(Seen(f"{message.request_id}\0{answer.model}", answer.model, answer.cost_usd, answer.latency_s, moment, vector))
+            key = f"{message.request_id}\0{answer.model}"
+            self._observe(Seen(key, answer.model, answer.cost_usd, answer.latency_s, moment, vector, read=text))
         if len(self.opinions) > self.settings.evaluations + SLACK:
             self.trim()
         return True
@@ -171,16 +208,24 @@ class Memory:
         ordered = sorted(self.samples.values(), key=lambda s: (chance(s.request_id), s.request_id))
         return ordered, np.stack([s.vector for s in ordered]) if ordered else np.zeros((0, 1), np.float32)
 
+    @property
+    def text(self) -> Text:
+        """What most embeddings stand for."""
+        counts = Counter(sample.read for sample in self.samples.values())
+        return max(counts, key=lambda text: (counts[text], text), default="description")
+
     def seen_by(self, table: RoutingTable | None) -> Memory:
         """A copy whose vectors are points of the table's space; of the encoder's own, if there is none or it has another encoder.
 
-        What has no form, from an embedder of an older version, is left out where the table's projection needs one.
+        What has no form, from an embedder of an older version, is left out where the table's projection needs one; and what stands for
+        another part of the prompt than the table reads.
         """
         own = table if table is not None and table.encoder == self.encoder else None
         inputs = own.inputs if own else self.encoder.dimension if self.encoder else 0
+        read = (table.text or "description") if table is not None else self.text
         copy = Memory(self.settings, self.encoder, newest=self.newest)
         for name in ("samples", "opinions", "seen"):
-            mine = {key: item for key, item in getattr(self, name).items() if len(item.vector) >= inputs}
+            mine = {key: item for key, item in getattr(self, name).items() if len(item.vector) >= inputs and item.read == read}
             if mine:
                 features = np.stack([item.vector[:inputs] for item in mine.values()])
                 points = own.points(features) if own else features
@@ -200,8 +245,8 @@ class Memory:
             self.encoder = encoder
         return encoder == self.encoder
 
-    def _recent(self, request_id: str, vector: Array) -> None:
-        self.vectors[request_id] = vector
+    def _recent(self, request_id: str, vector: Array, read: Text) -> None:
+        self.vectors[request_id] = vector, read
         while len(self.vectors) > self.settings.observations:
             self.vectors.popitem(last=False)
 

@@ -15,15 +15,24 @@ from shared.catalog.models import Model
 from shared.routing.assignment import assign
 from shared.routing.bradley_terry import Comparisons, Floats, Ranking, decay, fit, fit_votes
 from shared.routing.clustering import Clustering, by_density, evolve, kmeans, nearest_of, settle
+from shared.routing.estimator import Estimator
 from shared.routing.expectations import expectations
+from shared.routing.form import SIZE
+from shared.routing.frontier import Frontier, frontier_of
 from shared.routing.matching import lineage, pair
 from shared.routing.outcomes import label
 from shared.routing.projection import Projection
-from shared.routing.table import Array, Cluster, Provenance, RoutingTable
+from shared.routing.rates import Rates
+from shared.routing.regressing import FEWEST, aligned, fit_votes_estimator
+from shared.routing.selection import expectations as expected_of
+from shared.routing.selection import terms_of
+from shared.routing.table import Array, Cluster, Provenance, RoutingTable, Text
 from shared.routing.votes import Ballots, Hits, log_ratio
 
-PROMPT_TOKENS, ANSWER_TOKENS = 200, 300
-"""What the catalogue's price is applied to before anything has been seen."""
+ANSWER_TOKENS = 300
+"""Length of an answer before any has been seen."""
+RECENT = 2000
+"""The newest prompts, over which the frontier says what a rate reaches."""
 PER_CLUSTER = 8
 """Prompts a cluster at least, when clusters are first made."""
 TIGHTER = 0.93
@@ -62,8 +71,8 @@ def propose(
     """The next table: the old clusters with new rankings, or new clusters too. None while nothing has been embedded.
 
     `used_ids` are the cluster ids that earlier tables had; `models` are those to be ranked. `anchor` is a table that was
-    not learnt from traffic (an outcome matrix, say): what it knows is combined with what traffic shows. A projection stays; a
-    predictor does not, since votes tell which of two answers is better and not whether either is good.
+    not learnt from traffic (an outcome matrix, say): what it knows is combined with what traffic shows. A projection stays; an estimator
+    is learnt from the votes, or stays the anchor's while they can't tell.
     """
     known = memory.seen_by(before)
     samples, vectors = known.matrix()
@@ -93,7 +102,12 @@ def propose(
         anchor.space == space.space if space else anchor.encoder == memory.encoder and anchor.projection is None
     )
     projection = space.projection if space else None
-    table, changed = _ranked(known, clusters, centroids, models, settings, anchor if usable else None, projection)
+    text = (before.text or "description") if before is not None else memory.text
+    table, changed = _ranked(known, clusters, centroids, models, settings, anchor if usable else None, projection, text)
+    table = replace(table, estimator=_estimator(memory, known, table, anchor if usable else None, settings))
+    if usable and anchor is not None:
+        table = replace(table, cascade=anchor.cascade)
+    table = replace(table, frontier=_frontier(memory, table))
     return Proposal(table, why, foreign or recluster, changed=changed)
 
 
@@ -144,6 +158,7 @@ def _ranked(
     settings: ReclustererSettings,
     anchor: RoutingTable | None,
     projection: Projection | None,
+    text: Text | None,
 ) -> tuple[RoutingTable, tuple[str, ...]]:
     assert memory.encoder is not None
     names = [m.name for m in models]
@@ -153,8 +168,11 @@ def _ranked(
     seen = sorted((s for s in memory.seen.values() if s.model in where), key=lambda s: s.key)
     cluster = nearest_of(np.stack([s.vector for s in seen]), centroids)[1] if seen else np.zeros(0, np.intp)
     which = np.array([where[s.model] for s in seen], np.intp)
-    prices = np.array([m.price.cost_usd(PROMPT_TOKENS, ANSWER_TOKENS) for m in models])
-    cost = expectations(cluster, which, np.array([s.cost_usd for s in seen]), prices, len(centroids))
+    prices = {m.name: m.price for m in models}
+    answers = np.array([s.answer_usd(prices[s.model]) for s in seen])
+    prior = np.array([m.price.cost_usd(0, ANSWER_TOKENS) for m in models])
+    per_token, tokens = np.array([m.price.input / 1e6 for m in models]), _tokens(memory, centroids)
+    cost = expectations(cluster, which, answers, prior, len(centroids)) + tokens[:, None] * per_token
     latency = expectations(
         cluster, which, np.array([s.latency_s for s in seen]), np.array([m.latency_s for m in models]), len(centroids), median=True
     )
@@ -177,8 +195,64 @@ def _ranked(
         top_p=settings.top_p,
         unproven_error=settings.unproven,
         projection=projection,
+        reference_success=_base(anchor, centroids, reference).astype(np.float32),
+        usd_per_token=per_token.astype(np.float32),
+        prompt_tokens=tokens.astype(np.float32),
+        text=text,
     )
     return table, tuple(f"{names[m]} has changed in {clusters[c].id} “{clusters[c].label}”" for c, m, _ in ranking.changed)
+
+
+def _base(anchor: RoutingTable | None, centroids: Array, reference: str) -> Floats:
+    """(clusters,): the reference's success: 0.5 against itself; where an anchor knows its expected score, that score."""
+    if anchor is None or anchor.reference_success is None or reference not in anchor.models:
+        return np.full(len(centroids), 0.5)
+    known = anchor.success[:, anchor.models.index(reference)].astype(np.float64)
+    return np.array([place.weights @ known[place.clusters] for place in assign(centroids, anchor)])
+
+
+def _estimator(
+    memory: Memory, known: Memory, table: RoutingTable, anchor: RoutingTable | None, settings: ReclustererSettings
+) -> Estimator | None:
+    """What the votes tell of single prompts; else what the anchor knew of them, as long as it knows all models."""
+    reference = table.models.index(table.reference_model)
+    data, ballots, opinions, _ = gather(known, table.centroids, table.models, settings)
+    first_of = {opinion.comparison_id: opinion for opinion in reversed(opinions)}
+    ids = [first_of[comparison].evaluation_id for comparison in sorted(first_of)]
+    kept = table.encoder.dimension + SIZE
+    if len(ids) >= FEWEST and all(len(memory.opinions[i].vector) == kept for i in ids):
+        ratio = np.zeros(len(data))
+        for rows, cast in ballots.values():
+            np.add.at(ratio, rows, log_ratio(cast, Hits()))
+        order = np.lexsort((sorted(first_of), [first_of[c].at for c in sorted(first_of)]))
+        features = np.stack([memory.opinions[ids[i]].vector for i in order])
+        newest_last = Comparisons(*(getattr(data, n)[order] for n in ("cluster", "first", "second", "weight", "prompt")))
+        k, m = table.strength.shape
+        if (found := fit_votes_estimator(features, newest_last, ratio[order], k, m, reference)) is not None:
+            return found
+    if anchor is None or anchor.estimator is None:
+        return None
+    return aligned(anchor.estimator, anchor.models, table.models)
+
+
+def _tokens(memory: Memory, centroids: Array) -> Floats:
+    """(clusters,): mean length of the prompts of each cluster, in tokens; that of all where a cluster has none."""
+    samples, points = memory.matrix()
+    lengths = np.array([s.tokens for s in samples])
+    labels = nearest_of(points, centroids)[1]
+    counts = np.bincount(labels, minlength=len(centroids))
+    sums = np.bincount(labels, lengths, minlength=len(centroids))
+    return np.where(counts > 0, sums / np.maximum(counts, 1), lengths.mean())
+
+
+def _frontier(memory: Memory, table: RoutingTable) -> Frontier:
+    """What each rate reaches over the newest prompts, as far as the table can tell."""
+    fitting = (s for s in memory.samples.values() if s.read == table.text and len(s.vector) >= table.inputs)
+    newest = sorted(fitting, key=lambda s: (-s.at, s.request_id))[:RECENT]
+    features = np.stack([s.vector[: table.inputs] for s in newest])
+    expected = expected_of(table, features, np.array([s.tokens for s in newest]))
+    cautious = terms_of(expected, Rates()).caution
+    return frontier_of(expected.success - cautious, expected.cost_usd, table.models)
 
 
 def anchored(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from faststream import FastStream
 
-from services.selector.decide import decide
+from services.selector.decide import Pacers, decide
 from services.selector.settings import SelectorSettings
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import NoRoutingTable
@@ -24,16 +24,17 @@ def build(settings: SelectorSettings | None = None, tables: Tables | None = None
     """The selector as an application."""
     settings, kafka = settings or SelectorSettings(), KafkaSettings()
     known = tables or Tables("selector", kafka, RedisSettings())
-    catalog = CurrentCatalog(settings.catalog)
+    catalog, pacers = CurrentCatalog(settings.catalog), Pacers()
 
     async def one(message: Placed) -> Decided | Exception:
         try:
             table = await known.get(message.assignment.table)
-            return decide(
-                message, table, catalog.contexts(), settings.default_profile, settings.candidates, catalog.gone(), settings.predictor_share
-            )
+            wish = pacers.wish(message.wanted(settings.default_profile, settings.profiles), table)
+            decided = decide(message, table, catalog.contexts(), wish, settings.candidates, catalog.gone(), settings.predictor_share)
         except (NoRoutingTable, RoutingError) as error:
             return error
+        pacers.decided(wish, decided.decision, table)
+        return decided
 
     async def work(batch: Sequence[Placed]) -> Sequence[Decided | Exception]:
         decided = [await one(message) for message in batch]

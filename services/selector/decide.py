@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from shared.contracts.messages import Decided, Placed, extend
-from shared.contracts.parts import CandidateScore, Decision, Place, Preferences, Profile, RuledOut
+from shared.contracts.parts import CandidateScore, CascadePlan, Decision, Place, Preferences, RatesUsed, RuledOut
 from shared.routing.assignment import Assignment
+from shared.routing.cascade import Alone, plan
 from shared.routing.errors import TableInvalid
-from shared.routing.selection import Candidate, Selection, Weights, select
+from shared.routing.pacing import Offer, Pacer
+from shared.routing.rates import Goal, Rates, weights_of
+from shared.routing.selection import Candidate, Selection, select
 from shared.routing.table import RoutingTable
 
 BYTES_PER_TOKEN = 4
 """A rough figure for text in Latin script; what is held back for the answer is the constraint's business."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a point of success is worth, and the goal that this was found for, if there is one."""
+
+    rates: Rates
+    goal: Goal | None = None
+
+
 def decide(
     message: Placed,
     table: RoutingTable,
     contexts: Mapping[str, int],
-    default: Profile,
+    wish: Wish,
     candidates: int,
     retired: frozenset[str] = frozenset(),
     predictor_share: float | None = None,
@@ -30,16 +42,53 @@ def decide(
     """Add the decision. `table` must be the one that the assignment names; raises `TableInvalid` if it is not.
 
     `contexts` are the tokens that models can read; `retired` models are not selected, whatever the table says of them.
-    `predictor_share` replaces the part of the performance that the table leaves to its predictor.
+    `predictor_share` replaces the part of the success that the table leaves to its predictor.
     """
     if table.digest != message.assignment.table.digest:
         raise TableInvalid(f"the assignment was made with table {message.assignment.table.digest[:12]}, not with {table.digest[:12]}")
-    weights = message.weights(default).normalised()
-    limits = replace(message.constraints.limits(message.prompt_bytes() // BYTES_PER_TOKEN), retired=retired)
+    tokens = message.prompt_bytes() / BYTES_PER_TOKEN
+    limits = replace(message.constraints.limits(int(tokens)), retired=retired)
     places = (message.assignment, *message.assignment.views)
-    selections = [select(table, _assignment(p, table), weights, limits, contexts, p.prediction(table, predictor_share)) for p in places]
+    selections = [
+        select(table, _assignment(p, table), wish.rates, limits, contexts, p.prediction(table, predictor_share), tokens) for p in places
+    ]
     selection = _guarded(selections[0], selections[1:])
-    return extend(message, Decided, decision=_part(selection, weights, message, table, candidates))
+    return extend(message, Decided, decision=_part(selection, wish, message, table, candidates, _cascade(selection, table, wish.rates)))
+
+
+def _cascade(selection: Selection, table: RoutingTable, rates: Rates) -> CascadePlan | None:
+    """Whether asking a cheap model first is worth more. What is guarded, or not known well enough, is not put at risk."""
+    best = selection.candidates
+    if table.cascade is None or not best or best[0].utility < best[-1].utility:
+        return None
+    known = [Alone(c.model, c.success, c.cost_usd, c.latency_s) for c in best if not c.unproven]
+    found = plan(known, table.cascade, rates, best[0].utility)
+    return None if found is None else CascadePlan(**asdict(found))
+
+
+class Pacers:
+    """One pacer a goal; those that were asked for least lately are forgotten."""
+
+    def __init__(self, most: int = 100) -> None:
+        self._most = most
+        self._pacers: OrderedDict[Goal, Pacer] = OrderedDict()
+
+    def wish(self, wanted: Rates | Goal, table: RoutingTable) -> Wish:
+        """The rates to decide by."""
+        if isinstance(wanted, Rates):
+            return Wish(wanted)
+        pacer = self._pacers.setdefault(wanted, Pacer(wanted))
+        self._pacers.move_to_end(wanted)
+        while len(self._pacers) > self._most:
+            self._pacers.popitem(last=False)
+        return Wish(pacer.rates(table.frontier), wanted)
+
+    def decided(self, wish: Wish, decision: Decision, table: RoutingTable) -> None:
+        """Take note of a decision. One with constraints counts, too: what it costs is spent."""
+        if wish.goal is None or decision.model is None or table.reference_success is None:
+            return
+        offers = {c.model: Offer(c.success, c.cost_usd, c.latency_s) for c in decision.candidates}
+        self._pacers[wish.goal].decided(offers, decision.model, table.frontier)
 
 
 def _guarded(whole: Selection, views: Sequence[Selection]) -> Selection:
@@ -69,8 +118,13 @@ def _assignment(place: Place, table: RoutingTable) -> Assignment:
     return Assignment(clusters, weights, distances, place.novel)
 
 
-def _part(selection: Selection, weights: Weights, message: Placed, table: RoutingTable, candidates: int) -> Decision:
+def _part(selection: Selection, wish: Wish, message: Placed, table: RoutingTable, candidates: int, cascade: CascadePlan | None) -> Decision:
     best = selection.candidates
+    weights, goal = weights_of(wish.rates), wish.goal
+    used = RatesUsed(usd_per_point=wish.rates.usd_per_point, s_per_point=wish.rates.s_per_point)
+    if goal is not None:
+        spend = None if goal.spend_usd is None else 1000 * goal.spend_usd
+        used = used.model_copy(update={"keep": goal.keep, "spend_usd_per_1000": spend})
     return Decision(
         status="decided" if best else "no_eligible_model",
         model=best[0].model if best else None,
@@ -79,8 +133,11 @@ def _part(selection: Selection, weights: Weights, message: Placed, table: Routin
         candidates=tuple(_score(c) for c in best[:candidates]),
         ruled_out=tuple(RuledOut(model=model, reason=reason) for model, reason in selection.ruled_out),
         preferences=Preferences(performance=weights.performance, cost=weights.cost, latency=weights.latency),
+        rates=used,
+        single=None if table.frontier is None else table.frontier.single,
+        cascade=cascade,
         predictor_share=selection.share,
-        why=selection.why,
+        why=selection.why if goal is None else f"{selection.why} ({goal.text})",
         table=message.assignment.table,
         simulated_rankings=table.provenance.simulated,
     )
@@ -90,13 +147,17 @@ def _score(candidate: Candidate) -> CandidateScore:
     return CandidateScore(
         model=candidate.model,
         utility=candidate.utility,
-        performance=candidate.performance,
-        performance_low=candidate.performance_low,
-        performance_high=candidate.performance_high,
+        success=candidate.success,
+        success_low=candidate.success_low,
+        success_high=candidate.success_high,
+        performance=candidate.success,
+        performance_low=candidate.success_low,
+        performance_high=candidate.success_high,
         cost_usd=candidate.cost_usd,
         latency_s=candidate.latency_s,
         gain=candidate.gain,
         cost_penalty=candidate.cost_penalty,
         latency_penalty=candidate.latency_penalty,
+        caution=candidate.caution,
         predicted=candidate.predicted,
     )

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.adapters.errors import AdapterError
 from shared.adapters.telemetry import log
+from shared.contracts.parts import Preferences
 
 PREFIX = "pm-"
 LOOK_EVERY_S = 1.0
@@ -61,6 +62,8 @@ class Key(BaseModel):
     scopes: frozenset[Scope]
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     usd_per_day: Annotated[float, Field(ge=0)] | None = None
+    preferences: Preferences | None = None
+    """What its requests care about where they don't say: rates, or a goal such as `keep: 0.97`."""
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.admin in self.scopes
@@ -185,7 +188,10 @@ def read(path: Path) -> tuple[Key, ...]:
 
 def write(path: Path, keys: tuple[Key, ...]) -> None:
     """Replace the file, readable by its owner only."""
-    rows = [key.model_dump(mode="json", exclude_none=True) | {"scopes": sorted(scope.value for scope in key.scopes)} for key in keys]
+    rows = [
+        key.model_dump(mode="json", exclude_none=True, exclude_defaults=True) | {"scopes": sorted(scope.value for scope in key.scopes)}
+        for key in keys
+    ]
     fresh = path.with_name(path.name + ".new")
     fresh.touch(mode=0o600)
     fresh.write_text(
@@ -194,8 +200,21 @@ def write(path: Path, keys: tuple[Key, ...]) -> None:
     fresh.replace(path)
 
 
-def new(name: str, scopes: frozenset[Scope], requests_per_minute: int | None, usd_per_day: float | None) -> tuple[str, Key]:
+def new(
+    name: str,
+    scopes: frozenset[Scope],
+    requests_per_minute: int | None,
+    usd_per_day: float | None,
+    preferences: Preferences | None = None,
+) -> tuple[str, Key]:
     """A fresh key in clear, to be shown once, and what is kept of it."""
     clear = PREFIX + secrets.token_urlsafe(32)
     digest = hashlib.sha256(clear.encode()).hexdigest()
-    return clear, Key(name=name, sha256=digest, scopes=scopes, requests_per_minute=requests_per_minute, usd_per_day=usd_per_day)
+    return clear, Key(
+        name=name,
+        sha256=digest,
+        scopes=scopes,
+        requests_per_minute=requests_per_minute,
+        usd_per_day=usd_per_day,
+        preferences=preferences,
+    )

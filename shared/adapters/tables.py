@@ -82,6 +82,8 @@ class Tables:
         self._current: TableRef | None = None
         self._redis_away = False
         self._first = asyncio.Event()
+        self.looked = asyncio.Event()
+        """Set once it was looked whether there is a table, whatever came of it."""
         self._looked_at, self._end = 0.0, -1
 
     @asynccontextmanager
@@ -197,11 +199,13 @@ class Tables:
                 async with news:
                     while True:
                         there = await self._refresh()
+                        self.looked.set()
                         await news.get_message(timeout=ASK_EVERY_S if there else ASK_EVERY_S / 10)
             except RedisError:
                 self._note_redis(away=True)
                 with suppress(Exception):  # a broker that is away as well; the table in use goes on
                     await self._refresh()
+                self.looked.set()
                 await asyncio.sleep(ASK_EVERY_S / 2)
             except Exception as error:  # a broker that is away, say: the table in use goes on
                 log.warning("routing table not refreshed", error=type(error).__name__)

@@ -66,6 +66,9 @@ TABLE_AT = Gauge(
 NOVEL = Counter("pointsman_assignments", "Assignments, by whether the prompt was novel", ["novel"], registry=REGISTRY)
 DECISIONS = Counter("pointsman_decisions", "Decisions, by model and status", ["model", "status"], registry=REGISTRY)
 COMPLETIONS = Counter("pointsman_completions", "Completions, by status", ["status"], registry=REGISTRY)
+CASCADES = Counter(
+    "pointsman_cascades", "Answers of a cheap model that was asked first, by whether they were accepted", ["outcome"], registry=REGISTRY
+)
 SPENT = Counter("pointsman_spent_usd", "What calls of language models cost", ["service", "model"], registry=REGISTRY)
 JUDGED = Counter("pointsman_comparisons", "Comparisons, by what became of them", ["outcome"], registry=REGISTRY)
 VOTES = Counter("pointsman_votes", "Votes of judges, by what they said", ["model", "vote"], registry=REGISTRY)

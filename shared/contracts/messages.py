@@ -6,6 +6,7 @@ replaced, replayed or scaled without asking another.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, cast
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -24,7 +25,7 @@ from shared.contracts.parts import (
     Profile,
     ReplyTo,
 )
-from shared.routing.selection import PROFILES, Weights
+from shared.routing.rates import PROFILES, Goal, Rates
 
 SCHEMA_VERSION = 1
 MAX_PROMPT_BYTES = 256 * 1024
@@ -54,7 +55,7 @@ class Submitted(BaseModel):
     messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=2000)] | None = None
     """A chat to be continued, as in OpenAI's API: this or `prompt`."""
     preferences: Preferences | None = None
-    """Weights of performance, cost and latency: these or a `profile`."""
+    """What a point of success is worth, or a goal: these or a `profile`."""
     profile: Profile | None = None
     """A named set of preferences. If both are left out, the selector's default profile."""
     constraints: Constraints = Constraints()
@@ -112,9 +113,14 @@ class Submitted(BaseModel):
             return len((self.prompt or "").encode())
         return sum(len(m.text().encode()) for m in self.messages)
 
-    def weights(self, default: Profile) -> Weights:
-        """The sender's weights: stated, by profile, or the default profile's."""
-        return self.preferences.weights() if self.preferences is not None else PROFILES[self.profile or default]
+    def wanted(self, default: Profile, profiles: Mapping[Profile, Preferences] | None = None) -> Rates | Goal:
+        """What the sender cares about: stated, by profile, or by the default profile; `profiles` replaces what those mean."""
+        if self.preferences is not None:
+            return self.preferences.wanted()
+        named = self.profile or default
+        if profiles and named in profiles:
+            return profiles[named].wanted()
+        return PROFILES[named]
 
     @property
     def key(self) -> bytes:

@@ -194,7 +194,16 @@ def matrix(rows: list[Row], prices: Mapping[str, Price], texts: list[str]) -> Ou
             )
             estimate = np.array([prices[model].cost_usd(a, b) for a, b in zip(*tokens, strict=True)])
             cost[:, i] = np.where(np.isfinite(cost[:, i]), cost[:, i], estimate)
-    return Outcomes(tuple(texts), models, array("scores"), _complete(cost, models, "cost"), _complete(latency, models, "latency"))
+    charged = np.array([prices[m].input / 1e6 if m in prices else 0.0 for m in models])
+    return Outcomes(
+        tuple(texts),
+        models,
+        array("scores"),
+        _complete(cost, models, "cost"),
+        _complete(latency, models, "latency"),
+        prompt_tokens=guess,
+        usd_per_token=charged,
+    )
 
 
 def _complete(values: Matrix, models: tuple[str, ...], what: str) -> Matrix:

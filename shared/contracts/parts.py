@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -11,10 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.contracts.vector import Vector, unpack
 from shared.routing.errors import TableInvalid
-from shared.routing.selection import Limits, Prediction, Weights, share_of
-from shared.routing.table import Encoder, RoutingTable
+from shared.routing.rates import MOST_S, MOST_USD, Goal, Rates, Weights
+from shared.routing.selection import Limits, Prediction, share_of
+from shared.routing.table import Encoder, RoutingTable, Text
 
 NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -30,6 +33,10 @@ class Asked(Part):
     model_config = ConfigDict(extra="forbid")
 
 
+PROFILES_VARIABLE = "POINTSMAN_PROFILES"
+"""The setting that says what profiles mean; describer, selector and gateway read the same one."""
+
+
 class Profile(StrEnum):
     """A named set of preferences."""
 
@@ -40,20 +47,59 @@ class Profile(StrEnum):
 
 
 class Preferences(Asked):
-    """What the sender cares about. Only the ratio of the three weights matters."""
+    """What the sender cares about: exchange rates, or a goal, or, as older senders have it, three weights.
 
+    A point of success is a whole one: from an answer that surely fails to one that surely succeeds.
+    """
+
+    usd_per_point: Positive | None = None
+    """What a point of success is worth, in USD. At 0.1 an answer that succeeds 0.03 more often may cost 0.003 USD more."""
+    s_per_point: Positive | None = None
+    """What it is worth in seconds. At 100 that answer may take 3 seconds longer. Left out: waiting is no matter."""
+    keep: Annotated[float, Field(gt=0, le=1)] | None = None
+    """A goal: to keep this part of the best model's success, at the least cost. 0.97 keeps 97%."""
+    spend_usd_per_1000: Positive | None = None
+    """A goal: to spend at most so many USD on 1,000 prompts, for the most success."""
     performance: NonNegative = 0.0
+    """A weight, the older form. Only the ratio of the three weights matters."""
     cost: NonNegative = 0.0
     latency: NonNegative = 0.0
 
     @model_validator(mode="after")
-    def _some_weight(self) -> Preferences:
-        if not 0 < self.performance + self.cost + self.latency < float("inf"):
-            raise ValueError("at least one weight must be above 0")
+    def _one_form(self) -> Preferences:
+        total = self.performance + self.cost + self.latency
+        goals = [name for name in ("usd_per_point", "keep", "spend_usd_per_1000") if getattr(self, name) is not None]
+        if len(goals) > 1:
+            raise ValueError(f"give one of {' and '.join(goals)}: each says how much success is worth")
+        if (goals or self.s_per_point is not None) and total > 0:
+            raise ValueError("give either weights or what a point of success is worth, and not both")
+        if not goals and self.s_per_point is None and not 0 < total < float("inf"):
+            raise ValueError("at least one weight must be above 0, or one of usd_per_point, s_per_point, keep, spend_usd_per_1000")
         return self
 
-    def weights(self) -> Weights:
-        return Weights(self.performance, self.cost, self.latency)
+    def wanted(self) -> Rates | Goal:
+        """As the arithmetic takes them."""
+        seconds = MOST_S if self.s_per_point is None else min(self.s_per_point, MOST_S)
+        if self.keep is not None or self.spend_usd_per_1000 is not None:
+            spend = None if self.spend_usd_per_1000 is None else self.spend_usd_per_1000 / 1000
+            return Goal(self.keep, spend, seconds)
+        if self.usd_per_point is not None or self.s_per_point is not None:
+            return Rates(MOST_USD if self.usd_per_point is None else min(self.usd_per_point, MOST_USD), seconds)
+        return Weights(self.performance, self.cost, self.latency).rates()
+
+
+class RatesUsed(Part):
+    """What a point of success was worth in a decision."""
+
+    usd_per_point: Positive
+    s_per_point: Positive
+    keep: Probability | None = None
+    """The goal that the rates were found for, if there was one."""
+    spend_usd_per_1000: Positive | None = None
+
+    def rates(self) -> Rates:
+        """As the arithmetic takes them."""
+        return Rates(self.usd_per_point, self.s_per_point)
 
 
 class Constraints(Asked):
@@ -179,6 +225,8 @@ class Embedding(Part):
     form: Vector | None = None
     """The form of the prompt itself: how long it is and what it is made of (`shared.routing.form`)."""
 
+    text: Text = "description"
+    """What was embedded."""
     views: tuple[Vector, ...] = ()
     """The text without its edges (`shared.routing.views`), where POINTSMAN_EMBEDDER_GUARD asks for it and enough is left."""
 
@@ -231,7 +279,7 @@ class Place(Part):
 
     def prediction(self, table: RoutingTable, share: float | None = None) -> Prediction | None:
         """For `select`; `share` replaces the table's own. Raises `TableInvalid` if the table is not the one that predicted."""
-        if not self.predicted or table.predictor is None:
+        if not self.predicted or (table.estimator is None and table.predictor is None):
             return None
         if tuple(p.model for p in self.predicted) != table.models:
             raise TableInvalid(f"the prediction was made for other models than those of table {table.digest[:12]}")
@@ -249,22 +297,37 @@ class Assigned(Place):
 
 
 class CandidateScore(Part):
-    """One eligible model with everything its utility is made of: utility = gain - cost_penalty - latency_penalty."""
+    """One eligible model with everything its utility is made of: utility = gain - cost_penalty - latency_penalty - caution."""
 
     model: str
     utility: float
-    performance: Probability
-    """Expected win rate against the best model of each cluster; 0.5 is the best itself."""
-    performance_low: Probability
-    performance_high: Probability
-    """The 95% interval, from the standard errors of the strengths."""
+    """In points of success."""
+    success: Probability
+    """Expected score of its answer; where rankings come from votes, its probability of winning against the reference model (0.5)."""
+    success_low: Probability
+    success_high: Probability
+    """The 95% interval."""
     cost_usd: NonNegative
     latency_s: NonNegative
     gain: NonNegative
+    """The success. Of a table of format 1: the win rate against the best, scaled over the eligible models and weighed."""
     cost_penalty: NonNegative
     latency_penalty: NonNegative
+    caution: NonNegative = 0.0
+    """Points that its success is taken to be lower, since too little is known of it yet."""
     predicted: Probability | None = None
-    """Probability that it succeeds, where the table has a predictor."""
+    """Success as the table's predictor has it, where there is one."""
+    performance: Probability = 0.0
+    """The same as `success`, with its interval: services of the version before read it under this name."""
+    performance_low: Probability = 0.0
+    performance_high: Probability = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "success" not in data:
+            return data | {f"success{end}": data[f"performance{end}"] for end in ("", "_low", "_high") if f"performance{end}" in data}
+        return data
 
 
 class RuledOut(Part):
@@ -272,6 +335,27 @@ class RuledOut(Part):
 
     model: str
     reason: str
+
+
+class CascadePlan(Part):
+    """What would be worth more than any model alone: ask `first`, and `then` only where its answer is not good enough.
+
+    Who asks models may follow it or not (POINTSMAN_DISPATCHER_CASCADE, POINTSMAN_GATEWAY_CASCADE).
+    """
+
+    first: str
+    then: str
+    accept_at: float
+    """The first answer is accepted if it is good with this probability or more."""
+    success: Probability
+    """Expected score of the answer that is given in the end."""
+    cost_usd: NonNegative
+    """Expected cost of all answers."""
+    latency_s: NonNegative
+    escalated: Probability
+    """How probably the second is asked."""
+    gain: NonNegative
+    """Points of utility beyond the best model alone."""
 
 
 class Decision(Part):
@@ -287,9 +371,15 @@ class Decision(Part):
     """Best first; the order in which to fall back."""
     ruled_out: tuple[RuledOut, ...]
     preferences: Preferences
-    """The weights used, summing to 1."""
+    """The weights that the rates stand for, summing to 1: what tables of format 1 are decided by, and older services read."""
+    rates: RatesUsed | None = None
+    """What a point of success was worth. None: decided by a service of the version before."""
+    single: str | None = None
+    """The best model where one answers all prompts, which goals are measured by. None: the table does not say."""
+    cascade: CascadePlan | None = None
+    """A cheaper way than `model`, where the table knows one."""
     predictor_share: Probability = 0.0
-    """The predictor's part of the performance; the clusters' rankings have the rest."""
+    """The predictor's part of the success; the clusters' rankings have the rest."""
     why: str
     table: TableRef
     simulated_rankings: bool
@@ -325,12 +415,30 @@ class FailedCall(Part):
     error: str
 
 
+def one_text(parameters: Mapping[str, Any]) -> bool:
+    """Whether the answer to a request with these parameters is one text, which is what a cascade can assess."""
+    return not parameters.keys() & {"tools", "functions", "response_format", "modalities"} and parameters.get("n") in (None, 1)
+
+
+class Assessed(Part):
+    """How a cascade went."""
+
+    first: str
+    """Who was asked first."""
+    good: Probability | None
+    """How probably its answer was good enough. None: it could not be told."""
+    escalated: bool
+    """Whether another was asked instead."""
+
+
 class Completion(Part):
     """The answer, or answers where the sender wants models compared; and the calls that failed on the way."""
 
     status: Literal["answered", "failed"]
     answers: tuple[Answer, ...] = ()
     """The first is the sender's answer."""
+    cascade: Assessed | None = None
+    """How a cascade went, where one was followed; an answer that was not good enough stands behind the sender's."""
     failed: tuple[FailedCall, ...] = ()
     repeated: bool = False
     """True if the answer was there already under this request id: nothing was paid twice."""

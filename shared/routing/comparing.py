@@ -15,6 +15,11 @@ def origin(table: RoutingTable) -> str:
     return "simulated" if table.provenance.simulated else "real"
 
 
+def by_votes(table: RoutingTable) -> bool:
+    """Whether success is the probability of winning against the reference, rather than an expected score."""
+    return table.reference_success is None or bool((table.reference_success == 0.5).all())
+
+
 def differences(a: RoutingTable, b: RoutingTable) -> list[str]:
     """What changed between two tables, in words."""
     lines = []

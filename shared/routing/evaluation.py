@@ -13,21 +13,27 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from shared.routing.cascade import SEES, Answered, Sees, fit_head
 from shared.routing.errors import OutcomesInvalid
+from shared.routing.frontier import rates_for
 from shared.routing.measures import Curve, apgr, area, cost_save, cpt, perf_gain, recovered
-from shared.routing.outcomes import Outcomes
+from shared.routing.outcomes import Outcomes, ends
 from shared.routing.predictor import calibration_error
+from shared.routing.rates import Goal
 from shared.routing.routers import Data, Expected, Fitted, Router
-from shared.routing.selection import Weights
+from shared.routing.selection import choices
 
 Matrix = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
+Array = npt.NDArray[np.float32]
 
 TRAIN = 0.7
 RESAMPLES = 2000
-WEIGHTS = tuple(Weights(float(a), float(1.0 - a), 0.0) for a in np.linspace(0.0, 1.0, 41))
-"""From cost alone to quality alone."""
-QUALITY = Weights(1.0, 0.0, 0.0)
+SWEPT_RESAMPLES = 200
+KEEP = 0.97
+"""The part of the best single model's success that `keep` is measured with."""
+SPEND = 0.5
+"""The part of the best single model's cost that `spend` is measured with."""
 
 
 def random_splits(count: int, splits: int, train: float = TRAIN) -> Iterator[tuple[Rows, Rows]]:
@@ -61,6 +67,31 @@ class GapMeasures:
         self.cpt80.append(cpt(gap, 0.8))
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One split of a router's sweep from cost alone to quality alone."""
+
+    rows: Rows
+    """(n,): which prompts."""
+    paid: Array
+    quality: Array
+    """(steps, n): what each prompt's chosen model cost and scored at each step."""
+    span: tuple[float, float]
+    """Costs between which the area is taken."""
+    gain: Array
+    """(n,): of two models, by how much the stronger is expected to do better; empty otherwise."""
+    weak: Array
+    strong: Array
+
+    def value(self, times: npt.NDArray[np.intp], by_gap: bool) -> float:
+        """The area, or the APGR, where each prompt of the file comes so many `times`."""
+        own = np.repeat(np.arange(len(self.rows)), times[self.rows])
+        if by_gap:
+            return apgr(recovered(*(part[own].astype(np.float64) for part in (self.gain, self.weak, self.strong))))
+        curve = Curve(self.paid[:, own].mean(axis=1, dtype=np.float64), self.quality[:, own].mean(axis=1, dtype=np.float64))
+        return area(curve, *self.span)
+
+
 @dataclass(slots=True)
 class Result(GapMeasures):
     """What one router reached, split by split."""
@@ -76,8 +107,16 @@ class Result(GapMeasures):
     perf_gain: list[float] = field(default_factory=list)
     cost_save: list[float] = field(default_factory=list)
     curve: list[tuple[Matrix, Matrix]] = field(default_factory=list)
-    """Cost and quality at each of `WEIGHTS`."""
+    """Cost and quality as its preferences go from cost alone to quality alone."""
+    keep: list[tuple[float, float]] = field(default_factory=list)
+    """Told to keep `KEEP` of the best single model's success: the parts of its success and of its cost that there were."""
+    spend: list[tuple[float, float]] = field(default_factory=list)
+    """Told to spend `SPEND` of the best single model's cost: the part of that budget that was spent, and of its success that there was."""
+    recipes: dict[str, int] = field(default_factory=dict)
+    """In how many splits it chose to do what."""
     decisions: dict[str, int] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    """What each split is made of, prompt by prompt, so that two routers can be compared on the same resampled prompts."""
     score: Matrix = field(default_factory=lambda: np.zeros(0))
     """(prompts,): the sum of scores over the splits in which a prompt was scored."""
     seen: Matrix = field(default_factory=lambda: np.zeros(0))
@@ -120,7 +159,7 @@ def evaluate(
         scores, price = known[test], cost[test]
         single = int(np.nanmean(outcomes.scores[train], axis=0).argmax())
         best_quality, best_cost = float(scores[:, single].mean()), float(price[:, single].mean())
-        ends = float(price.mean(axis=0).min()), float(price.mean(axis=0).max())
+        span = ends(price)
         oracle = np.where(scores == scores.max(axis=1, keepdims=True), -price, -np.inf).argmax(axis=1)
         top = scores.max(axis=1)
 
@@ -140,35 +179,41 @@ def evaluate(
         for name, router in routers.items():
             tick(name)
             fitted = router.fit(part, number)
-            expected = fitted(given)
+            expected = fitted.expect(given)
             keep(number, name, fitted, expected, test)
-            chosen = expected.choices(QUALITY)
+            chosen = expected.best()
             one = note(name, scores[rows, chosen], price[rows, chosen], test, top)
             for i, times in zip(*np.unique(chosen, return_counts=True), strict=True):
                 one.decisions[outcomes.models[i]] = one.decisions.get(outcomes.models[i], 0) + int(times)
-            if router.text is None:
+            if not router.looks:
                 continue
             if expected.novel is not None:
                 one.novel.append(float(expected.novel.mean()))
-            if expected.probability is not None:
-                one.calibration_error.append(calibration_error(expected.probability, outcomes.scores[test]))
-            curve = curve_of(expected, scores, price)
+            if fitted.recipe:
+                one.recipes[fitted.recipe] = one.recipes.get(fitted.recipe, 0) + 1
+            one.calibration_error.append(calibration_error(expected.of.success, outcomes.scores[test]))
+            swept = np.stack(expected.sweep())
+            paid, quality = price[rows, swept], scores[rows, swept]
+            curve = Curve(paid.mean(axis=1), quality.mean(axis=1))
             one.curve.append((curve.cost, curve.quality))
-            one.area.append(area(curve, *ends))
+            one.area.append(area(curve, *span))
+            if fitted.frontier is not None and best_cost > 0:
+                kept, spent = (
+                    choices(expected.of, rates_for(fitted.frontier, goal)) for goal in (Goal(keep=KEEP), Goal(spend_usd=SPEND * best_cost))
+                )
+                one.keep.append((scores[rows, kept].mean() / best_quality, price[rows, kept].mean() / best_cost))
+                one.spend.append((price[rows, spent].mean() / (SPEND * best_cost), scores[rows, spent].mean() / best_quality))
             one.perf_gain.append(perf_gain(curve, best_quality))
             one.cost_save.append(cost_save(curve, best_quality, best_cost))
             if len(outcomes.models) == 2:
                 weak, strong = weak_and_strong(outcomes.rows(train))
-                gap = recovered(expected.performance[:, strong] - expected.performance[:, weak], scores[:, weak], scores[:, strong])
-                one.note(gap)
+                gain = expected.of.success[:, strong] - expected.of.success[:, weak]
+                one.note(recovered(gain, scores[:, weak], scores[:, strong]))
+                two = gain, scores[:, weak], scores[:, strong]
+            else:
+                two = (np.zeros(0), np.zeros(0), np.zeros(0))
+            one.parts.append(Part(test, paid.astype(np.float32), quality.astype(np.float32), span, *(v.astype(np.float32) for v in two)))
     return found
-
-
-def curve_of(expected: Expected, scores: Matrix, cost: Matrix) -> Curve:
-    """The quality-cost curve over `WEIGHTS`, on known scores and costs (n, models)."""
-    rows = np.arange(len(scores))
-    chosen = [expected.choices(w) for w in WEIGHTS]
-    return Curve(np.array([cost[rows, c].mean() for c in chosen]), np.array([scores[rows, c].mean() for c in chosen]))
 
 
 def weak_and_strong(outcomes: Outcomes) -> tuple[int, int]:
@@ -187,6 +232,18 @@ def difference(result: Result, other: Result, seed: int = 0) -> Interval:
     return _resampled(result.score - other.score, result.seen, seed)
 
 
+def swept_difference(result: Result, other: Result, count: int, seed: int = 0, *, by_gap: bool = False) -> Interval:
+    """Area under the quality-cost curve (or APGR) of one less that of another, paired by split, resampled by prompt."""
+    rng = np.random.default_rng(seed)
+    draws = [np.ones(count, np.intp), *(np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(SWEPT_RESAMPLES))]
+    found = []
+    for times in draws:
+        apart = [mine.value(times, by_gap) - theirs.value(times, by_gap) for mine, theirs in zip(result.parts, other.parts, strict=True)]
+        found.append(float(np.nanmean(apart)))
+    low, high = np.quantile(found[1:], [0.025, 0.975])
+    return Interval(found[0], float(low), float(high))
+
+
 def _resampled(total: Matrix, seen: Matrix, seed: int) -> Interval:
     used = seen > 0
     total, seen = total[used], seen[used]
@@ -197,3 +254,25 @@ def _resampled(total: Matrix, seen: Matrix, seed: int) -> Interval:
         means.append(total[rows].sum() / seen[rows].sum())
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(total.sum() / seen.sum()), float(low), float(high))
+
+
+@dataclass(slots=True)
+class CascadeResult(GapMeasures):
+    """What a cascade reached, split by split; shares are of prompts that are escalated to the strong model."""
+
+    calibration_error: list[float] = field(default_factory=list)
+    curve: list[Matrix] = field(default_factory=list)
+    """The gap recovered at 0, 1, … 100% escalated."""
+
+
+def evaluate_cascades(answered: Answered, weak: Matrix, strong: Matrix, splits: Sequence[tuple[Rows, Rows]]) -> dict[Sees, CascadeResult]:
+    """Cascades by what they see. `weak` and `strong` are scores (n,) of the model asked first and of the one escalated to."""
+    found: dict[Sees, CascadeResult] = {sees: CascadeResult() for sees in SEES}
+    for train, test in splits:
+        for sees, one in found.items():
+            good = fit_head(sees, "weak", answered.rows(train), weak[train])("weak", answered.rows(test))
+            gap = recovered(-good, weak[test], strong[test])
+            one.note(gap)
+            one.calibration_error.append(calibration_error(good[:, None], weak[test][:, None]))
+            one.curve.append(np.interp(np.linspace(0, 1, 101), np.linspace(0, 1, len(gap)), gap))
+    return found

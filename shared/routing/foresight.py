@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.routing.errors import RoutingError
-from shared.routing.selection import PROFILES, Weights, routes
+from shared.routing.rates import PROFILES, Rates
+from shared.routing.selection import routes
 from shared.routing.table import Array, RoutingTable
 
 NEIGHBOURS = 32
@@ -91,21 +92,21 @@ def learn(prompts: Array, descriptions: Array, forms: Array, table: RoutingTable
     return Foresight(known.prompts, known.residuals, known.matrix, known.offset, familiar, least)
 
 
-def foresee(known: Foresight, prompts: Array, forms: Array, table: RoutingTable, weights: Weights) -> Expected:
-    """Descriptions of prompts (n, d) with these forms (n, form.SIZE), as far as they matter to `table` under these weights.
+def foresee(known: Foresight, prompts: Array, forms: Array, table: RoutingTable, rates: Rates) -> Expected:
+    """Descriptions of prompts (n, d) with these forms (n, form.SIZE), as far as they matter to `table` at these rates.
 
-    Weights that are no profile's are held to the strictest profile's agreement.
+    Rates that are no profile's are held to the strictest profile's agreement.
     """
     means = _mapped(known, prompts)
     near, alike = _neighbours(prompts, known.prompts)
-    _, agreement = _agreement(means, known.residuals[near], forms, table, (weights,))
-    own = [least for least, profile in zip(known.agreement, PROFILES.values(), strict=True) if profile == weights]
+    _, agreement = _agreement(means, known.residuals[near], forms, table, (rates,))
+    own = [least for least, profile in zip(known.agreement, PROFILES.values(), strict=True) if profile == rates]
     least = own[0] if own else known.agreement.max()
     return Expected(_unit(means), agreement[:, 0], (alike >= known.familiar) & (agreement[:, 0] >= least))
 
 
 def same_without_edges(
-    known: Foresight, whole: Array, views: Array, forms: Array, table: RoutingTable, weights: Weights
+    known: Foresight, whole: Array, views: Array, forms: Array, table: RoutingTable, rates: Rates
 ) -> npt.NDArray[np.bool_]:
     """(n,): whether each of n prompts is routed as what is foreseen of the `whole` (n, d) also by each of its v `views`.
 
@@ -114,8 +115,8 @@ def same_without_edges(
     """
     n, v, d = views.shape
     means = _unit(_mapped(known, views.reshape(-1, d)))
-    chosen = _routes(whole, forms, table, (weights,))
-    others = _routes(means, np.repeat(forms, v, axis=0), table, (weights,)).reshape(n, v)
+    chosen = _routes(whole, forms, table, (rates,))
+    others = _routes(means, np.repeat(forms, v, axis=0), table, (rates,)).reshape(n, v)
     same: npt.NDArray[np.bool_] = (others == chosen).all(axis=1)
     return same
 
@@ -130,7 +131,7 @@ def _neighbours(prompts: Array, known: Array, own: npt.NDArray[np.intp] | None =
 
 
 def _agreement(
-    means: Array, residuals: Array, forms: Array, table: RoutingTable, preferences: Sequence[Weights]
+    means: Array, residuals: Array, forms: Array, table: RoutingTable, preferences: Sequence[Rates]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
     """Both (n, preferences): the models chosen for `means` (n, d), and the share of possible descriptions that lead to the same."""
     n, tried, d = residuals.shape
@@ -143,8 +144,8 @@ def _agreement(
     return chosen, agreement
 
 
-def _routes(vectors: Array, forms: Array, table: RoutingTable, preferences: Sequence[Weights]) -> npt.NDArray[np.intp]:
-    return routes(table, table.points(np.hstack([vectors, forms])), preferences)
+def _routes(vectors: Array, forms: Array, table: RoutingTable, preferences: Sequence[Rates]) -> npt.NDArray[np.intp]:
+    return routes(table, np.hstack([vectors, forms]), preferences)
 
 
 def _mapped(known: Foresight, prompts: Array) -> Array:

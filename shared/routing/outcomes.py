@@ -1,13 +1,13 @@
 """A first routing table from an outcome matrix: prompts x models, with scores and, where known, cost and latency.
 
-A cluster's success rate of a model is its mean score there, shrunk toward the model's mean over all prompts as if
-`SHRINKAGE` prompts had scored that mean: a cluster with few prompts says little. Strength is the rate's log-odds less
-the reference model's, so that 0 is the reference and the logistic of a difference is a win rate.
+A cluster's success of a model is its mean score there, shrunk toward the model's mean over all prompts as if
+`SHRINKAGE` prompts had scored that mean: a cluster with few prompts says little. Strength is its log-odds less
+the reference model's, whose own success the table says too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.routing.clustering import Clustering, kmeans
-from shared.routing.committee import fit_predictor, success_rates
 from shared.routing.errors import OutcomesInvalid
+from shared.routing.fitting import fit_estimator, success_rates
+from shared.routing.frontier import Frontier, frontier_of
+from shared.routing.measures import Curve, area
 from shared.routing.projection import Fitted, contrastive, delta, keys
-from shared.routing.selection import performances
-from shared.routing.table import Array, Cluster, Encoder, Provenance, RoutingTable
+from shared.routing.selection import expectations
+from shared.routing.table import Array, Cluster, Encoder, Provenance, RoutingTable, Text
 from shared.routing.task2vec import signatures
 
 Matrix = npt.NDArray[np.float64]
@@ -27,6 +29,8 @@ Matrix = npt.NDArray[np.float64]
 Representation = Literal["plain", "contrastive", "delta", "keys"]
 """What clusters are made of: the encoder's embeddings as they are, or what a projection makes of them (`projection`)."""
 
+FEW = 20.0
+"""Scores that all models' mean counts for, where the best model is named: one that was asked three times is not the best."""
 SHRINKAGE = 10.0
 """Prompts that the mean over all clusters counts for; found good on public data (docs/decisions/0004-first-table.md)."""
 K_CANDIDATES = (5, 10, 25, 60, 120)
@@ -47,6 +51,10 @@ class Outcomes:
     latency_s: Matrix
     responses: Array | None = None
     """(prompts, dimension): the mean embedding of each prompt's answers; needed for delta and keys."""
+    prompt_tokens: Matrix | None = None
+    """(prompts,): how long each prompt is."""
+    usd_per_token: Matrix | None = None
+    """(models,): what one more token of a prompt costs, 0 where it is not known."""
 
     def __post_init__(self) -> None:
         shape = (len(self.texts), len(self.models))
@@ -65,7 +73,9 @@ class Outcomes:
         """The same for some of the prompts."""
         wide = [a if a.ndim == 1 else a[rows] for a in (self.cost_usd, self.latency_s)]
         answers = None if self.responses is None else self.responses[rows]
-        return Outcomes(tuple(self.texts[i] for i in rows), self.models, self.scores[rows], wide[0], wide[1], answers)
+        tokens = None if self.prompt_tokens is None else self.prompt_tokens[rows]
+        texts = tuple(self.texts[i] for i in rows)
+        return Outcomes(texts, self.models, self.scores[rows], wide[0], wide[1], answers, tokens, self.usd_per_token)
 
 
 def filled(values: Matrix) -> Matrix:
@@ -74,43 +84,79 @@ def filled(values: Matrix) -> Matrix:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a table is built."""
+
+    representation: Representation = "plain"
+    estimator: bool = False
+    k: int = 25
+    text: Text = "prompt"
+    """What the embedder reads."""
+
+    def __str__(self) -> str:
+        return f"{self.text}, {self.representation}{' + estimator' if self.estimator else ''}, {self.k} clusters"
+
+
+def recipes(
+    count: int,
+    texts: Sequence[Text] = ("prompt",),
+    representations: Sequence[Representation] = ("plain", "contrastive"),
+    numbers: Sequence[int] = K_CANDIDATES,
+    estimators: Sequence[bool] = (False, True),
+) -> list[Recipe]:
+    """What `choose` tries for a file of `count` prompts, the simpler first.
+
+    Numbers of clusters that leave fewer than four prompts a cluster are left aside. An estimator has clusterings of its own, so with one
+    the number of clusters is the middle one.
+    """
+    usable = [k for k in numbers if k <= count * (FOLDS - 1) / FOLDS / 4] or [min(numbers)]
+    found = [Recipe(name, False, k, text) for text in texts for name in representations for k in usable if False in estimators]
+    middle = usable[len(usable) // 2]
+    return found + [Recipe(name, True, middle, text) for text in texts for name in representations if True in estimators]
+
+
 def build_table(
     outcomes: Outcomes,
     features: Array,
     encoder: Encoder,
+    recipe: Recipe,
     *,
-    representation: Representation = "plain",
-    predictor: bool = False,
-    k: int,
     seed: int = 0,
     source: str,
     simulated: bool,
     reference: str | None = None,
     top_p: int = 4,
     sharpness: float = 9.0,
+    measure: bool = False,
 ) -> RoutingTable:
     """Cluster the prompts and rank the models in each cluster. `reference` None: the best overall.
 
-    `features` (prompts, the encoder's dimension, and the form behind it where there is one) are embeddings of `outcomes.texts`.
+    `features` (prompts, the encoder's dimension, and the form behind it where there is one) are embeddings of what the recipe reads.
+    `measure`: with the quality-cost frontier, on prompts left out; that builds `FOLDS` more tables.
     """
     if len(features) != len(outcomes.texts):
         raise OutcomesInvalid(f"{len(features)} vectors for {len(outcomes.texts)} prompts")
     vectors = features[:, : encoder.dimension]
-    fitted = fit_representation(representation, outcomes, features, vectors)
+    fitted = fit_representation(recipe.representation, outcomes, features, vectors)
     points = fitted.points if fitted else vectors
-    found = kmeans(points, k, seed)
-    rates, counts = success_rates(outcomes.scores, found.labels, len(found.centroids), SHRINKAGE)
-    reference = reference or outcomes.models[int(np.nanmean(outcomes.scores, axis=0).argmax())]
+    found = kmeans(points, recipe.k, seed)
+    k = len(found.centroids)
+    rates, counts = success_rates(outcomes.scores, found.labels, k, SHRINKAGE)
+    reference = reference or outcomes.models[best_model(outcomes.scores)]
     if reference not in outcomes.models:
         raise OutcomesInvalid(f"the reference model {reference} is not among the models: {', '.join(outcomes.models)}")
+    base = outcomes.models.index(reference)
     logits = np.log(rates) - np.log1p(-rates)
-    return RoutingTable(
+    per_token, lengths = outcomes.usd_per_token, outcomes.prompt_tokens
+    means = None if lengths is None else np.array([lengths[found.labels == c].mean() for c in range(k)], np.float32)
+    table = RoutingTable(
         encoder=encoder,
         models=outcomes.models,
         reference_model=reference,
         clusters=_clusters(outcomes.texts, points, found),
         centroids=found.centroids,
-        strength=(logits - logits[:, [outcomes.models.index(reference)]]).astype(np.float32),
+        strength=(logits - logits[:, [base]]).astype(np.float32),
         standard_error=(1.0 / np.sqrt((counts + SHRINKAGE) * rates * (1.0 - rates))).astype(np.float32),
         cost_usd=_expected(outcomes.cost_usd, found).astype(np.float32),
         latency_s=_expected(outcomes.latency_s, found).astype(np.float32),
@@ -118,9 +164,53 @@ def build_table(
         top_p=top_p,
         sharpness=sharpness,
         projection=fitted.projection if fitted else None,
-        predictor=fit_predictor(points, outcomes.scores, k, seed=seed, top=top_p, sharpness=sharpness) if predictor else None,
-        signatures=signatures(vectors, outcomes.scores, found.labels, len(found.centroids)),
+        estimator=fit_estimator(features, points, outcomes.scores, seed=seed, top=top_p, sharpness=sharpness) if recipe.estimator else None,
+        signatures=signatures(vectors, outcomes.scores, found.labels, k),
+        reference_success=rates[:, base].astype(np.float32),
+        text=recipe.text,
+        usd_per_token=None if means is None or per_token is None else per_token.astype(np.float32),
+        prompt_tokens=None if per_token is None else means,
     )
+    return replace(table, frontier=held_out(outcomes, features, encoder, recipe, seed)[0]) if measure else table
+
+
+def best_model(scores: Matrix) -> int:
+    """The best model by its scores, (n, models) with NaN where it has none: the one of the highest mean less a standard error.
+
+    Means are shrunk toward all models' as if `FEW` prompts had scored that.
+    """
+    known = np.isfinite(scores)
+    counts, everyone = known.sum(axis=0) + FEW, float(np.nanmean(scores))
+    means = (np.where(known, scores, 0.0).sum(axis=0) + FEW * everyone) / counts
+    return int((means - np.sqrt(means * (1.0 - means) / counts)).argmax())
+
+
+def held_out(
+    outcomes: Outcomes, features: Array, encoder: Encoder, recipe: Recipe, seed: int = 0, folds: int = FOLDS
+) -> tuple[Frontier, float]:
+    """The frontier that the recipe reaches on prompts left out, in `folds` folds, and the area under it.
+
+    Raises `OutcomesInvalid` if a part has no score of some model.
+    """
+    fold = np.random.default_rng(seed).permutation(len(features)) % folds
+    success, cost = np.zeros(outcomes.scores.shape), np.zeros(outcomes.scores.shape)
+    for held in range(folds):
+        train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
+        some = replace(recipe, k=max(1, min(recipe.k, len(train) // 4)))
+        table = build_table(outcomes.rows(train), features[train], encoder, some, seed=seed, source="left out", simulated=False)
+        tokens = None if outcomes.prompt_tokens is None else outcomes.prompt_tokens[test]
+        expected = expectations(table, features[test], tokens)
+        success[test], cost[test] = expected.success, expected.cost_usd
+    paid = outcomes.paid()
+    frontier = frontier_of(success, cost, outcomes.models, (outcomes.scores, paid))
+    curve = Curve(frontier.cost_usd.astype(np.float64), frontier.success.astype(np.float64))
+    return frontier, area(curve, *ends(paid))
+
+
+def ends(paid: Matrix) -> tuple[float, float]:
+    """Mean costs of the cheapest and the most expensive model, USD, of costs (n, models)."""
+    means = paid.mean(axis=0)
+    return float(means.min()), float(means.max())
 
 
 def fit_representation(name: Representation, outcomes: Outcomes, features: Array, vectors: Array) -> Fitted | None:
@@ -134,67 +224,27 @@ def fit_representation(name: Representation, outcomes: Outcomes, features: Array
     return (delta if name == "delta" else keys)(vectors, outcomes.responses)
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a table is built."""
-
-    representation: Representation
-    predictor: bool
-    k: int
-
-
 def choose(
     outcomes: Outcomes,
-    features: Array,
+    features: Mapping[Text, Array],
     encoder: Encoder,
+    recipes: Sequence[Recipe],
     seed: int = 0,
-    candidates: Sequence[int] = K_CANDIDATES,
-    representations: Sequence[Representation] = ("plain",),
     *,
-    predictor: bool = False,
-    say: Callable[[Recipe, float], None] = lambda _recipe, _score: None,
+    say: Callable[[Recipe, float], None] = lambda _recipe, _area: None,
 ) -> Recipe:
-    """The recipe whose table routes best: the mean score of the strongest model on prompts left out, in 3 folds.
+    """The recipe of the largest area under the quality-cost curve on prompts left out; where all cost the same, of the best quality.
 
-    Representations and numbers of clusters are tried together; with `predictor`, one is tried on the best of them. Ties go to the
-    earlier representation and the smaller number; numbers that leave fewer than four prompts a cluster are left aside.
+    `features` are those of each text. A later recipe must be better than the earlier ones by more than chance would have it
+    (`SURELY`), so that ties go to the simpler.
     """
-    count = len(outcomes.texts)
-    fold = np.random.default_rng(seed).permutation(count) % FOLDS
-    usable = [k for k in candidates if k <= count * (FOLDS - 1) / FOLDS / 4] or [min(candidates)]
-
-    def tried(recipe: Recipe) -> float:
-        scores = []
-        for held in range(FOLDS):
-            train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
-            table = build_table(
-                outcomes.rows(train),
-                features[train],
-                encoder,
-                representation=recipe.representation,
-                predictor=recipe.predictor,
-                k=recipe.k,
-                seed=seed,
-                source="cross-validation",
-                simulated=False,
-            )
-            scores.append(routed_score(table, features[test], outcomes.scores[test]))
-        say(recipe, float(np.mean(scores)))
-        return float(np.mean(scores))
-
-    best, best_score = Recipe(representations[0], False, usable[0]), -np.inf
-    for recipe in [Recipe(name, False, k) for name in representations for k in usable]:
-        if (score := tried(recipe)) > best_score + 1e-9:
-            best, best_score = recipe, score
-    if predictor and tried(more := replace(best, predictor=True)) > best_score + 1e-9:
-        return more
-    return best
-
-
-def routed_score(table: RoutingTable, features: Array, scores: Matrix) -> float:
-    """The mean score of the strongest model of each prompt, over prompts with features (n, …) and known scores (n, models)."""
-    performance, _, _ = performances(table, table.points(features))
-    return float(np.nanmean(scores[np.arange(len(scores)), performance.argmax(axis=1)]))
+    found, most = recipes[0], -np.inf
+    for recipe in recipes:
+        _, reached = held_out(outcomes, features[recipe.text], encoder, recipe, seed)
+        say(recipe, reached)
+        if reached > most + 1e-9:
+            found, most = recipe, reached
+    return found
 
 
 def _expected(values: Matrix, found: Clustering) -> Matrix:

@@ -1,27 +1,36 @@
 """Routers to be compared: the tables that the services route by, and the baselines of the field.
 
-Each learns from the outcomes of some prompts and says of others what it expects of every model. The choice at given weights is then
-made for all of them alike, by `selection.choices`: what differs is only what they expect.
+Each learns from the outcomes of some prompts and says of others what it expects of every model: success on 0..1 and cost in USD. The choice
+at given rates is then made for all of them alike, by `selection.choices`: what differs is only what they expect. Avengers-Pro is also
+compared with the score that its paper has, which scales both over the models (`scaled`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from shared.routing import scaled
 from shared.routing.assignment import assign_all
+from shared.routing.choosing import best_of
 from shared.routing.clustering import distinct
-from shared.routing.outcomes import Outcomes, Representation, build_table, filled
-from shared.routing.selection import Weights, choices, performances
-from shared.routing.table import Array, Encoder
+from shared.routing.frontier import GRID, Frontier
+from shared.routing.outcomes import Outcomes, Recipe, build_table, choose, filled
+from shared.routing.rates import Rates, Weights
+from shared.routing.selection import Expectations, choices, expectations
+from shared.routing.table import Array, Encoder, RoutingTable, Text
 
 Matrix = npt.NDArray[np.float64]
-Text = Literal["prompt", "description", "both"]
+Rows = npt.NDArray[np.intp]
 BLOCK = 1024
+TOKENS = "tokens"
+"""Name of the prompts' lengths (n,) among the features."""
+WEIGHTS = tuple(Weights(float(a), float(1.0 - a), 0.0) for a in np.linspace(0.0, 1.0, 41))
+"""From cost alone to quality alone, for the score that is scaled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,92 +41,111 @@ class Data:
     features: Mapping[str, Array]
     encoder: Encoder
 
-    def rows(self, rows: npt.NDArray[np.intp]) -> Data:
+    def rows(self, rows: Rows) -> Data:
         """The same for some of the prompts."""
         return Data(self.outcomes.rows(rows), {name: values[rows] for name, values in self.features.items()}, self.encoder)
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a router expects: `performance` (n, models) on any scale that rises with quality, and `cost` (n, models) in USD.
+    """What a router expects of every model, and how it chooses by it."""
 
-    `novel` (n,) and `probability` (n, models) where the router says so.
-    """
-
-    performance: Matrix
-    cost: Matrix
+    of: Expectations
     novel: npt.NDArray[np.bool_] | None = None
-    probability: Matrix | None = None
+    """(n,), where the router says so."""
+    by_weights: bool = False
+    """Whether it scales success and cost over the models, as Avengers-Pro does."""
 
-    def choices(self, weights: Weights) -> npt.NDArray[np.intp]:
-        """(n,): the model chosen for each prompt at these weights, latency left aside."""
-        return choices(self.performance, self.cost, np.zeros_like(self.cost), weights)
+    def best(self) -> Rows:
+        """(n,): the model of the highest success."""
+        return best_of(self.of.success, self.of.cost_usd)
+
+    def sweep(self) -> list[Rows]:
+        """Choices from cost alone to quality alone, latency left aside."""
+        if not self.by_weights:
+            return [choices(self.of, Rates(float(rate))) for rate in GRID]
+        still = np.zeros_like(self.of.cost_usd)
+        found = []
+        for weights in WEIGHTS:
+            gain, paid, _ = scaled.terms(self.of.success, self.of.cost_usd, still, weights)
+            found.append(best_of(gain - paid, self.of.cost_usd))
+        return found
 
 
-class Fitted(Protocol):
+@dataclass(frozen=True, slots=True)
+class Fitted:
     """A router that has learnt."""
 
-    def __call__(self, given: Mapping[str, Array], /) -> Expected:
-        """What is expected for prompts, given their features by text."""
+    expect: Callable[[Mapping[str, Array]], Expected]
+    """What is expected for prompts, given their features by text."""
+    frontier: Frontier | None = None
+    """What its rates reach, where it says so."""
+    recipe: str = ""
+    """What it chose to do, where it chose."""
 
 
 class Router(Protocol):
     """A way to learn."""
 
     @property
-    def text(self) -> str | None:
-        """What stands for a prompt; None if it is not looked at."""
+    def looks(self) -> bool:
+        """Whether prompts are looked at."""
 
     def fit(self, data: Data, seed: int, /) -> Fitted: ...
 
 
+def known(success: Matrix, cost: Matrix) -> Expectations:
+    """Expectations without errors or latencies."""
+    return Expectations(success, np.zeros_like(success), cost, np.zeros_like(cost), np.zeros(success.shape, np.bool_))
+
+
 @dataclass(frozen=True, slots=True)
 class Pointsman:
-    """The product: a routing table as `pointsman table build` makes it."""
+    """The product: a routing table as `pointsman table build` makes it, by the best of several recipes."""
 
-    text: Text = "prompt"
-    representation: Representation = "plain"
-    predictor: bool = False
-    k: int = 60
+    recipes: tuple[Recipe, ...]
     form: bool = True
+    measure: bool = False
+    """Whether it says what its rates reach."""
+    looks: bool = True
 
     def fit(self, data: Data, seed: int) -> Fitted:
-        features = data.features[self.text]
-        if not self.form:
-            features = features[:, : data.encoder.dimension]
+        count = len(data.outcomes.texts)
+        features: dict[Text, Array] = {}
+        for recipe in self.recipes:
+            whole = data.features[recipe.text]
+            features[recipe.text] = whole if self.form else whole[:, : data.encoder.dimension]
+        recipes = [replace(recipe, k=min(recipe.k, max(1, count // 4))) for recipe in self.recipes]
+        recipe = recipes[0] if len(recipes) == 1 else choose(data.outcomes, features, data.encoder, recipes, seed)
+        given = features[recipe.text]
         table = build_table(
-            data.outcomes,
-            features,
-            data.encoder,
-            representation=self.representation,
-            predictor=self.predictor,
-            k=min(self.k, max(1, len(features) // 4)),
-            seed=seed,
-            source="evaluation",
-            simulated=False,
+            data.outcomes, given, data.encoder, recipe, seed=seed, source="evaluation", simulated=False, measure=self.measure
         )
+        return Fitted(lambda asked: expected_by(table, recipe.text, asked), table.frontier, str(recipe))
 
-        def expect(given: Mapping[str, Array]) -> Expected:
-            points = table.points(given[self.text])
-            performance, cost, _ = performances(table, points)
-            probability = table.predictor(points)[0] if table.predictor else None
-            return Expected(performance, cost, assign_all(points, table).novel, probability)
 
-        return expect
+def expected_by(table: RoutingTable, text: Text, given: Mapping[str, Array]) -> Expected:
+    """What a table expects of prompts, given their features by text and their lengths."""
+    features = given[text]
+    tokens = given[TOKENS].astype(np.float64) if TOKENS in given else None
+    return Expected(expectations(table, features, tokens), assign_all(table.points(features), table).novel)
 
 
 @dataclass(frozen=True, slots=True)
 class AvengersPro:
     """The recipe of arXiv 2508.12631: k-means profiles, a softmax of -sharpness times distance over the `top` nearest clusters.
 
-    `shrinkage` prompts that scored a model's overall mean are added to each profile; the recipe has none.
+    `shrinkage` prompts that scored a model's overall mean are added to each profile; the recipe has none. `by_weights`: with its own
+    score; else its expectations are compared in true units.
     """
 
     k: int = 60
     top: int = 4
     sharpness: float = 9.0
     shrinkage: float = 0.0
+    by_weights: bool = True
     text: Text = "prompt"
+    looks: bool = True
 
     def fit(self, data: Data, seed: int) -> Fitted:
         from sklearn.cluster import KMeans
@@ -137,9 +165,10 @@ class AvengersPro:
             near = distance.argsort(axis=1)[:, : self.top]
             weight = np.exp(-self.sharpness * np.take_along_axis(distance, near, 1))
             weight /= weight.sum(axis=1, keepdims=True)
-            return Expected(np.einsum("np,npm->nm", weight, profile[near]), np.einsum("np,npm->nm", weight, paid[near]))
+            success = np.einsum("np,npm->nm", weight, profile[near])
+            return Expected(known(success, np.einsum("np,npm->nm", weight, paid[near])), by_weights=self.by_weights)
 
-        return expect
+        return Fitted(expect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +177,7 @@ class Neighbours:
 
     k: int
     text: Text = "prompt"
+    looks: bool = True
 
     def fit(self, data: Data, _seed: int) -> Fitted:
         vectors = data.features[self.text][:, : data.encoder.dimension]
@@ -162,9 +192,9 @@ class Neighbours:
                 near = np.argpartition(-alike, k - 1, axis=1)[:, :k]
                 quality.append(scores[near].mean(axis=1))
                 paid.append(cost[near].mean(axis=1))
-            return Expected(np.concatenate(quality), np.concatenate(paid))
+            return Expected(known(np.concatenate(quality), np.concatenate(paid)))
 
-        return expect
+        return Fitted(expect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +202,7 @@ class Single:
     """Always the same model: the best on the prompts that are learnt from, or the one named."""
 
     model: str | None = None
-    text: None = None
+    looks: bool = False
 
     def fit(self, data: Data, _seed: int) -> Fitted:
         overall = np.nanmean(data.outcomes.scores, axis=0)
@@ -181,6 +211,6 @@ class Single:
 
         def expect(given: Mapping[str, Array]) -> Expected:
             count = len(next(iter(given.values())))
-            return Expected(np.tile(only, (count, 1)), np.zeros((count, len(only))))
+            return Expected(known(np.tile(only, (count, 1)), np.zeros((count, len(only)))))
 
-        return expect
+        return Fitted(expect)

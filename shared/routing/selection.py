@@ -1,12 +1,14 @@
-"""Which model is best for a prompt: performance, cost and latency weighed as its sender wants.
+"""Which model is best for a prompt: success, cost and latency in true units, weighed as its sender wants.
 
-For each eligible model m over the assigned clusters with weights w: performance is the sum of
-w * logistic(strength - strength of the best eligible), cost and latency are the weighted expectations. Each is scaled
-to 0..1 over the eligible models, and utility = a*performance - b*cost - d*latency with a + b + d = 1.
-With d = 0 this is the score of Avengers-Pro (arXiv 2508.12631) on win rates.
+For each eligible model over the assigned clusters: `success` is the expected score of its answer on 0..1 (where the table comes from
+outcomes), or its probability of winning against the reference model (where it comes from votes; the reference has 0.5); cost is in USD,
+latency in seconds. With the sender's rates (`shared.routing.rates`), in points of success:
 
-Where the table has a predictor, its share of the performance is the predicted win rate: logistic(log-odds of success - those of the
-best eligible). The arithmetic is written for many prompts at once; the live selector asks for one, the evaluation for all.
+    utility = success - cost_usd / usd_per_point - latency_s / s_per_point - caution
+
+`caution` is 0 for a model that enough is known of, so each model's utility is its own: the choice between two never depends on a third.
+Where the table has a predictor, its share of the success is what it predicts. The arithmetic is written for many prompts at once; the
+live selector asks for one, the evaluation for all. Tables of format 1 are decided as they were (`shared.routing.scaled`).
 """
 
 from __future__ import annotations
@@ -18,35 +20,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from shared.routing import scaled
 from shared.routing.assignment import Assignment, Assignments, assign_all
+from shared.routing.choosing import DIGITS, best_of
 from shared.routing.predictor import logit
+from shared.routing.rates import Rates, weights_of
 from shared.routing.table import RoutingTable
 
 Vector = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 INTERVAL = 1.96
 """Standard errors on either side of a 95% interval of a normal distribution."""
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """What the sender cares about: non-negative, at least one above 0; only their ratio matters."""
-
-    performance: float
-    cost: float
-    latency: float
-
-    def normalised(self) -> Weights:
-        total = self.performance + self.cost + self.latency
-        return Weights(self.performance / total, self.cost / total, self.latency / total)
-
-
-PROFILES: Mapping[str, Weights] = {
-    "quality": Weights(1.0, 0.0, 0.0),
-    "balanced": Weights(0.6, 0.25, 0.15),
-    "economy": Weights(0.35, 0.6, 0.05),
-    "fast": Weights(0.35, 0.05, 0.6),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +53,20 @@ class Candidate:
 
     model: str
     utility: float
-    performance: float
-    """Expected win rate against the best model of each cluster; 0.5 is the best itself."""
-    performance_low: float
-    performance_high: float
+    success: float
+    """Expected score on 0..1, or probability of winning against the reference; for a table of format 1 the win rate against the best."""
+    success_low: float
+    success_high: float
     cost_usd: float
     latency_s: float
     gain: float
-    """a times scaled performance."""
+    """The success itself; for a table of format 1 scaled and weighed."""
     cost_penalty: float
     latency_penalty: float
+    caution: float = 0.0
+    """Points that an unproven model's success is taken to be lower."""
     predicted: float | None = None
-    """Probability that it succeeds, where the table has a predictor."""
+    """Success as the table's predictor has it, where there is one."""
     unproven: bool = False
     """Too little is known of it to let it stand before a proven one."""
 
@@ -91,170 +78,233 @@ class Selection:
     candidates: tuple[Candidate, ...]
     ruled_out: tuple[tuple[str, str], ...]
     confidence: float
-    """Probability that the winner's utility is above the runner-up's, given the rankings' standard errors."""
+    """Probability that the winner's utility is above the runner-up's, given the standard errors."""
     why: str
     clusters: tuple[str, ...] = field(default=())
     share: float = 0.0
-    """The predictor's part of the performance."""
+    """The predictor's part of the success."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a table's predictor says of one prompt: `probability` and `spread` (models,), and its `share` of the performance."""
+    """What a table's predictor says of one prompt: `probability` and `spread` (models,), and its `share` of the success."""
 
     probability: Vector
     spread: Vector
     share: float
 
 
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """What is expected of every model for n prompts, each (n, models)."""
+
+    success: Vector
+    error: Vector
+    """Standard errors of `success`."""
+    cost_usd: Vector
+    latency_s: Vector
+    unproven: Mask
+    """Models of which too little is known."""
+    scaled: bool = False
+    """Whether they are compared by scaling, as tables of format 1 are."""
+
+    def of(self, models: npt.NDArray[np.intp]) -> Expectations:
+        """For some of the models."""
+        return Expectations(
+            self.success[:, models],
+            self.error[:, models],
+            self.cost_usd[:, models],
+            self.latency_s[:, models],
+            self.unproven[:, models],
+            self.scaled,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What utilities are made of, each (n, models), in points of success: gain - cost - latency - caution."""
+
+    gain: Vector
+    cost: Vector
+    latency: Vector
+    caution: Vector
+    behind: Mask
+    """Models that stand behind the others whatever their utility; never with true units."""
+
+    @property
+    def utility(self) -> Vector:
+        return self.gain - self.cost - self.latency - self.caution
+
+
 def share_of(table: RoutingTable, share: float | None) -> float:
-    """The predictor's part of the performance: `share` where one is set, else the table's own; 0 without a predictor."""
-    if table.predictor is None:
+    """The estimator's part of the success: `share` where one is set, else the table's own; 0 without an estimator."""
+    known = table.estimator or table.predictor
+    if known is None:
         return 0.0
-    return table.predictor.share if share is None else share
+    return known.share if share is None else share
 
 
-def predict(table: RoutingTable, points: npt.NDArray[np.float32], share: float | None = None) -> list[Prediction | None]:
-    """The predictions for points (n, dimension) of the table's space; None for each where it has no predictor, or a share of 0.
+def predict(
+    table: RoutingTable, features: npt.NDArray[np.float32], points: npt.NDArray[np.float32], share: float | None = None
+) -> list[Prediction | None]:
+    """The estimates for features (n, …) that lie at `points`; None for each where the table has no estimator, or a share of 0.
 
     `share` replaces the table's own.
     """
     used = share_of(table, share)
-    if table.predictor is None or used == 0:
+    estimates = _estimates(table, features, points) if used > 0 else None
+    if estimates is None:
         return [None] * len(points)
-    probability, spread = table.predictor(points)
-    return [Prediction(p, s, used) for p, s in zip(probability, spread, strict=True)]
+    return [Prediction(p, s, used) for p, s in zip(*estimates, strict=True)]
+
+
+def _estimates(table: RoutingTable, features: npt.NDArray[np.float32], points: npt.NDArray[np.float32]) -> tuple[Vector, Vector] | None:
+    if table.estimator is not None:
+        return table.estimator(features, points)
+    return table.predictor(points) if table.predictor is not None else None
+
+
+def expectations(
+    table: RoutingTable, features: npt.NDArray[np.float32], tokens: Vector | None = None, share: float | None = None
+) -> Expectations:
+    """What is expected for prompts of these features (n, …); one prompt after the other gives the same numbers.
+
+    `tokens` (n,): the prompts' lengths, which their costs depend on; None: as long as the prompts of their clusters.
+    """
+    points = table.points(features)
+    found, used = assign_all(points, table), share_of(table, share)
+    return _expected(table, found, tokens, _estimates(table, features, points) if used > 0 else None, used)
 
 
 def select(
     table: RoutingTable,
     assignment: Assignment,
-    weights: Weights,
+    rates: Rates,
     limits: Limits,
     contexts: Mapping[str, int],
     prediction: Prediction | None = None,
+    tokens: float | None = None,
 ) -> Selection:
     """Rank the models of `table` for one assignment.
 
-    `contexts` maps a model to the tokens it can read; a model that is not in it is not held to a context length.
-    With no eligible model `candidates` is empty, and `ruled_out` and `why` say which limit ruled out which model.
+    `contexts` maps a model to the tokens it can read; a model that is not in it is not held to a context length. `tokens` is the
+    prompt's length. With no eligible model `candidates` is empty, and `ruled_out` and `why` say which limit ruled out which model.
     """
-    w = assignment.weights.astype(np.float64)
-    cost, latency = w @ table.cost_usd[assignment.clusters], w @ table.latency_s[assignment.clusters]
-    ruled_out = _ruled_out(table.models, cost, latency, limits, contexts)
+    one = Assignments(assignment.clusters[None], assignment.weights[None], assignment.distances[None], np.array([assignment.novel]))
+    length = None if tokens is None else np.array([tokens])
+    share = 0.0 if prediction is None else prediction.share
+    predicted = None if prediction is None else (prediction.probability[None], prediction.spread[None])
+    everyone = _expected(table, one, length, predicted, share)
+    ruled_out = _ruled_out(table.models, everyone.cost_usd[0], everyone.latency_s[0], limits, contexts)
     kept = np.array([i for i, model in enumerate(table.models) if model not in ruled_out], np.intp)
     if not len(kept):
         why = "no eligible model: " + "; ".join(f"{m}: {reason}" for m, reason in ruled_out.items())
         return Selection((), tuple(ruled_out.items()), 0.0, why)
 
-    rows = np.ix_(assignment.clusters, kept)
-    strength, errors = table.strength[rows].astype(np.float64), table.standard_error[rows].astype(np.float64)
-    expected, uncertain = _performance(w[None], strength[None], errors[None])
-    share = 0.0
-    if prediction is not None:
-        share = prediction.share
-        ahead = _predicted(prediction.probability[None, kept], prediction.spread[None, kept])
-        expected = _blended(expected, ahead[0], share)
-        uncertain = np.hypot((1.0 - share) * uncertain, share * ahead[1])
-    performance, error = expected[0], uncertain[0]
-    a = weights.normalised()
-    spread = float(np.ptp(performance))
-    parts = np.stack(_parts(performance, cost[kept], latency[kept], a))
-    utility = parts[0] - parts[1] - parts[2]
-    unproven = _held_back(_unproven(table, assignment, w, kept), utility, parts[0])
-    # the proven first; equal utility: the cheaper, then the table's order
-    order = np.lexsort((kept, cost[kept], -np.round(utility, 12), unproven))
+    expected = everyone.of(kept)
+    terms = terms_of(expected, rates)
+    utility, success, error = terms.utility[0], expected.success[0], expected.error[0]
+    cost, latency = expected.cost_usd[0], expected.latency_s[0]
+    # equal utility: the cheaper, then the table's order
+    order = np.lexsort((kept, cost, -np.round(utility, DIGITS), terms.behind[0]))
     candidates = tuple(
         Candidate(
             model=table.models[kept[i]],
             utility=float(utility[i]),
-            performance=float(performance[i]),
-            performance_low=float(max(0.0, performance[i] - INTERVAL * error[i])),
-            performance_high=float(min(1.0, performance[i] + INTERVAL * error[i])),
-            cost_usd=float(cost[kept[i]]),
-            latency_s=float(latency[kept[i]]),
-            gain=float(parts[0, i]),
-            cost_penalty=float(parts[1, i]),
-            latency_penalty=float(parts[2, i]),
+            success=float(success[i]),
+            success_low=float(max(0.0, success[i] - INTERVAL * error[i])),
+            success_high=float(min(1.0, success[i] + INTERVAL * error[i])),
+            cost_usd=float(cost[i]),
+            latency_s=float(latency[i]),
+            gain=float(terms.gain[0, i]),
+            cost_penalty=float(terms.cost[0, i]),
+            latency_penalty=float(terms.latency[0, i]),
+            caution=float(terms.caution[0, i]),
             predicted=None if prediction is None else float(prediction.probability[kept[i]]),
-            unproven=bool(unproven[i]),
+            unproven=bool(terms.behind[0, i] or terms.caution[0, i] > 0),
         )
         for i in order
     )
-    confidence = _confidence(utility, error * (a.performance / spread if spread else a.performance), order)
-    why = _why(candidates, a, table, assignment, share)
-    waiting = [table.models[kept[i]] for i in np.flatnonzero(unproven) if utility[i] > candidates[0].utility]
-    if waiting:
+    confidence = _confidence(utility, _utility_error(expected, rates)[0], order)
+    why = _why(candidates, rates, table.clusters[assignment.clusters[0]].label, expected.scaled)
+    if len(waiting := [c.model for c in candidates if c.unproven and c.utility + c.caution > candidates[0].utility]):
         why += f"; too little is known yet to let {', '.join(waiting)} win"
+    if prediction is not None:
+        why += f"; predicted to succeed with {candidates[0].predicted:.0%}, which counts for {share:.0%} of the success"
+    if assignment.novel:
+        why += "; the prompt is novel, so its nearest task says little"
     return Selection(candidates, tuple(ruled_out.items()), confidence, why, share=share)
 
 
-def performances(table: RoutingTable, points: npt.NDArray[np.float32], share: float | None = None) -> tuple[Vector, Vector, Vector]:
-    """Performance, expected cost in USD and latency in seconds of all models, each (n, models), for points of the table's space.
-
-    What `select` works with, for many prompts and no limits: one prompt after the other gives the same numbers.
-    """
-    return _expectations(table, points, assign_all(points, table), share)
+def routes(table: RoutingTable, features: npt.NDArray[np.float32], preferences: Sequence[Rates]) -> npt.NDArray[np.intp]:
+    """(n, preferences): which model `select` chooses for prompts of these features (n, …), without limits."""
+    expected = expectations(table, features)
+    return np.stack([choices(expected, rates) for rates in preferences], axis=1)
 
 
-def _expectations(
-    table: RoutingTable, points: npt.NDArray[np.float32], found: Assignments, share: float | None
-) -> tuple[Vector, Vector, Vector]:
-    w = found.weights.astype(np.float64)
-    strength, error = table.strength[found.clusters].astype(np.float64), table.standard_error[found.clusters].astype(np.float64)
-    expected, _ = _performance(w, strength, error)
-    used = share_of(table, share)
-    if table.predictor is not None and used > 0:
-        expected = _blended(expected, _predicted(*table.predictor(points))[0], used)
-    cost = np.einsum("np,npm->nm", w, table.cost_usd[found.clusters])
-    return expected, cost, np.einsum("np,npm->nm", w, table.latency_s[found.clusters])
+def choices(expected: Expectations, rates: Rates) -> npt.NDArray[np.intp]:
+    """(n,): which model `select` chooses for each prompt, without limits."""
+    terms = terms_of(expected, rates)
+    return best_of(np.where(terms.behind, -np.inf, terms.utility), expected.cost_usd)
 
 
-def routes(table: RoutingTable, points: npt.NDArray[np.float32], preferences: Sequence[Weights]) -> npt.NDArray[np.intp]:
-    """(n, preferences): which model `select` chooses for points (n, dimension) of the table's space, without limits."""
-    found = assign_all(points, table)
-    expected = _expectations(table, points, found, None)
-    unproven = np.zeros(expected[0].shape, np.bool_)
+def terms_of(expected: Expectations, rates: Rates) -> Terms:
+    """What the utilities of all models are made of."""
+    success, cost, latency = expected.success, expected.cost_usd, expected.latency_s
+    if expected.scaled:
+        parts = scaled.terms(success, cost, latency, weights_of(rates))
+        behind = scaled.held_back(expected.unproven, parts[0] - parts[1] - parts[2], parts[0])
+        return Terms(*parts, np.zeros_like(success), behind)
+    caution = np.where(expected.unproven, success - _pessimistic(success, expected.error), 0.0)
+    return Terms(success, cost / rates.usd_per_point, latency / rates.s_per_point, caution, np.zeros(success.shape, np.bool_))
+
+
+def _pessimistic(success: Vector, error: Vector) -> Vector:
+    """The lower end of the 95% interval, of the log-odds, since that of a probability may lie below 0."""
+    slope = np.maximum(success * (1.0 - success), 1e-6)
+    return 1.0 / (1.0 + np.exp(-(logit(success) - INTERVAL * error / slope)))
+
+
+def _utility_error(expected: Expectations, rates: Rates) -> Vector:
+    """Standard errors of the utilities, (n, models)."""
+    if not expected.scaled:
+        return expected.error
+    spread = np.ptp(expected.success, axis=-1, keepdims=True)
+    return expected.error * weights_of(rates).normalised().performance / np.where(spread > 0, spread, 1.0)
+
+
+def _expected(
+    table: RoutingTable, found: Assignments, tokens: Vector | None, predicted: tuple[Vector, Vector] | None, share: float
+) -> Expectations:
+    w, at = found.weights.astype(np.float64), found.clusters
+    cost, latency = np.einsum("np,npm->nm", w, table.cost_usd[at]), np.einsum("np,npm->nm", w, table.latency_s[at])
+    if tokens is not None and table.usd_per_token is not None and table.prompt_tokens is not None:
+        longer = tokens - np.einsum("np,np->n", w, table.prompt_tokens[at])
+        cost = np.maximum(cost + longer[:, None] * table.usd_per_token, LEAST_COST * cost)
+    strength, error = table.strength[at].astype(np.float64), table.standard_error[at].astype(np.float64)
+    old = table.reference_success is None
+    if old:
+        rate, variance = scaled.win_rates(strength, error)
+    else:
+        rate = table.success[at].astype(np.float64)
+        variance = (rate * (1.0 - rate) * error) ** 2
+    success, spread = np.einsum("np,npm->nm", w, rate), np.sqrt(np.einsum("np,npm->nm", w**2, variance))
+    if predicted is not None:
+        probability, committee = predicted
+        if old:
+            edges = np.clip(probability, 1e-3, 1.0 - 1e-3)
+            probability, squared = scaled.win_rates(logit(probability), committee / (edges * (1.0 - edges)))
+            committee = np.sqrt(squared)
+        success = (1.0 - share) * success + share * probability
+        spread = np.hypot((1.0 - share) * spread, share * committee)
+    unproven = np.zeros(success.shape, np.bool_)
     if table.unproven_error is not None:
-        unproven = np.einsum("np,npm->nm", found.weights.astype(np.float64), table.standard_error[found.clusters]) > table.unproven_error
-        unproven &= ~unproven.all(axis=1, keepdims=True)
-    return np.stack([choices(*expected, weights, unproven) for weights in preferences], axis=1)
+        unproven = np.einsum("np,npm->nm", w, table.standard_error[at]) > table.unproven_error
+    return Expectations(success, spread, cost, latency, unproven, scaled=old)
 
 
-def choices(
-    performance: Vector, cost: Vector, latency: Vector, weights: Weights, unproven: npt.NDArray[np.bool_] | None = None
-) -> npt.NDArray[np.intp]:
-    """(n,): which model `select` chooses for each prompt, given what is expected of all models, each (n, models).
-
-    `unproven` (n, models) are those of which too little is known.
-    """
-    gain, paid, waited = _parts(performance, cost, latency, weights.normalised())
-    utility = np.round(gain - paid - waited, 12)
-    if unproven is not None:
-        utility = np.where(_held_back(unproven, utility, gain), -np.inf, utility)
-    ties = utility == utility.max(axis=-1, keepdims=True)
-    found: npt.NDArray[np.intp] = np.where(ties, cost, np.inf).argmin(axis=-1)
-    return found
-
-
-def _unproven(table: RoutingTable, assignment: Assignment, w: Vector, kept: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-    """(kept,): models of which too little is known to let them win. If that is so of all of them, it is so of none."""
-    if table.unproven_error is None:
-        return np.zeros(len(kept), np.bool_)
-    error = (w @ table.standard_error[assignment.clusters])[kept]
-    found: npt.NDArray[np.bool_] = error > table.unproven_error
-    return np.zeros_like(found) if found.all() else found
-
-
-def _held_back(unproven: npt.NDArray[np.bool_], utility: Vector, gain: Vector) -> npt.NDArray[np.bool_]:
-    """Which of the unproven models must not stand before the proven, in the shape of all three.
-
-    Those that might be worse than one of them. What would be preferred even if it did no better than the worst, as cheap models are
-    where cost is what matters, need not be proven.
-    """
-    best = np.where(unproven, -np.inf, utility).max(axis=-1, keepdims=True)
-    found: npt.NDArray[np.bool_] = unproven & (utility - gain <= best)
-    return found
+LEAST_COST = 0.05
+"""Of a cluster's mean cost, however short a prompt is."""
 
 
 def _ruled_out(models: tuple[str, ...], cost: Vector, latency: Vector, limits: Limits, contexts: Mapping[str, int]) -> dict[str, str]:
@@ -275,46 +325,6 @@ def _ruled_out(models: tuple[str, ...], cost: Vector, latency: Vector, limits: L
     return reasons
 
 
-def _performance(w: Vector, strength: Vector, error: Vector) -> tuple[Vector, Vector]:
-    """Performance and its standard error, each (n, models), by the delta method over independent clusters.
-
-    `w` (n, clusters); `strength` and `error` (n, clusters, models).
-    """
-    rate, variance = _rates(strength, error)
-    return np.einsum("np,npm->nm", w, rate), np.sqrt(np.einsum("np,npm->nm", w**2, variance))
-
-
-def _predicted(probability: Vector, spread: Vector) -> tuple[Vector, Vector]:
-    """The predicted win rate against the best, and its standard error, each (n, models)."""
-    kept = np.clip(probability, 1e-3, 1.0 - 1e-3)
-    rate, variance = _rates(logit(probability), spread / (kept * (1.0 - kept)))
-    return rate, np.sqrt(variance)
-
-
-def _blended(ranked: Vector, predicted: Vector, share: float) -> Vector:
-    return (1.0 - share) * ranked + share * predicted
-
-
-def _rates(strength: Vector, error: Vector) -> tuple[Vector, Vector]:
-    """Win rates against the strongest along the last axis, and their variances."""
-    best = strength.argmax(axis=-1)[..., None]
-    rate = 1.0 / (1.0 + np.exp(np.take_along_axis(strength, best, axis=-1) - strength))
-    variance = error**2 + np.take_along_axis(error, best, axis=-1) ** 2
-    np.put_along_axis(variance, best, 0.0, axis=-1)  # the best is not compared with itself
-    return rate, (rate * (1.0 - rate)) ** 2 * variance
-
-
-def _parts(performance: Vector, cost: Vector, latency: Vector, a: Weights) -> tuple[Vector, Vector, Vector]:
-    """The three terms of the utility, each in the shape of what it is made of."""
-    return a.performance * _scaled(performance), a.cost * _scaled(cost), a.latency * _scaled(latency)
-
-
-def _scaled(values: Vector) -> Vector:
-    """Scale to 0..1 over the models, along the last axis; all 0 where they are equal."""
-    low, spread = values.min(axis=-1, keepdims=True), np.ptp(values, axis=-1, keepdims=True)
-    return np.where(spread > 0, (values - low) / np.where(spread > 0, spread, 1.0), 0.0)
-
-
 def _confidence(utility: Vector, error: Vector, order: npt.NDArray[np.intp]) -> float:
     if len(order) < 2:
         return 1.0
@@ -325,24 +335,42 @@ def _confidence(utility: Vector, error: Vector, order: npt.NDArray[np.intp]) -> 
     return 0.5 * (1.0 + math.erf(lead / spread / math.sqrt(2.0)))
 
 
-def _why(candidates: tuple[Candidate, ...], a: Weights, table: RoutingTable, assignment: Assignment, share: float) -> str:
+def _why(candidates: tuple[Candidate, ...], rates: Rates, task: str, by_weights: bool) -> str:
     first = candidates[0]
-    task = table.clusters[assignment.clusters[0]].label
-    weighed = f"weights performance {a.performance:.2f}, cost {a.cost:.2f}, latency {a.latency:.2f}"
-    unsure = "; the prompt is novel, so its nearest task says little" if assignment.novel else ""
-    if first.predicted is not None:
-        unsure = f"; predicted to succeed with {first.predicted:.0%}, which counts for {share:.0%} of the performance{unsure}"
+    own = f"{first.model} for “{task}”: {first.success:.2f} expected success for {_usd(first.cost_usd)} USD"
     if len(candidates) == 1:
-        return f"{first.model} is the only eligible model ({weighed}){unsure}"
+        return f"{own}; it is the only eligible model"
     second = candidates[1]
-    leads = (
-        ("performance", first.gain - second.gain),
-        ("cost", second.cost_penalty - first.cost_penalty),
-        ("latency", second.latency_penalty - first.latency_penalty),
-    )
-    terms = ", ".join(f"{name} {lead:+.3f}" for name, lead in leads if abs(lead) >= 0.0005) or "nothing: they are equal"
-    lead = first.utility - second.utility
-    if lead < 0:
-        behind = f"{second.model} would lead it by {-lead:.3f}, but too little is known of it yet"
-        return f"{first.model} for “{task}”; {behind} ({weighed}){unsure}"
-    return f"{first.model} leads {second.model} by {lead:.3f} for “{task}”: {terms} ({weighed}){unsure}"
+    if by_weights:
+        return f"{own}; it leads {second.model} by {first.utility - second.utility:.3f} by the weights of an older table"
+    return f"{own}; {_compared(first, second, rates)}"
+
+
+def _compared(first: Candidate, second: Candidate, rates: Rates) -> str:
+    """Why not the second, in the units that its sender cares about."""
+    better, name = second.success - first.success, second.model
+    dearer, slower = second.cost_usd - first.cost_usd, second.latency_s - first.latency_s
+    by_time = abs(slower) / rates.s_per_point > abs(dearer) / rates.usd_per_point
+    spent = f"in {second.latency_s:.1f} s" if by_time else f"for {_usd(second.cost_usd)} USD"
+    if abs(better) < 5e-4:
+        return f"{name} would succeed as often {spent}"
+    places = 2 if abs(better) >= 0.005 else 3
+    more = f"{name} would succeed {abs(better):.{places}f} {'more' if better > 0 else 'less'} often {spent}"
+    price = (slower if by_time else dearer) / better
+    worth = rates.s_per_point if by_time else rates.usd_per_point
+    if price <= 0 or (price < worth) == (better > 0):
+        return f"{more}, {first.utility - second.utility:.3f} points behind in all"
+    unit = "s" if by_time else "USD"
+    limit = f"the {_number(worth)} that a point is worth here"
+    if better > 0:
+        return f"{more}, {_number(price)} {unit} per point, more than {limit}"
+    return f"{more}, which saves {_number(price)} {unit} per point, less than {limit}"
+
+
+def _usd(amount: float) -> str:
+    """USD with four decimal places, or two digits where it is less."""
+    return f"{amount:.4f}" if amount >= 0.0005 or amount == 0 else f"{amount:.{1 - math.floor(math.log10(amount))}f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}" if value >= 0.095 else f"{value:.2g}"

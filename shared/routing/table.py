@@ -10,21 +10,28 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from shared.routing.cascade import Heads
 from shared.routing.errors import EmbeddingInvalid, TableInvalid
+from shared.routing.estimator import Estimator
+from shared.routing.form import SIZE
+from shared.routing.frontier import Frontier
 from shared.routing.predictor import Predictor
 from shared.routing.projection import Projection
 
 Array = npt.NDArray[np.float32]
 
-FORMAT = 1
+FORMAT = 2
+"""Of tables with `reference_success`. Those without are of format 1: they are decided as they were (`shared.routing.scaled`)."""
+Text = Literal["prompt", "description", "both"]
+"""What the embedder reads of a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +97,36 @@ class RoutingTable:
     sharpness: float = 9.0
     """Weights are a softmax of -sharpness times distance (beta in arXiv 2508.12631)."""
     unproven_error: float | None = None
-    """A model with a larger standard error stands before a proven one only where it would if it did as badly as the worst. None: it may."""
+    """A model whose standard error exceeds this is unproven: its success is taken to be the lower end of its interval. None: no such
+    rule."""
     projection: Projection | None = None
     """From a prompt's features to the space that the centroids lie in. None: the encoder's own."""
     predictor: Predictor | None = None
-    """How probably each model succeeds, beside the clusters' rankings. None: the rankings alone decide."""
+    """How probably each model succeeds, beside the clusters' rankings. Of tables of format 1."""
+    estimator: Estimator | None = None
+    """Expected success of each model, beside the clusters' rankings. None: the rankings alone decide."""
     signatures: Array | None = None
     """(clusters, encoder's dimension) float32: what it takes to tell each cluster's outcomes apart (`task2vec`)."""
+    reference_success: Array | None = None
+    """(clusters,) float32 in 0..1: the reference's success in each cluster, 0.5 where rankings come from votes. None: format 1."""
+    usd_per_token: Array | None = None
+    """(models,) float32: what one more token of a prompt costs. None: costs don't depend on a prompt's length."""
+    prompt_tokens: Array | None = None
+    """(clusters,) float32: mean length of the prompts that `cost_usd` holds for; given with `usd_per_token`."""
+    text: Text | None = None
+    """What the embedder reads of a prompt for this table. None: what the embedder's setting says."""
+    cascade: Heads | None = None
+    """How probably answers of cheap models are good, once they are there."""
+    frontier: Frontier | None = None
+    """What a rate reaches over the traffic: success and cost by what a point of success is worth."""
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ARRAYS:
             object.__setattr__(self, name, frozen(getattr(self, name)))
-        if self.signatures is not None:
-            object.__setattr__(self, "signatures", frozen(self.signatures))
+        for name in OPTIONAL:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, frozen(getattr(self, name)))
         self._check()
         object.__setattr__(self, "digest", hashlib.sha256(self.to_bytes()).hexdigest())
 
@@ -125,10 +148,28 @@ class RoutingTable:
         for name in ("standard_error", "cost_usd", "latency_s"):
             if (getattr(self, name) < 0).any():
                 raise TableInvalid(f"{name} holds a negative number")
-        if self.signatures is not None and (self.signatures.shape != (k, self.encoder.dimension) or not np.isfinite(self.signatures).all()):
-            raise TableInvalid(f"signatures must be finite and have shape {(k, self.encoder.dimension)}")
+        shapes: dict[str, tuple[int, ...]] = {
+            "signatures": (k, self.encoder.dimension),
+            "reference_success": (k,),
+            "usd_per_token": (m,),
+            "prompt_tokens": (k,),
+        }
+        for name, wide in shapes.items():
+            extra: Array | None = getattr(self, name)
+            if extra is not None and (extra.shape != wide or not np.isfinite(extra).all()):
+                raise TableInvalid(f"{name} must be finite and have shape {wide}")
+        if self.reference_success is not None and not ((self.reference_success >= 0) & (self.reference_success <= 1)).all():
+            raise TableInvalid("reference_success must lie in 0..1")
+        if (self.usd_per_token is None) != (self.prompt_tokens is None):
+            raise TableInvalid("usd_per_token and prompt_tokens must be given together")
+        if self.text is not None and self.text not in get_args(Text):
+            raise TableInvalid(f"text must be one of {', '.join(get_args(Text))}")
+        if self.frontier is not None and self.frontier.single not in self.models:
+            raise TableInvalid(f"the frontier names {self.frontier.single}, which is not among the models")
         if self.predictor is not None and self.predictor.rates.shape[1] != m:
             raise TableInvalid(f"the predictor knows {self.predictor.rates.shape[1]} models, the table {m}")
+        if self.estimator is not None and len(self.estimator.error) != m:
+            raise TableInvalid(f"the estimator knows {len(self.estimator.error)} models, the table {m}")
         if self.predictor is not None and self.predictor.centroids.shape[1] != self.dimension:
             raise TableInvalid(f"the predictor reads {self.predictor.centroids.shape[1]} numbers a point, and points have {self.dimension}")
         if self.top_p < 1 or not 0 < self.sharpness < float("inf"):
@@ -149,7 +190,14 @@ class RoutingTable:
 
     @property
     def inputs(self) -> int:
-        """Numbers of a prompt's features that a point is made of: the embedding's, or the embedding's and the form's."""
+        """Numbers of a prompt's features that are read: the embedding's, or the embedding's and the form's."""
+        if self.estimator is not None and (len(self.estimator.matrix) or len(self.estimator.landmarks)):
+            return self.encoder.dimension + SIZE
+        return self._wide
+
+    @property
+    def _wide(self) -> int:
+        """Numbers of the features that a point is made of."""
         return self.encoder.dimension if self.projection is None else len(self.projection.matrix)
 
     @cached_property
@@ -165,7 +213,8 @@ class RoutingTable:
         Features are a prompt's embedding, and its form behind it. Raises `EmbeddingInvalid` if they are too short.
         """
         self.require(features.shape[1])
-        return features[:, : self.inputs] if self.projection is None else self.projection(features[:, : self.inputs])
+        wide = features[:, : self._wide]
+        return wide if self.projection is None else self.projection(wide)
 
     def points_of(self, features: Sequence[Array]) -> Array:
         """As `points`, of features one by one, some with forms and some without where no form is read; (0, dimension) of none."""
@@ -189,6 +238,25 @@ class RoutingTable:
         return norms
 
     @cached_property
+    def success(self) -> Array:
+        """(clusters, models) float32 on 0..1: expected score, or probability of winning against the reference.
+
+        Of format 1, which does not say what the reference's is: the probability of winning against it.
+        """
+        return frozen(self._success(self.strength.astype(np.float64)))
+
+    def success_interval(self, errors: float) -> tuple[Array, Array]:
+        """`success` with that many standard errors less and more, on the scale of log-odds, where they are symmetric."""
+        strength, error = self.strength.astype(np.float64), self.standard_error.astype(np.float64)
+        return frozen(self._success(strength - errors * error)), frozen(self._success(strength + errors * error))
+
+    def _success(self, strength: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        base = np.full(len(self.clusters), 0.5) if self.reference_success is None else self.reference_success.astype(np.float64)
+        base = np.clip(base, 1e-6, 1.0 - 1e-6)
+        found: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-strength) * ((1.0 - base) / base)[:, None])
+        return found
+
+    @cached_property
     def positions(self) -> dict[str, int]:
         """Where each cluster stands in the arrays, by its id."""
         return {cluster.id: i for i, cluster in enumerate(self.clusters)}
@@ -201,7 +269,7 @@ class RoutingTable:
     def to_bytes(self) -> bytes:
         """The canonical form: JSON with sorted keys and no spaces."""
         value: dict[str, Any] = {
-            "format": FORMAT,
+            "format": 1 if self.reference_success is None else FORMAT,
             "encoder": _plain(self.encoder),
             "models": self.models,
             "reference_model": self.reference_model,
@@ -212,11 +280,14 @@ class RoutingTable:
         }
         if self.unproven_error is not None:  # left out where it means nothing, so that older tables keep their digests
             value["unproven_error"] = self.unproven_error
-        for name, part in (("projection", self.projection), ("predictor", self.predictor)):
-            if part is not None:
+        if self.text is not None:
+            value["text"] = self.text
+        for name in PARTS:
+            if (part := getattr(self, name)) is not None:
                 value[name] = {f.name: _written(getattr(part, f.name)) for f in fields(part)}
-        if self.signatures is not None:
-            value["signatures"] = _written(self.signatures)
+        for name in OPTIONAL:
+            if (array := getattr(self, name)) is not None:
+                value[name] = _written(array)
         value |= {name: base64.b64encode(getattr(self, name).tobytes()).decode() for name in ARRAYS}
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
@@ -225,8 +296,8 @@ class RoutingTable:
         """Read what `to_bytes` wrote. Raises `TableInvalid`."""
         try:
             value = json.loads(data)
-            if value.pop("format") != FORMAT:
-                raise TableInvalid(f"this version of Pointsman reads table format {FORMAT}; upgrade it, or build the table anew")
+            if (form := value.pop("format")) not in (1, FORMAT):
+                raise TableInvalid(f"the table has format {form}, this version of Pointsman reads 1 and {FORMAT}; upgrade it")
             encoder = Encoder(**value.pop("encoder"))
             clusters = tuple(Cluster(**c) for c in value.pop("clusters"))
             models = tuple(value.pop("models"))
@@ -234,17 +305,26 @@ class RoutingTable:
                 n: np.frombuffer(base64.b64decode(value.pop(n), validate=True), "<f4").reshape(len(clusters), -1) for n in ARRAYS
             }
             provenance = Provenance(**value.pop("provenance"))
-            for name, kind in (("projection", Projection), ("predictor", Predictor)):
+            for name, kind in PARTS.items():
                 if name in value:
                     arrays[name] = kind(**{n: _read(v) for n, v in value.pop(name).items()})
-            if "signatures" in value:
-                arrays["signatures"] = _read(value.pop("signatures"))
+            for name in OPTIONAL:
+                if name in value:
+                    arrays[name] = _read(value.pop(name))
             return cls(encoder=encoder, clusters=clusters, models=models, provenance=provenance, **arrays, **value)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TableInvalid(f"not a routing table: {error}") from None
 
 
 ARRAYS = ("centroids", "strength", "standard_error", "cost_usd", "latency_s")
+OPTIONAL = ("signatures", "reference_success", "usd_per_token", "prompt_tokens")
+PARTS: Mapping[str, Callable[..., Any]] = {
+    "projection": Projection,
+    "predictor": Predictor,
+    "estimator": Estimator,
+    "cascade": Heads,
+    "frontier": Frontier,
+}
 
 
 def frozen(array: npt.NDArray[Any]) -> Array:

@@ -19,11 +19,6 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
 });
 
-document.addEventListener("input", (event) => {
-  const label = event.target.closest(".slider");
-  if (label) label.querySelector("output").textContent = event.target.value;
-});
-
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("[data-once]")) return;
   event.target.querySelector("button").disabled = true;

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import described, embedded, placed, submitted, table
+from support import described, embedded, placed, submitted, table, wish
 
 from services.selector.decide import decide
 from shared.contracts.errors import InvalidMessage
@@ -21,7 +21,6 @@ from shared.contracts.messages import (
     to_json,
     unknown_fields,
 )
-from shared.contracts.parts import Profile
 
 SECRET = "tell-nobody-4711"
 text = st.text(min_size=1, max_size=200).filter(lambda s: s.strip())
@@ -86,7 +85,7 @@ def test_every_stage_keeps_what_it_received() -> None:
         (Described, described()),
         (Embedded, embedded()),
         (Placed, placed(tab)),
-        (Decided, decide(placed(tab), tab, {}, Profile.balanced, 10)),
+        (Decided, decide(placed(tab), tab, {}, wish(), 10)),
     ]
     before = submitted()
     for kind, message in stages:

@@ -1,5 +1,7 @@
 """What is foreseen leads where the description would have led, or is not sure."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support import table
@@ -8,7 +10,8 @@ from shared.routing.assignment import assign
 from shared.routing.errors import RoutingError
 from shared.routing.foresight import NEIGHBOURS, Foresight, _threshold, foresee, learn, same_without_edges
 from shared.routing.form import SIZE
-from shared.routing.selection import PROFILES, Limits, Weights, routes, select
+from shared.routing.rates import PROFILES, Rates
+from shared.routing.selection import Limits, routes, select
 from shared.routing.table import Encoder, RoutingTable
 
 D = 32
@@ -70,11 +73,11 @@ def test_what_an_edge_changes_is_not_the_same_without_it() -> None:
     assert 0 < same.mean() < 1
 
 
-def test_weights_that_are_no_profiles_are_held_to_the_strictest() -> None:
+def test_rates_that_are_no_profiles_are_held_to_the_strictest() -> None:
     world = World()
     prompts, said, forms = world.draw(1500)
     known = learn(prompts, said, forms, world.table())
-    found = foresee(known, prompts[:200], forms[:200], world.table(), Weights(0.5, 0.3, 0.2))
+    found = foresee(known, prompts[:200], forms[:200], world.table(), Rates(0.05, 77.0))
     assert (found.agreement[found.sure] >= known.agreement.max()).all()
 
 
@@ -122,10 +125,7 @@ def test_the_threshold_is_the_least_at_which_the_target_holds() -> None:
 
 @pytest.mark.parametrize("unproven", [None, 0.35])
 def test_routes_are_what_select_selects(unproven: float | None) -> None:
-    tab = table(5, ("a", "b", "c", "d"), encoder=SPACE, seed=5, top_p=3)
-    tab = RoutingTable(
-        **{f: getattr(tab, f) for f in tab.__dataclass_fields__ if f not in {"digest", "unproven_error"}}, unproven_error=unproven
-    )
+    tab = replace(table(5, ("a", "b", "c", "d"), encoder=SPACE, seed=5, top_p=3), unproven_error=unproven)
     points = np.random.default_rng(1).normal(size=(200, D)).astype(np.float32)
     for j, weights in enumerate(PROFILES.values()):
         chosen = routes(tab, points, tuple(PROFILES.values()))[:, j]

@@ -8,8 +8,9 @@ from shared.routing.assignment import Assignment
 from shared.routing.clustering import by_density, evolve, kmeans, lloyd
 from shared.routing.expectations import expectations
 from shared.routing.matching import lineage, pair
+from shared.routing.rates import PROFILES
 from shared.routing.sampling import pairs
-from shared.routing.selection import PROFILES, Limits, Weights, select
+from shared.routing.selection import Limits, select
 from shared.routing.table import RoutingTable
 
 
@@ -111,16 +112,16 @@ def test_a_model_nobody_knows_wins_nowhere_until_it_is_proven() -> None:
     models = ("old", "new")
     plain = table(1, models, strength=np.array([[0.0, 1.0]]), standard_error=np.array([[0.3, 2.0]]))
     careful = replace(plain, unproven_error=1.5)
-    quality = Weights(1, 0, 0)
+    quality = PROFILES["quality"]
     assert select(plain, nearest(plain), quality, Limits(), {}).candidates[0].model == "new"
     chosen = select(careful, nearest(careful), quality, Limits(), {})
     assert [(c.model, c.unproven) for c in chosen.candidates] == [("old", False), ("new", True)]
     assert chosen.why.endswith("too little is known yet to let new win")
     assert select(careful, nearest(careful), quality, Limits(deny=frozenset({"old"})), {}).candidates[0].model == "new"
-    cheap = replace(careful, cost_usd=np.array([[0.01, 0.0001]]))
+    cheap = replace(careful, cost_usd=np.array([[0.01, 0.0001]], np.float32), latency_s=np.ones((1, 2), np.float32))
     for name, first in (("quality", "old"), ("economy", "new")):  # where cost is what matters it need not be good
         best = select(cheap, nearest(cheap), PROFILES[name], Limits(), {}).candidates[0]
-        assert (best.model, best.unproven) == (first, False), name
+        assert (best.model, best.unproven) == (first, first == "new"), name
     assert RoutingTable.from_bytes(careful.to_bytes()) == careful
     assert careful.digest != plain.digest
     assert b"unproven" not in plain.to_bytes()

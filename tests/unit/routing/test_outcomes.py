@@ -1,14 +1,19 @@
 """A first table finds planted tasks and planted rankings, and is honest about little evidence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support import ENCODER
 
 from shared.routing.clustering import kmeans
-from shared.routing.committee import success_rates
 from shared.routing.errors import OutcomesInvalid
-from shared.routing.outcomes import SHRINKAGE, Outcomes, build_table, choose, label, routed_score
+from shared.routing.fitting import success_rates
+from shared.routing.outcomes import SHRINKAGE, Outcomes, Recipe, best_model, build_table, choose, held_out, label, recipes
+from shared.routing.rates import PROFILES
+from shared.routing.selection import routes
 from shared.routing.simulation import simulated_scores, simulated_skills
+from shared.routing.table import RoutingTable
 
 NONE = np.zeros(2)
 
@@ -26,18 +31,19 @@ def planted(tasks: int = 4, each: int = 40, seed: int = 0) -> tuple[Outcomes, np
 
 def test_planted_tasks_and_rankings_are_found() -> None:
     outcomes, vectors = planted()
-    tab = build_table(outcomes, vectors, ENCODER, k=4, source="planted", simulated=True)
+    tab = build_table(outcomes, vectors, ENCODER, Recipe(k=4), source="planted", simulated=True)
     assert sorted(c.size for c in tab.clusters) == [40, 40, 40, 40]
     for cluster, strength in zip(tab.clusters, tab.strength, strict=True):
         task = int(cluster.label.split()[1])
         assert tab.models[int(strength.argmax())] == ("even" if task % 2 == 0 else "odd")
     assert (tab.strength[:, tab.models.index(tab.reference_model)] == 0).all()
-    assert routed_score(tab, vectors, outcomes.scores) > 0.85 > outcomes.scores.mean(axis=0).max()
+    chosen = routes(tab, vectors, [PROFILES["quality"]])[:, 0]
+    assert outcomes.scores[np.arange(len(vectors)), chosen].mean() > 0.85 > outcomes.scores.mean(axis=0).max()
 
 
 def test_the_same_data_and_seed_give_the_same_table() -> None:
     outcomes, vectors = planted()
-    one, other = (build_table(outcomes, vectors, ENCODER, k=4, seed=3, source="s", simulated=True) for _ in range(2))
+    one, other = (build_table(outcomes, vectors, ENCODER, Recipe(k=4), seed=3, source="s", simulated=True) for _ in range(2))
     assert one.digest == other.digest
 
 
@@ -51,13 +57,67 @@ def test_success_rates_shrink_toward_the_mean_over_all_clusters_as_the_formula_s
 
 
 def test_few_prompts_leave_a_wide_interval() -> None:
-    few, many = (build_table(*planted(each=n), ENCODER, k=4, source="s", simulated=True) for n in (5, 200))
+    few, many = (build_table(*planted(each=n), ENCODER, Recipe(k=4), source="s", simulated=True) for n in (5, 200))
     assert few.standard_error.mean() > 2 * many.standard_error.mean()
 
 
 def test_k_is_chosen_by_what_routes_best_on_prompts_left_out() -> None:
     outcomes, vectors = planted(each=60)
-    assert choose(outcomes, vectors, ENCODER, candidates=(1, 4)).k == 4
+    assert choose(outcomes, {"prompt": vectors}, ENCODER, [Recipe(k=1), Recipe(k=4)]).k == 4
+    assert choose(outcomes, {"prompt": vectors}, ENCODER, [Recipe(k=4), Recipe(k=4, representation="plain")]).k == 4
+
+
+def test_the_simpler_recipes_come_first_and_leave_four_prompts_a_cluster() -> None:
+    found = recipes(100)
+    assert [(r.representation, r.k) for r in found if not r.estimator] == [(name, k) for name in ("plain", "contrastive") for k in (5, 10)]
+    assert [r.estimator for r in found] == sorted(r.estimator for r in found)
+    assert {r.text for r in recipes(1000, ("prompt", "both"))} == {"prompt", "both"}
+    assert recipes(3)[0].k == 5, "the least, where there are too few prompts for any"
+
+
+def test_success_is_the_shrunk_mean_score_and_the_reference_has_its_own() -> None:
+    outcomes, vectors = planted()
+    tab = build_table(outcomes, vectors, ENCODER, Recipe(k=4), source="s", simulated=True)
+    rates, _ = success_rates(outcomes.scores, kmeans(vectors, 4, 0).labels, 4, SHRINKAGE)
+    np.testing.assert_allclose(tab.success, rates, atol=1e-6)
+    assert tab.reference_success == pytest.approx(rates[:, tab.models.index(tab.reference_model)], abs=1e-6)
+
+
+def test_the_frontier_is_measured_on_prompts_that_were_not_learnt_from() -> None:
+    outcomes, vectors = planted(each=60)
+    cost = np.tile([0.001, 0.003], (len(vectors), 1))
+    priced = replace(outcomes, cost_usd=cost)
+    frontier, area = held_out(priced, vectors, ENCODER, Recipe(k=4))
+    assert frontier.measured
+    assert frontier.prompts == len(vectors)
+    assert frontier.cost_usd[0] == pytest.approx(0.001)
+    assert frontier.success[-1] > 0.85 > frontier.single_success
+    assert 0.6 < area < 1
+    noise = replace(priced, scores=np.random.default_rng(1).random(priced.scores.shape).round())
+    guessed, _ = held_out(noise, vectors, ENCODER, Recipe(k=25))
+    assert guessed.success.max() < 0.56, "nothing can be known of noise"
+    assert guessed.expected_success[-1] > guessed.success[-1], "the best of estimates promises more than it holds"
+    built = build_table(priced, vectors, ENCODER, Recipe(k=4), source="s", simulated=True, measure=True)
+    assert built.frontier is not None
+    assert built.frontier.single in built.models
+
+
+def test_a_model_that_was_asked_three_times_is_not_the_best() -> None:
+    scores = np.full((200, 2), np.nan)
+    scores[:, 0] = np.arange(200) % 5 > 0
+    scores[:3, 1] = 1.0
+    assert best_model(scores) == 0
+    scores[:150, 1] = 1.0
+    assert best_model(scores) == 1
+
+
+def test_a_longer_prompt_costs_more_by_the_price_of_its_tokens() -> None:
+    outcomes, vectors = planted()
+    tokens = np.random.default_rng(0).uniform(10, 500, len(vectors))
+    priced = replace(outcomes, prompt_tokens=tokens, usd_per_token=np.array([1e-6, 2e-6]))
+    tab = build_table(priced, vectors, ENCODER, Recipe(k=4), source="s", simulated=True)
+    assert tab.prompt_tokens.mean() == pytest.approx(tokens.mean(), rel=0.05)
+    assert RoutingTable.from_bytes(tab.to_bytes()) == tab
 
 
 def test_clusters_never_outnumber_distinct_vectors() -> None:
@@ -71,9 +131,8 @@ def test_costs_of_a_cluster_shrink_to_the_average_and_missing_ones_take_it() -> 
     outcomes, vectors = planted(each=10)
     cost = np.full(outcomes.scores.shape, 0.01)
     cost[:10, 0], cost[10:20, 1] = 0.03, np.nan
-    tab = build_table(
-        Outcomes(outcomes.texts, outcomes.models, outcomes.scores, cost, NONE), vectors, ENCODER, k=4, source="s", simulated=True
-    )
+    priced = Outcomes(outcomes.texts, outcomes.models, outcomes.scores, cost, NONE)
+    tab = build_table(priced, vectors, ENCODER, Recipe(k=4), source="s", simulated=True)
     first = tab.cost_usd[[c.label.startswith("task 0") for c in tab.clusters].index(True)]
     assert 0.015 < first[0] < 0.03
     assert np.isfinite(tab.cost_usd).all()
@@ -86,7 +145,7 @@ def test_what_can_not_be_used_is_refused_with_words() -> None:
         Outcomes(("a",), ("m", "n"), np.array([[1.0, np.nan]]), NONE, NONE)
     outcomes, vectors = planted()
     with pytest.raises(OutcomesInvalid, match="reference model nobody"):
-        build_table(outcomes, vectors, ENCODER, k=2, source="s", simulated=True, reference="nobody")
+        build_table(outcomes, vectors, ENCODER, Recipe(k=2), source="s", simulated=True, reference="nobody")
 
 
 def test_simulated_outcomes_repeat_and_follow_their_skills() -> None:

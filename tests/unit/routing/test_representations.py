@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from support import ENCODER, table
 
 from shared.routing.assignment import assign, check
-from shared.routing.committee import fit_predictor
 from shared.routing.errors import EmbeddingInvalid, OutcomesInvalid, TableInvalid
+from shared.routing.fitting import fit_estimator
 from shared.routing.form import NAMES, SIZE, SYMBOLS, form, forms
-from shared.routing.outcomes import Outcomes, Recipe, build_table, choose, routed_score
-from shared.routing.predictor import calibrated, calibration_error
+from shared.routing.outcomes import Outcomes, Recipe, build_table, choose, recipes
+from shared.routing.predictor import Predictor, calibration_error
 from shared.routing.projection import FORM_CLIP, contrastive, delta, keys
-from shared.routing.selection import PROFILES, Limits, Weights, choices, performances, predict, select
+from shared.routing.rates import PROFILES, Rates
+from shared.routing.selection import Limits, choices, expectations, predict, routes, select
 from shared.routing.table import Encoder, RoutingTable
 from shared.routing.task2vec import corresponding, distances, signatures, similar
 
@@ -39,9 +40,9 @@ def hidden(count: int = 600, seed: int = 0) -> tuple[Outcomes, np.ndarray]:
     return Outcomes(tuple(f"prompt {i}" for i in range(count)), ("a", "b"), scores, NONE, NONE), features.astype(np.float32)
 
 
-def learnt(representation: str = "contrastive", *, predictor: bool = True) -> tuple[RoutingTable, np.ndarray, Outcomes]:
+def learnt(representation: str = "contrastive", *, estimator: bool = True) -> tuple[RoutingTable, np.ndarray, Outcomes]:
     outcomes, features = hidden()
-    made = build_table(outcomes, features, SPACE, representation=representation, predictor=predictor, k=8, source="t", simulated=True)
+    made = build_table(outcomes, features, SPACE, Recipe(representation, estimator, 8), source="t", simulated=True)
     return made, features, outcomes
 
 
@@ -78,8 +79,9 @@ def test_contrastive_finds_the_direction_on_which_models_differ() -> None:
     train, test = np.arange(400), np.arange(400, 600)
     reached = {}
     for name in ("plain", "contrastive"):
-        made = build_table(outcomes.rows(train), features[train], SPACE, representation=name, k=8, source="t", simulated=True)
-        reached[name] = routed_score(made, features[test], outcomes.scores[test])
+        made = build_table(outcomes.rows(train), features[train], SPACE, Recipe(name, k=8), source="t", simulated=True)
+        chosen = routes(made, features[test], [PROFILES["quality"]])[:, 0]
+        reached[name] = outcomes.scores[test][np.arange(len(test)), chosen].mean()
     assert reached["contrastive"] > reached["plain"] + 0.1
     assert reached["contrastive"] > 0.75
 
@@ -116,10 +118,10 @@ def test_delta_and_keys_place_a_new_prompt_where_its_response_is_expected() -> N
 def test_representations_that_need_responses_say_so() -> None:
     outcomes, features = hidden(50)
     with pytest.raises(OutcomesInvalid, match="the representation delta is learnt from the models' responses"):
-        build_table(outcomes, features, SPACE, representation="delta", k=2, source="t", simulated=True)
+        build_table(outcomes, features, SPACE, Recipe("delta", k=2), source="t", simulated=True)
     answered = replace(outcomes, responses=np.roll(features[:, :DIM], 1, axis=1))
     for name in ("delta", "keys"):
-        made = build_table(answered, features, SPACE, representation=name, k=2, source="t", simulated=True)
+        made = build_table(answered, features, SPACE, Recipe(name, k=2), source="t", simulated=True)
         assert made.projection is not None
         assert made.projection.kind == name
         assert made.inputs == DIM
@@ -131,14 +133,15 @@ def test_a_learnt_table_survives_its_bytes_and_an_older_one_keeps_its_digest() -
     assert again == made
     assert again.space == made.space
     np.testing.assert_array_equal(again.points(features), made.points(features))
-    for one, other in zip(predict(again, again.points(features[:9])), predict(made, made.points(features[:9])), strict=True):
+    said = [predict(t, features[:9], t.points(features[:9])) for t in (again, made)]
+    for one, other in zip(*said, strict=True):
         assert one is not None
         assert other is not None
         np.testing.assert_array_equal(one.probability, other.probability)
-    assert not set(json.loads(table().to_bytes())) & {"projection", "predictor", "signatures"}
+    assert not set(json.loads(table().to_bytes())) & {"projection", "predictor", "estimator", "signatures", "frontier", "cascade"}
     assert learnt()[0].to_bytes() == made.to_bytes(), "the same data and seed give the same bytes"
-    with pytest.raises(TableInvalid, match="the predictor knows 2 models"):
-        replace(table(), predictor=made.predictor)
+    with pytest.raises(TableInvalid, match="the estimator knows 2 models"):
+        replace(table(), estimator=made.estimator)
     with pytest.raises(TableInvalid, match="signatures"):
         replace(table(), signatures=np.ones((1, 1)))
 
@@ -170,8 +173,8 @@ def test_an_unusual_form_does_not_throw_a_prompt_out_of_its_cluster() -> None:
 
 def test_spaces_are_told_apart() -> None:
     made, _, _ = learnt()
-    other = build_table(*hidden(seed=1), SPACE, representation="contrastive", k=8, source="t", simulated=True)
-    plain = build_table(*hidden(seed=1), SPACE, k=8, source="t", simulated=True)
+    other = build_table(*hidden(seed=1), SPACE, Recipe("contrastive", k=8), source="t", simulated=True)
+    plain = build_table(*hidden(seed=1), SPACE, Recipe(k=8), source="t", simulated=True)
     assert len({made.space, other.space, plain.space}) == 3
     assert plain.space == replace(plain, top_p=2).space
 
@@ -179,32 +182,11 @@ def test_spaces_are_told_apart() -> None:
 def test_the_recipe_is_chosen_by_what_routes_best() -> None:
     outcomes, features = hidden()
     said: list[Recipe] = []
-    found = choose(
-        outcomes,
-        features,
-        SPACE,
-        candidates=(4, 8),
-        representations=("plain", "contrastive"),
-        predictor=True,
-        say=lambda recipe, _: said.append(recipe),
-    )
-    assert found.representation == "contrastive"
-    assert [(r.representation, r.k) for r in said[:4]] == [("plain", 4), ("plain", 8), ("contrastive", 4), ("contrastive", 8)]
-    assert said[4].predictor
-
-
-def test_probabilities_are_calibrated_by_one_line() -> None:
-    rng = np.random.default_rng(0)
-    raw = rng.uniform(0.05, 0.95, (4000, 2))
-    true = 1 / (1 + np.exp(-(0.5 * np.log(raw / (1 - raw)) - 0.7)))
-    scores = (rng.random(raw.shape) < true).astype(float)
-    slope, intercept = calibrated(raw, scores)
-    assert slope == pytest.approx(0.5, abs=0.05)
-    assert intercept == pytest.approx(-0.7, abs=0.05)
-    holed = scores.copy()
-    holed[::2, 0] = np.nan
-    assert calibrated(raw, holed)[0] == pytest.approx(0.5, abs=0.07)
-    assert calibrated(1 - raw, scores)[0] == 0.1, "a predictor that is wrong way round is not turned"
+    tried = recipes(len(features), numbers=(4, 8))
+    found = choose(outcomes, {"prompt": features}, SPACE, tried, say=lambda recipe, _: said.append(recipe))
+    assert said == tried
+    assert found != tried[0]
+    assert found.estimator or found.representation == "contrastive"
 
 
 def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
@@ -214,55 +196,111 @@ def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
     assert calibration_error(np.full((1, 4), 0.5), np.array([[0.0, 1.0, 1.0, 0.0]])) == 0.0
 
 
-def test_a_predictor_knows_the_chances_and_says_how_sure_it_is() -> None:
+def test_an_estimator_knows_the_chances_and_says_how_sure_it_is() -> None:
     outcomes, features = hidden(900)
     points = contrastive(features, outcomes.scores).points
-    found = fit_predictor(points[:600], outcomes.scores[:600], 8)
-    probability, spread = found(points[600:])
+    found = fit_estimator(features[:600], points[:600], outcomes.scores[:600])
+    chance, spread = found(features[600:], points[600:])
     side = features[600:, 8] > 0
-    assert probability[side, 0].mean() > 0.7 > 0.4 > probability[~side, 0].mean()
-    assert calibration_error(probability, outcomes.scores[600:]) < 0.1
-    assert (spread > 0).any()
-    assert ((probability > 0) & (probability < 1)).all()
-    assert len(found.sizes) == 8
-    assert sum(found.sizes) == len(found.centroids)
+    assert chance[side, 0].mean() > 0.7 > 0.4 > chance[~side, 0].mean()
+    assert calibration_error(chance, outcomes.scores[600:]) < 0.12
+    assert (spread > 0).all()
+    assert ((chance > 0) & (chance < 1)).all()
+    assert len(found.members(features[:3], points[:3])) == 5, "linear, two kernels, two committees"
+    few, _ = hidden(90)
+    assert fit_estimator(features[:90], points[:90], few.scores).error.mean() > found.error.mean()
 
 
-def test_the_predictors_share_moves_the_choice_and_is_explained() -> None:
+def test_an_estimate_of_noise_is_the_mean() -> None:
+    """With nothing to learn, all stay near a model's mean score: the best single model is chosen."""
+    rng = np.random.default_rng(3)
+    _, features = hidden(600)
+    scores = (rng.random((600, 2)) < [0.5, 0.7]).astype(float)
+    found = fit_estimator(features[:400], features[:400, :DIM], scores[:400])
+    chance, _ = found(features[400:], features[400:, :DIM])
+    assert np.abs(chance - scores[:400].mean(axis=0)).mean() < 0.08
+    assert (chance[:, 1] > chance[:, 0]).mean() > 0.95
+
+
+def test_an_estimators_ridge_is_scikit_learns() -> None:
+    """The closed form beside a library, at the penalties that it chose."""
+    from sklearn.linear_model import Ridge
+
+    from shared.routing import fitting
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(80, 6)), rng.normal(size=(80, 3))
+    fixed = fitting.PENALTIES
+    try:
+        fitting.PENALTIES = np.array([2.5])
+        line = fitting._ridge(x, y)
+    finally:
+        fitting.PENALTIES = fixed
+    other = Ridge(alpha=2.5).fit(x, y)
+    np.testing.assert_allclose(line.matrix, other.coef_.T, atol=1e-10)
+    np.testing.assert_allclose(line.offset, other.intercept_, atol=1e-10)
+
+
+def test_a_penalty_is_that_of_the_least_error_on_prompts_left_out_one_by_one() -> None:
+    from sklearn.linear_model import RidgeCV
+
+    from shared.routing import fitting
+
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(60, 8))
+    y = x[:, :1] @ np.array([[1.0, -1.0]]) + rng.normal(0, 1.5, (60, 2))
+    apart = y - y.mean(axis=1, keepdims=True)
+    wanted = RidgeCV(alphas=fitting.PENALTIES).fit(x, apart - apart.mean(axis=0))
+    line = fitting._ridge(x, apart)
+    np.testing.assert_allclose(line.matrix, wanted.coef_.T, atol=0.02)
+
+
+def test_the_estimators_share_moves_the_choice_and_is_explained() -> None:
     made, features, _ = learnt()
     strength = -made.strength + made.strength[:, :1]  # rankings that say the opposite
     wrong = replace(made, strength=strength - strength[:, [made.models.index(made.reference_model)]])
     points = wrong.points(features[:200])
-    quality, turned = Weights(1, 0, 0), 0
-    for point, place in zip(points, assign(points, wrong), strict=True):
+    turned = 0
+    for feature, point, place in zip(features, points, assign(points, wrong), strict=False):
         chosen = {}
         for share in (0.0, 0.5, 1.0):
-            prediction = predict(wrong, point[None], share)[0]
-            found = select(wrong, place, quality, Limits(), {}, prediction)
+            prediction = predict(wrong, feature[None], point[None], share)[0]
+            found = select(wrong, place, PROFILES["quality"], Limits(), {}, prediction)
             chosen[share] = found.candidates[0].model
             assert found.share == share
             if share:
                 assert found.candidates[0].predicted is not None
-                assert f"counts for {share:.0%} of the performance" in found.why
+                assert f"counts for {share:.0%} of the success" in found.why
             else:
                 assert "predicted" not in found.why
         turned += chosen[0.0] != chosen[1.0]
     assert turned > 100
 
 
+def old_table(made: RoutingTable) -> RoutingTable:
+    """As the version before made it: of format 1, with a predictor of its kind."""
+    rng = np.random.default_rng(2)
+    centroids = rng.normal(size=(7, made.dimension)).astype(np.float32)
+    predictor = Predictor((3, 4), centroids, rng.uniform(0.1, 0.9, (7, 2)).astype(np.float32), 1.2, -0.1, 4, 9.0, 1.0)
+    return replace(made, estimator=None, predictor=predictor, reference_success=None, text=None)
+
+
 @pytest.mark.parametrize("share", [None, 0.0, 0.4])
-def test_many_prompts_at_once_are_decided_as_one_by_one(share: float | None) -> None:
+@pytest.mark.parametrize("old", [False, True])
+def test_many_prompts_at_once_are_decided_as_one_by_one(share: float | None, old: bool) -> None:
     rng = np.random.default_rng(1)
     made, features, _ = learnt()
     k, m = made.strength.shape
     made = replace(made, cost_usd=rng.uniform(1e-5, 1e-2, (k, m)), latency_s=rng.uniform(0.5, 9, (k, m)))
+    made = old_table(made) if old else made
+    assert RoutingTable.from_bytes(made.to_bytes()) == made
     points = made.points(features[:150])
-    performance, cost, latency = performances(made, points, share)
-    for weights in (*PROFILES.values(), Weights(0, 1, 0), Weights(3, 1, 1)):
-        batch = [made.models[i] for i in choices(performance, cost, latency, weights)]
+    together = expectations(made, features[:150], None, share)
+    for wanted in (*PROFILES.values(), Rates(1e-6, 1.0), Rates(0.03, 40.0)):
+        batch = [made.models[i] for i in choices(together, wanted)]
         single = [
-            select(made, place, weights, Limits(), {}, predict(made, point[None], share)[0]).candidates[0].model
-            for point, place in zip(points, assign(points, made), strict=True)
+            select(made, place, wanted, Limits(), {}, predict(made, f[None], point[None], share)[0]).candidates[0].model
+            for f, point, place in zip(features, points, assign(points, made), strict=False)
         ]
         assert batch == single
 

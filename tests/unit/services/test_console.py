@@ -13,7 +13,7 @@ import pytest
 from injections import TEXTS
 from starlette.requests import Request
 from starlette.responses import Response
-from support import ENCODER, embedded, placed, table
+from support import ENCODER, embedded, placed, table, wish
 
 from services.console import pages
 from services.console.access import Access, Refused, from_here, inside
@@ -32,12 +32,13 @@ from shared.contracts.parts import Embedding, EncoderRef, Profile, Rater, RaterK
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.contracts.vector import pack
-from shared.routing.selection import PROFILES, Limits, Weights
+from shared.routing.rates import PROFILES, Rates
+from shared.routing.selection import Limits
 from shared.routing.table import RoutingTable
 
 
 def decided(of: RoutingTable, request_id: str = "r-1", vector: np.ndarray | None = None) -> Decided:
-    message = decide(placed(of, embedded(vector=vector, encoder=of.encoder)), of, {}, Profile.balanced, 10)
+    message = decide(placed(of, embedded(vector=vector, encoder=of.encoder)), of, {}, wish(), 10)
     return message.model_copy(update={"request_id": request_id})
 
 
@@ -279,21 +280,25 @@ def test_the_shown_numbers_of_a_ranking_are_those_that_the_selector_uses() -> No
     known = table()
     message = decided(known)
     place = pages.assignment_of(message, known)
-    shown = pages.ranking_of(known, place, message.decision.preferences.weights(), pages.limits_of(message, frozenset()), {})
+    shown = pages.ranking_of(known, place, message.decision.rates.rates(), pages.limits_of(message, frozenset()), {})
     assert [r["model"] for r in shown["rows"]] == [c.model for c in message.decision.candidates]
     assert shown["why"] == message.decision.why
-    cheapest = pages.ranking_of(known, place, Weights(0, 1, 0), Limits(), {})
+    cheapest = pages.ranking_of(known, place, Rates(1e-6), Limits(), {})
     assert cheapest["winner"] == known.models[int(known.cost_usd[0].argmin())]
-    assert pages.ranking_of(known, place, Weights(0, 1, 0), Limits(deny=frozenset(known.models)), {})["winner"] is None
+    assert pages.ranking_of(known, place, Rates(1e-6), Limits(deny=frozenset(known.models)), {})["winner"] is None
     errors = known.standard_error.copy()
-    best = pages.ranking_of(known, place, Weights(1, 0, 0), Limits(), {})["winner"]
+    best = pages.ranking_of(known, place, PROFILES["quality"], Limits(), {})["winner"]
     errors[:, known.models.index(best)] = 9.0
     careful = replace(known, standard_error=errors, unproven_error=1.5)
-    waiting = pages.ranking_of(careful, place, Weights(1, 0, 0), Limits(), {})
+    waiting = pages.ranking_of(careful, place, PROFILES["quality"], Limits(), {})
     assert [row["unproven"] for row in waiting["rows"]] == [False] * (len(known.models) - 1) + [True]
     assert waiting["rows"][-1]["model"] == best
-    assert pages.profile_of({k: round(100 * getattr(PROFILES["economy"], k)) for k in ("performance", "cost", "latency")}) == "economy"
-    assert pages.profile_of({"performance": 0, "cost": 0, "latency": 0}) is None
+    for name, rates in PROFILES.items():
+        assert pages.profile_of(pages.places_of(rates)) == name
+        near = pages.dialled(**pages.places_of(rates))
+        assert near.usd_per_point == pytest.approx(rates.usd_per_point, rel=0.07)
+        assert near.s_per_point == pytest.approx(rates.s_per_point, rel=0.07)
+    assert pages.profile_of({"dial": 0, "wait": 0}) is None
 
 
 def test_every_page_can_be_made_of_one_cluster_and_of_many_and_of_equal_points() -> None:
@@ -332,12 +337,13 @@ def test_a_history_and_a_difference_show_what_moved() -> None:
     first, second = made.versions.values()
     found = pages.diff_of(first, second)
     assert (found["moved"][0].cluster, found["moved"][0].model) == ("c00", "middle")
-    assert found["moved"][0].by == pytest.approx(3.0, abs=1e-5)
+    apart = float(after.success[0, 1] - before.success[0, 1])
+    assert found["moved"][0].by == pytest.approx(apart, abs=1e-5)
     assert pages.diff_of(first, first)["equal"]
     history = pages.history(made, "c00", second)
     assert history is not None
     line = next(one for one in history["lines"] if one["model"] == "middle")
-    assert float(line["last"]) - float(line["first"]) == pytest.approx(3.0, abs=0.011)
+    assert float(line["last"]) - float(line["first"]) == pytest.approx(apart, abs=0.011)
 
 
 def test_pictures() -> None:

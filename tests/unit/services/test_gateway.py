@@ -62,7 +62,7 @@ def test_what_goes_to_the_model_is_what_came() -> None:
         ({"x-pointsman-profile": "best"}, "quality"),
         ({"x-pointsman-cost-quality-tradeoff": "much"}, "0 (quality)"),
         ({"x-pointsman-cost-quality-tradeoff": "11"}, "less than or equal"),
-        ({"x-pointsman-preferences": "performance=-1"}, "performance=0.6"),
+        ({"x-pointsman-preferences": "performance=-1"}, "usd_per_point=0.1"),
         ({"x-pointsman-max-cost-usd": "nan"}, "finite"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from support import ENCODER, placed, submitted, table
+from support import ENCODER, placed, submitted, table, wish
 
 from services.dispatcher.dispatch import Refused, dispatch
 from services.dispatcher.settings import DispatcherSettings
@@ -28,9 +28,9 @@ from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Completed, Decided, extend
 from shared.contracts.opinions import judged, overlap, thumbed
-from shared.contracts.parts import Answer, Completion, Embedding, EncoderRef, Profile, Rater, RaterKind, Votes
+from shared.contracts.parts import Answer, Completion, Embedding, EncoderRef, Rater, RaterKind, Votes
 from shared.contracts.vector import pack
-from shared.routing.committee import fit_predictor
+from shared.routing.fitting import fit_estimator
 from shared.routing.form import SIZE, form
 from shared.routing.projection import Projection
 from shared.routing.sampling import Pair
@@ -44,7 +44,7 @@ def decided(**fields: object) -> Decided:
     from support import described, embedded
 
     message = placed(tab, embedded(described(submitted(**fields))))
-    return decide(message, tab, {}, Profile.quality, 10)
+    return decide(message, tab, {}, wish("quality"), 10)
 
 
 def answer(model: str, text: str = "an answer", cost: float = 0.001) -> Answer:
@@ -461,12 +461,12 @@ def projected(names: tuple[str, ...]) -> RoutingTable:
     )
     sides = np.hstack([np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]), np.tile(form("prompt 1"), (2, 1))]).astype(np.float32)
     scores = (rng.random((40, 3)) < 0.5).astype(float)
-    points = space(np.repeat(sides, 20, axis=0))
+    features = np.repeat(sides, 20, axis=0) + rng.normal(0, 0.01, (40, 4 + SIZE)).astype(np.float32)
     return replace(
         table(2, names, top_p=1),
         centroids=space(sides),
         projection=space,
-        predictor=fit_predictor(points + rng.normal(0, 0.01, points.shape).astype(np.float32), scores, 2),
+        estimator=fit_estimator(features, space(features), scores),
     )
 
 
@@ -477,7 +477,8 @@ def test_what_is_learnt_stays_in_the_space_of_the_table_that_was_brought() -> No
     ranked = propose(memory, brought, [], pool, settings, recluster=False, anchor=brought)
     assert ranked is not None
     assert ranked.table.space == brought.space
-    assert ranked.table.predictor is None, "votes do not say whether an answer is good"
+    assert ranked.table.estimator is not None, "while votes can't tell, what was brought stays"
+    np.testing.assert_array_equal(ranked.table.estimator.matrix, brought.estimator.matrix)
     np.testing.assert_array_equal(ranked.table.centroids, brought.centroids)
     assert "and test" in ranked.table.provenance.source, "what the brought table knows is combined with the votes"
     assert sum(c.size for c in ranked.table.clusters) == len(memory.samples)

@@ -1,6 +1,7 @@
 """The work of the services, without a broker."""
 
 import asyncio
+import json
 import pickle
 import time
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from support import ENCODER, described, embedded, placed, submitted, table
+from support import ENCODER, described, embedded, placed, submitted, table, wish
 
 from services.assigner.assign import place
 from services.describer.app import _Foreseeing
@@ -16,13 +17,14 @@ from services.describer.describe import INSTRUCTION, Unavailable, cache_key, des
 from services.describer.foresee import Foreseeing, Glance, Read, Written
 from services.describer.settings import DescriberSettings
 from services.embedder.embed import embed
-from services.selector.decide import decide
-from shared.contracts.messages import Decided, Described, Embedded, Placed, extend, read, to_json
-from shared.contracts.parts import Constraints, Description, EncoderRef, Foreseen, Preferences, Profile, Source, TableRef
+from services.selector.decide import Pacers, Wish, decide
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.messages import Decided, Described, Embedded, Placed, Submitted, extend, read, to_json
+from shared.contracts.parts import Constraints, Description, EncoderRef, Foreseen, Preferences, Profile, RatesUsed, Source, TableRef
 from shared.contracts.vector import pack, unpack
-from shared.routing.errors import RoutingError, TableInvalid
+from shared.routing.errors import TableInvalid
 from shared.routing.extraction import extract
-from shared.routing.selection import PROFILES, Weights
+from shared.routing.rates import MOST_USD, PROFILES, Goal, Rates
 from shared.routing.table import Encoder
 from shared.routing.views import views
 
@@ -67,7 +69,7 @@ async def test_one_prompt_can_be_read_as_code() -> None:
     vectors = embed([message], lambda texts: np.ones((len(texts), 4), np.float32) / 2, ENCODER)
     assigned = place(vectors, REF, tab)[0]
     assert isinstance(assigned, Placed)
-    decided = decide(assigned, tab, {}, Profile.balanced, candidates=10)
+    decided = decide(assigned, tab, {}, wish("balanced"), candidates=10)
     assert decided.decision.model in tab.models
     assert decided.description.text == "Translate this notice into French"
     assert decided.prompt == submitted().prompt
@@ -164,22 +166,72 @@ def test_one_bad_vector_does_not_spoil_the_others() -> None:
 
 def test_preferences_beat_the_default_profile_and_the_weights_used_are_told() -> None:
     tab = table()
-    plain = decide(placed(tab), tab, {}, Profile.quality, 10).decision
+    plain = decide(placed(tab), tab, {}, wish("quality"), 10).decision
     assert plain.preferences == Preferences(performance=1.0)
-    own = embedded(described(submitted(preferences=Preferences(performance=1, cost=3))))
-    assert decide(placed(tab, own), tab, {}, Profile.quality, 10).decision.preferences == Preferences(performance=0.25, cost=0.75)
+    assert plain.rates == RatesUsed(usd_per_point=2.0, s_per_point=3600.0)
+    own = placed(tab, embedded(described(submitted(preferences=Preferences(performance=1, cost=3)))))
+    told = decide(own, tab, {}, Wish(own.wanted(Profile.quality)), 10).decision
+    assert (told.preferences.performance, told.preferences.cost) == (pytest.approx(0.25), pytest.approx(0.75))
+    assert told.rates is not None
+    assert told.rates.usd_per_point == pytest.approx(0.04 / 3)
+
+
+def test_a_wish_is_what_is_stated_else_the_profile_else_the_default_and_settings_may_say_what_profiles_mean() -> None:
+    assert submitted().wanted(Profile.fast) == PROFILES["fast"]
+    assert submitted(profile=Profile.economy).wanted(Profile.fast) == PROFILES["economy"]
+    stated = submitted(preferences=Preferences(usd_per_point=0.3))
+    assert stated.wanted(Profile.fast) == Rates(0.3)
+    assert submitted(preferences=Preferences(s_per_point=50)).wanted(Profile.fast) == Rates(MOST_USD, 50)
+    assert submitted(preferences=Preferences(keep=0.9, s_per_point=50)).wanted(Profile.fast) == Goal(keep=0.9, s_per_point=50)
+    assert submitted(preferences=Preferences(spend_usd_per_1000=2)).wanted(Profile.fast) == Goal(spend_usd=0.002)
+    mine = {Profile.balanced: Preferences(keep=0.97)}
+    assert submitted().wanted(Profile.balanced, mine) == Goal(keep=0.97)
+    assert submitted(profile=Profile.fast).wanted(Profile.balanced, mine) == PROFILES["fast"]
+    assert stated.wanted(Profile.balanced, mine) == Rates(0.3)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"keep": 0.9, "spend_usd_per_1000": 2}, "give one of keep and spend_usd_per_1000"),
+        ({"usd_per_point": 1, "keep": 0.9}, "give one of usd_per_point and keep"),
+        ({"usd_per_point": 1, "performance": 1}, "give either weights or what a point of success is worth"),
+        ({"performance": 0}, "at least one weight must be above 0, or one of usd_per_point"),
+        ({"keep": 1.2}, "less than or equal to 1"),
+        ({"usd_per_point": 0}, "greater than 0"),
+        ({"kep": 0.9}, "there is no such field"),
+    ],
+)
+def test_preferences_that_say_two_things_are_refused_with_words(said: dict[str, float], words: str) -> None:
+    with pytest.raises(InvalidMessage, match=words):
+        read(Submitted, json.dumps({"prompt": "x", "preferences": said}).encode())
+
+
+def test_a_goal_is_told_with_the_rates_that_it_led_to() -> None:
+    tab = table()
+    pacers = Pacers()
+    goal = Goal(keep=0.9)
+    wish_ = pacers.wish(goal, tab)
+    assert wish_ == Wish(Rates(0.10), goal), "without a frontier, those of the profile balanced"
+    decided = decide(placed(tab), tab, {}, wish_, 10)
+    pacers.decided(wish_, decided.decision, tab)
+    assert decided.decision.rates is not None
+    assert decided.decision.rates.keep == 0.9
+    assert decided.decision.why.endswith("(keep 90% of the best model's success)")
+    assert read(Decided, to_json(decided)) == decided
+    assert pacers.wish(Rates(0.5), tab) == Wish(Rates(0.5))
 
 
 def test_impossible_constraints_are_a_decision_that_says_so() -> None:
     tab = table()
     message = placed(tab, embedded(described(submitted(constraints=Constraints(allow=frozenset({"nobody"}))))))
-    decided = decide(message, tab, {}, Profile.balanced, 10)
+    decided = decide(message, tab, {}, wish("balanced"), 10)
     assert decided.decision.status == "no_eligible_model"
     assert decided.decision.model is None
     assert {r.model for r in decided.decision.ruled_out} == set(tab.models)
     assert read(Decided, to_json(decided)) == decided
     alone = placed(tab, embedded(described(submitted(constraints=Constraints(allow=frozenset({"small"}))))))
-    decided = decide(alone, tab, {}, Profile.balanced, 10)
+    decided = decide(alone, tab, {}, wish("balanced"), 10)
     assert decided.decision.runner_up is None
     assert read(Decided, to_json(decided)) == decided
 
@@ -187,14 +239,14 @@ def test_impossible_constraints_are_a_decision_that_says_so() -> None:
 def test_what_the_prompt_itself_needs_of_context_is_seen_to() -> None:
     tab = table()
     message = placed(tab, embedded(described(submitted("word " * 10_000))))
-    ruled = decide(message, tab, {"small": 4096, "middle": 10**6}, Profile.balanced, 10).decision.ruled_out
+    ruled = decide(message, tab, {"small": 4096, "middle": 10**6}, wish(), 10).decision.ruled_out
     assert [(r.model, r.reason) for r in ruled] == [("small", "reads 4096 tokens, 12500 are needed")]
 
 
 def test_a_decision_is_made_with_the_assignments_own_table_and_no_other() -> None:
     tab = table()
     with pytest.raises(TableInvalid, match="was made with table"):
-        decide(placed(tab), table(seed=1), {}, Profile.balanced, 10)
+        decide(placed(tab), table(seed=1), {}, wish("balanced"), 10)
     message = placed(tab)
     strange = message.assignment.clusters[0].model_copy(update={"id": "c99"})
     with pytest.raises(TableInvalid, match="c99"):
@@ -202,16 +254,14 @@ def test_a_decision_is_made_with_the_assignments_own_table_and_no_other() -> Non
             message.model_copy(update={"assignment": message.assignment.model_copy(update={"clusters": (strange,)})}),
             tab,
             {},
-            Profile.balanced,
+            wish(),
             10,
         )
 
 
 def test_a_decision_lists_at_most_so_many_candidates() -> None:
     tab = table(models=tuple(f"m{i}" for i in range(30)))
-    assert len(decide(placed(tab), tab, {}, Profile.balanced, 5).decision.candidates) == 5
-    assert issubclass(TableInvalid, RoutingError)
-    asyncio.get_event_loop_policy()
+    assert len(decide(placed(tab), tab, {}, wish("balanced"), 5).decision.candidates) == 5
 
 
 class Foreseer:
@@ -220,7 +270,7 @@ class Foreseer:
     def __init__(self, glance: Glance | None) -> None:
         self.glance, self.noted = glance, []
 
-    async def look(self, prompt: str, weights: Weights, /) -> Glance | None:
+    async def look(self, prompt: str, wanted: Rates | Goal, /) -> Glance | None:
         return self.glance
 
     def note(self, written: Written, glance: Glance, /) -> None:
@@ -323,7 +373,7 @@ def test_a_guarded_text_is_embedded_without_its_edges_too() -> None:
     short, long = described(), described()
     words = " ".join(f"w{i}" for i in range(20))
     long = long.model_copy(update={"description": long.description.model_copy(update={"text": words, "source": Source.llm})})
-    first, second = embed([short, long], encode, ENCODER, guard=True)
+    first, second = embed([short, long], encode, ENCODER, "description", guard=True)
     assert not first.embedding.views
     assert len(second.embedding.views) == 2
     assert seen == [short.description.text, words, " ".join(f"w{i}" for i in range(12, 20)), " ".join(f"w{i}" for i in range(8))]
@@ -342,9 +392,31 @@ def test_a_guarded_prompt_that_rules_describe_is_described_without_its_edges_too
         seen.extend(texts)
         return np.eye(4, dtype=np.float32)[[len(text) % 4 for text in texts]]
 
-    (found,) = embed([local], encode, ENCODER, guard=True)
+    (found,) = embed([local], encode, ENCODER, "description", guard=True)
     assert len(found.embedding.views) == 2
     assert set(seen) == {extract(prompt), *(extract(view) for view in views(prompt))}
+
+
+def test_what_is_embedded_is_what_the_table_reads_else_a_language_models_description_else_the_prompt() -> None:
+    seen: list[str] = []
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        seen.extend(texts)
+        return np.eye(4, dtype=np.float32)[[0] * len(texts)]
+
+    ruled, simulated = described(), described()
+    written = ruled.model_copy(update={"description": ruled.description.model_copy(update={"source": Source.llm, "text": "Translate."})})
+    simulated = written.model_copy(update={"description": written.description.model_copy(update={"simulated": True})})
+    kinds = [e.embedding.text for e in embed([ruled, written, simulated], encode, ENCODER)]
+    assert kinds == ["prompt", "description", "prompt"]
+    assert seen == [ruled.task_text(), "Translate."]
+    for text in ("prompt", "description", "both"):
+        seen.clear()
+        (one,) = embed([written], encode, ENCODER, text)
+        assert one.embedding.text == text
+        assert ("Translate." in seen[0]) == (text != "prompt")
+        assert (written.task_text()[:20] in seen[0]) == (text != "description")
+        assert read(Embedded, to_json(one)) == one
 
 
 def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() -> None:
@@ -365,7 +437,7 @@ def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() ->
         (at,) = place([guarded], TableRef(epoch=0, sequence=1, digest=tab.digest), tab)
         assert isinstance(at, Placed)
         assert read(Placed, to_json(at)) == at
-        return decide(at, tab, {}, Profile.balanced, candidates=10)
+        return decide(at, tab, {}, wish("quality"), candidates=10)
 
     assert decided([]).decision.model == "dear"
     assert decided([whole, whole]).decision.model == "dear"
@@ -415,7 +487,7 @@ def test_a_view_can_only_make_a_choice_cheaper_and_breaks_no_limit() -> None:
         embedding = message.embedding.model_copy(update={"views": (pack(other), pack(whole))})
         (at,) = place([message.model_copy(update={"embedding": embedding})], TableRef(epoch=0, sequence=1, digest=tab.digest), tab)
         assert isinstance(at, Placed)
-        assert decide(at, tab, {}, Profile.balanced, candidates=10).decision.model == "middle"
+        assert decide(at, tab, {}, wish("quality"), candidates=10).decision.model == "middle"
 
 
 async def test_a_prompt_that_not_every_model_can_read_is_never_foreseen() -> None:
