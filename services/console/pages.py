@@ -19,7 +19,7 @@ from shared.contracts.messages import Decided
 from shared.contracts.parts import Profile
 from shared.routing.assignment import Assignment
 from shared.routing.comparing import by_votes, differences, origin
-from shared.routing.frontier import GRID, Frontier
+from shared.routing.frontier import Frontier
 from shared.routing.rates import MOST_S, MOST_USD, PROFILES, Goal, Rates
 from shared.routing.selection import INTERVAL, Limits, Prediction, Selection, select
 from shared.routing.table import RoutingTable
@@ -416,7 +416,7 @@ def profile_of(places: Mapping[str, int]) -> str | None:
 def curve(frontier: Frontier, rates: Rates) -> dict[str, Any]:
     """The quality-cost curve of a table, and where these rates stand on it."""
     cost, success = np.maximum(frontier.cost_usd.astype(np.float64), 1e-9), frontier.success.astype(np.float64)
-    logs, at = np.log10(cost), math.log(min(max(rates.usd_per_point, GRID[0]), GRID[-1]))
+    logs, at = np.log10(cost), math.log(rates.usd_per_point)
     grid = np.log(frontier.usd_per_point.astype(np.float64))
     here_cost, here = float(np.exp(np.interp(at, grid, np.log(cost)))), float(np.interp(at, grid, success))
     low, high = min(float(success.min()), frontier.single_success), max(float(success.max()), frontier.single_success)

@@ -185,7 +185,7 @@ HEADERS: tuple[tuple[str, str, Any], ...] = (
 )
 HELP: Mapping[str, str] = {
     "x-pointsman-profile": f"one of {', '.join(Profile)}",
-    "x-pointsman-preferences": "what a point of success is worth, usd_per_point=0.1,s_per_point=60; or a goal, keep=0.97 or spend_usd_per_1000=2",
+    "x-pointsman-preferences": "what success is worth, usd_per_point=0.1,s_per_point=60; or a goal, keep=0.97 or spend_usd_per_1000=2",
     "x-pointsman-cost-quality-tradeoff": "a number from 0 (quality) to 10 (cost)",
     "x-pointsman-session-id": "a name of the conversation",
     "x-pointsman-max-cost-usd": "a number of USD",

@@ -73,9 +73,11 @@ class Part:
 
     rows: Rows
     """(n,): which prompts."""
+    chosen: npt.NDArray[np.uint16]
+    """(steps, n): the model of each prompt at each step."""
     paid: Array
     quality: Array
-    """(steps, n): what each prompt's chosen model cost and scored at each step."""
+    """(n, models): what each would have cost and scored."""
     span: tuple[float, float]
     """Costs between which the area is taken."""
     gain: Array
@@ -88,8 +90,9 @@ class Part:
         own = np.repeat(np.arange(len(self.rows)), times[self.rows])
         if by_gap:
             return apgr(recovered(*(part[own].astype(np.float64) for part in (self.gain, self.weak, self.strong))))
-        curve = Curve(self.paid[:, own].mean(axis=1, dtype=np.float64), self.quality[:, own].mean(axis=1, dtype=np.float64))
-        return area(curve, *self.span)
+        chosen = self.chosen[:, own]
+        paid, quality = (values[own, chosen].mean(axis=1, dtype=np.float64) for values in (self.paid, self.quality))
+        return area(Curve(paid, quality), *self.span)
 
 
 @dataclass(slots=True)
@@ -173,6 +176,7 @@ def evaluate(
             return one
 
         rows = np.arange(len(test))
+        price32, scores32 = price.astype(np.float32), scores.astype(np.float32)
         note("random", scores.mean(axis=1), price.mean(axis=1), test, top)
         note("oracle", scores[rows, oracle], price[rows, oracle], test, top)
         given = {name: values[test] for name, values in data.features.items()}
@@ -212,7 +216,7 @@ def evaluate(
                 two = gain, scores[:, weak], scores[:, strong]
             else:
                 two = (np.zeros(0), np.zeros(0), np.zeros(0))
-            one.parts.append(Part(test, paid.astype(np.float32), quality.astype(np.float32), span, *(v.astype(np.float32) for v in two)))
+            one.parts.append(Part(test, swept.astype(np.uint16), price32, scores32, span, *(v.astype(np.float32) for v in two)))
     return found
 
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shared.routing.choosing import best_of
-from shared.routing.rates import MOST_USD, Goal, Rates
+from shared.routing.choosing import best_of, breakpoints
+from shared.routing.rates import Goal, Rates
 
 Array = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
 
-GRID = np.geomspace(1e-6, MOST_USD, 57)
-"""USD that a point of success is worth: eight rates a decade."""
+STEPS = 200
+"""Rates of a frontier."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -100,13 +100,14 @@ def frontier_of(success: Vector, cost: Vector, models: Sequence[str], outcomes: 
     known, paid = np.where(np.isfinite(true), true, 0.0), np.where(np.isfinite(paid), paid, cost)
     single = int(np.nanmean(true, axis=0).argmax())
     rows = np.arange(len(success))
-    lines = np.zeros((4, len(GRID)))
-    for i, rate in enumerate(GRID):
+    grid = breakpoints(success, cost, STEPS)
+    lines = np.zeros((4, len(grid)))
+    for i, rate in enumerate(grid):
         picks = best_of(success - cost / rate, cost)
         lines[:, i] = [values[rows, picks].mean() for values in (known, paid, success, cost)]
     got, spent, expected, expected_cost = (line.astype(np.float32) for line in lines)
     return Frontier(
-        GRID.astype(np.float32),
+        grid.astype(np.float32),
         got,
         spent,
         expected,

@@ -19,6 +19,7 @@ from shared.routing.errors import OutcomesInvalid
 from shared.routing.fitting import fit_estimator, success_rates
 from shared.routing.frontier import Frontier, frontier_of
 from shared.routing.measures import Curve, area
+from shared.routing.predictor import calibrated, squashed
 from shared.routing.projection import Fitted, contrastive, delta, keys
 from shared.routing.selection import expectations
 from shared.routing.table import Array, Cluster, Encoder, Provenance, RoutingTable, Text
@@ -101,19 +102,20 @@ class Recipe:
 def recipes(
     count: int,
     texts: Sequence[Text] = ("prompt",),
-    representations: Sequence[Representation] = ("plain", "contrastive"),
+    representations: Sequence[Representation] = ("plain",),
     numbers: Sequence[int] = K_CANDIDATES,
     estimators: Sequence[bool] = (False, True),
 ) -> list[Recipe]:
     """What `choose` tries for a file of `count` prompts, the simpler first.
 
-    Numbers of clusters that leave fewer than four prompts a cluster are left aside. An estimator has clusterings of its own, so with one
-    the number of clusters is the middle one.
+    Numbers of clusters that leave fewer than four prompts a cluster are left aside. An estimator has clusterings of its own, and a
+    contrastive space among them, so with one there is one number of clusters, the middle one.
     """
     usable = [k for k in numbers if k <= count * (FOLDS - 1) / FOLDS / 4] or [min(numbers)]
-    found = [Recipe(name, False, k, text) for text in texts for name in representations for k in usable if False in estimators]
     middle = usable[len(usable) // 2]
-    return found + [Recipe(name, True, middle, text) for text in texts for name in representations if True in estimators]
+    bare = [Recipe(name, False, k, text) for text in texts for name in representations for k in usable]
+    whole = [Recipe(name, True, middle, text) for text in texts for name in representations]
+    return [*(bare if False in estimators else ()), *(whole if True in estimators else ())]
 
 
 def build_table(
@@ -154,7 +156,7 @@ def build_table(
         encoder=encoder,
         models=outcomes.models,
         reference_model=reference,
-        clusters=_clusters(outcomes.texts, points, found),
+        clusters=named_clusters(outcomes.texts, points, found),
         centroids=found.centroids,
         strength=(logits - logits[:, [base]]).astype(np.float32),
         standard_error=(1.0 / np.sqrt((counts + SHRINKAGE) * rates * (1.0 - rates))).astype(np.float32),
@@ -164,14 +166,21 @@ def build_table(
         top_p=top_p,
         sharpness=sharpness,
         projection=fitted.projection if fitted else None,
-        estimator=fit_estimator(features, points, outcomes.scores, seed=seed, top=top_p, sharpness=sharpness) if recipe.estimator else None,
+        estimator=fit_estimator(features, outcomes.scores, seed=seed, top=top_p, sharpness=sharpness) if recipe.estimator else None,
         signatures=signatures(vectors, outcomes.scores, found.labels, k),
         reference_success=rates[:, base].astype(np.float32),
         text=recipe.text,
         usd_per_token=None if means is None or per_token is None else per_token.astype(np.float32),
         prompt_tokens=None if per_token is None else means,
     )
-    return replace(table, frontier=held_out(outcomes, features, encoder, recipe, seed)[0]) if measure else table
+    if not measure:
+        return table
+    success, cost = left_out(outcomes, features, encoder, recipe, seed)
+    if table.estimator is not None:
+        slope, intercept = calibrated(success, outcomes.scores)
+        table = replace(table, estimator=replace(table.estimator, slope=slope, intercept=intercept))
+        success = squashed(slope, intercept, success)
+    return replace(table, frontier=frontier_of(success, cost, outcomes.models, (outcomes.scores, outcomes.paid())))
 
 
 def best_model(scores: Matrix) -> int:
@@ -188,10 +197,18 @@ def best_model(scores: Matrix) -> int:
 def held_out(
     outcomes: Outcomes, features: Array, encoder: Encoder, recipe: Recipe, seed: int = 0, folds: int = FOLDS
 ) -> tuple[Frontier, float]:
-    """The frontier that the recipe reaches on prompts left out, in `folds` folds, and the area under it.
+    """The frontier that the recipe reaches on prompts left out, in `folds` folds, and the area under it."""
+    success, cost = left_out(outcomes, features, encoder, recipe, seed, folds)
+    paid = outcomes.paid()
+    frontier = frontier_of(success, cost, outcomes.models, (outcomes.scores, paid))
+    curve = Curve(frontier.cost_usd.astype(np.float64), frontier.success.astype(np.float64))
+    return frontier, area(curve, *ends(paid))
 
-    Raises `OutcomesInvalid` if a part has no score of some model.
-    """
+
+def left_out(
+    outcomes: Outcomes, features: Array, encoder: Encoder, recipe: Recipe, seed: int = 0, folds: int = FOLDS
+) -> tuple[Matrix, Matrix]:
+    """Success and cost that the recipe expects of prompts left out, in `folds` folds, each (n, models)."""
     fold = np.random.default_rng(seed).permutation(len(features)) % folds
     success, cost = np.zeros(outcomes.scores.shape), np.zeros(outcomes.scores.shape)
     for held in range(folds):
@@ -201,10 +218,7 @@ def held_out(
         tokens = None if outcomes.prompt_tokens is None else outcomes.prompt_tokens[test]
         expected = expectations(table, features[test], tokens)
         success[test], cost[test] = expected.success, expected.cost_usd
-    paid = outcomes.paid()
-    frontier = frontier_of(success, cost, outcomes.models, (outcomes.scores, paid))
-    curve = Curve(frontier.cost_usd.astype(np.float64), frontier.success.astype(np.float64))
-    return frontier, area(curve, *ends(paid))
+    return success, cost
 
 
 def ends(paid: Matrix) -> tuple[float, float]:
@@ -258,7 +272,8 @@ def _expected(values: Matrix, found: Clustering) -> Matrix:
     return shrunk
 
 
-def _clusters(texts: Sequence[str], vectors: Array, found: Clustering) -> tuple[Cluster, ...]:
+def named_clusters(texts: Sequence[str], vectors: Array, found: Clustering) -> tuple[Cluster, ...]:
+    """Clusters with labels: the text nearest to each centroid."""
     width = max(2, len(str(len(found.centroids) - 1)))
     clusters = []
     for c, centroid in enumerate(found.centroids):

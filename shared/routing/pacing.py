@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from shared.routing.choosing import best_of
-from shared.routing.frontier import GRID, Frontier, rates_for, reached
+from shared.routing.choosing import best_of, breakpoints
+from shared.routing.frontier import Frontier, rates_for, reached
 from shared.routing.rates import PROFILES, Goal, Rates
 
 Vector = npt.NDArray[np.float64]
@@ -28,8 +28,8 @@ EVERY = 25
 """Prompts after which it is found again."""
 HORIZON = 250
 """Prompts over which a shortfall is made up for."""
-STEP = np.geomspace(0.25, 4.0, 33)
-"""Rates that are tried around the present one…"""
+STEPS = 64
+"""Rates that are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Pacer:
         rows = np.arange(len(success))
         base = np.where(there, success - latency / self.goal.s_per_point, -np.inf)
         costs = np.where(there, cost, np.inf)
-        tried = GRID if self._rate is None else np.clip(self._rate * STEP, GRID[0], GRID[-1])
+        tried = breakpoints(np.where(there, base, 0.0), np.where(there, cost, 0.0), STEPS)
         got, paid = np.zeros(len(tried)), np.zeros(len(tried))
         for i, rate in enumerate(tried):
             picks = best_of(np.where(there, base - costs / rate, -np.inf), costs)

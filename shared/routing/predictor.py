@@ -1,4 +1,6 @@
-"""How probably each model succeeds at a prompt: a committee of cluster profiles at several resolutions, calibrated.
+"""The predictor of tables of format 1: a committee of cluster profiles at several resolutions, calibrated.
+
+Read and not made any more: `estimator` is what tables have now.
 
 One clustering is one draw: another seed cuts the same prompts otherwise, and near a border the choice of a model is chance. Profiles
 of several clusterings, coarse and fine, averaged, keep what they agree on; that is bagging (Breiman 1996) on the profiles of
@@ -43,8 +45,8 @@ class Predictor:
     def __call__(self, points: Array) -> tuple[Matrix, Matrix]:
         """Probability that each model succeeds, and the committee's standard deviation on it; each (n, models)."""
         raw = np.stack(self.profiles(points))
-        mean = _squashed(self.slope, self.intercept, raw.mean(axis=0))
-        return mean, _squashed(self.slope, self.intercept, raw).std(axis=0)
+        mean = squashed(self.slope, self.intercept, raw.mean(axis=0))
+        return mean, squashed(self.slope, self.intercept, raw).std(axis=0)
 
     def profiles(self, points: Array) -> list[Matrix]:
         """What each resolution expects, (n, models) each, before calibration."""
@@ -65,7 +67,8 @@ def logit(p: Matrix) -> Matrix:
     return found
 
 
-def _squashed(slope: float, intercept: float, p: Matrix) -> Matrix:
+def squashed(slope: float, intercept: float, p: Matrix) -> Matrix:
+    """Probabilities p with their log-odds put on that line."""
     found: Matrix = 1.0 / (1.0 + np.exp(-(slope * logit(p) + intercept)))
     return found
 

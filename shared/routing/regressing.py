@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from shared.routing.bradley_terry import OVERALL_SPREAD, Comparisons, fit
 from shared.routing.estimator import EDGE, Estimator, Inputs
-from shared.routing.fitting import FORM_WEIGHT
-from shared.routing.form import SIZE
 from shared.routing.predictor import logit
+from shared.routing.projection import FORM_WEIGHT
 
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -49,8 +48,7 @@ class _Reduced:
 
     @classmethod
     def of(cls, features: Array) -> _Reduced:
-        form = features[:, features.shape[1] - SIZE :]
-        inputs = Inputs(form.mean(axis=0).astype(np.float32), np.maximum(form.std(axis=0), 0.02).astype(np.float32), FORM_WEIGHT)
+        inputs = Inputs.of(features, FORM_WEIGHT)
         read = inputs(features).astype(np.float64)
         mean = read.mean(axis=0)
         _, vectors = np.linalg.eigh((read - mean).T @ (read - mean))
@@ -80,25 +78,24 @@ def fit_votes_estimator(features: Array, data: Comparisons, ratio: Floats, clust
     level, slope = _climb(x, data, ratio, models, penalty)
     level, slope = level - level[reference], slope - slope[:, [reference]]
     matrix = reduced.axes @ slope
-    none = np.zeros((0, models), np.float32)
     return Estimator(
-        link="logistic",
         center=reduced.inputs.center,
         spread=reduced.inputs.spread,
         form_weight=FORM_WEIGHT,
         matrix=matrix.astype(np.float32),
         offset=(level - reduced.mean @ matrix).astype(np.float32),
-        landmarks=np.zeros((0, features.shape[1]), np.float32),
-        widths=np.zeros(0, np.float32),
-        alphas=none,
-        levels=none,
+        axes=np.zeros((len(matrix), 0), np.float32),
+        base=np.zeros(0, np.float32),
+        widths=(),
         sizes=(),
         groups=(),
         centroids=np.zeros((0, 1), np.float32),
-        rates=none,
+        rates=np.zeros((0, models), np.float32),
         top=1,
         sharpness=1.0,
-        error=_errors(x, data, level, slope, penalty, reference).astype(np.float32),
+        slope=1.0,
+        intercept=0.0,
+        error=(0.25 * _errors(x, data, level, slope, penalty, reference)).astype(np.float32),
         share=share,
     )
 
@@ -191,5 +188,10 @@ def aligned(estimator: Estimator, known: tuple[str, ...], models: tuple[str, ...
     if any(model not in known for model in models):
         return None
     at = [known.index(model) for model in models]
-    wide = {name: getattr(estimator, name)[:, at] for name in ("matrix", "alphas", "levels", "rates")}
-    return replace(estimator, **wide, offset=estimator.offset[at], error=estimator.error[at])
+    return replace(
+        estimator,
+        matrix=estimator.matrix[:, at],
+        offset=estimator.offset[at],
+        rates=estimator.rates[:, at],
+        error=estimator.error[at],
+    )

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from shared.routing import scaled
 from shared.routing.assignment import assign_all
-from shared.routing.choosing import best_of
+from shared.routing.choosing import best_of, breakpoints
 from shared.routing.clustering import distinct
-from shared.routing.frontier import GRID, Frontier
+from shared.routing.frontier import Frontier
 from shared.routing.outcomes import Outcomes, Recipe, build_table, choose, filled
 from shared.routing.rates import Rates, Weights
 from shared.routing.selection import Expectations, choices, expectations
@@ -29,7 +29,9 @@ Rows = npt.NDArray[np.intp]
 BLOCK = 1024
 TOKENS = "tokens"
 """Name of the prompts' lengths (n,) among the features."""
-WEIGHTS = tuple(Weights(float(a), float(1.0 - a), 0.0) for a in np.linspace(0.0, 1.0, 41))
+STEPS = 400
+"""Rates of a sweep."""
+WEIGHTS = tuple(Weights(float(a), float(1.0 - a), 0.0) for a in np.linspace(0.0, 1.0, 201))
 """From cost alone to quality alone, for the score that is scaled."""
 
 
@@ -63,7 +65,8 @@ class Expected:
     def sweep(self) -> list[Rows]:
         """Choices from cost alone to quality alone, latency left aside."""
         if not self.by_weights:
-            return [choices(self.of, Rates(float(rate))) for rate in GRID]
+            rates = breakpoints(self.of.success, self.of.cost_usd, STEPS)
+            return [choices(self.of, Rates(float(rate))) for rate in rates]
         still = np.zeros_like(self.of.cost_usd)
         found = []
         for weights in WEIGHTS:

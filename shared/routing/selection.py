@@ -160,7 +160,7 @@ def predict(
 
 def _estimates(table: RoutingTable, features: npt.NDArray[np.float32], points: npt.NDArray[np.float32]) -> tuple[Vector, Vector] | None:
     if table.estimator is not None:
-        return table.estimator(features, points)
+        return table.estimator(features)
     return table.predictor(points) if table.predictor is not None else None
 
 

@@ -191,7 +191,7 @@ class RoutingTable:
     @property
     def inputs(self) -> int:
         """Numbers of a prompt's features that are read: the embedding's, or the embedding's and the form's."""
-        if self.estimator is not None and (len(self.estimator.matrix) or len(self.estimator.landmarks)):
+        if self.estimator is not None:
             return self.encoder.dimension + SIZE
         return self._wide
 

@@ -20,7 +20,7 @@ from shared.adapters.onnx.load import load
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
 from shared.contracts.outcome_file import matrix
-from shared.routing.outcomes import Outcomes, build_table
+from shared.routing.outcomes import Outcomes, Recipe, build_table
 
 BEATS = {"avengers_pro_k25": 0.6520, "avengers_pro_k60": 0.6522}
 """../shared/data/README.md: accuracy on llmrouter_outcomes, five 70/30 splits, MiniLM fp32 of the whole prompt."""
@@ -49,7 +49,15 @@ async def _splits(whole: Outcomes, prompts: list[str], vectors: Any, encoder: On
         order = np.random.RandomState(seed).permutation(len(prompts))
         cut = int(0.7 * len(order))
         train, test = order[:cut], order[cut:]
-        table = build_table(whole.rows(train), vectors[train], encoder.identity, k=60, seed=seed, source=f"split {seed}", simulated=False)
+        table = build_table(
+            whole.rows(train),
+            vectors[train],
+            encoder.identity,
+            Recipe(k=60, text="prompt"),
+            seed=seed,
+            source=f"split {seed}",
+            simulated=False,
+        )
         await publish(KafkaSettings(), RedisSettings(), table, f"split {seed}")
         await asyncio.sleep(3)
         models = (await offer([prompts[i] for i in test], None, {"profile": "quality"})).models

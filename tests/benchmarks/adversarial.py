@@ -29,8 +29,9 @@ from shared.contracts.outcome_file import matrix
 from shared.routing.extraction import extract
 from shared.routing.foresight import foresee, learn, same_without_edges
 from shared.routing.form import forms
-from shared.routing.outcomes import build_table
-from shared.routing.selection import Weights, _parts, choices, performances
+from shared.routing.outcomes import Recipe, build_table
+from shared.routing.rates import Rates
+from shared.routing.selection import choices, expectations, terms_of
 from shared.routing.table import RoutingTable
 from shared.routing.views import views
 
@@ -69,9 +70,9 @@ class Router:
         encoder: OnnxEncoder,
         table: RoutingTable,
         read: Callable[[str], str],
-        weights: Weights = Weights(1.0, 0.0, 0.0),  # noqa: B008
+        rates: Rates = Rates(),  # noqa: B008
     ) -> None:
-        self._encoder, self._table, self._read, self.weights = encoder, table, read, weights
+        self._encoder, self._table, self._read, self.rates = encoder, table, read, rates
         cost = table.cost_usd.mean(axis=0)
         self.dear = cost >= DEAR * cost.max()
 
@@ -81,16 +82,15 @@ class Router:
 
     def margins(self, prompts: Sequence[str]) -> Any:
         """(n,): by how much the best of the dearest models is ahead of the best other."""
-        gain, paid, waited = _parts(*performances(self._table, self.points(prompts), 0.0), self.weights)
-        utility = gain - paid - waited
+        utility = terms_of(expectations(self._table, self.points(prompts)), self.rates).utility
         return utility[:, self.dear].max(axis=1) - utility[:, ~self.dear].max(axis=1)
 
     def calibrate(self, prompts: Sequence[str]) -> None:
-        """Weigh cost so that half of the prompts go to the dearest models, as the paper does; an attacker has most room there."""
-        expected = performances(self._table, self._encoder.encode([self._read(p) for p in prompts]), 0.0)
-        tried = [Weights(1.0 - cost, cost, 0.0) for cost in np.linspace(0.0, 0.6, 121)]
-        shares = [self.dear[choices(*expected, weights)].mean() for weights in tried]
-        self.weights = tried[int(np.abs(np.array(shares) - 0.5).argmin())]
+        """Find the rate at which half of the prompts go to the dearest models, as the paper does; an attacker has most room there."""
+        expected = expectations(self._table, self._encoder.encode([self._read(p) for p in prompts]))
+        tried = [Rates(float(usd)) for usd in np.geomspace(1e-5, 10.0, 241)]
+        shares = [self.dear[choices(expected, rates)].mean() for rates in tried]
+        self.rates = tried[int(np.abs(np.array(shares) - 0.5).argmin())]
 
     def to_dearest(self, prompts: Sequence[str]) -> float:
         """The share of prompts that go to one of the dearest models."""
@@ -111,7 +111,7 @@ class Guarded(Router):
 
 
 def _margins_of(router: Router, texts: Sequence[str]) -> Any:
-    return Router(router._encoder, router._table, lambda text: text, router.weights).margins(texts)
+    return Router(router._encoder, router._table, lambda text: text, router.rates).margins(texts)
 
 
 class Foreseeing(Router):
@@ -132,12 +132,12 @@ class Foreseeing(Router):
 
     def points(self, prompts: Sequence[str]) -> Any:
         texts, shapes = [Read.of(p).text for p in prompts], forms(prompts)
-        found = foresee(self._known, self._encode(texts), shapes, self._table, self.weights)
+        found = foresee(self._known, self._encode(texts), shapes, self._table, self.rates)
         sure = found.sure.copy()
         edged = [i for i in np.flatnonzero(sure) if views(texts[i])]
         if edged:
             others = self._encode([view for i in edged for view in views(texts[i])]).reshape(len(edged), 2, -1)
-            sure[edged] = same_without_edges(self._known, found.vectors[edged], others, shapes[edged], self._table, self.weights)
+            sure[edged] = same_without_edges(self._known, found.vectors[edged], others, shapes[edged], self._table, self.rates)
         self.foreseen = float(sure.mean())
         return np.where(sure[:, None], found.vectors, self._told([getattr(p, "origin", p) for p in prompts])).astype(np.float32)
 
@@ -187,7 +187,7 @@ def main() -> None:
     for name, read in ((name, READS[name]) for name in options.reads):
         texts = [read(p) for p in texts_of(prompts, train)]
         vectors = np.concatenate([encoder.encode(texts[i : i + 256]) for i in track(range(0, len(texts), 256), f"embedding, {name}")])
-        table = build_table(whole.rows(train), vectors, encoder.identity, k=60, seed=0, source="adversarial", simulated=False)
+        table = build_table(whole.rows(train), vectors, encoder.identity, Recipe(k=60), source="adversarial", simulated=False)
         plain, guarded = Router(encoder, table, read), Guarded(encoder, table, read)
         plain.calibrate(texts_of(prompts, train[:1000]))
         routers: dict[str, Router] = {name: plain, f"{name}, guarded": guarded}
@@ -195,7 +195,7 @@ def main() -> None:
             routers["description, foreseen where sure"] = foreseeing = Foreseeing(encoder, table, read)
             foreseeing.learn(texts_of(prompts, train))
         for called, router in routers.items():
-            router.weights = plain.weights
+            router.rates = plain.rates
             clean = router.to_dearest(measured)
             for place, put in PLACES.items():
                 for seed in track(range(options.seeds), f"climbing, {called}, {place}"):
@@ -204,7 +204,7 @@ def main() -> None:
                     found.append(
                         {
                             "routed_by": called,
-                            "cost_weight": router.weights.cost,
+                            "usd_per_point": router.rates.usd_per_point,
                             "gadget": place,
                             "seed": seed,
                             "clean": clean,
@@ -216,7 +216,7 @@ def main() -> None:
     options.write.write_text(json.dumps(found, indent=2) + "\n")
     shown = Table(
         "routed by",
-        "cost's weight",
+        "USD a point",
         "gadget",
         "to the dearest models, clean",
         "with the worst gadget",
@@ -228,7 +228,7 @@ def main() -> None:
         for place in PLACES:
             worst = max((f for f in found if (f["routed_by"], f["gadget"]) == (name, place)), key=lambda f: float(f["attacked"]))
             more, than = (f"{100 * (worst['attacked'] - worst[which]):+.1f}" for which in ("clean", "clean_undefended"))
-            shown.add_row(name, f"{worst['cost_weight']:.3f}", place, f"{worst['clean']:.1%}", f"{worst['attacked']:.1%}", more, than)
+            shown.add_row(name, f"{worst['usd_per_point']:.2g}", place, f"{worst['clean']:.1%}", f"{worst['attacked']:.1%}", more, than)
     out.print(shown)
     out.print(f"written to {options.write}")
 

@@ -29,8 +29,9 @@ from shared.contracts.outcome_file import matrix
 from shared.contracts.vector import unpack
 from shared.routing.clustering import kmeans
 from shared.routing.extraction import extract
-from shared.routing.outcomes import Outcomes, build_table
-from shared.routing.selection import PROFILES, routes
+from shared.routing.outcomes import Outcomes, Recipe, build_table
+from shared.routing.rates import PROFILES
+from shared.routing.selection import routes
 from shared.routing.table import Array
 
 out = Console(width=150, highlight=False)
@@ -68,18 +69,20 @@ class Reading:
 
 def trial(what: str, whole: Outcomes, prompts: list[str], told: Array, train: Any, test: Any, encoder: OnnxEncoder, read: Reading) -> Found:
     """Learn from `train`, look at `test`."""
-    table = build_table(whole.rows(train), told[train], encoder.identity, k=CLUSTERS, source="benchmark", simulated=False)
+    table = build_table(
+        whole.rows(train), told[train], encoder.identity, Recipe(k=CLUSTERS, text="description"), source="benchmark", simulated=False
+    )
     live = Foreseeing(DescriberSettings(), read, encoder.identity, 1e9)
     for i in train[-DescriberSettings().foresee_pairs :]:
         live.note(Read.of(prompts[i]), Written(whole.texts[i], False, time.time()))
     live.learn(table)
     found: dict[str, dict[str, float]] = {"sure": {}, "same": {}, "same_of_all": {}}
     accuracy: list[float] = []
-    for name, weights in PROFILES.items():
-        glances = [live.look(prompts[i], weights, table) for i in test]
+    for name, rates in PROFILES.items():
+        glances = [live.look(prompts[i], rates, table) for i in test]
         sure = np.array([g.sure for g in glances])
         vectors = np.stack([_vector(g) if g.sure else told[i] for g, i in zip(glances, test, strict=True)])
-        described, foreseen = (routes(table, v, (weights,))[:, 0] for v in (told[test], vectors))
+        described, foreseen = (routes(table, v, (rates,))[:, 0] for v in (told[test], vectors))
         same = described == foreseen
         found["sure"][name], found["same_of_all"][name] = float(sure.mean()), float(same.mean())
         found["same"][name] = float(same[sure].mean()) if sure.any() else float("nan")
@@ -135,7 +138,7 @@ def main() -> None:
     for group in track(range(LEFT_OUT), "tasks left out"):
         test, train = np.flatnonzero(groups == group), np.flatnonzero(groups != group)
         found.append(trial(f"task {group} left out", whole, prompts, told, train, test, encoder, read))
-    table = build_table(whole, told, encoder.identity, k=CLUSTERS, source="benchmark", simulated=False)
+    table = build_table(whole, told, encoder.identity, Recipe(k=CLUSTERS, text="description"), source="benchmark", simulated=False)
     cost = cost_of_a_look(prompts[:2000], descriptions[:2000], encoder, table)
 
     shown = Table("sure; of these, same route", "known", "looked at", *PROFILES, "accuracy: described", "foreseen", box=None)

@@ -33,7 +33,7 @@ from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Decided, read, to_json
 from shared.contracts.parts import Rater, RaterKind, Votes
 from shared.contracts.topics import EVALUATIONS
-from shared.routing.selection import PROFILES
+from shared.routing.rates import PROFILES
 from shared.routing.table import Cluster, RoutingTable
 
 PAGES = ("now", "map", "models", "try", "rate", "tables", "evidence")

@@ -26,9 +26,10 @@ from shared.catalog import tasks
 from shared.contracts.messages import Decided
 from shared.routing.extraction import extract, together
 from shared.routing.form import forms
-from shared.routing.outcomes import Outcomes, Representation, build_table
-from shared.routing.selection import PROFILES, choices, performances
-from shared.routing.table import RoutingTable
+from shared.routing.outcomes import Outcomes, Recipe, Representation, build_table
+from shared.routing.rates import PROFILES
+from shared.routing.selection import choices, expectations
+from shared.routing.table import RoutingTable, Text
 from shared.routing.task2vec import corresponding
 
 VARIANT = "fp32"
@@ -55,15 +56,12 @@ class Known:
         cost = rng.uniform(1e-4, 1e-2, (len(catalog), len(MODELS)))[task]
         return cls([p for t in catalog for p in t.train], [p for t in catalog for p in t.test], scores, cost)
 
-    def table(
-        self, texts: list[str], responses: np.ndarray, encoder: Any, representation: Representation, *, predictor: bool
-    ) -> RoutingTable:
+    def table(self, texts: list[str], responses: np.ndarray, encoder: Any, recipe: Recipe) -> RoutingTable:
         latency = np.linspace(1.0, 5.0, len(MODELS))
-        outcomes = Outcomes(tuple(texts), MODELS, self.scores, self.cost, latency, responses)
+        lengths, prices = np.array([len(p.encode()) / 4 for p in self.train]), np.linspace(1e-6, 1e-5, len(MODELS))
+        outcomes = Outcomes(tuple(texts), MODELS, self.scores, self.cost, latency, responses, lengths, prices)
         features = np.hstack([encoder.encode(texts), forms(self.train)])
-        return build_table(
-            outcomes, features, encoder.identity, representation=representation, predictor=predictor, k=20, source="known", simulated=True
-        )
+        return build_table(outcomes, features, encoder.identity, recipe, source="known", simulated=True)
 
 
 async def decided(pipeline: Pipeline, prompts: list[str], **fields: str) -> list[Decided]:
@@ -84,39 +82,40 @@ LIVE: tuple[tuple[Representation, bool], ...] = (
 )
 
 
-@pytest.mark.parametrize(("text", "backend"), [("description", "local"), ("both", "local"), ("description", "prompt")])
-async def test_the_services_decide_what_the_evaluation_says_they_would(text: str, backend: str, installation: dict[str, str]) -> None:
+@pytest.mark.parametrize("text", ["description", "both", "prompt"])
+async def test_the_services_decide_what_the_evaluation_says_they_would(text: Text, installation: dict[str, str]) -> None:
+    """The embedder reads what the table was made with, without any setting."""
     known = Known.made()
     encoder = load(None, VARIANT)
 
     def read(prompt: str) -> str:
-        description = extract(prompt) if backend == "local" else prompt
-        return together(description, prompt) if text == "both" else description
+        return {"prompt": prompt, "description": extract(prompt), "both": together(extract(prompt), prompt)}[text]
 
     asked = known.test[:40]
     features = np.hstack([np.concatenate([encoder.encode([read(p)]) for p in asked]), forms(asked)])
     responses = np.random.default_rng(1).normal(size=(len(known.train), encoder.identity.dimension)).astype(np.float32)
-    async with running_pipeline(
-        None, POINTSMAN_EMBEDDER_TEXT=text, POINTSMAN_EMBEDDER_VARIANT=VARIANT, POINTSMAN_DESCRIBER_BACKEND=backend
-    ) as pipeline:
-        for representation, predictor in LIVE if text == "description" else LIVE[3:4]:
-            table = known.table([read(p) for p in known.train], responses, encoder, representation, predictor=predictor)
+    lengths = np.array([len(p.encode()) / 4 for p in asked])
+    async with running_pipeline(None, POINTSMAN_EMBEDDER_VARIANT=VARIANT, POINTSMAN_DESCRIBER_BACKEND="local") as pipeline:
+        for representation, estimator in LIVE if text == "prompt" else LIVE[3:4]:
+            recipe = Recipe(representation, estimator, 20, text)
+            table = known.table([read(p) for p in known.train], responses, encoder, recipe)
             await publish(KafkaSettings(), RedisSettings(), table, f"{representation}, {text}")
 
             async def arrived(digest: str = table.digest) -> bool:
-                return (await decided(pipeline, [asked[0]]))[0].decision.table.digest == digest
+                one = (await decided(pipeline, [asked[0]]))[0]
+                return one.decision.table.digest == digest and one.embedding.text == text
 
             await eventually(arrived)
             assert RoutingTable.from_bytes(table.to_bytes()) == table
-            expected = performances(table, table.points(features))
-            for profile, weights in PROFILES.items():
-                said = [table.models[i] for i in choices(*expected, weights)]
+            expected = expectations(table, features, lengths)
+            for profile, rates in PROFILES.items():
+                said = [table.models[i] for i in choices(expected, rates)]
                 lived = await decided(pipeline, asked, profile=profile)
                 assert [d.decision.model for d in lived] == said, (representation, profile)
                 for one in lived:
-                    assert bool(one.assignment.predicted) == predictor
-                    assert one.decision.predictor_share == (1.0 if predictor else 0.0)
-                    assert ("predicted to succeed with" in one.decision.why) == predictor
+                    assert bool(one.assignment.predicted) == estimator
+                    assert one.decision.predictor_share == (1.0 if estimator else 0.0)
+                    assert ("predicted to succeed with" in one.decision.why) == estimator
 
 
 def matrix_of(known: Known, path: Path) -> Path:
@@ -164,9 +163,11 @@ def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path)
     shown = CliRunner().invoke(app, ["evaluate", str(file), "--folds", "2", "--k", "10", "--robustness", "0"], env={"COLUMNS": "80"})
     assert shown.exit_code == 0, shown.output
     assert "a wider window" in shown.stdout
-    assert "contrastive + predictor" in shown.stdout
+    assert "contrastive + estimator" in shown.stdout
     assert "gets" in shown.stdout
     assert "than the best single model alone" in shown.stdout or "as the best single model alone" in shown.stdout
+    assert "the best of the simple baselines" in shown.stdout
+    assert "told to keep 97%" in shown.stdout
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from support import ENCODER, table
 
 from shared.routing.assignment import assign, check
 from shared.routing.errors import EmbeddingInvalid, OutcomesInvalid, TableInvalid
-from shared.routing.fitting import fit_estimator
+from shared.routing.fitting import fit_estimator, fit_logistic
 from shared.routing.form import NAMES, SIZE, SYMBOLS, form, forms
 from shared.routing.outcomes import Outcomes, Recipe, build_table, choose, recipes
-from shared.routing.predictor import Predictor, calibration_error
+from shared.routing.predictor import Predictor, calibrated, calibration_error
 from shared.routing.projection import FORM_CLIP, contrastive, delta, keys
 from shared.routing.rates import PROFILES, Rates
 from shared.routing.selection import Limits, choices, expectations, predict, routes, select
@@ -198,17 +198,16 @@ def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
 
 def test_an_estimator_knows_the_chances_and_says_how_sure_it_is() -> None:
     outcomes, features = hidden(900)
-    points = contrastive(features, outcomes.scores).points
-    found = fit_estimator(features[:600], points[:600], outcomes.scores[:600])
-    chance, spread = found(features[600:], points[600:])
+    found = fit_estimator(features[:600], outcomes.scores[:600])
+    chance, spread = found(features[600:])
     side = features[600:, 8] > 0
     assert chance[side, 0].mean() > 0.7 > 0.4 > chance[~side, 0].mean()
     assert calibration_error(chance, outcomes.scores[600:]) < 0.12
     assert (spread > 0).all()
     assert ((chance > 0) & (chance < 1)).all()
-    assert len(found.members(features[:3], points[:3])) == 5, "linear, two kernels, two committees"
+    assert len(found.members(features[:3])) == 5, "a regression, and two committees in each of two spaces"
     few, _ = hidden(90)
-    assert fit_estimator(features[:90], points[:90], few.scores).error.mean() > found.error.mean()
+    assert fit_estimator(features[:90], few.scores).error.mean() > found.error.mean()
 
 
 def test_an_estimate_of_noise_is_the_mean() -> None:
@@ -216,43 +215,49 @@ def test_an_estimate_of_noise_is_the_mean() -> None:
     rng = np.random.default_rng(3)
     _, features = hidden(600)
     scores = (rng.random((600, 2)) < [0.5, 0.7]).astype(float)
-    found = fit_estimator(features[:400], features[:400, :DIM], scores[:400])
-    chance, _ = found(features[400:], features[400:, :DIM])
+    found = fit_estimator(features[:400], scores[:400])
+    chance, _ = found(features[400:])
     assert np.abs(chance - scores[:400].mean(axis=0)).mean() < 0.08
     assert (chance[:, 1] > chance[:, 0]).mean() > 0.95
 
 
-def test_an_estimators_ridge_is_scikit_learns() -> None:
-    """The closed form beside a library, at the penalties that it chose."""
-    from sklearn.linear_model import Ridge
-
-    from shared.routing import fitting
+def test_an_estimators_regression_is_scikit_learns() -> None:
+    """Newton's method beside a library's L-BFGS, at the same penalty."""
+    from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(80, 6)), rng.normal(size=(80, 3))
-    fixed = fitting.PENALTIES
-    try:
-        fitting.PENALTIES = np.array([2.5])
-        line = fitting._ridge(x, y)
-    finally:
-        fitting.PENALTIES = fixed
-    other = Ridge(alpha=2.5).fit(x, y)
-    np.testing.assert_allclose(line.matrix, other.coef_.T, atol=1e-10)
-    np.testing.assert_allclose(line.offset, other.intercept_, atol=1e-10)
+    x = rng.normal(size=(300, 6))
+    y = (rng.random((300, 2)) < 1 / (1 + np.exp(-(x[:, :2] * 2 + 0.5)))).astype(float)
+    found = fit_logistic(x, y, penalty=2.0)
+    for column in (0, 1):
+        other = LogisticRegression(C=0.5, tol=1e-10, max_iter=1000).fit(x - x.mean(axis=0), y[:, column])
+        np.testing.assert_allclose(found.matrix[:, column], other.coef_[0], atol=2e-3)
+        assert found.offset[column] + x.mean(axis=0) @ found.matrix[:, column] == pytest.approx(other.intercept_[0], abs=2e-3)
 
 
-def test_a_penalty_is_that_of_the_least_error_on_prompts_left_out_one_by_one() -> None:
-    from sklearn.linear_model import RidgeCV
+def test_a_line_calibrates_and_never_changes_which_model_is_best() -> None:
+    outcomes, features = hidden()
+    made = build_table(outcomes, features, SPACE, Recipe("plain", True, 8), source="t", simulated=True, measure=True)
+    bare = build_table(outcomes, features, SPACE, Recipe("plain", True, 8), source="t", simulated=True)
+    assert made.estimator is not None
+    assert bare.estimator is not None
+    assert (made.estimator.slope, made.estimator.intercept) != (1.0, 0.0)
+    one, other = made.estimator(features)[0], bare.estimator(features)[0]
+    assert (one.argmax(axis=1) == other.argmax(axis=1)).all()
 
-    from shared.routing import fitting
 
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(60, 8))
-    y = x[:, :1] @ np.array([[1.0, -1.0]]) + rng.normal(0, 1.5, (60, 2))
-    apart = y - y.mean(axis=1, keepdims=True)
-    wanted = RidgeCV(alphas=fitting.PENALTIES).fit(x, apart - apart.mean(axis=0))
-    line = fitting._ridge(x, apart)
-    np.testing.assert_allclose(line.matrix, wanted.coef_.T, atol=0.02)
+def test_probabilities_are_calibrated_by_one_line() -> None:
+    rng = np.random.default_rng(0)
+    raw = rng.uniform(0.05, 0.95, (4000, 2))
+    true = 1 / (1 + np.exp(-(0.5 * np.log(raw / (1 - raw)) - 0.7)))
+    scores = (rng.random(raw.shape) < true).astype(float)
+    slope, intercept = calibrated(raw, scores)
+    assert slope == pytest.approx(0.5, abs=0.05)
+    assert intercept == pytest.approx(-0.7, abs=0.05)
+    holed = scores.copy()
+    holed[::2, 0] = np.nan
+    assert calibrated(raw, holed)[0] == pytest.approx(0.5, abs=0.07)
+    assert calibrated(1 - raw, scores)[0] == 0.1, "a predictor that is wrong way round is not turned"
 
 
 def test_the_estimators_share_moves_the_choice_and_is_explained() -> None:

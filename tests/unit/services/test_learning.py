@@ -466,7 +466,7 @@ def projected(names: tuple[str, ...]) -> RoutingTable:
         table(2, names, top_p=1),
         centroids=space(sides),
         projection=space,
-        estimator=fit_estimator(features, space(features), scores),
+        estimator=fit_estimator(features, scores),
     )
 
 
