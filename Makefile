@@ -52,6 +52,10 @@ bench-foresight: setup-dev ## Measure how many descriptions need no language mod
 	@test -n "$(OUTCOMES)" || { echo "name an outcome matrix: make bench-foresight OUTCOMES=file PRICES=file" >&2; exit 2; }
 	@OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/benchmarks/foresight.py "$(OUTCOMES)" $(if $(PRICES),--prices "$(PRICES)")
 
+bench-cascade: setup-dev ## Measure the dispatcher's cascade on recorded answers of two models; OUTCOMES=file with responses
+	@test -n "$(OUTCOMES)" || { echo "name an outcome matrix with responses: make bench-cascade OUTCOMES=file" >&2; exit 2; }
+	@OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/benchmarks/cascade.py "$(OUTCOMES)"
+
 screenshots: setup-dev ## Picture every page of the console into docs/screenshots
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/screenshots.py
 

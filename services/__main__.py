@@ -263,6 +263,9 @@ def table_build(
     outcomes: Annotated[
         Path | None, typer.Option(help="Outcome matrix, JSON lines or CSV, .gz is unpacked. docs/outcomes.md has the format.")
     ] = None,
+    votes: Annotated[
+        Path | None, typer.Option(help="Preferences in place of outcomes: pairs with a winner, JSON or CSV. docs/votes.md has the forms.")
+    ] = None,
     prices: Annotated[Path | None, typer.Option(help="Prices in USD per million tokens, JSON.")] = None,
     simulated: Annotated[bool, typer.Option("--simulated", help="The 25 tasks with simulated outcomes, as the demo has it.")] = False,
     k: Annotated[str, typer.Option(help="Number of clusters, or auto: the number that routes best by cross-validation.")] = "auto",
@@ -275,16 +278,17 @@ def table_build(
     variant: Variant = "int8",
     encoder_dir: Annotated[Path | None, typer.Option(help="Another encoder than the default one.")] = None,
     reference: Annotated[str | None, typer.Option(help="Reference model; by default the best overall.")] = None,
+    cascade: Annotated[bool, typer.Option(help="Learn to tell good answers of cheap models, where the outcomes have responses.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of clustering and simulation.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Write the table to this file instead of publishing it.")] = None,
     note: Annotated[str, typer.Option(help="Why it is published; shown in the list.")] = "",
     json_: Json = False,
 ) -> None:
-    """Build a routing table from an outcome matrix and publish it."""
+    """Build a routing table from an outcome matrix, or from votes, and publish it."""
     from services.commands import table as command
 
     source = command.Source(
-        outcomes, prices, simulated, k, representation, estimator, text, describe, variant, encoder_dir, reference, seed
+        outcomes, prices, simulated, k, representation, estimator, text, describe, variant, encoder_dir, reference, seed, votes, cascade
     )
     command.build(source, save, note, as_json=json_)
 

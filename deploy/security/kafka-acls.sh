@@ -3,7 +3,7 @@
 $KAFKA_ACLS --add --allow-principal User:pointsman-describer --operation READ --topic prompts --topic descriptions --topic routing-tables
 $KAFKA_ACLS --add --allow-principal User:pointsman-describer --operation WRITE --topic descriptions --topic replies --topic dead-letters
 $KAFKA_ACLS --add --allow-principal User:pointsman-describer --operation READ --group pointsman-describer
-$KAFKA_ACLS --add --allow-principal User:pointsman-embedder --operation READ --topic descriptions
+$KAFKA_ACLS --add --allow-principal User:pointsman-embedder --operation READ --topic descriptions --topic routing-tables
 $KAFKA_ACLS --add --allow-principal User:pointsman-embedder --operation WRITE --topic embeddings --topic dead-letters
 $KAFKA_ACLS --add --allow-principal User:pointsman-embedder --operation READ --group pointsman-embedder
 $KAFKA_ACLS --add --allow-principal User:pointsman-assigner --operation READ --topic embeddings --topic routing-tables
@@ -12,7 +12,7 @@ $KAFKA_ACLS --add --allow-principal User:pointsman-assigner --operation READ --g
 $KAFKA_ACLS --add --allow-principal User:pointsman-selector --operation READ --topic assignments --topic routing-tables
 $KAFKA_ACLS --add --allow-principal User:pointsman-selector --operation WRITE --topic decisions --topic replies --topic dead-letters
 $KAFKA_ACLS --add --allow-principal User:pointsman-selector --operation READ --group pointsman-selector
-$KAFKA_ACLS --add --allow-principal User:pointsman-dispatcher --operation READ --topic decisions
+$KAFKA_ACLS --add --allow-principal User:pointsman-dispatcher --operation READ --topic decisions --topic routing-tables
 $KAFKA_ACLS --add --allow-principal User:pointsman-dispatcher --operation WRITE --topic completions --topic replies --topic dead-letters
 $KAFKA_ACLS --add --allow-principal User:pointsman-dispatcher --operation READ --group pointsman-dispatcher
 $KAFKA_ACLS --add --allow-principal User:pointsman-judge --operation READ --topic completions --topic evaluations --topic routing-tables

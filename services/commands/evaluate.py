@@ -86,7 +86,7 @@ class Findings:
     intervals: dict[str, Interval]
     beside_peer: dict[str, Interval]
     beside_single: dict[str, Interval]
-    beside_best: dict[str, Interval]
+    beside_best: dict[str, Interval | None]
     """The whole sweep of `OURS` less each baseline's: area under the quality-cost curve, or APGR where no costs are known."""
     cascades: Mapping[str, CascadeResult]
     robustness: dict[str, dict[str, float]]
@@ -301,7 +301,7 @@ def facts(found: Findings) -> dict[str, Any]:
         "robustness": [{"router": name} | one for name, one in found.robustness.items()],
         "auto_less_baselines": {
             "measure": measure_of(outcomes),
-            "baselines": {name: asdict(one) for name, one in found.beside_best.items()},
+            "baselines": {name: None if one is None else asdict(one) for name, one in found.beside_best.items()},
             "best": best_baseline(found),
         },
         "verdict": verdict(found),
@@ -464,7 +464,8 @@ def verdict(found: Findings) -> list[str]:
     did = max(ours.recipes, key=lambda name: ours.recipes[name])
     lines.append(f"Routing ({did}) gets {sure} right {than} the best single model alone: {quality}, {_signed(best)}{money}.")
     name = best_baseline(found)
-    apart = found.beside_best[name]
+    if (apart := found.beside_best[name]) is None:
+        return lines
     what = "the area under the quality-cost curve" if measure_of(found.data.outcomes) == "area" else "APGR"
     where = "ahead of" if apart.low > 0 else "behind" if apart.high < 0 else "level with"
     lines.append(f"It is {where} the best of the simple baselines, {name}: {what} {_signed(apart)}.")

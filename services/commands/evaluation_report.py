@@ -137,7 +137,8 @@ def _summary(found: Sequence[Findings]) -> list[str]:
     for one in found:
         outcomes, name, by = one.data.outcomes, best_baseline(one), measure_of(one.data.outcomes)
         ours, theirs = (number(mean(getattr(one.results[n], by))) for n in (OURS, name))
-        d = one.beside_best[name]
+        if (d := one.beside_best[name]) is None:
+            continue
         apart.append(d.mean)
         errors.append((d.high - d.low) / 2 / 1.96)
         cells = f"{len(outcomes.texts)} | {len(outcomes.models)} | {by} | {ours} | {name} | {theirs}"
@@ -153,7 +154,7 @@ def _beside(found: Findings) -> list[str]:
     lines = [f"| auto less | {by} |", "|---|---|"]
     for name in BASELINES:
         one = found.beside_best[name]
-        lines.append(f"| {name} | {one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}] |")
+        lines.append(f"| {name} | {'–' if one is None else f'{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]'} |")
     chose = "; ".join(f"{name} ({times})" for name, times in sorted(found.results[OURS].recipes.items(), key=lambda item: -item[1]))
     return [*lines, "", f"auto chose, in so many splits: {chose}.", ""]
 

@@ -6,15 +6,17 @@ import asyncio
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.catalog import models
 from shared.contracts.outcome_file import Row, read_csv, read_prices, read_rows
+from shared.contracts.vote_file import Preference, read_votes
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.table import Array
 
@@ -32,25 +34,43 @@ def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.P
 
     Raises `OutcomesInvalid`, naming the row and the column.
     """
+    with _opened(path) as file:
+        if ".csv" in path.suffixes:
+            with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+                rows = read_csv(text)
+        else:
+            rows = read_rows(file)
+    return rows, prices_of({model for row in rows for model in row.scores}, prices)
+
+
+def votes_of(path: Path) -> list[Preference]:
+    """The votes of a file, JSON or CSV (by its name, `.gz` unpacked). Raises `OutcomesInvalid`, naming the row and the field."""
+    with _opened(path) as file:
+        text = file.read().decode()
+    return read_votes(text, is_csv=".csv" in path.suffixes)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file's bytes, unpacked. Raises `OutcomesInvalid`, also for what goes wrong while they are read."""
     try:
         opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rb") as file:
-            if ".csv" in path.suffixes:
-                with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
-                    rows = read_csv(text)
-            else:
-                rows = read_rows(file)
+            yield file
     except UnicodeDecodeError as error:
         raise OutcomesInvalid(f"{path} is not in UTF-8: {error.reason} at byte {error.start}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise OutcomesInvalid(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def prices_of(named: Collection[str], prices: Path | None) -> dict[str, models.Price]:
+    """Prices of models: of the file, else of the catalogue. Raises `OutcomesInvalid`."""
     try:
         given = read_prices(prices.read_text("utf-8")) if prices else {}
     except (OSError, UnicodeDecodeError) as error:
         raise OutcomesInvalid(f"the prices {prices} can't be read: {getattr(error, 'strerror', None) or error}") from None
-    named = {model for row in rows for model in row.scores}
     catalog = models.load()
-    return rows, {m: catalog.models[m].price for m in named if m in catalog.models} | given
+    return {m: catalog.models[m].price for m in named if m in catalog.models} | given
 
 
 async def embed(texts: Sequence[str], encoder: OnnxEncoder, tick: Callable[[int], object]) -> Array:

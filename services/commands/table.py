@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -13,10 +13,10 @@ from rich.table import Table
 
 from services.commands import servers
 from services.commands.describing import describe_rest
-from services.commands.evaluate import texts_of
-from services.commands.outcomes import check_target, embed, embed_responses, mean_responses, read
+from services.commands.evaluate import priced, texts_of
+from services.commands.outcomes import check_target, embed, embed_responses, mean_responses, prices_of, read, votes_of
 from services.commands.screen import as_json as print_json
-from services.commands.screen import out, progress, usd
+from services.commands.screen import err, out, progress, usd
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import find, versions
 from shared.adapters.onnx.load import load as load_encoder
@@ -26,15 +26,17 @@ from shared.adapters.tables import unpin as unpinned
 from shared.catalog import models, tasks
 from shared.contracts.outcome_file import ANSWER_TOKENS, BYTES_PER_TOKEN, Row, matrix
 from shared.contracts.tables import TablePublished
+from shared.routing.cascade import Answered, Heads, fit_heads
 from shared.routing.clustering import warm
 from shared.routing.comparing import by_votes, differences, origin
 from shared.routing.errors import OutcomesInvalid, TableInvalid
 from shared.routing.extraction import together
-from shared.routing.form import forms
+from shared.routing.form import SIZE, forms
 from shared.routing.outcomes import K_CANDIDATES, Outcomes, Recipe, Representation, build_table, choose, recipes
 from shared.routing.simulation import simulated_scores, simulated_skills
 from shared.routing.table import Array, Encoder, RoutingTable, Text
 from shared.routing.task2vec import similar
+from shared.routing.votes_table import Votes, build_from_votes
 
 PROFILE = "current"
 """The models of the simulated table."""
@@ -56,6 +58,9 @@ class Source:
     encoder_dir: Path | None = None
     reference: str | None = None
     seed: int = 0
+    votes: Path | None = None
+    cascade: bool = True
+    """Whether it is learnt to tell good answers of cheap models from bad ones, where the outcomes have responses."""
 
 
 def build(source: Source, save: Path | None, note: str, *, as_json: bool) -> None:
@@ -84,8 +89,13 @@ async def build_and_publish(source: Source, note: str) -> TablePublished:
 async def make_table(source: Source) -> RoutingTable:
     """Describe, embed, cluster, rank. Raises `OutcomesInvalid` or `EncoderInvalid`."""
     _check(source)
-    if source.simulated == (source.outcomes is not None):
-        raise OutcomesInvalid("name an outcome matrix with --outcomes FILE, or --simulated for the 25 tasks with simulated outcomes")
+    if sum((source.simulated, source.outcomes is not None, source.votes is not None)) != 1:
+        raise OutcomesInvalid(
+            "name an outcome matrix with --outcomes FILE, preferences with --votes FILE, or --simulated for the 25 tasks with simulated "
+            "outcomes"
+        )
+    if source.votes is not None:
+        return await _from_votes(source, source.votes)
     if source.outcomes is None:
         rows, prices, name = _simulated(source.seed)
     else:
@@ -104,7 +114,8 @@ async def make_table(source: Source) -> RoutingTable:
         form = forms(prompts)
         read_ = {"prompt": prompts, "description": texts, "both": [together(t, p) for t, p in zip(texts, prompts, strict=True)]}
         features = {kind: np.hstack([await embed(read_[kind], encoder, lambda n: bar.advance(encoding, n)), form]) for kind in kinds}
-        if source.representation in BY_RESPONSE:
+        responses: list[dict[str, Array]] = []
+        if source.representation in BY_RESPONSE or (source.cascade and priced(outcomes) and any(row.responses for row in rows)):
             answers = bar.add_task("embedding responses", total=sum(len(row.responses) for row in rows))
             responses = await embed_responses(rows, encoder, lambda n: bar.advance(answers, n))
             outcomes = replace(outcomes, responses=mean_responses(responses))
@@ -123,7 +134,75 @@ async def make_table(source: Source) -> RoutingTable:
             reference=source.reference,
             measure=True,
         )
+        if source.cascade and responses and priced(outcomes):
+            vectors = features["prompt"][:, :-SIZE] if "prompt" in features else await embed(prompts, encoder, lambda _: None)
+            heads = await asyncio.to_thread(heads_of, rows, responses, vectors, form, outcomes, source.seed)
+            table = replace(table, cascade=heads)
         bar.advance(clustering)
+    return table
+
+
+def heads_of(
+    rows: Sequence[Row], responses: Sequence[Mapping[str, Array]], prompts: Array, form: Array, outcomes: Outcomes, seed: int
+) -> Heads | None:
+    """What tells good answers from bad, for every model but the most expensive one."""
+    dearest = outcomes.models[int(outcomes.paid().mean(axis=0).argmax())]
+    answered = {}
+    for model in outcomes.models:
+        own = np.array([i for i, said in enumerate(responses) if model in said], np.intp)
+        if model != dearest and len(own):
+            answers = np.stack([responses[i][model] for i in own])
+            answered[model] = own, Answered(prompts[own], form[own], answers, forms([rows[i].responses[model] for i in own]))
+    return fit_heads(answered, outcomes.scores, outcomes.models, seed)
+
+
+async def _from_votes(source: Source, path: Path) -> RoutingTable:
+    """A table from preferences: who won against whom, on which prompt."""
+    read_ = votes_of(path)
+    decided = [vote for vote in read_ if vote.first_better is not None and vote.first != vote.second]
+    prompts = list(dict.fromkeys(vote.prompt for vote in decided))
+    models_ = tuple(sorted({name for vote in decided for name in (vote.first, vote.second)}))
+    prices = prices_of(models_, source.prices)
+    text = cast("Text", "prompt" if source.text == "auto" else source.text)
+    warming = asyncio.create_task(asyncio.to_thread(warm))
+    with progress() as bar:
+        describing = bar.add_task("describing prompts", total=len(prompts))
+        texts = await describe_rest(prompts, [None] * len(prompts), source.describe, lambda: bar.advance(describing))
+        encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, source.variant)
+        encoding = bar.add_task("embedding prompts", total=len(prompts))
+        both = [together(t, p) for t, p in zip(texts, prompts, strict=True)]
+        vectors = await embed({"prompt": prompts, "description": texts, "both": both}[text], encoder, lambda n: bar.advance(encoding, n))
+        await warming
+        ranking = bar.add_task("clustering and ranking", total=1)
+        at = {prompt: i for i, prompt in enumerate(prompts)}
+        where = {model: i for i, model in enumerate(models_)}
+        known = all(model in prices for model in models_)
+        votes = Votes(
+            tuple(texts),
+            models_,
+            np.array([at[vote.prompt] for vote in decided], np.intp),
+            np.array([where[vote.first] for vote in decided], np.intp),
+            np.array([where[vote.second] for vote in decided], np.intp),
+            np.array([vote.first_better for vote in decided], np.float64),
+            np.array([len(prompt.encode()) / BYTES_PER_TOKEN for prompt in prompts]),
+            np.array([prices[m].input / 1e6 if known else 0.0 for m in models_]),
+            np.array([prices[m].cost_usd(0, ANSWER_TOKENS) if known else 0.0 for m in models_]),
+        )
+        table = await asyncio.to_thread(
+            build_from_votes,
+            votes,
+            np.hstack([vectors, forms(prompts)]),
+            encoder.identity,
+            text=text,
+            k=None if source.k == "auto" else _number(source.k),
+            seed=source.seed,
+            source=f"{len(decided)} votes of {path.name}",
+            reference=source.reference,
+        )
+        bar.advance(ranking)
+    if not known:
+        bare = ", ".join(m for m in models_ if m not in prices)
+        err.print(f"[yellow]no price of {bare} is known, so costs have no effect; name --prices[/]", soft_wrap=True)
     return table
 
 
@@ -245,6 +324,7 @@ def _facts(table: RoutingTable) -> dict[str, Any]:
         "encoder": str(table.encoder),
         "representation": table.projection.kind if table.projection else "plain",
         "estimator": table.estimator is not None or table.predictor is not None,
+        "cascade": len(table.cascade.models) if table.cascade else 0,
         "reads": table.text or "what the embedder's setting says",
     }
 

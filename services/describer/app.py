@@ -161,6 +161,10 @@ class _Foreseeing:
             return None
         return glance
 
+    def needless(self) -> bool:
+        table = self._table()
+        return table is not None and table.text == "prompt"
+
     def note(self, written: Written, glance: Glance, /) -> None:
         """Behind the prompt's back: nobody waits for it, and where too much is waiting it is left."""
         if len(self.noting) < NOTING_AT_MOST:

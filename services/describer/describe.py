@@ -61,6 +61,9 @@ class Foresee(Protocol):
 
     async def look(self, prompt: str, wanted: Rates | Goal, /) -> Glance | None: ...
     def note(self, written: Written, glance: Glance, /) -> None: ...
+    def needless(self) -> bool:
+        """Whether the routing table in use reads the prompt alone, so that no description can change a model."""
+        ...
 
 
 class Unavailable(Exception):
@@ -80,6 +83,8 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
     if (cached := await cache.get(key)) is not None:
         model, simulated, text = cached.split("\n", 2)
         return _with(message, text, Source.cache, began, model=model, simulated=simulated == "simulated")
+    if foresee and foresee.needless():
+        return _with(message, extract(prompt), Source.local, began)
     glance = await foresee.look(prompt, message.wanted(settings.default_profile, settings.profiles)) if foresee and _free(message) else None
     if glance and glance.sure and random.random() >= settings.foresee_check:
         return _with(message, glance.label, Source.cache, began, simulated=glance.simulated, foreseen=glance.foreseen)

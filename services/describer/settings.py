@@ -34,8 +34,9 @@ class DescriberSettings(BaseSettings):
     cache_ttl_s: Annotated[int, Field(ge=1)] = 7 * 24 * 3600
     """How long a description is kept for the same prompt."""
     foresee: bool = True
-    """Whether the language model is left out where its description makes no difference: what it would say of a prompt is foreseen
-    from what it said of others. Needs the encoder beside the describer, and an embedder that embeds the description alone."""
+    """Whether the language model is left out where its description makes no difference: where the routing table reads the prompt itself,
+    and where what it would say of a prompt is foreseen from what it said of others. Needs the encoder beside the describer, and an
+    embedder that embeds the description alone."""
     foresee_target: Annotated[float, Field(gt=0, lt=1)] = 0.97
     """Share of the foreseen prompts that are to get the models that the language model's description would have given them."""
     profiles: dict[Profile, Preferences] = Field(default={}, validation_alias=PROFILES_VARIABLE)

@@ -425,7 +425,7 @@ class Assessed(Part):
 
     first: str
     """Who was asked first."""
-    good: Probability | None
+    good: Probability | None = None
     """How probably its answer was good enough. None: it could not be told."""
     escalated: bool
     """Whether another was asked instead."""

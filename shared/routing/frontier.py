@@ -46,11 +46,15 @@ class Frontier:
 
     def correction(self, usd_per_point: float) -> tuple[float, float]:
         """What to add to an expected success, and to multiply an expected cost by, at that rate."""
-        at = np.log(usd_per_point)
-        grid = np.log(self.usd_per_point)
-        gain = float(np.interp(at, grid, self.success - self.expected_success))
-        expected, cost = (float(np.interp(at, grid, line)) for line in (self.expected_cost_usd, self.cost_usd))
-        return gain, cost / expected if expected > 0 else 1.0
+        gain, times = self.corrections(np.array([usd_per_point]))
+        return float(gain[0]), float(times[0])
+
+    def corrections(self, rates: Vector) -> tuple[Vector, Vector]:
+        """The same at each of `rates` (n,)."""
+        at, grid = np.log(rates), np.log(self.usd_per_point)
+        gain = np.interp(at, grid, self.success - self.expected_success)
+        expected, cost = np.interp(at, grid, self.expected_cost_usd), np.interp(at, grid, self.cost_usd)
+        return gain, np.where(expected > 0, cost / np.where(expected > 0, expected, 1.0), 1.0)
 
 
 def reached(rates: Vector, success: Vector, cost: Vector, single_success: float, goal: Goal) -> float:

@@ -7,9 +7,8 @@ prompts before were short of or beyond it. Over 2,000 prompts the goal is then m
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +19,15 @@ from shared.routing.rates import PROFILES, Goal, Rates
 
 Vector = npt.NDArray[np.float64]
 
-WINDOW = 500
+WINDOW = 300
 """Prompts on which the rate is found."""
 FEWEST = 100
 """Prompts below which the table's own frontier says it alone."""
-EVERY = 25
+EVERY = 20
 """Prompts after which it is found again."""
-HORIZON = 250
+HORIZON = 100
 """Prompts over which a shortfall is made up for."""
-STEPS = 64
+STEPS = 48
 """Rates that are tried."""
 
 
@@ -41,25 +40,27 @@ class Offer:
     latency_s: float
 
 
-@dataclass(slots=True)
 class Pacer:
     """Holds one goal. `rates` before each decision, `decided` after it."""
 
-    goal: Goal
-    _recent: deque[Mapping[str, Offer]] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    _rate: float | None = None
-    _owed: float = 0.0
-    """By how much the prompts so far are beyond the goal: USD, or points of success. Below 0: short of it."""
-    _since: int = 0
+    def __init__(self, goal: Goal) -> None:
+        self.goal = goal
+        self._columns: dict[str, int] = {}
+        self._recent = np.full((3, WINDOW, 0), np.nan)
+        """Success, cost and latency of the newest prompts, by model: a ring."""
+        self._count = 0
+        self._rate: float | None = None
+        self._owed = 0.0
+        """By how much the prompts so far are beyond the goal: USD, or points of success. Below 0: short of it."""
 
     def rates(self, frontier: Frontier | None) -> Rates:
         """The rates to decide by now. Without a frontier and with too few prompts, those of the profile balanced."""
-        if len(self._recent) < FEWEST:
+        if self._count < FEWEST:
             if frontier is None:
                 return Rates(PROFILES["balanced"].usd_per_point, self.goal.s_per_point)
             return rates_for(frontier, self.goal)
-        if self._rate is None or self._since >= EVERY:
-            self._rate, self._since = self._found(frontier), 0
+        if self._rate is None or self._count % EVERY == 0:
+            self._rate = self._found(frontier)
         return Rates(self._rate, self.goal.s_per_point)
 
     def decided(self, offers: Mapping[str, Offer], chosen: str, frontier: Frontier | None) -> None:
@@ -72,30 +73,30 @@ class Pacer:
             self._owed += offers[chosen].success + gain - self.goal.keep * best.success
         else:
             self._owed += (self.goal.spend_usd or 0.0) - times * offers[chosen].cost_usd
-        self._recent.append(offers)
-        self._since += 1
+        for name in offers:
+            if name not in self._columns:
+                self._columns[name] = len(self._columns)
+                self._recent = np.concatenate([self._recent, np.full((3, WINDOW, 1), np.nan)], axis=2)
+        row = self._count % WINDOW
+        self._recent[:, row] = np.nan
+        for name, offer in offers.items():
+            self._recent[:, row, self._columns[name]] = offer.success, offer.cost_usd, offer.latency_s
+        self._count += 1
 
     def _found(self, frontier: Frontier | None) -> float:
-        names = sorted({name for offers in self._recent for name in offers})
-        success, cost, latency = (np.full((len(self._recent), len(names)), np.nan) for _ in range(3))
-        for i, offers in enumerate(self._recent):
-            for j, name in enumerate(names):
-                if (offer := offers.get(name)) is not None:
-                    success[i, j], cost[i, j], latency[i, j] = offer.success, offer.cost_usd, offer.latency_s
+        success, cost, latency = self._recent[:, : min(self._count, WINDOW)]
         there = np.isfinite(success)
         single = np.nanmax(success, axis=1)
-        if frontier is not None and frontier.single in names:
-            own = success[:, names.index(frontier.single)]
+        if frontier is not None and frontier.single in self._columns:
+            own = success[:, self._columns[frontier.single]]
             single = np.where(np.isfinite(own), own, single)
-        rows = np.arange(len(success))
-        base = np.where(there, success - latency / self.goal.s_per_point, -np.inf)
-        costs = np.where(there, cost, np.inf)
+        base, costs = np.where(there, success - latency / self.goal.s_per_point, -np.inf), np.where(there, cost, np.inf)
         tried = breakpoints(np.where(there, base, 0.0), np.where(there, cost, 0.0), STEPS)
-        got, paid = np.zeros(len(tried)), np.zeros(len(tried))
-        for i, rate in enumerate(tried):
-            picks = best_of(np.where(there, base - costs / rate, -np.inf), costs)
-            gain, times = frontier.correction(float(rate)) if frontier is not None else (0.0, 1.0)
-            got[i], paid[i] = success[rows, picks].mean() + gain, times * cost[rows, picks].mean()
+        utility = base - np.where(there, cost, 0.0) / tried[:, None, None]
+        picks = best_of(utility, costs)
+        rows = np.arange(len(success))
+        gain, times = corrections(frontier, tried)
+        got, paid = success[rows, picks].mean(axis=1) + gain, times * cost[rows, picks].mean(axis=1)
         if self.goal.keep is not None:
             most = 0.1 * float(single.mean())
             wanted = self.goal.keep * float(single.mean()) - float(np.clip(self._owed / HORIZON, -most, most))
@@ -103,3 +104,10 @@ class Pacer:
         limit = self.goal.spend_usd or 0.0
         allowed = limit + float(np.clip(self._owed / HORIZON, -0.5 * limit, 0.5 * limit))
         return reached(tried, got, paid, 0.0, Goal(spend_usd=allowed))
+
+
+def corrections(frontier: Frontier | None, rates: Vector) -> tuple[Vector, Vector]:
+    """`Frontier.correction` at many rates; none without a frontier."""
+    if frontier is None:
+        return np.zeros(len(rates)), np.ones(len(rates))
+    return frontier.corrections(rates)

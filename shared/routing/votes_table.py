@@ -16,7 +16,6 @@ from shared.routing.clustering import kmeans
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.frontier import frontier_of
 from shared.routing.outcomes import named_clusters
-from shared.routing.predictor import logit
 from shared.routing.regressing import fit_votes_estimator
 from shared.routing.selection import expectations
 from shared.routing.table import Array, Encoder, Provenance, RoutingTable, Text
@@ -105,11 +104,3 @@ def build_from_votes(
     )
     expected = expectations(table, features, votes.tokens)
     return replace(table, frontier=frontier_of(expected.success, expected.cost_usd, models))
-
-
-def held_out_loss(votes: Votes, table: RoutingTable, features: Array) -> float:
-    """Mean negative log-likelihood, in nats, of votes on other prompts: what a table is worth as a judge's forecast."""
-    success = expectations(table, features).success
-    odds = logit(success)
-    lead = odds[votes.prompt, votes.first] - odds[votes.prompt, votes.second]
-    return float((np.logaddexp(0.0, -lead) * votes.better + np.logaddexp(0.0, lead) * (1.0 - votes.better)).mean())

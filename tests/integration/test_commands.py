@@ -85,10 +85,16 @@ async def test_a_table_is_built_from_an_outcome_file_published_shown_compared_an
 
 
 async def test_route_prints_the_decision_with_its_reasons_or_what_was_wrong(pipeline: Pipeline) -> None:
-    text = await pointsman("route", "Write a haiku about frost", "--performance", "1", "--cost", "1", "--deny", "gpt-5")
+    text = await pointsman("route", "Write a haiku about frost", "--usd-per-point", "0.05", "--deny", "gpt-5")
     assert "rankings SIMULATED" in text
     assert "ruled out gpt-5: denied" in text
     assert "95% interval" in text
+    assert "a point of success is worth 0.05 USD, waiting is no matter" in text
+    kept = json.loads(await pointsman("route", "Write a haiku about frost", "--keep", "0.9", "--json"))
+    assert kept["decision"]["rates"]["keep"] == 0.9
+    assert kept["decision"]["why"].endswith("(keep 90% of the best model's success)")
+    twice = await pointsman("route", "Hello", "--keep", "0.9", "--spend-usd-per-1000", "2", code=1)
+    assert "give one of keep and spend_usd_per_1000" in twice
     refused = await pointsman("route", "   ", code=1)
     assert "refused by the describer: the prompt is empty" in refused
     none = await pointsman("route", "Hello", "--allow", "nobody", code=1)
@@ -227,6 +233,7 @@ async def test_up_is_found_by_other_commands_and_stops_cleanly(tmp_path: Path) -
         timeout=60,
     )
     assert routed.returncode == 0, routed.stderr
-    assert json.loads(routed.stdout)["description"]["simulated"] is True
+    told = json.loads(routed.stdout)
+    assert told["description"]["source"] == "local", "without a key no language model describes"
     process.send_signal(signal.SIGINT)
     assert await asyncio.wait_for(process.wait(), 30) == 0

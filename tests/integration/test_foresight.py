@@ -27,7 +27,7 @@ async def foreseeing(installation: dict[str, str]) -> AsyncIterator[Pipeline]:
         "POINTSMAN_DESCRIBER_FORESEE_TARGET": "0.6",
     }
     async with running_pipeline(**settings, POINTSMAN_DESCRIBER_FORESEE_CHECK="0", POINTSMAN_LOG_LEVEL="INFO") as made:
-        await build_and_publish(TableSource(simulated=True, k="5"), "first")
+        await build_and_publish(TableSource(simulated=True, k="5", text="description"), "first")
         yield made
 
 

@@ -206,7 +206,20 @@ async def test_what_the_sender_cares_about_by_body_header_and_dial(door: Door) -
         assert {c["model"] for c in only.json()["decision"]["candidates"]} <= {"gpt-5", "gpt-5-mini"}
         wrong = await http.post("/v1/route", json={"prompt": PROMPT}, headers={"x-pointsman-preferences": "speed"})
         assert wrong.status_code == 400
-        assert "performance=0.6" in wrong.json()["error"]["message"]
+        assert "usd_per_point=0.1" in wrong.json()["error"]["message"]
+
+        async def rates(body: dict[str, Any], **headers: str) -> dict[str, float]:
+            got = await http.post("/v1/route", json={"prompt": PROMPT} | body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+            assert got.status_code == 200, got.text
+            found: dict[str, float] = got.json()["decision"]["rates"]
+            return found
+
+        assert await rates({"pointsman": {"preferences": {"usd_per_point": 0.3}}}) == {"usd_per_point": 0.3, "s_per_point": 30_000}
+        assert (await rates({}, x_pointsman_preferences="usd_per_point=0.3,s_per_point=60"))["s_per_point"] == 60
+        assert (await rates({"pointsman": {"preferences": {"keep": 0.95}}}))["keep"] == 0.95
+        assert (await rates({}, x_pointsman_preferences="spend_usd_per_1000=2"))["spend_usd_per_1000"] == 2
+        both = await http.post("/v1/route", json={"prompt": PROMPT, "pointsman": {"preferences": {"keep": 0.9, "usd_per_point": 1}}})
+        assert "give one of usd_per_point and keep" in both.json()["error"]["message"]
     none = await door.chat(pointsman={"constraints": {"max_cost_usd": 0}})
     assert none.status_code == 400
     assert none.json()["error"]["code"] == "no_eligible_model"

@@ -267,14 +267,17 @@ def test_a_decision_lists_at_most_so_many_candidates() -> None:
 class Foreseer:
     """A port that gives one glance for every prompt, and remembers what it was told."""
 
-    def __init__(self, glance: Glance | None) -> None:
-        self.glance, self.noted = glance, []
+    def __init__(self, glance: Glance | None, *, reads_prompts: bool = False) -> None:
+        self.glance, self.noted, self.reads_prompts = glance, [], reads_prompts
 
     async def look(self, prompt: str, wanted: Rates | Goal, /) -> Glance | None:
         return self.glance
 
     def note(self, written: Written, glance: Glance, /) -> None:
         self.noted.append(written.text)
+
+    def needless(self) -> bool:
+        return self.reads_prompts
 
 
 def glance(*, sure: bool, encoder: Encoder = ENCODER) -> Glance:
@@ -293,6 +296,13 @@ async def test_a_description_that_is_foreseen_is_not_asked_for_and_its_point_is_
     (embedded_,) = embed([message], Asking, ENCODER)  # type: ignore[arg-type]  # would fail if it were called
     assert unpack(embedded_.embedding.vector).tolist() == [0, 0, 1, 0]
     assert read(Embedded, to_json(embedded_)) == embedded_
+
+
+async def test_the_language_model_is_not_asked_where_the_table_reads_the_prompt_itself() -> None:
+    ask = Asking("Translate a notice.")
+    found = await describe(submitted(), DescriberSettings(), ask, Remembering(), Foreseer(None, reads_prompts=True))
+    assert found.description.source is Source.local
+    assert not ask.asked
 
 
 async def test_the_language_model_is_asked_where_nothing_is_sure_and_now_and_then_where_it_is() -> None:
