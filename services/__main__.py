@@ -42,7 +42,7 @@ UsdPerPoint = Annotated[
 SecondsPerPoint = Annotated[float | None, typer.Option(min=0, help="What a point of success is worth, seconds of waiting.")]
 Keep = Annotated[float | None, typer.Option(min=0, max=1, help="Keep this part of the best model's success, at the least cost: 0.97.")]
 Spend = Annotated[float | None, typer.Option(min=0, help="Spend at most so many USD on 1,000 prompts, for the most success.")]
-Describe = Annotated[str, typer.Option(help="What stands for a prompt: prompt, local or llm (as the describer's backend).")]
+Describe = Annotated[str, typer.Option(help="Who describes prompts: prompt, local or llm (as the describer's backend).")]
 
 
 @app.callback(invoke_without_command=True)
@@ -301,7 +301,9 @@ def evaluate(
     folds: Annotated[int | None, typer.Option(min=2, max=50, help="Cross-validation with so many folds instead of splits.")] = None,
     k: Annotated[int | None, typer.Option(min=1, help="Clusters of Pointsman's tables; by default as `table build` takes.")] = None,
     robustness: Annotated[int, typer.Option(min=0, help="Prompts that are disturbed to see whether choices stay; 0: none.")] = 100,
-    describe: Describe = "local",
+    describe: Annotated[
+        str, typer.Option(help="Also measure descriptions by: local or llm; auto: those of the file, if it has any.")
+    ] = "auto",
     variant: Variant = "int8",
     encoder_dir: Annotated[Path | None, typer.Option(help="Another encoder than the default one.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a report with pictures: a Markdown file.")] = None,

@@ -69,7 +69,7 @@ class Options:
     folds: int | None = None
     k: int | None = None
     """Clusters of tables without an estimator. None: as many as `table build` would take."""
-    describe: str = "local"
+    describe: str = "auto"
     variant: str = "int8"
     encoder_dir: Path | None = None
     robustness: int = 100
@@ -114,8 +114,11 @@ def run(files: Sequence[Path], options: Options, report: Path | None, *, as_json
         out.print(f"report: [bold]{report}[/]")
 
 
-def routers(count: int, k: int | None, texts: Sequence[Text], *, responses: bool) -> dict[str, Router]:
-    """All that are compared, baselines first. `count`: prompts that they learn from."""
+def routers(count: int, k: int | None, texts: Sequence[Text], described: Sequence[Text], *, responses: bool) -> dict[str, Router]:
+    """All that are compared, baselines first.
+
+    `count`: prompts that they learn from; `texts`: what `auto` may read; `described`: texts with a description that have rows of their own.
+    """
     middle = k or recipes(count, numbers=K_CANDIDATES)[-1].k
     numbers = K_CANDIDATES if k is None else (k,)
     named: dict[str, Router] = {
@@ -128,13 +131,13 @@ def routers(count: int, k: int | None, texts: Sequence[Text], *, responses: bool
         "Avengers-Pro, k=25": AvengersPro(25),
         PEER: AvengersPro(60),
         "prompt": Pointsman((Recipe(k=middle),)),
-        "description": Pointsman((Recipe(k=middle, text="description"),)),
-        "both": Pointsman((Recipe(k=middle, text="both"),)),
         "contrastive": Pointsman((Recipe("contrastive", k=middle),)),
         "estimator": Pointsman((Recipe(estimator=True, k=middle),)),
         "contrastive + estimator": Pointsman((Recipe("contrastive", estimator=True, k=middle),)),
         OURS: Pointsman(tuple(recipes(count, texts, numbers=numbers)), measure=True),
     }
+    for text in described:
+        named[text] = Pointsman((Recipe(k=middle, text=text),))
     if responses:
         named |= {"delta": Pointsman((Recipe("delta", k=middle),)), "response keys": Pointsman((Recipe("keys", k=middle),))}
     return named
@@ -169,7 +172,8 @@ async def study(path: Path, options: Options) -> Findings:
         await warming
         count = len(rows)
         splits = list(folds(count, options.folds) if options.folds else random_splits(count, options.splits))
-        named = routers(len(splits[0][0]), options.k, texts_of(given, options.describe), responses=outcomes.responses is not None)
+        texts: tuple[Text, ...] = ("description", "both") if "description" in features else ()
+        named = routers(len(splits[0][0]), options.k, texts_of(given, options.describe), texts, responses=outcomes.responses is not None)
         steps = bar.add_task("learning and scoring", total=len(splits) * len(named))
         kept: dict[str, Fitted] = {}
 
@@ -210,15 +214,13 @@ async def study(path: Path, options: Options) -> Findings:
 async def _features(
     prompts: Sequence[str], given: Sequence[str | None], encoder: OnnxEncoder, options: Options, bar: Progress, name: str
 ) -> dict[str, Array]:
-    """The features of prompt, description and both; descriptions that the file has are taken as they are."""
-    texts = await describe_rest(prompts, given, options.describe, lambda: None)
-    form = forms(prompts)
-    task = bar.add_task(f"embedding {name}", total=3 * len(prompts))
-    found = {}
-    both = [together(t, p) for t, p in zip(texts, prompts, strict=True)]
-    for kind, read_ in (("prompt", list(prompts)), ("description", texts), ("both", both)):
-        found[kind] = np.hstack([await embed(read_, encoder, lambda n: bar.advance(task, n)), form])
-    return found
+    """The features of the prompt; and of description and both, where the file has descriptions or `describe` says who writes them."""
+    form, read_ = forms(prompts), {"prompt": list(prompts)}
+    if any(given) or options.describe != "auto":
+        texts = await describe_rest(prompts, given, options.describe, lambda: None)
+        read_ |= {"description": texts, "both": [together(t, p) for t, p in zip(texts, prompts, strict=True)]}
+    task = bar.add_task(f"embedding {name}", total=len(read_) * len(prompts))
+    return {kind: np.hstack([await embed(own, encoder, lambda n: bar.advance(task, n)), form]) for kind, own in read_.items()}
 
 
 def _answered(rows: Sequence[Row], responses: Sequence[Mapping[str, Array]], weak: str, prompts: Array) -> Answered:

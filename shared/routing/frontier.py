@@ -94,7 +94,9 @@ def rates_for(frontier: Frontier, goal: Goal) -> Rates:
     return Rates(found, goal.s_per_point)
 
 
-def frontier_of(success: Vector, cost: Vector, models: Sequence[str], outcomes: tuple[Vector, Vector] | None = None) -> Frontier:
+def frontier_of(
+    success: Vector, cost: Vector, models: Sequence[str], outcomes: tuple[Vector, Vector] | None = None, steps: int = STEPS
+) -> Frontier:
     """The frontier over n prompts, given what is expected of all models for them, both (n, models).
 
     `outcomes` are true scores and costs of the same prompts, (n, models) each, NaN where a model did not answer: it then scores 0, as
@@ -104,7 +106,7 @@ def frontier_of(success: Vector, cost: Vector, models: Sequence[str], outcomes: 
     known, paid = np.where(np.isfinite(true), true, 0.0), np.where(np.isfinite(paid), paid, cost)
     single = int(np.nanmean(true, axis=0).argmax())
     rows = np.arange(len(success))
-    grid = breakpoints(success, cost, STEPS)
+    grid = breakpoints(success, cost, steps)
     lines = np.zeros((4, len(grid)))
     for i, rate in enumerate(grid):
         picks = best_of(success - cost / rate, cost)

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from shared.routing.choosing import best_of
 from shared.routing.clustering import Clustering, kmeans
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.fitting import fit_estimator, success_rates
@@ -26,6 +27,7 @@ from shared.routing.table import Array, Cluster, Encoder, Provenance, RoutingTab
 from shared.routing.task2vec import signatures
 
 Matrix = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
 
 Representation = Literal["plain", "contrastive", "delta", "keys"]
 """What clusters are made of: the encoder's embeddings as they are, or what a projection makes of them (`projection`)."""
@@ -36,6 +38,11 @@ SHRINKAGE = 10.0
 """Prompts that the mean over all clusters counts for; found good on public data (docs/decisions/0004-first-table.md)."""
 K_CANDIDATES = (5, 10, 25, 60, 120)
 FOLDS = 3
+RESAMPLES = 40
+AREA_STEPS = 60
+"""Rates at which areas are compared."""
+SURELY = 0.95
+"""Part of the resamples on which a recipe must be ahead to replace the one that is preferred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +206,8 @@ def held_out(
 ) -> tuple[Frontier, float]:
     """The frontier that the recipe reaches on prompts left out, in `folds` folds, and the area under it."""
     success, cost = left_out(outcomes, features, encoder, recipe, seed, folds)
-    paid = outcomes.paid()
-    frontier = frontier_of(success, cost, outcomes.models, (outcomes.scores, paid))
-    curve = Curve(frontier.cost_usd.astype(np.float64), frontier.success.astype(np.float64))
-    return frontier, area(curve, *ends(paid))
+    frontier = frontier_of(success, cost, outcomes.models, (outcomes.scores, outcomes.paid()))
+    return frontier, swept_area(success, cost, outcomes)
 
 
 def left_out(
@@ -247,18 +252,53 @@ def choose(
     *,
     say: Callable[[Recipe, float], None] = lambda _recipe, _area: None,
 ) -> Recipe:
-    """The recipe of the largest area under the quality-cost curve on prompts left out; where all cost the same, of the best quality.
+    """The recipe to build by, from areas under the quality-cost curve on prompts left out; where all cost the same, by quality.
 
-    `features` are those of each text. A later recipe must be better than the earlier ones by more than chance would have it
-    (`SURELY`), so that ties go to the simpler.
+    `features` are those of each text. Among tables without an estimator the best stands for all. An estimator, which is a mean of many,
+    is taken unless that one is surely better, and the prompt itself is read unless another text is surely better: choosing the best of
+    several by a few hundred prompts did worse than that (docs/decisions/0010-true-units.md).
     """
-    found, most = recipes[0], -np.inf
+    tried: dict[Recipe, tuple[Matrix, Matrix]] = {}
+    reached: dict[Recipe, float] = {}
     for recipe in recipes:
-        _, reached = held_out(outcomes, features[recipe.text], encoder, recipe, seed)
-        say(recipe, reached)
-        if reached > most + 1e-9:
-            found, most = recipe, reached
-    return found
+        tried[recipe] = left_out(outcomes, features[recipe.text], encoder, recipe, seed)
+        reached[recipe] = swept_area(*tried[recipe], outcomes)
+        say(recipe, reached[recipe])
+
+    def best(own: Sequence[Recipe]) -> Recipe:
+        """The first of the largest area."""
+        return max(own, key=lambda recipe: round(reached[recipe], 9))
+
+    chosen: Recipe | None = None
+    for text in dict.fromkeys(recipe.text for recipe in recipes):
+        whole, bare = ([r for r in recipes if r.text == text and r.estimator == kind] for kind in (True, False))
+        found = best(whole or bare)
+        if whole and bare and surely_better(tried[best(bare)], tried[found], outcomes, seed):
+            found = best(bare)
+        if chosen is None or surely_better(tried[found], tried[chosen], outcomes, seed):
+            chosen = found
+    assert chosen is not None
+    return chosen
+
+
+def swept_area(success: Matrix, cost: Matrix, outcomes: Outcomes, rows: Rows | None = None) -> float:
+    """Area under the quality-cost curve of choices by these expectations, (n, models) each; of some `rows` only, if they are given."""
+    own = np.arange(len(success)) if rows is None else rows
+    paid = outcomes.paid()[own]
+    if not paid.any():
+        picks = best_of(success[own], cost[own])
+        return float(np.nan_to_num(outcomes.scores[own][np.arange(len(own)), picks]).mean())
+    frontier = frontier_of(success[own], cost[own], outcomes.models, (outcomes.scores[own], paid), AREA_STEPS)
+    return area(Curve(frontier.cost_usd.astype(np.float64), frontier.success.astype(np.float64)), *ends(paid))
+
+
+def surely_better(one: tuple[Matrix, Matrix], other: tuple[Matrix, Matrix], outcomes: Outcomes, seed: int = 0) -> bool:
+    """Whether expectations (success and cost) reach a larger area than others on nearly all resamples of the prompts."""
+    count = len(outcomes.texts)
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(0, count, count) for _ in range(RESAMPLES))
+    wins = sum(swept_area(*one, outcomes, rows) > swept_area(*other, outcomes, rows) + 1e-9 for rows in draws)
+    return wins > SURELY * RESAMPLES
 
 
 def _expected(values: Matrix, found: Clustering) -> Matrix:

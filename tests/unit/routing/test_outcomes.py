@@ -9,6 +9,7 @@ from support import ENCODER
 from shared.routing.clustering import kmeans
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.fitting import success_rates
+from shared.routing.form import SIZE
 from shared.routing.outcomes import SHRINKAGE, Outcomes, Recipe, best_model, build_table, choose, held_out, label, recipes
 from shared.routing.rates import PROFILES
 from shared.routing.selection import routes
@@ -64,7 +65,18 @@ def test_few_prompts_leave_a_wide_interval() -> None:
 def test_k_is_chosen_by_what_routes_best_on_prompts_left_out() -> None:
     outcomes, vectors = planted(each=60)
     assert choose(outcomes, {"prompt": vectors}, ENCODER, [Recipe(k=1), Recipe(k=4)]).k == 4
-    assert choose(outcomes, {"prompt": vectors}, ENCODER, [Recipe(k=4), Recipe(k=4, representation="plain")]).k == 4
+
+
+def test_an_estimator_and_the_prompt_itself_are_preferred_unless_another_is_surely_better() -> None:
+    rng = np.random.default_rng(0)
+    outcomes, vectors = planted(each=60)
+    features = np.hstack([vectors, rng.random((len(vectors), SIZE))]).astype(np.float32)
+    tried = recipes(len(vectors), ("prompt", "description"), numbers=(4,))
+    same = choose(outcomes, {"prompt": features, "description": features}, ENCODER, tried)
+    assert (same.text, same.estimator) == ("prompt", True)
+    noise = features.copy()
+    noise[:, :4] = rng.normal(size=(len(vectors), 4))
+    assert choose(outcomes, {"prompt": noise, "description": features}, ENCODER, tried).text == "description"
 
 
 def test_the_simpler_recipes_come_first_and_leave_four_prompts_a_cluster() -> None:

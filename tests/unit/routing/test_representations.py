@@ -185,8 +185,7 @@ def test_the_recipe_is_chosen_by_what_routes_best() -> None:
     tried = recipes(len(features), numbers=(4, 8))
     found = choose(outcomes, {"prompt": features}, SPACE, tried, say=lambda recipe, _: said.append(recipe))
     assert said == tried
-    assert found != tried[0]
-    assert found.estimator or found.representation == "contrastive"
+    assert found.estimator
 
 
 def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
