@@ -62,10 +62,11 @@ screenshots: setup-dev ## Picture every page of the console into docs/screenshot
 bench-learning: setup-dev ## Measure clustering and ranking
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/learning.py
 
-evaluate: setup ## Evaluate routing on public outcomes and write docs/evaluation.md; DATA=folder with the files that docs/outcomes.md names
+evaluate: setup ## Evaluate routing on public outcomes and write docs/evaluation.md; DATA=folder with outcome files, prices beside them (docs/outcomes.md)
 	@test -n "$(DATA)" || { echo "name the folder of the outcome matrices: make evaluate DATA=folder" >&2; exit 2; }
-	@$(BIN)/pointsman evaluate "$(DATA)/llmrouter_outcomes.jsonl.gz" "$(DATA)/routellm_gsm8k.csv.gz" --prices "$(DATA)/llmrouter_prices.json" \
-	  --splits 20 --variant fp32 --describe local --robustness 1000 --report docs/evaluation.md
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/pointsman evaluate $$(ls "$(DATA)"/*.jsonl.gz "$(DATA)"/*.csv.gz) \
+	  $$(test -f "$(DATA)/llmrouter_prices.json" && echo --prices "$(DATA)/llmrouter_prices.json") \
+	  --splits $(or $(SPLITS),5) --robustness 400 --report docs/evaluation.md
 
 bench-evaluate: setup-dev ## Measure the evaluation of 10,000 prompts and 20 models
 	@PYTHONPATH=deploy/local:tests:tests/benchmarks $(BIN)/python tests/benchmarks/evaluation.py

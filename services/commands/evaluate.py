@@ -133,7 +133,6 @@ def routers(count: int, k: int | None, texts: Sequence[Text], described: Sequenc
         "prompt": Pointsman((Recipe(k=middle),)),
         "contrastive": Pointsman((Recipe("contrastive", k=middle),)),
         "estimator": Pointsman((Recipe(estimator=True, k=middle),)),
-        "contrastive + estimator": Pointsman((Recipe("contrastive", estimator=True, k=middle),)),
         OURS: Pointsman(tuple(recipes(count, texts, numbers=numbers)), measure=True),
     }
     for text in described:

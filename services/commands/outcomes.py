@@ -40,7 +40,7 @@ def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.P
                 rows = read_csv(text)
         else:
             rows = read_rows(file)
-    return rows, prices_of({model for row in rows for model in row.scores}, prices)
+    return rows, prices_of({model for row in rows for model in row.scores}, prices, beside(path))
 
 
 def votes_of(path: Path) -> list[Preference]:
@@ -63,14 +63,22 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise OutcomesInvalid(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def prices_of(named: Collection[str], prices: Path | None) -> dict[str, models.Price]:
-    """Prices of models: of the file, else of the catalogue. Raises `OutcomesInvalid`."""
-    try:
-        given = read_prices(prices.read_text("utf-8")) if prices else {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise OutcomesInvalid(f"the prices {prices} can't be read: {getattr(error, 'strerror', None) or error}") from None
+def beside(path: Path) -> Path | None:
+    """The file of prices that belongs to one of outcomes or votes by its name: `mine.prices.json` to `mine.jsonl.gz`."""
+    found = path.with_name(path.name.split(".")[0] + ".prices.json")
+    return found if found.exists() else None
+
+
+def prices_of(named: Collection[str], *files: Path | None) -> dict[str, models.Price]:
+    """Prices of models: of the first file that has them, else of the catalogue. Raises `OutcomesInvalid`."""
     catalog = models.load()
-    return {m: catalog.models[m].price for m in named if m in catalog.models} | given
+    found = {m: catalog.models[m].price for m in named if m in catalog.models}
+    for prices in reversed([file for file in files if file is not None]):
+        try:
+            found |= read_prices(prices.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise OutcomesInvalid(f"the prices {prices} can't be read: {getattr(error, 'strerror', None) or error}") from None
+    return found
 
 
 async def embed(texts: Sequence[str], encoder: OnnxEncoder, tick: Callable[[int], object]) -> Array:

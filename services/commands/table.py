@@ -14,7 +14,7 @@ from rich.table import Table
 from services.commands import servers
 from services.commands.describing import describe_rest
 from services.commands.evaluate import priced, texts_of
-from services.commands.outcomes import check_target, embed, embed_responses, mean_responses, prices_of, read, votes_of
+from services.commands.outcomes import beside, check_target, embed, embed_responses, mean_responses, prices_of, read, votes_of
 from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out, progress, usd
 from shared.adapters.kafka.settings import KafkaSettings
@@ -162,7 +162,7 @@ async def _from_votes(source: Source, path: Path) -> RoutingTable:
     decided = [vote for vote in read_ if vote.first_better is not None and vote.first != vote.second]
     prompts = list(dict.fromkeys(vote.prompt for vote in decided))
     models_ = tuple(sorted({name for vote in decided for name in (vote.first, vote.second)}))
-    prices = prices_of(models_, source.prices)
+    prices = prices_of(models_, source.prices, beside(path))
     text = cast("Text", "prompt" if source.text == "auto" else source.text)
     warming = asyncio.create_task(asyncio.to_thread(warm))
     with progress() as bar:

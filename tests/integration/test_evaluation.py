@@ -139,7 +139,7 @@ def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path)
     (found,) = json.loads(said.stdout)
     assert (found["file"], found["prompts"], found["splits"]) == ("mine.csv", len(Known.made().train), 2)
     routers = {r["router"]: r for r in found["routers"]}
-    assert {"random", "oracle", "best single model", "kNN-40", "Avengers-Pro, k=60", "prompt", "description", "both", "contrastive"} < set(
+    assert {"random", "oracle", "best single model", "kNN-40", "Avengers-Pro, k=60", "prompt", "contrastive", "estimator", "auto"} < set(
         routers
     )
     assert {"delta", "response keys"} < set(routers), "the file has responses"
@@ -163,7 +163,7 @@ def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path)
     shown = CliRunner().invoke(app, ["evaluate", str(file), "--folds", "2", "--k", "10", "--robustness", "0"], env={"COLUMNS": "80"})
     assert shown.exit_code == 0, shown.output
     assert "a wider window" in shown.stdout
-    assert "contrastive + estimator" in shown.stdout
+    assert "estimator" in shown.stdout
     assert "gets" in shown.stdout
     assert "than the best single model alone" in shown.stdout or "as the best single model alone" in shown.stdout
     assert "the best of the simple baselines" in shown.stdout
