@@ -171,16 +171,17 @@ async def _learnt(kafka: KafkaSettings) -> dict[str, Any]:
     if not known:
         return {}
     table = known[-1].read_table()
-    strength = table.strength.astype(np.float64)
+    success = table.success.astype(np.float64)
     sizes = np.array([max(1, c.size) for c in table.clusters], np.float64)
-    mean = sizes @ (strength - strength.mean(axis=1, keepdims=True)) / sizes.sum()
+    mean = sizes @ success / sizes.sum()
     found: dict[str, Any] = {
         "table": str(known[-1].ref),
         "clusters": len(table.clusters),
         "rankings_from": table.provenance.source,
         "simulated": table.provenance.simulated,
+        "reference": table.reference_model,
         "models": [
-            {"model": table.models[m], "strength": float(mean[m]), "first_in": int((strength.argmax(axis=1) == m).sum())}
+            {"model": table.models[m], "success": float(mean[m]), "best_in": int((success.argmax(axis=1) == m).sum())}
             for m in np.argsort(-mean)
         ],
     }
@@ -301,8 +302,8 @@ def _print_summary(facts: dict[str, Any]) -> None:
             f"learnt meanwhile: routing table {learnt['table']} with {learnt['clusters']} clusters, ranked by {learnt['rankings_from']}",
             soft_wrap=True,
         )
-        ranked = Table("model", "strength above the mean, in logits", "strongest in", box=None)
+        ranked = Table("model", f"wins against {learnt['reference']}", "best in", box=None)
         for row in learnt["models"]:
-            ranked.add_row(row["model"], f"{row['strength']:+.2f}", f"{row['first_in']} clusters")
+            ranked.add_row(row["model"], f"{row['success']:.0%}", f"{row['best_in']} clusters" if row["best_in"] != 1 else "1 cluster")
         out.print(ranked)
     out.print(f"[yellow]language models, answers and judges: {facts['language_models']}[/]", soft_wrap=True)

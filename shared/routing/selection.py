@@ -227,7 +227,8 @@ def select(
     )
     confidence = _confidence(utility, _utility_error(expected, rates)[0], order)
     why = _why(candidates, rates, table.clusters[assignment.clusters[0]].label, expected.scaled)
-    if len(waiting := [c.model for c in candidates if c.unproven and c.utility + c.caution > candidates[0].utility]):
+    waiting = [c.model for c in candidates if c.unproven and c.utility + c.caution > candidates[0].utility]
+    if waiting and not candidates[0].unproven:
         why += f"; too little is known yet to let {', '.join(waiting)} win"
     if prediction is not None:
         why += f"; predicted to succeed with {candidates[0].predicted:.0%}, which counts for {share:.0%} of the success"
