@@ -90,12 +90,13 @@ def show(message: Decided, latency_s: float) -> None:
     out.print(f"[bold]model[/]     {best}  [dim]confidence {decision.confidence:.2f}[/]")
     out.print(f"[bold]why[/]       {decision.why}", soft_wrap=True)
     out.print(f"[bold]worth[/]     {worth(decision)}", soft_wrap=True)
-    shown = Table("model", "success", "95% interval", "cost", "latency", "utility", "", box=None)
+    shown = Table("model", "success", "95% interval", "cost", "latency", "utility", box=None)
     for c in decision.candidates:
         interval = f"{c.success_low:.2f}–{c.success_high:.2f}"
-        held = "[yellow]too little known of it[/]" if c.caution > 0 else ""
-        shown.add_row(c.model, f"{c.success:.3f}", interval, usd(c.cost_usd), f"{c.latency_s:.1f} s", f"{c.utility:+.3f}", held)
+        shown.add_row(c.model, f"{c.success:.3f}", interval, usd(c.cost_usd), f"{c.latency_s:.1f} s", f"{c.utility:+.3f}")
     out.print(shown)
+    if unproven := [c.model for c in decision.candidates if c.caution > 0]:
+        out.print(f"[yellow]too little is known yet of {', '.join(unproven)}: utility counts the lower end of the interval[/]", soft_wrap=True)
     for ruled in decision.ruled_out:
         out.print(f"[dim]ruled out {ruled.model}: {ruled.reason}[/]", soft_wrap=True)
     if isinstance(message, Completed):
@@ -112,8 +113,8 @@ def worth(decision: Decision) -> str:
     goal = f"keep {100 * used.keep:g}% of the best model's success: " if used.keep is not None else ""
     if used.spend_usd_per_1000 is not None:
         goal = f"spend at most {used.spend_usd_per_1000:g} USD per 1,000 prompts: "
-    seconds = "waiting is no matter" if used.s_per_point >= MOST_S else f"{used.s_per_point:.3g} s"
-    return f"{goal}a point of success is worth {used.usd_per_point:.2g} USD, {seconds}"
+    seconds = "no matter how long" if used.s_per_point >= MOST_S else f"{used.s_per_point:.3g} s"
+    return f"{goal}a point of success is worth {used.usd_per_point:.2g} USD or {seconds}"
 
 
 def _answer(message: Completed) -> None:

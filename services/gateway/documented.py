@@ -83,6 +83,7 @@ ANSWER_HEADERS = {
     "server-timing": "`decision;dur=`: milliseconds from publishing the prompt to having its decision",
     "x-pointsman-default": "Why the profile's default model answered, if routing was not available",
     "x-pointsman-kept": "Says so, if the conversation stays with its model",
+    "x-pointsman-cascade": "If a cheaper model was asked first: `accepted` or `escalated`, that model, how probably its answer is good",
 }
 
 

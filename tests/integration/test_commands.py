@@ -89,7 +89,7 @@ async def test_route_prints_the_decision_with_its_reasons_or_what_was_wrong(pipe
     assert "rankings SIMULATED" in text
     assert "ruled out gpt-5: denied" in text
     assert "95% interval" in text
-    assert "a point of success is worth 0.05 USD, waiting is no matter" in text
+    assert "a point of success is worth 0.05 USD or no matter how long" in text
     kept = json.loads(await pointsman("route", "Write a haiku about frost", "--keep", "0.9", "--json"))
     assert kept["decision"]["rates"]["keep"] == 0.9
     assert kept["decision"]["why"].endswith("(keep 90% of the best model's success)")

@@ -4,10 +4,10 @@ describer: {hears: prompts, image: embedder-cpu, asks: true}
 embedder: {hears: descriptions, image: embedder-cpu}
 assigner: {hears: embeddings, image: light}
 selector: {hears: assignments, image: light}
-dispatcher: {hears: decisions, image: light, asks: true}
+dispatcher: {hears: decisions, image: embedder-cpu, asks: true}
 judge: {hears: completions, image: light, asks: true}
 reclusterer: {image: tools}
-gateway: {image: light, asks: true, door: 8787}
+gateway: {image: embedder-cpu, asks: true, door: 8787}
 console: {image: light, door: 8788}
 {{- end }}
 
