@@ -108,9 +108,9 @@ def embedder_beside_bare(encoder: OnnxEncoder, texts: list[str], batch: int) -> 
     }
 
 
-async def latency_and_throughput(results: dict[str, Any], seconds: float, flames: Path | None) -> None:
+async def latency_and_throughput(results: dict[str, Any], seconds: float, flames: Path | None, text: str) -> None:
     async with Supervisor(HOT_PATH, {"POINTSMAN_DESCRIBER_BACKEND": "local"}, say) as running:
-        await build_and_publish(Source(simulated=True, k="25", describe="local"), "benchmark")
+        await build_and_publish(Source(simulated=True, k="25", describe="local", text=text), "benchmark")
         await running.ready(60)
         out.print("warming up: the broker's JVM compiles its hot code…")
         for i in range(3):
@@ -171,7 +171,7 @@ async def burn(running: Supervisor, folder: Path) -> None:
     await asyncio.gather(load, *(spy.wait() for spy in spies))
 
 
-async def growth(results: dict[str, Any], encoder: OnnxEncoder) -> None:
+async def growth(results: dict[str, Any], encoder: OnnxEncoder, text: str) -> None:
     """CPU a decision with more clusters, more models, longer prompts; and what is decided by one and by three embedders."""
     async with Supervisor(HOT_PATH, {"POINTSMAN_DESCRIBER_BACKEND": "local"}, say) as running:
         await running.ready(60)
@@ -187,7 +187,7 @@ async def growth(results: dict[str, Any], encoder: OnnxEncoder) -> None:
                     "table_bytes": size,
                     "memory_mb": {n: round(v) for n, v in memory_mb(running).items()},
                 }
-        await build_and_publish(Source(simulated=True, k="25", describe="local"), "benchmark")
+        await build_and_publish(Source(simulated=True, k="25", describe="local", text=text), "benchmark")
         await asyncio.sleep(2)
         for length in LENGTHS:
             out.print(f"prompts of {length} characters…")
@@ -269,6 +269,7 @@ async def main() -> None:
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--variants", default="int8,fp32")
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--text", choices=["prompt", "description"], default="prompt", help="what is embedded; prompts are longer")
     parser.add_argument("--without-growth", action="store_true")
     parser.add_argument("--flames", type=Path, help="folder for a flame graph of each service")
     parser.add_argument("--write", type=Path, default=Path("bench-results/hot-path.json"))
@@ -276,14 +277,15 @@ async def main() -> None:
     results: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
+        "text": options.text,
     }
     await create_topics(KafkaSettings())
     encoder = load(None, "int8")
     results["embedder"] = embedder_beside_bare(encoder, [extract(p) for p in distinct_prompts(512, 0)], 32)
-    await latency_and_throughput(results, options.seconds, options.flames)
+    await latency_and_throughput(results, options.seconds, options.flames, options.text)
     await memory_alone(results)
     if not options.without_growth:
-        await growth(results, encoder)
+        await growth(results, encoder, options.text)
     if options.outcomes:
         results["accuracy"] = await accuracy(options.outcomes, options.prices, options.splits, options.variants.split(","), say)
     options.write.parent.mkdir(parents=True, exist_ok=True)
