@@ -96,7 +96,8 @@ def show(message: Decided, latency_s: float) -> None:
         shown.add_row(c.model, f"{c.success:.3f}", interval, usd(c.cost_usd), f"{c.latency_s:.1f} s", f"{c.utility:+.3f}")
     out.print(shown)
     if unproven := [c.model for c in decision.candidates if c.caution > 0]:
-        out.print(f"[yellow]too little is known yet of {', '.join(unproven)}: utility counts the lower end of the interval[/]", soft_wrap=True)
+        text = f"too little is known yet of {', '.join(unproven)}: utility counts the lower end of the interval"
+        out.print(f"[yellow]{text}[/]", soft_wrap=True)
     for ruled in decision.ruled_out:
         out.print(f"[dim]ruled out {ruled.model}: {ruled.reason}[/]", soft_wrap=True)
     if isinstance(message, Completed):

@@ -48,7 +48,11 @@ def test_a_decision_of_the_version_before_is_read_and_one_of_this_has_what_older
             assert message.decision.rates is None
             assert message.embedding.text == "description"
             for one, old in zip(message.decision.candidates, case["decided"]["decision"]["candidates"], strict=True):
-                assert (one.success, one.success_low, one.success_high) == (old["performance"], old["performance_low"], old["performance_high"])
+                assert (one.success, one.success_low, one.success_high) == (
+                    old["performance"],
+                    old["performance_low"],
+                    old["performance_high"],
+                )
             table = RoutingTable.from_bytes(written["table"].encode())
             made = decide(read(Placed, json.dumps(case["placed"]).encode()), table, {}, Wish(Rates(0.1)), 10)
             now = json.loads(to_json(made))["decision"]
