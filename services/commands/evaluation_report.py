@@ -213,9 +213,9 @@ def _curves(found: Findings, path: Path) -> None:
         axes.set_xlabel(f"% of prompts given to {found.strong}")
         axes.set_ylabel("part of the gap recovered")
     else:
-        for name, colour in COLOURS.items():
+        for name in (n for n in COLOURS if n in found.results):
             cost, quality = np.mean(found.results[name].curve, axis=0)
-            axes.plot(1000 * cost, quality, ".-", color=colour, label=name, lw=1, ms=3)
+            axes.plot(1000 * cost, quality, ".-", color=COLOURS[name], label=name, lw=1, ms=3)
         scores, costs = (np.array(values) for values in zip(*(line[1:] for line in alone(outcomes)), strict=True))
         axes.plot(1000 * costs, scores, "k+", label="one model alone")
         axes.set_ylim(bottom=max(0.0, float(np.sort(scores)[len(scores) // 2]) - 0.05))

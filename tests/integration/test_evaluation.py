@@ -118,15 +118,24 @@ async def test_the_services_decide_what_the_evaluation_says_they_would(text: Tex
                     assert ("predicted to succeed with" in one.decision.why) == estimator
 
 
-def matrix_of(known: Known, path: Path) -> Path:
-    """A file as a user brings it: CSV with costs and answers."""
+def matrix_of(known: Known, path: Path, *, answers: bool = True) -> Path:
+    """A file as a user brings it: CSV with costs and, unless told otherwise, answers."""
     with path.open("w", newline="") as file:
         out = csv.writer(file)
-        out.writerow(["prompt", *MODELS[:2], *(f"{m}_cost_usd" for m in MODELS[:2]), *(f"{m}_response" for m in MODELS[:2])])
+        said = [f"{m}_response" for m in MODELS[:2]] if answers else []
+        out.writerow(["prompt", *MODELS[:2], *(f"{m}_cost_usd" for m in MODELS[:2]), *said])
         for prompt, scores, cost in zip(known.train, known.scores, known.cost, strict=True):
-            answers = ["It is so." if s else "I can't say." for s in scores[:2]]
-            out.writerow([prompt, *(str(bool(s)) for s in scores[:2]), *cost[:2], *answers])
+            written = ["It is so." if s else "I can't say." for s in scores[:2]] if answers else []
+            out.writerow([prompt, *(str(bool(s)) for s in scores[:2]), *cost[:2], *written])
     return path
+
+
+def test_a_report_of_prompts_and_scores_alone_has_its_curve(tmp_path: Path) -> None:
+    file, report = matrix_of(Known.made(), tmp_path / "bare.csv", answers=False), tmp_path / "report.md"
+    said = CliRunner().invoke(app, ["evaluate", str(file), "--splits", "1", "--k", "10", "--robustness", "0", "--report", str(report)])
+    assert said.exit_code == 0, said.output
+    assert "Cascade" not in report.read_text()
+    assert {p.name for p in (tmp_path / "report").iterdir()} == {"bare-curve.svg", "bare-accuracy.svg"}
 
 
 def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path) -> None:
