@@ -215,7 +215,7 @@ def _curves(found: Findings, path: Path) -> None:
     else:
         for name in (n for n in COLOURS if n in found.results):
             cost, quality = np.mean(found.results[name].curve, axis=0)
-            axes.plot(1000 * cost, quality, ".-", color=COLOURS[name], label=name, lw=1, ms=3)
+            axes.plot(1000 * cost, quality, color=COLOURS[name], label=name, lw=1)
         scores, costs = (np.array(values) for values in zip(*(line[1:] for line in alone(outcomes)), strict=True))
         axes.plot(1000 * costs, scores, "k+", label="one model alone")
         axes.set_ylim(bottom=max(0.0, float(np.sort(scores)[len(scores) // 2]) - 0.05))
