@@ -13,7 +13,7 @@ from services.reclusterer.memory import Memory, Opinion
 from services.reclusterer.settings import ReclustererSettings
 from shared.catalog.models import Model
 from shared.routing.assignment import assign
-from shared.routing.bradley_terry import Comparisons, Floats, Ranking, decay, fit, fit_votes
+from shared.routing.bradley_terry import Comparisons, Floats, Ranking, decay, fit, fit_votes, losses
 from shared.routing.clustering import Clustering, by_density, evolve, kmeans, nearest_of, settle
 from shared.routing.estimator import Estimator
 from shared.routing.expectations import expectations
@@ -221,14 +221,11 @@ def _estimator(
     ids = [first_of[comparison].evaluation_id for comparison in sorted(first_of)]
     kept = table.encoder.dimension + SIZE
     if len(ids) >= FEWEST and all(len(memory.opinions[i].vector) == kept for i in ids):
-        ratio = np.zeros(len(data))
-        for rows, cast in ballots.values():
-            np.add.at(ratio, rows, log_ratio(cast, Hits()))
+        ratio = _ratio(data, ballots)
         order = np.lexsort((sorted(first_of), [first_of[c].at for c in sorted(first_of)]))
         features = np.stack([memory.opinions[ids[i]].vector for i in order])
-        newest_last = Comparisons(*(getattr(data, n)[order] for n in ("cluster", "first", "second", "weight", "prompt")))
         k, m = table.strength.shape
-        if (found := fit_votes_estimator(features, newest_last, ratio[order], k, m, reference)) is not None:
+        if (found := fit_votes_estimator(features, data.rows(order), ratio[order], k, m, reference)) is not None:
             return found
     if anchor is None or anchor.estimator is None:
         return None
@@ -346,31 +343,34 @@ def gather(
 def _guard(memory: Memory, old: Array, new: Array, models: Sequence[Model], settings: ReclustererSettings) -> str:
     """Why the new centroids should not be used: recent comparisons, left out in turn, are predicted worse with them. Else ""."""
     names = [m.name for m in models]
-    losses = []
+    each = []
     for centroids in (old, new):
         data, ballots, *_ = gather(memory, centroids, names, settings)
         if len(data) < GUARD_FROM:
             return ""
-        losses.append(_held_out_losses(data, ballots, len(centroids), len(names)))
-    worse = losses[1] - losses[0]
+        each.append(_held_out_losses(data, ballots, len(centroids), len(names)))
+    worse = each[1] - each[0]
     error = float(worse.std() / len(worse) ** 0.5)
     if worse.mean() > max(GUARD_TOLERANCE, GUARD_SURE * error):
         return f"new clusters predict comparisons worse by {worse.mean():.3f} ± {error:.3f} nats, so the old ones stay"
     return ""
 
 
-def _held_out_losses(data: Comparisons, ballots: dict[str, tuple[npt.NDArray[np.intp], Ballots]], clusters: int, models: int) -> Floats:
-    """(n,): loss, in nats, of each comparison, predicted from those of other prompts, in two folds."""
+def _ratio(data: Comparisons, ballots: dict[str, tuple[npt.NDArray[np.intp], Ballots]]) -> Floats:
+    """(n,): log-likelihood ratio of "first is better", of voters who are all taken to be alike."""
     ratio = np.zeros(len(data))
     for rows, cast in ballots.values():
         np.add.at(ratio, rows, log_ratio(cast, Hits()))
-    losses = np.zeros(len(data))
+    return ratio
+
+
+def _held_out_losses(data: Comparisons, ballots: dict[str, tuple[npt.NDArray[np.intp], Ballots]], clusters: int, models: int) -> Floats:
+    """(n,): loss, in nats, of each comparison, predicted from those of other prompts, in two folds."""
+    ratio = _ratio(data, ballots)
+    lost = np.zeros(len(data))
     for fold in (0, 1):
-        held = data.prompt % 2 == fold
-        kept = ~held
-        part = Comparisons(data.cluster[kept], data.first[kept], data.second[kept], data.weight[kept], data.prompt[kept])
-        ranking = fit(part, ratio[kept], clusters, models, 0)
+        held, kept = np.flatnonzero(data.prompt % 2 == fold), np.flatnonzero(data.prompt % 2 != fold)
+        ranking = fit(data.rows(kept), ratio[kept], clusters, models, 0)
         lead = ranking.strength[data.cluster[held], data.first[held]] - ranking.strength[data.cluster[held], data.second[held]]
-        belief = 1.0 / (1.0 + np.exp(-np.clip(ratio[held], -30, 30)))
-        losses[held] = data.weight[held] * (np.logaddexp(0.0, -lead) * belief + np.logaddexp(0.0, lead) * (1 - belief))
-    return losses
+        lost[held] = data.weight[held] * losses(lead, ratio[held])
+    return lost

@@ -60,6 +60,10 @@ class Comparisons:
     def __len__(self) -> int:
         return len(self.cluster)
 
+    def rows(self, rows: Ints) -> Comparisons:
+        """The same for some of the comparisons, in that order."""
+        return Comparisons(self.cluster[rows], self.first[rows], self.second[rows], self.weight[rows], self.prompt[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -113,11 +117,7 @@ def _thinned(comparisons: Comparisons, most: int) -> tuple[Comparisons, Ints]:
     """Every so-manieth prompt with all its comparisons, and which rows those are."""
     step = -(-len(comparisons) // most) if len(comparisons) else 1
     rows = np.flatnonzero(comparisons.prompt % step == 0)
-    return _rows(comparisons, rows), rows
-
-
-def _rows(c: Comparisons, rows: Ints) -> Comparisons:
-    return Comparisons(c.cluster[rows], c.first[rows], c.second[rows], c.weight[rows], c.prompt[rows])
+    return comparisons.rows(rows), rows
 
 
 def fit_votes(
@@ -146,14 +146,14 @@ def fit_votes(
             break
         changed |= found
         kept = np.flatnonzero(~_stale(comparisons, at, found))
-        comparisons, ratio, at = _rows(comparisons, kept), ratio[kept], at[kept]
+        comparisons, ratio, at = comparisons.rows(kept), ratio[kept], at[kept]
         ranking = fit(comparisons, ratio, clusters, models, reference, spread=ranking.spread)
     return replace(ranking, changed=tuple((*where, when) for where, when in sorted(changed.items()))), hits
 
 
 def _changes(c: Comparisons, ratio: Floats, ranking: Ranking, at: Floats, models: int) -> dict[tuple[int, int], float]:
     lead = ranking.strength[c.cluster, c.first] - ranking.strength[c.cluster, c.second]
-    chance, belief = _logistic(lead), _logistic(lead + ratio)
+    chance, belief = logistic(lead), logistic(lead + ratio)
     expected = chance * (1 - chance)
     information = np.maximum(expected - belief * (1 - belief), 0.2 * expected)
     return changes(c.cluster, c.first, c.second, at, belief - chance, information, models)
@@ -191,7 +191,7 @@ def _find_hits(
         state.ratio = _ratio(len(part), thin, hits, weights)
         state.climb(SPREAD_GUESS)
         lead = state.theta[part.cluster, part.first] - state.theta[part.cluster, part.second]
-        belief = _logistic(lead + state.ratio)
+        belief = logistic(lead + state.ratio)
         found = {rater: estimate_hits(cast, belief[rows]) for rater, (rows, cast) in thin.items()}
         moved = max((abs(found[r].first - hits[r].first) + abs(found[r].second - hits[r].second) for r in found), default=0.0)
         hits = found
@@ -215,7 +215,7 @@ class _State:
         """Gradient (clusters, models) of the comparisons, and the curvature of each: observed, and one that is never negative."""
         d = self.data
         lead = self.theta[d.cluster, d.first] - self.theta[d.cluster, d.second]
-        chance, belief = _logistic(lead), _logistic(lead + self.ratio)
+        chance, belief = logistic(lead), logistic(lead + self.ratio)
         pull = d.weight * (belief - chance)
         gradient = np.zeros_like(self.theta)
         k, m = self.theta.shape
@@ -286,7 +286,7 @@ class _State:
             found[several] = OVERLAP_GUESS
             return found
         lead = self.theta[d.cluster, d.first] - self.theta[d.cluster, d.second]
-        chance, belief = _logistic(lead), _logistic(lead + self.ratio)
+        chance, belief = logistic(lead), logistic(lead + self.ratio)
         pull = np.where(several, d.weight * (belief - chance), 0.0)
         won, lost = (np.bincount(prompt * m + side, pull, len(size) * m) for side in (d.first, d.second))
         home = np.zeros(len(size), np.intp)
@@ -378,7 +378,18 @@ def _inverse(blocks: Floats) -> Floats:
     return np.asarray(np.linalg.inv(blocks), np.float64)
 
 
-def _logistic(x: Floats) -> Floats:
+def losses(lead: Floats, ratio: Floats) -> Floats:
+    """(n,): negative log-likelihood of what was voted, in nats, where the first's answer leads by `lead` log-odds.
+
+    `ratio` (n,) is the log-likelihood ratio of "first is better", as the votes have it.
+    """
+    belief = logistic(np.clip(ratio, -30.0, 30.0))
+    found: Floats = np.logaddexp(0.0, -lead) * belief + np.logaddexp(0.0, lead) * (1.0 - belief)
+    return found
+
+
+def logistic(x: Floats) -> Floats:
+    """The probability of log-odds x, for any x."""
     found: Floats = 0.5 * (1.0 + np.tanh(0.5 * x))
     return found
 

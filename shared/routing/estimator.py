@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.routing.form import SIZE
-from shared.routing.predictor import logit
+from shared.routing.predictor import squashed
 from shared.routing.projection import FORM_CLIP
-from shared.routing.soft import weigh
+from shared.routing.soft import soft
 
 Array = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
@@ -92,8 +92,7 @@ class Estimator:
     def __call__(self, features: Array) -> tuple[Matrix, Matrix]:
         """Expected success of every model, and its standard deviation, (n, models) each; `features` (n, dimension + form.SIZE)."""
         members = np.stack(self.members(features))
-        odds = self.slope * logit(members.mean(axis=0)) + self.intercept
-        found = 1.0 / (1.0 + np.exp(-odds))
+        found = squashed(self.slope, self.intercept, members.mean(axis=0))
         return np.clip(found, EDGE, 1.0 - EDGE), np.hypot(members.std(axis=0), self.error.astype(np.float64))
 
     def members(self, features: Array) -> list[Matrix]:
@@ -122,13 +121,7 @@ class Estimator:
 
     def _profile(self, points: Array, rows: slice, width: int) -> Matrix:
         """What one clustering expects, (n, models)."""
-        near, weights = weigh(np.sqrt(squared_distances(points, self.centroids[rows, :width])), self.top, self.sharpness)
+        centroids = self.centroids[rows, :width]
+        near, weights, _ = soft(points, centroids, np.einsum("kd,kd->k", centroids, centroids), self.top, self.sharpness)
         found: Matrix = np.einsum("np,npm->nm", weights, self.rates[rows][near]).astype(np.float64)
         return found
-
-
-def squared_distances(a: Array, b: Array) -> Array:
-    """(n, k): between rows of a (n, d) and b (k, d)."""
-    squared = np.einsum("nd,nd->n", a, a)[:, None] + np.einsum("kd,kd->k", b, b) - 2.0 * (a @ b.T)
-    found: Array = np.maximum(squared, 0.0)
-    return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from shared.routing.bradley_terry import logistic
 from shared.routing.clustering import kmeans
 from shared.routing.estimator import Array, Estimator, Inputs, Matrix
 from shared.routing.projection import FORM_WEIGHT, OUTCOME_WEIGHT, contrastive
@@ -94,7 +95,7 @@ def fit_logistic(inputs: Matrix, scores: Matrix, penalty: float = PENALTY) -> Lo
         usual = float(np.clip(y.mean(), 1e-2, 1.0 - 1e-2))
         line[-1] = np.log(usual / (1.0 - usual))
         for _ in range(STEPS):
-            chance = _sigmoid(x @ line)
+            chance = logistic(x @ line)
             curvature = (x * (chance * (1.0 - chance))[:, None]).T @ x + np.diag(ridge)
             step = np.linalg.solve(curvature, x.T @ (y - chance) - ridge * line)
             line = line + step
@@ -103,11 +104,6 @@ def fit_logistic(inputs: Matrix, scores: Matrix, penalty: float = PENALTY) -> Lo
         lines.append(line)
     found = np.stack(lines, axis=1)
     return Logistic(found[:-1], found[-1] - mean @ found[:-1])
-
-
-def _sigmoid(x: Matrix) -> Matrix:
-    found: Matrix = 1.0 / (1.0 + np.exp(-np.clip(x, -30.0, 30.0)))
-    return found
 
 
 def success_rates(scores: Matrix, labels: npt.NDArray[np.int64], k: int, shrinkage: float) -> tuple[Matrix, Matrix]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from shared.routing.bradley_terry import OVERALL_SPREAD, Comparisons, fit
+from shared.routing.bradley_terry import OVERALL_SPREAD, Comparisons, fit, logistic, losses
 from shared.routing.estimator import EDGE, Estimator, Inputs
 from shared.routing.predictor import logit
 from shared.routing.projection import FORM_WEIGHT
@@ -68,11 +68,11 @@ def fit_votes_estimator(features: Array, data: Comparisons, ratio: Floats, clust
     if len(data) < FEWEST:
         return None
     newest = np.arange(len(data))[-LEARN_ON:]
-    features, data, ratio = features[newest], _rows(data, newest), ratio[newest]
+    features, data, ratio = features[newest], data.rows(newest), ratio[newest]
     reduced = _Reduced.of(features)
     x = reduced(features)
     some = np.arange(len(data))[:: -(-len(data) // TRY_ON)]
-    penalty, share = _chosen(x[some], _rows(data, some), ratio[some], clusters, models, reference)
+    penalty, share = _chosen(x[some], data.rows(some), ratio[some], clusters, models, reference)
     if share == 0.0:
         return None
     level, slope = _climb(x, data, ratio, models, penalty)
@@ -100,31 +100,26 @@ def fit_votes_estimator(features: Array, data: Comparisons, ratio: Floats, clust
     )
 
 
-def _rows(data: Comparisons, rows: Ints) -> Comparisons:
-    parts = (getattr(data, name)[rows] for name in ("cluster", "first", "second", "weight", "prompt"))
-    return Comparisons(*parts)
-
-
 def _chosen(x: Floats, data: Comparisons, ratio: Floats, clusters: int, models: int, reference: int) -> tuple[float, float]:
     """Penalty and share of the least loss on comparisons of other prompts; a share of 0 where the clusters alone do as well."""
-    losses = {(penalty, share): np.zeros(len(data)) for penalty in PENALTIES for share in SHARES}
+    lost = {(penalty, share): np.zeros(len(data)) for penalty in PENALTIES for share in SHARES}
     alone = np.zeros(len(data))
     for fold in (0, 1):
         held, kept = np.flatnonzero(data.prompt % 2 == fold), np.flatnonzero(data.prompt % 2 != fold)
         if not len(held) or not len(kept):
             return PENALTIES[0], 0.0
-        part = _rows(data, held)
-        ranking = fit(_rows(data, kept), ratio[kept], clusters, models, reference)
-        ranked = _sigmoid(ranking.strength[part.cluster])
+        part = data.rows(held)
+        ranking = fit(data.rows(kept), ratio[kept], clusters, models, reference)
+        ranked = logistic(ranking.strength[part.cluster])
         alone[held] = _loss(ranked, part, ratio[held])
         for penalty in PENALTIES:
-            level, slope = _climb(x[kept], _rows(data, kept), ratio[kept], models, penalty)
+            level, slope = _climb(x[kept], data.rows(kept), ratio[kept], models, penalty)
             said = level + x[held] @ slope
-            chance = _sigmoid(said - said[:, [reference]])
+            chance = logistic(said - said[:, [reference]])
             for share in SHARES:
-                losses[penalty, share][held] = _loss((1.0 - share) * ranked + share * chance, part, ratio[held])
-    best = min(losses, key=lambda key: float(losses[key].mean()))
-    better = alone - losses[best]
+                lost[penalty, share][held] = _loss((1.0 - share) * ranked + share * chance, part, ratio[held])
+    best = min(lost, key=lambda key: float(lost[key].mean()))
+    better = alone - lost[best]
     sure = float(better.mean()) > SURELY * float(better.std() / np.sqrt(len(better)))
     return (best[0], best[1]) if sure else (best[0], 0.0)
 
@@ -134,8 +129,7 @@ def _loss(chance: Floats, data: Comparisons, ratio: Floats) -> Floats:
     odds = logit(np.clip(chance, EDGE, 1.0 - EDGE))
     rows = np.arange(len(data))
     lead = odds[rows, data.first] - odds[rows, data.second]
-    belief = _sigmoid(np.clip(ratio, -30.0, 30.0))
-    found: Floats = data.weight * (np.logaddexp(0.0, -lead) * belief + np.logaddexp(0.0, lead) * (1.0 - belief))
+    found: Floats = data.weight * losses(lead, ratio)
     return found
 
 
@@ -152,7 +146,7 @@ def _climb(x: Floats, data: Comparisons, ratio: Floats, models: int, penalty: fl
         level, slope = flat[:models], flat[models:].reshape(count, models)
         lead = ((level + x @ slope) * side).sum(axis=1)
         likelihood = np.logaddexp(-np.logaddexp(0.0, -lead) + ratio, -np.logaddexp(0.0, lead))
-        pull = data.weight * (_sigmoid(lead + ratio) - _sigmoid(lead))
+        pull = data.weight * (logistic(lead + ratio) - logistic(lead))
         prior = 0.5 * (level**2).sum() / OVERALL_SPREAD**2 + 0.5 * penalty * (slope**2).sum()
         up = pull[:, None] * side
         gradient = np.concatenate([up.sum(axis=0) - level / OVERALL_SPREAD**2, (x.T @ up - penalty * slope).ravel()])
@@ -165,7 +159,7 @@ def _climb(x: Floats, data: Comparisons, ratio: Floats, models: int, penalty: fl
 def _errors(x: Floats, data: Comparisons, level: Floats, slope: Floats, penalty: float, reference: int) -> Floats:
     """(models,): standard deviation of the log-odds against the reference, on the mean over these prompts (Laplace)."""
     said = level + x @ slope
-    chance = _sigmoid(said[np.arange(len(data)), data.first] - said[np.arange(len(data)), data.second])
+    chance = logistic(said[np.arange(len(data)), data.first] - said[np.arange(len(data)), data.second])
     weight = data.weight * chance * (1.0 - chance)
     wide = np.hstack([np.ones((len(x), 1)), x])
     prior = np.diag([1.0 / OVERALL_SPREAD**2, *np.full(x.shape[1], penalty)])
@@ -175,11 +169,6 @@ def _errors(x: Floats, data: Comparisons, level: Floats, slope: Floats, penalty:
         inverse = np.linalg.inv((wide[own] * weight[own, None]).T @ wide[own] + prior)
         found[model] = np.sqrt(np.einsum("nd,de,ne->n", wide[:1000], inverse, wide[:1000]).mean())
     found[reference] = 0.0
-    return found
-
-
-def _sigmoid(x: Floats) -> Floats:
-    found: Floats = 1.0 / (1.0 + np.exp(-np.clip(x, -700.0, 700.0)))
     return found
 
 

@@ -17,17 +17,11 @@ def soft(points: Array, centroids: Array, squared_norms: Array, top: int, sharpn
     """
     squared = squared_norms + np.einsum("nd,nd->n", points, points)[:, None] - 2.0 * (points @ centroids.T)
     distances = np.sqrt(np.maximum(squared, 0.0))
-    nearest, weights = weigh(distances, top, sharpness)
-    return nearest, weights, np.take_along_axis(distances, nearest, axis=1)
-
-
-def weigh(distances: Array, top: int, sharpness: float) -> tuple[Rows, Array]:
-    """The up to `top` smallest of distances (n, k), and their weights; each (n, min(top, k)), nearest first."""
-    nearest = _smallest(distances, min(top, distances.shape[1]))
+    nearest = _smallest(distances, min(top, len(centroids)))
     near = np.take_along_axis(distances, nearest, axis=1)
     weights = np.exp(-sharpness * (near - near[:, :1]))
     weights /= weights.sum(axis=1, keepdims=True)
-    return nearest, weights
+    return nearest, weights, near
 
 
 def _smallest(distances: Array, count: int) -> Rows:
