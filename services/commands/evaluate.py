@@ -35,6 +35,7 @@ from shared.routing.evaluation import (
     folds,
     interval,
     random_splits,
+    swept,
     swept_difference,
     weak_and_strong,
 )
@@ -197,11 +198,9 @@ async def study(path: Path, options: Options) -> Findings:
         beside_peer = {name: difference(r, results[PEER], options.seed) for name, r in results.items()}
         beside_single = {name: difference(r, results[SINGLE], options.seed) for name, r in results.items()}
         bar.update(steps, description="comparing")
-        by_gap = not priced(outcomes) and len(outcomes.models) == 2
-        beside_best = {
-            name: await asyncio.to_thread(swept_difference, results[OURS], results[name], count, options.seed, by_gap=by_gap)
-            for name in BASELINES
-        }
+        by_gap = measure_of(outcomes) == "apgr"
+        lines = {n: await asyncio.to_thread(swept, results[n], count, options.seed, by_gap=by_gap) for n in (OURS, *BASELINES)}
+        beside_best = {name: swept_difference(lines[OURS], lines[name]) for name in BASELINES}
     names = (outcomes.models[weak], outcomes.models[strong]) if weak != strong else ("", "")
     bare = sum(not row.responses for row in rows)
     bare = bare if bare < len(rows) else 0

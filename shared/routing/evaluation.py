@@ -236,19 +236,16 @@ def difference(result: Result, other: Result, seed: int = 0) -> Interval:
     return _resampled(result.score - other.score, result.seen, seed)
 
 
-def swept_difference(result: Result, other: Result, count: int, seed: int = 0, *, by_gap: bool = False) -> Interval | None:
-    """Area under the quality-cost curve (or APGR) of one less that of another, paired by split, resampled by prompt.
-
-    None where it can't be told: there is no gap between the two models.
-    """
+def swept(result: Result, count: int, seed: int = 0, *, by_gap: bool = False) -> Matrix:
+    """Area under the quality-cost curve (or APGR) of each split, (1 + resamples, splits): of the `count` prompts, then of resamples."""
     rng = np.random.default_rng(seed)
     draws = [np.ones(count, np.intp), *(np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(SWEPT_RESAMPLES))]
-    found = []
-    for times in draws:
-        pairs = zip(result.parts, other.parts, strict=True)
-        apart = np.array([mine.value(times, by_gap) - theirs.value(times, by_gap) for mine, theirs in pairs])
-        if np.isfinite(apart).any():
-            found.append(float(apart[np.isfinite(apart)].mean()))
+    return np.array([[part.value(times, by_gap) for part in result.parts] for times in draws])
+
+
+def swept_difference(mine: Matrix, theirs: Matrix) -> Interval | None:
+    """One `swept` less another, paired by split and resample. None where it can't be told: there is no gap between the two models."""
+    found = [float(apart[np.isfinite(apart)].mean()) for apart in mine - theirs if np.isfinite(apart).any()]
     if len(found) < 2:
         return None
     low, high = np.quantile(found[1:], [0.025, 0.975])

@@ -18,7 +18,7 @@ from shared.routing.choosing import best_of
 from shared.routing.clustering import Clustering, kmeans
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.fitting import fit_estimator, success_rates
-from shared.routing.frontier import Frontier, frontier_of
+from shared.routing.frontier import frontier_of
 from shared.routing.measures import Curve, area
 from shared.routing.predictor import calibrated, squashed
 from shared.routing.projection import Fitted, contrastive, delta, keys
@@ -199,15 +199,6 @@ def best_model(scores: Matrix) -> int:
     counts, everyone = known.sum(axis=0) + FEW, float(np.nanmean(scores))
     means = (np.where(known, scores, 0.0).sum(axis=0) + FEW * everyone) / counts
     return int((means - np.sqrt(means * (1.0 - means) / counts)).argmax())
-
-
-def held_out(
-    outcomes: Outcomes, features: Array, encoder: Encoder, recipe: Recipe, seed: int = 0, folds: int = FOLDS
-) -> tuple[Frontier, float]:
-    """The frontier that the recipe reaches on prompts left out, in `folds` folds, and the area under it."""
-    success, cost = left_out(outcomes, features, encoder, recipe, seed, folds)
-    frontier = frontier_of(success, cost, outcomes.models, (outcomes.scores, outcomes.paid()))
-    return frontier, swept_area(success, cost, outcomes)
 
 
 def left_out(

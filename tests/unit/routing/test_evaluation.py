@@ -17,6 +17,7 @@ from shared.routing.evaluation import (
     folds,
     interval,
     random_splits,
+    swept,
     swept_difference,
     weak_and_strong,
 )
@@ -205,10 +206,10 @@ def test_a_sweep_is_compared_on_the_same_resampled_prompts() -> None:
     data = planted(300)
     routers = {"good": Pointsman((Recipe(k=4),)), "bad": AvengersPro(1, by_weights=False)}
     found = evaluate(data, routers, list(random_splits(300, 2)))
-    apart = swept_difference(found["good"], found["bad"], 300)
+    apart = swept_difference(swept(found["good"], 300), swept(found["bad"], 300))
     assert apart.mean == pytest.approx(np.mean(found["good"].area) - np.mean(found["bad"].area), abs=1e-4)
     assert 0 < apart.low < apart.mean < apart.high
-    assert swept_difference(found["good"], found["good"], 300).high == 0.0
+    assert swept_difference(swept(found["good"], 300), swept(found["good"], 300)).high == 0.0
 
 
 def test_goals_are_met_on_prompts_that_were_not_learnt_from() -> None:

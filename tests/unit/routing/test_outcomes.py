@@ -10,7 +10,8 @@ from shared.routing.clustering import kmeans
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.fitting import success_rates
 from shared.routing.form import SIZE
-from shared.routing.outcomes import SHRINKAGE, Outcomes, Recipe, best_model, build_table, choose, held_out, label, recipes
+from shared.routing.frontier import frontier_of
+from shared.routing.outcomes import SHRINKAGE, Outcomes, Recipe, best_model, build_table, choose, label, left_out, recipes, swept_area
 from shared.routing.rates import PROFILES
 from shared.routing.selection import routes
 from shared.routing.simulation import simulated_scores, simulated_skills
@@ -99,14 +100,16 @@ def test_the_frontier_is_measured_on_prompts_that_were_not_learnt_from() -> None
     outcomes, vectors = planted(each=60)
     cost = np.tile([0.001, 0.003], (len(vectors), 1))
     priced = replace(outcomes, cost_usd=cost)
-    frontier, area = held_out(priced, vectors, ENCODER, Recipe(k=4))
+    success, expected_cost = left_out(priced, vectors, ENCODER, Recipe(k=4))
+    frontier = frontier_of(success, expected_cost, priced.models, (priced.scores, priced.paid()))
+    area = swept_area(success, expected_cost, priced)
     assert frontier.measured
     assert frontier.prompts == len(vectors)
     assert frontier.cost_usd[0] == pytest.approx(0.001)
     assert frontier.success[-1] > 0.85 > frontier.single_success
     assert 0.6 < area < 1
     noise = replace(priced, scores=np.random.default_rng(1).random(priced.scores.shape).round())
-    guessed, _ = held_out(noise, vectors, ENCODER, Recipe(k=25))
+    guessed = frontier_of(*left_out(noise, vectors, ENCODER, Recipe(k=25)), noise.models, (noise.scores, noise.paid()))
     assert guessed.success.max() < 0.56, "nothing can be known of noise"
     assert guessed.expected_success[-1] > guessed.success[-1], "the best of estimates promises more than it holds"
     built = build_table(priced, vectors, ENCODER, Recipe(k=4), source="s", simulated=True, measure=True)
