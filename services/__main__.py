@@ -77,6 +77,13 @@ def up(
     raise typer.Exit(command.up(kafka, redis, hot_path=hot_path))
 
 
+def _preferences(
+    usd_per_point: float | None, s_per_point: float | None, keep: float | None, spend_usd_per_1000: float | None
+) -> dict[str, float | None]:
+    """What the options say that a sender cares about, by the fields of `Preferences`."""
+    return {"usd_per_point": usd_per_point, "s_per_point": s_per_point, "keep": keep, "spend_usd_per_1000": spend_usd_per_1000}
+
+
 @keys_app.command("create")
 def keys_create(
     name: Annotated[str, typer.Argument(help="Whose key it is: letters, digits, . _ @ -")],
@@ -93,12 +100,7 @@ def keys_create(
     """Make a key and print it once; the file keeps its hash."""
     from services.commands import keys as command
 
-    preferences = {
-        "usd_per_point": usd_per_point,
-        "s_per_point": s_per_point,
-        "keep": keep,
-        "spend_usd_per_1000": spend_usd_per_1000,
-    }
+    preferences = _preferences(usd_per_point, s_per_point, keep, spend_usd_per_1000)
     limits = (requests_per_minute, usd_per_day)
     raise typer.Exit(command.create(name, frozenset(scope), file, *limits, preferences, as_json=json_))
 
@@ -152,12 +154,7 @@ def route(
     """Publish one prompt, wait for its decision, and print it with its reasons."""
     from services.commands import route as command
 
-    preferences = {
-        "usd_per_point": usd_per_point,
-        "s_per_point": s_per_point,
-        "keep": keep,
-        "spend_usd_per_1000": spend_usd_per_1000,
-    }
+    preferences = _preferences(usd_per_point, s_per_point, keep, spend_usd_per_1000)
     limits = {"max_cost_usd": max_cost_usd, "max_latency_s": max_latency_s, "allow": allow, "deny": deny}
     raise typer.Exit(command.route(prompt, profile, preferences, limits, within, answer=answer, as_json=json_))
 

@@ -111,9 +111,7 @@ def worth(decision: Decision) -> str:
     if (used := decision.rates) is None:
         w = decision.preferences
         return f"weights: performance {w.performance:.2f}, cost {w.cost:.2f}, latency {w.latency:.2f}"
-    goal = f"keep {100 * used.keep:g}% of the best model's success: " if used.keep is not None else ""
-    if used.spend_usd_per_1000 is not None:
-        goal = f"spend at most {used.spend_usd_per_1000:g} USD per 1,000 prompts: "
+    goal = f"{wanted.text}: " if (wanted := used.goal()) is not None else ""
     seconds = "no matter how long" if used.s_per_point >= MOST_S else f"{used.s_per_point:.3g} s"
     return f"{goal}a point of success is worth {used.usd_per_point:.2g} USD or {seconds}"
 

@@ -24,7 +24,8 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish, roll_back
 from shared.adapters.tables import unpin as unpinned
 from shared.catalog import models, tasks
-from shared.contracts.outcome_file import ANSWER_TOKENS, BYTES_PER_TOKEN, Row, matrix
+from shared.contracts.outcome_file import ANSWER_TOKENS, Row, matrix
+from shared.contracts.parts import BYTES_PER_TOKEN
 from shared.contracts.tables import TablePublished
 from shared.routing.cascade import Answered, Heads, fit_heads
 from shared.routing.clustering import warm

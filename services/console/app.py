@@ -462,7 +462,7 @@ class Console:
         rates = PROFILES[known] if known else pages.dialled(**dials)
         limits = pages.limits_of(decided, self.catalog.gone())
         prediction = pages.prediction_of(decided, trial.table)
-        tokens = decided.prompt_bytes() / BYTES_PER_TOKEN
+        tokens = decided.prompt_tokens()
         scores = pages.ranking_of(trial.table, place, rates, limits, self.catalog.contexts(), prediction, tokens)
         facts = {"scores": scores, "dials": dials, "token": token, "known": known}
         if "hx-request" in request.headers:
@@ -605,7 +605,6 @@ class Console:
 
 START = pages.places_of(PROFILES["balanced"])
 """Where the dials stand at first."""
-BYTES_PER_TOKEN = 4
 
 
 def _slider(text: str | None, start: int) -> int:

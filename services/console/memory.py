@@ -11,7 +11,7 @@ import numpy as np
 
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Decided
-from shared.contracts.parts import Decision, RaterKind, Source
+from shared.contracts.parts import RaterKind, Source
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.routing.assignment import assign
@@ -133,7 +133,7 @@ class Memory:
             single_usd=single.cost_usd if best and single else None,
             success=best.success if best and decision.rates else None,
             single_success=single.success if best and single and decision.rates else None,
-            goal=_goal(decision),
+            goal=decision.rates.goal() if decision.rates else None,
             table=str(decision.table),
             why=decision.why,
             prompt=message.task_text()[:PROMPT_CHARS],
@@ -244,14 +244,6 @@ class Memory:
         """(second, latencies of its decisions), the latest last; the second that is not over yet is left out."""
         for second in range(int(now) - count, int(now)):
             yield second, self.seconds.get(second, [])
-
-
-def _goal(decision: Decision) -> Goal | None:
-    used = decision.rates
-    if used is None or (used.keep is None and used.spend_usd_per_1000 is None):
-        return None
-    spend = None if used.spend_usd_per_1000 is None else used.spend_usd_per_1000 / 1000
-    return Goal(used.keep, spend, used.s_per_point)
 
 
 def best_single(table: RoutingTable) -> str:

@@ -22,7 +22,7 @@ from shared.routing.assignment import assign
 from shared.routing.foresight import NEIGHBOURS, Foresight, foresee, learn, same_without_edges
 from shared.routing.form import form
 from shared.routing.frontier import rates_for
-from shared.routing.rates import PROFILES, Goal, Rates
+from shared.routing.rates import Goal, Rates
 from shared.routing.selection import routes
 from shared.routing.table import Array, Encoder, RoutingTable
 from shared.routing.views import views
@@ -187,6 +187,4 @@ def _rates(wanted: Rates | Goal, table: RoutingTable | None) -> Rates:
     """What the selector decides by, as far as the table tells: of a goal the rates that reach it over the traffic."""
     if isinstance(wanted, Rates):
         return wanted
-    if table is None or table.frontier is None:
-        return Rates(PROFILES["balanced"].usd_per_point, wanted.s_per_point)
-    return rates_for(table.frontier, wanted)
+    return rates_for(None if table is None else table.frontier, wanted)

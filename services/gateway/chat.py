@@ -13,12 +13,11 @@ from typing import Any, Protocol
 from services.gateway.requests import Problem, Wanted
 from services.gateway.settings import GatewaySettings
 from shared.contracts.messages import Completed, Decided, Submitted, extend
-from shared.contracts.parts import Answer, Assessed, CascadePlan, Completion, Decision, FailedCall, one_text
+from shared.contracts.parts import BYTES_PER_TOKEN, Answer, Assessed, CascadePlan, Completion, Decision, FailedCall, one_text
 from shared.contracts.spending import Spent
 
 ANSWER_TOKENS = 400
 """What an answer is expected to have, where nobody says."""
-BYTES_PER_TOKEN = 4
 
 
 class Unavailable(Exception):

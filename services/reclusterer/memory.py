@@ -17,7 +17,6 @@ from shared.routing.chance import chance
 from shared.routing.table import Array, Encoder, RoutingTable, Text
 
 LABEL = 100
-BYTES_PER_TOKEN = 4
 SLACK = 2000
 """How much more than wanted is kept between two trimmings."""
 PENDING = 10_000
@@ -116,7 +115,7 @@ class Memory:
             return None
         self.told += 1
         at = message.submitted_at.timestamp() if message.submitted_at else 0.0
-        tokens = message.prompt_bytes() / BYTES_PER_TOKEN
+        tokens = message.prompt_tokens()
         sample = Sample(message.request_id, vector, message.description.text[:LABEL], at, tokens, message.embedding.text)
         self.samples[message.request_id] = sample
         heapq.heappush(self.heap, (-mark, message.request_id))

@@ -18,9 +18,6 @@ from shared.routing.rates import Goal, Rates, weights_of
 from shared.routing.selection import Candidate, Selection, select
 from shared.routing.table import RoutingTable
 
-BYTES_PER_TOKEN = 4
-"""A rough figure for text in Latin script; what is held back for the answer is the constraint's business."""
-
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -46,7 +43,7 @@ def decide(
     """
     if table.digest != message.assignment.table.digest:
         raise TableInvalid(f"the assignment was made with table {message.assignment.table.digest[:12]}, not with {table.digest[:12]}")
-    tokens = message.prompt_bytes() / BYTES_PER_TOKEN
+    tokens = message.prompt_tokens()
     limits = replace(message.constraints.limits(int(tokens)), retired=retired)
     places = (message.assignment, *message.assignment.views)
     selections = [

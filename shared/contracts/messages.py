@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.parts import (
+    BYTES_PER_TOKEN,
     Assigned,
     ChatMessage,
     Completion,
@@ -112,6 +113,10 @@ class Submitted(BaseModel):
         if self.messages is None:
             return len((self.prompt or "").encode())
         return sum(len(m.text().encode()) for m in self.messages)
+
+    def prompt_tokens(self) -> float:
+        """About how many tokens that is."""
+        return self.prompt_bytes() / BYTES_PER_TOKEN
 
     def wanted(self, default: Profile, profiles: Mapping[Profile, Preferences] | None = None) -> Rates | Goal:
         """What the sender cares about: stated, by profile, or by the default profile; `profiles` replaces what those mean."""

@@ -23,10 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.catalog.models import Price
 from shared.contracts.messages import describe_error
+from shared.contracts.parts import BYTES_PER_TOKEN
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.outcomes import Matrix, Outcomes
 
-BYTES_PER_TOKEN = 4
 ANSWER_TOKENS = 300
 """Length of an answer where only prices are known."""
 

@@ -33,6 +33,8 @@ class Asked(Part):
     model_config = ConfigDict(extra="forbid")
 
 
+BYTES_PER_TOKEN = 4
+"""A rough figure for text in Latin script, wherever a length in tokens is not known: tables and services must agree on it."""
 PROFILES_VARIABLE = "POINTSMAN_PROFILES"
 """The setting that says what profiles mean; describer, selector and gateway read the same one."""
 
@@ -97,9 +99,11 @@ class RatesUsed(Part):
     """The goal that the rates were found for, if there was one."""
     spend_usd_per_1000: Positive | None = None
 
-    def rates(self) -> Rates:
-        """As the arithmetic takes them."""
-        return Rates(self.usd_per_point, self.s_per_point)
+    def goal(self) -> Goal | None:
+        """The goal as the arithmetic takes it."""
+        if self.keep is None and self.spend_usd_per_1000 is None:
+            return None
+        return Goal(self.keep, None if self.spend_usd_per_1000 is None else self.spend_usd_per_1000 / 1000, self.s_per_point)
 
 
 class Constraints(Asked):

@@ -1,6 +1,6 @@
 """What a rate reaches over the traffic, and the rate that reaches a goal.
 
-The frontier is measured where outcomes are known: each prompt is decided by a table that has not seen it, at every rate of `GRID`, and its
+The frontier is measured where outcomes are known: each prompt is decided by a table that has not seen it, at each of `STEPS` rates, and its
 true score and cost count. What the table itself expected of the same choices is kept beside it, since the best of several estimates
 promises more than it holds: `success - expected_success` is what a promise is to be corrected by.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.routing.choosing import best_of, breakpoints
-from shared.routing.rates import Goal, Rates
+from shared.routing.rates import PROFILES, Goal, Rates
 
 Array = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
@@ -86,8 +86,10 @@ def _between(logs: Vector, line: Vector, above: int, target: float) -> float:
     return float(logs[above - 1] + min(1.0, max(0.0, part)) * (logs[above] - logs[above - 1]))
 
 
-def rates_for(frontier: Frontier, goal: Goal) -> Rates:
-    """The rates that reach `goal` over traffic like that of the frontier."""
+def rates_for(frontier: Frontier | None, goal: Goal) -> Rates:
+    """The rates that reach `goal` over traffic like that of the frontier; without one those of the profile balanced."""
+    if frontier is None:
+        return Rates(PROFILES["balanced"].usd_per_point, goal.s_per_point)
     rates = frontier.usd_per_point.astype(np.float64)
     success, cost = frontier.success.astype(np.float64), frontier.cost_usd.astype(np.float64)
     found = reached(rates, success, cost, frontier.single_success, goal)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from shared.routing.choosing import best_of, breakpoints
 from shared.routing.frontier import Frontier, rates_for, reached
-from shared.routing.rates import PROFILES, Goal, Rates
+from shared.routing.rates import Goal, Rates
 
 Vector = npt.NDArray[np.float64]
 
@@ -56,8 +56,6 @@ class Pacer:
     def rates(self, frontier: Frontier | None) -> Rates:
         """The rates to decide by now. Without a frontier and with too few prompts, those of the profile balanced."""
         if self._count < FEWEST:
-            if frontier is None:
-                return Rates(PROFILES["balanced"].usd_per_point, self.goal.s_per_point)
             return rates_for(frontier, self.goal)
         if self._rate is None or self._count % EVERY == 0:
             self._rate = self._found(frontier)

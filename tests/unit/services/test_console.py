@@ -280,7 +280,9 @@ def test_the_shown_numbers_of_a_ranking_are_those_that_the_selector_uses() -> No
     known = table()
     message = decided(known)
     place = pages.assignment_of(message, known)
-    shown = pages.ranking_of(known, place, message.decision.rates.rates(), pages.limits_of(message, frozenset()), {})
+    used = message.decision.rates
+    assert used is not None
+    shown = pages.ranking_of(known, place, Rates(used.usd_per_point, used.s_per_point), pages.limits_of(message, frozenset()), {})
     assert [r["model"] for r in shown["rows"]] == [c.model for c in message.decision.candidates]
     assert shown["why"] == message.decision.why
     cheapest = pages.ranking_of(known, place, Rates(1e-6), Limits(), {})
