@@ -220,11 +220,12 @@ def simulate(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8089,
     seed: Annotated[int, typer.Option(help="What is true follows from it.")] = 0,
     time_scale: Annotated[float, typer.Option(min=0, help="How much of a model's latency is really waited; 0: none.")] = 0.0,
+    script: Annotated[Path | None, typer.Option(help="YAML of the very answers to give instead (docs/providers.md).")] = None,
 ) -> None:
     """Serve simulated language models and judges as an OpenAI-compatible API, with a truth that is known."""
     from services.commands import simulate as command
 
-    raise typer.Exit(command.simulate(host, port, seed, time_scale))
+    raise typer.Exit(command.simulate(host, port, seed, time_scale, script))
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -11,8 +12,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from services.commands.screen import out
+from shared.adapters.llm import scripted
 from shared.adapters.llm.simulated import World, streamed
 
 SETTABLE = ("judge_accuracy", "judge_pull", "judge_ties", "judge_garbage", "time_scale")
@@ -67,8 +70,52 @@ def application(world: World) -> Starlette:
     )
 
 
-def simulate(host: str, port: int, seed: int, time_scale: float) -> int:
-    """Serve until Ctrl-C. Returns the exit code."""
+class _Scripted(Response):
+    """A reply as the script has it; one that is cut ends without its end, so that the server closes the connection."""
+
+    def __init__(self, reply: scripted.Reply) -> None:
+        super().__init__()
+        self._reply = reply
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = {"content-type": self._reply.kind()} | {name.lower(): value for name, value in self._reply.headers.items()}
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": self._reply.status, "headers": raw})
+        async for part in self._reply.content():
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        if not self._reply.cut:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def following(script: scripted.Script) -> Starlette:
+    """The API that the script describes, and `/asked`, which tells the requests that came."""
+
+    async def complete(request: Request) -> Response:
+        try:
+            body = json.loads(await request.body())
+            return _Scripted(script.reply(dict(body)))
+        except (ValueError, TypeError):
+            return JSONResponse({"error": {"message": "scripted: not a JSON object", "type": "invalid_request_error"}}, 400)
+
+    return Starlette(
+        routes=[
+            Route("/v1/chat/completions", complete, methods=["POST"]),
+            Route("/asked", lambda _request: JSONResponse(script.asked)),
+        ]
+    )
+
+
+def simulate(host: str, port: int, seed: int, time_scale: float, script: Path | None = None) -> int:
+    """Serve until Ctrl-C. Returns the exit code. Raises `ScriptInvalid`."""
+    if script is not None:
+        told = scripted.load(script)
+        out.print(
+            f"[yellow]SCRIPTED[/] answers from {script} at http://{host}:{port}/v1; what was asked: http://{host}:{port}/asked\n"
+            f"use them with POINTSMAN_LLM_BASE_URL=http://{host}:{port}/v1 POINTSMAN_LLM_API_KEY=scripted",
+            soft_wrap=True,
+        )
+        uvicorn.run(following(told), host=host, port=port, log_level="critical")
+        return 0
     out.print(
         f"[yellow]SIMULATED[/] language models at http://{host}:{port}/v1 (seed {seed}); what is true: http://{host}:{port}/simulation\n"
         f"use them with POINTSMAN_LLM_BASE_URL=http://{host}:{port}/v1 POINTSMAN_LLM_API_KEY=simulated",

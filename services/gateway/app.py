@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -25,7 +25,7 @@ from services.gateway.requests import ChatRequest, FeedbackRequest, Problem, Rou
 from services.gateway.settings import GatewaySettings
 from shared.adapters import tracing
 from shared.adapters.catalog import CurrentCatalog
-from shared.adapters.errors import AdapterError, ModelUnreachable
+from shared.adapters.errors import AdapterError, ModelUnreachable, Trouble
 from shared.adapters.http import Door, bearer, metrics, who
 from shared.adapters.kafka.client import read_one, require_topics
 from shared.adapters.kafka.replies import Replies
@@ -101,16 +101,17 @@ class Call:
 
     async def say(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
         """Answer with JSON."""
-        self.status = status
         given = {"x-pointsman-request-id": self.request_id} | dict(headers or {})
-        await JSONResponse(dict(body), status, given)(self.request.scope, _nothing, self.send)
+        rendered = JSONResponse(dict(body), status, given)
+        self.status = status
+        await rendered(self.request.scope, _nothing, self.send)
 
     async def begin(self, headers: Mapping[str, str]) -> None:
         """Begin a stream of events."""
-        self.status = 200
         given = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
         given |= {"x-pointsman-request-id": self.request_id} | dict(headers)
         raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in given.items()]
+        self.status = 200
         await self.send({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def event(self, data: Mapping[str, Any] | str, *, last: bool = False) -> None:
@@ -482,6 +483,32 @@ class Gateway:
         return JSONResponse({"ready": all(parts.values()), **parts}, 200 if all(parts.values()) else 503)
 
 
+def _unavailable(error: ModelUnreachable) -> Unavailable:
+    return Unavailable(str(error), error.status, error.said, late=error.trouble is Trouble.late, retry_after_s=error.retry_after_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Talking:
+    """A model that is answering, as the gateway knows it."""
+
+    talking: Talking
+
+    @property
+    def chunks(self) -> AsyncIterator[dict[str, Any]]:
+        return self._chunks()
+
+    async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
+        try:
+            async for chunk in self.talking.chunks:
+                yield chunk
+        except ModelUnreachable as error:
+            raise _unavailable(error) from None
+
+    @property
+    def answer(self) -> Callable[[], Answer]:
+        return self.talking.answer
+
+
 class Calling:
     """The models of the catalogue, as the gateway asks them."""
 
@@ -491,12 +518,13 @@ class Calling:
     @asynccontextmanager
     async def open(
         self, model: str, chat: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
-    ) -> AsyncGenerator[Talking, None]:
-        try:
-            async with self._providers.open(model, chat, parameters, within_s) as talking:
-                yield talking
-        except ModelUnreachable as error:
-            raise Unavailable(str(error), error.status, error.said) from None
+    ) -> AsyncGenerator[_Talking, None]:
+        async with AsyncExitStack() as stack:
+            try:
+                talking = await stack.enter_async_context(self._providers.open(model, chat, parameters, within_s))
+            except ModelUnreachable as error:
+                raise _unavailable(error) from None
+            yield _Talking(talking)
 
     async def whole(
         self, model: str, chat: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
@@ -504,7 +532,7 @@ class Calling:
         try:
             return await self._providers.whole(model, chat, parameters, within_s)
         except ModelUnreachable as error:
-            raise Unavailable(str(error), error.status, error.said) from None
+            raise _unavailable(error) from None
 
     def expected_cost_usd(self, model: str, prompt_tokens: float, answer_tokens: float) -> float:
         return self._catalog().model(model).price.cost_usd(prompt_tokens, answer_tokens)

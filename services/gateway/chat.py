@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any, Protocol
 
 from services.gateway.requests import Problem, Wanted
@@ -16,16 +17,31 @@ from shared.contracts.messages import Completed, Decided, Submitted, extend
 from shared.contracts.parts import BYTES_PER_TOKEN, Answer, Assessed, CascadePlan, Completion, Decision, FailedCall, one_text
 from shared.contracts.spending import Spent
 
+OF_THE_REQUEST = frozenset({400, 413, 422})
+"""What an API says when the request is at fault; it is told as it is."""
+BUSY_S = 5.0
+"""When to come again, where no API says."""
 ANSWER_TOKENS = 400
 """What an answer is expected to have, where nobody says."""
 
 
 class Unavailable(Exception):
-    """A model gave no usable answer. `status` is its API's; `said` its error object, if the request itself was wrong."""
+    """A model gave no usable answer. `status` is its API's; `said` what that said of the error, as far as it is for the requester.
 
-    def __init__(self, text: str, status: int | None = None, said: Mapping[str, str] | None = None) -> None:
+    `late`: there was no answer in time. `retry_after_s`: how long the API asks to be left alone.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        status: int | None = None,
+        said: Mapping[str, str] | None = None,
+        *,
+        late: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(text)
-        self.status, self.said = status, said
+        self.status, self.said, self.late, self.retry_after_s = status, said, late, retry_after_s
 
 
 class Unrouted(Exception):
@@ -33,7 +49,7 @@ class Unrouted(Exception):
 
 
 class Talk(Protocol):
-    """A model that is answering: its chunks, and afterwards what they made."""
+    """A model that is answering: its chunks, and afterwards what they made. Taking the chunks raises `Unavailable`."""
 
     @property
     def chunks(self) -> Any: ...
@@ -394,13 +410,20 @@ def failures(failed: Sequence[tuple[str, Unavailable]]) -> tuple[FailedCall, ...
 def unanswered(failed: Sequence[tuple[str, Unavailable]]) -> Problem:
     """Why no model answered, as OpenAI would say it."""
     model, last = failed[-1]
-    if last.said is not None and last.status is not None:
+    if last.said is not None and last.status in OF_THE_REQUEST:
         return Problem(last.status, last.said.get("message", str(last)), code=last.said.get("code"), param=last.said.get("param"))
-    said = "; ".join(f"{name}: {error}" for name, error in failed)
+    said = "; ".join(f"{name}: {error}{_quoted(error)}" for name, error in failed)
     if all(error.status == 429 for _, error in failed):
-        return Problem(429, f"the providers have no room now: {said}", kind="rate_limit_error", headers={"retry-after": "5"})
-    status = 504 if all("within" in str(error) for _, error in failed) else 502
+        wait = min(error.retry_after_s or BUSY_S for _, error in failed)
+        headers = {"retry-after": str(max(1, ceil(wait)))}
+        return Problem(429, f"the providers have no room now: {said}", kind="rate_limit_error", headers=headers)
+    status = 504 if all(error.late for _, error in failed) else 502
     return Problem(status, f"no model answered: {said}", kind="upstream_error", code=f"{model}_unavailable")
+
+
+def _quoted(error: Unavailable) -> str:
+    words = (error.said or {}).get("message")
+    return f" ({words})" if words else ""
 
 
 def completed(decided: Decided, told: Told) -> Completed:

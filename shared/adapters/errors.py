@@ -16,6 +16,10 @@ AdapterError
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
+
+OF_THE_REQUEST = frozenset({400, 404, 405, 406, 411, 413, 414, 415, 416, 422, 431, 451})
+"""HTTP statuses that say what is wrong with one request."""
 
 
 class AdapterError(Exception):
@@ -34,16 +38,49 @@ class CacheUnreachable(AdapterError):
     """No Redis at the configured address."""
 
 
+class Trouble(StrEnum):
+    """Why a language model gave no usable answer."""
+
+    late = "late"
+    """No whole answer within the time limit."""
+    resting = "resting"
+    """It failed several times in a row, so it is not asked for a while."""
+    away = "away"
+    """The connection could not be made, or broke before anything came."""
+    refused = "refused"
+    """The API answered with an HTTP status of 400 or more."""
+    failed = "failed"
+    """The API answered 200, and an error inside."""
+    cut_off = "cut_off"
+    """The answer ended before it was whole."""
+    unreadable = "unreadable"
+    """What came is not in the form of OpenAI's API."""
+    unsent = "unsent"
+    """The request can't be put into JSON, or nobody knows where to send it."""
+
+
 class ModelUnreachable(AdapterError):
     """A language model that gave no usable answer in time.
 
-    `status` is the API's own, where it answered. `said` is its error object, where the request itself was wrong: it may quote the
-    request, so it is for the requester and for no log.
+    `status` is the API's own, where it gave one. `said` is what the API said of an error: it may quote the request, so it is for the
+    requester and for no log. `retry_after_s` is how long the API asks to be left alone.
     """
 
-    def __init__(self, text: str, status: int | None = None, said: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        trouble: Trouble,
+        status: int | None = None,
+        said: Mapping[str, str] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(text)
-        self.status, self.said = status, said
+        self.trouble, self.status, self.said, self.retry_after_s = trouble, status, said, retry_after_s
+
+    @property
+    def of_the_request(self) -> bool:
+        """Whether the request is at fault, so that nothing is said about the model."""
+        return self.trouble is Trouble.unsent or self.status in OF_THE_REQUEST
 
 
 class EncoderInvalid(AdapterError):

@@ -20,13 +20,17 @@ class CatalogError(Exception):
 class Price(BaseModel):
     """USD per million tokens."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     input: Annotated[float, Field(ge=0)]
     output: Annotated[float, Field(ge=0)]
+    cached_input: Annotated[float, Field(ge=0)] | None = None
+    """Of what the provider has in its cache. None: a tenth of `input`, as OpenAI, Anthropic and Google had it in 2026."""
 
-    def cost_usd(self, prompt_tokens: float, completion_tokens: float) -> float:
-        return (self.input * prompt_tokens + self.output * completion_tokens) / 1e6
+    def cost_usd(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0.0) -> float:
+        """Of one answer; `cached_tokens` are among the prompt's."""
+        cached = 0.1 * self.input if self.cached_input is None else self.cached_input
+        return (self.input * (prompt_tokens - cached_tokens) + cached * cached_tokens + self.output * completion_tokens) / 1e6
 
 
 class Model(BaseModel):

@@ -34,6 +34,10 @@ class Breaker:
         """What `allows` would say, without taking the turn."""
         return self.opened_at is None or (not self.trying and self.clock() - self.opened_at >= self.rest_s)
 
+    def rests_for_s(self) -> float | None:
+        """Seconds until one may ask again; None while everybody may."""
+        return None if self.opened_at is None else max(0.0, self.rest_s - (self.clock() - self.opened_at))
+
     def succeeded(self) -> None:
         self.failures, self.opened_at, self.trying = 0, None, False
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,12 +19,19 @@ import stamina
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from shared.adapters.errors import ModelUnreachable
+from shared.adapters.errors import ModelUnreachable, Trouble
 from shared.adapters.llm.breaker import Breaker
+from shared.adapters.llm.dialect import Dialect
+from shared.adapters.llm.reading import Reader, mended, names, number, said, usage
 from shared.adapters.secrets import SecretSettings
+from shared.contracts.tokens import tokens_in, tokens_of_chat
 
 TIMEOUT = httpx.Timeout(None, connect=5.0)
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+PATIENCE_S = 3.0
+"""An API that asks to be left alone for longer is left alone: others may be free."""
+ERROR_BYTES = 64 * 1024
+"""Read of what an API says of an error."""
 
 
 class LLMSettings(SecretSettings):
@@ -61,25 +68,28 @@ class ChatAnswer:
     model: str
     simulated: bool
     latency_s: float
-    cost_usd: float
-    """The provider's own figure; 0 where it gives none."""
-    cost_given: bool
+    cost_usd: float | None
+    """The provider's own figure; None where it gives none that can be one."""
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+    """Of the prompt's, those that the provider had in its cache."""
+    estimated: bool = False
+    """Whether the tokens were estimated from the texts, since the provider gave no usage."""
     finish_reason: str | None = None
     first_token_s: float | None = None
     """Seconds until the first token, if the answer was streamed."""
     message: dict[str, Any] | None = None
-    """The message as it came, if it holds more than text."""
+    """The message, if it holds more than text."""
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The API's whole answer, as it came."""
+    """The API's whole answer."""
 
 
 class Chat:
     """A client of one API. Close it."""
 
     def __init__(self, settings: LLMSettings, transport: httpx.AsyncBaseTransport | None = None, *, simulated: bool = False) -> None:
-        headers = {"X-Title": "Pointsman"}
+        headers = {"X-Title": "Pointsman", "Content-Type": "application/json"}
         if key := settings.api_key.get_secret_value():
             headers["Authorization"] = f"Bearer {key}"
         limits = httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=min(64, settings.concurrency))
@@ -89,6 +99,7 @@ class Chat:
         self._settings, self._simulated = settings, simulated
         self._room = asyncio.Semaphore(settings.concurrency)
         self._breakers: dict[str, Breaker] = {}
+        self._dialects: dict[str, Dialect] = {}
 
     def allows(self, model: str) -> bool:
         """Whether `model` is not resting after failures. Asking changes nothing."""
@@ -103,243 +114,262 @@ class Chat:
         within_s: float,
         max_tokens: int | None = None,
         parameters: Mapping[str, Any] | None = None,
+        optional: frozenset[str] = frozenset(),
         stream: bool = False,
         once: str = "",
     ) -> ChatAnswer:
         """Ask `model`. Waiting for room, retries and their pauses all count towards `within_s`.
 
         `once` names what is asked, the same each time it is asked again: it goes along as `Idempotency-Key`, so that a provider
-        that heeds it bills once. `parameters` go to the API as they are; without them the temperature is 0. A model that fails
-        several times in a row rests. With `stream` the answer tells when its first token came; nobody sees it before it is whole, so one
-        that is cut off is asked for again. Raises `ModelUnreachable`, whose text never quotes what was sent or received.
+        that heeds it bills once. `parameters` go to the API as they are, but for those that `optional` names, which are left out where
+        the model refuses them; without `parameters` the temperature is 0. A model that fails several times in a row rests. With
+        `stream` the answer tells when its first token came; nobody sees it before it is whole, so one that is cut off is asked for again.
+        Raises `ModelUnreachable`, whose text never quotes what was sent or received.
         """
-        began = time.monotonic()
-        body: dict[str, Any] = {"temperature": 0} if parameters is None else dict(parameters)
+        given: dict[str, Any] = {"temperature": 0} if parameters is None else dict(parameters)
+        optional |= {"temperature"} if parameters is None else frozenset()
         if max_tokens is not None:
-            body["max_tokens"] = max_tokens
-        if stream:
-            async with self._watched(model, within_s):
-                return await self._streamed(_streaming(body, model, messages), model, began, once)
-        body |= {"model": model, "messages": list(messages)}
-        async with self._watched(model, within_s):
-            return self._answer(await self._post(body, once), model, time.monotonic() - began, None)
-
-    async def _streamed(self, body: dict[str, Any], model: str, began: float, once: str) -> ChatAnswer:
-        async for attempt in self._tries():
-            with attempt:
-                async with AsyncExitStack() as stack:
-                    words = self._words(model, began)
-                    await self._first(body, words, stack, once)
-                    async for _ in words:
-                        pass
-                    return words.answer()
-        raise AssertionError("stamina returns or raises")
-
-    def _words(self, model: str, began: float) -> Words:
-        return Words(_Chunks(), lambda whole, first: self._answer(whole, model, time.monotonic() - began, first and first - began))
+            given["max_tokens"] = max_tokens
+        call = _Call(model, given | {"model": model, "messages": list(messages)}, within_s, optional, stream, once)
+        async with self._watched(call):
+            async for attempt in _tries(call, self._settings.attempts):
+                with attempt:
+                    async with AsyncExitStack() as stack:
+                        words = await self._begin(call, stack)
+                        async for _ in words:
+                            pass
+                        return words.answer()
+            raise AssertionError("stamina returns or raises")
 
     @asynccontextmanager
     async def open(
         self, model: str, messages: Sequence[Mapping[str, Any]], *, within_s: float, parameters: Mapping[str, Any], once: str = ""
     ) -> AsyncGenerator[Words, None]:
-        """Ask `model` and take its answer as it comes. What went wrong before the first chunk is tried again; after it, no more.
+        """Ask `model` and take its answer as it comes. What went wrong before the first word is tried again; after it, no more.
 
-        `within_s` bounds all that happens inside the block. Raises `ModelUnreachable`, before the block or inside it.
+        The answer has to be whole within `within_s`. Raises `ModelUnreachable`, before the block or while its words are taken.
         """
-        began = time.monotonic()
-        body = _streaming(parameters, model, messages)
-        async with self._watched(model, within_s), AsyncExitStack() as stack:
-            words = self._words(model, began)
-            async for attempt in self._tries():
+        call = _Call(model, {**parameters, "model": model, "messages": list(messages)}, within_s, frozenset(), True, once)
+        async with self._watched(call), AsyncExitStack() as stack:
+            async for attempt in _tries(call, self._settings.attempts):
                 with attempt:
-                    await self._first(body, words, stack, once)
+                    words = await self._begin(call, stack)
             yield words
 
-    async def _first(self, body: dict[str, Any], words: Words, stack: AsyncExitStack, once: str) -> None:
-        """Send, and wait for the first chunk. The response is closed when `stack` is, or at once if this fails."""
+    async def _begin(self, call: _Call, stack: AsyncExitStack) -> Words:
+        """Send, and wait for the first word. The response is closed when `stack` is, or at once if this fails."""
         async with AsyncExitStack() as own:
-            response = await own.enter_async_context(
-                self._http.stream("POST", "/chat/completions", json=body, headers=_once(once), timeout=TIMEOUT)
-            )
-            if response.is_error:
-                await response.aread()
-            response.raise_for_status()
-            if "text/event-stream" in response.headers.get("content-type", ""):
-                words.source = _events(response)
-                words.first = await anext(words.source, None)
-            else:
-                words.first = _as_chunk(json.loads(await response.aread()))
-            if words.first is None:
-                raise httpx.ReadError("the stream was cut off")
+            response = await self._send(call, own)
+            words = Words(call, response, Reader(), self._simulated)
+            own.push_async_callback(words.close)
+            await words.begin()
             stack.push_async_exit(own.pop_all())
+        return words
+
+    async def _send(self, call: _Call, stack: AsyncExitStack) -> httpx.Response:
+        """A response that is no error; where the model refuses a field in one dialect, it is asked in another."""
+        known = self._dialects.get(call.model, Dialect())
+        dialect = known
+        while True:
+            content = encoded(dialect.of(call.body, stream=call.stream))
+            request = self._http.build_request("POST", "/chat/completions", content=content, headers=_once(call.once), timeout=TIMEOUT)
+            async with call.reading():
+                response = await self._http.send(request, stream=True)
+            stack.push_async_callback(response.aclose)
+            if not response.is_error:
+                if dialect != known:
+                    self._dialects[call.model] = dialect
+                return response
+            async with call.reading():
+                text = await _beginning(response)
+            other = dialect.after(names(text), call.body, call.optional) if response.status_code in {400, 422} else None
+            if other is None:
+                wait = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+                status = response.status_code
+                raise call.failed(ModelUnreachable(_advice(status), Trouble.refused, status, said(text, status), wait))
+            dialect = other
 
     @asynccontextmanager
-    async def _watched(self, model: str, within_s: float) -> AsyncGenerator[None, None]:
-        """Room for one call, its time limit, and the breaker told how it went. Raises `ModelUnreachable`."""
-        breaker = self._breakers.setdefault(model, Breaker(self._settings.breaker_failures, self._settings.breaker_rest_s))
+    async def _watched(self, call: _Call) -> AsyncGenerator[None, None]:
+        """Room for one call; afterwards the breaker hears how it went, as far as the model is concerned. Raises `ModelUnreachable`."""
+        encoded(call.body)
+        breaker = self._breakers.setdefault(call.model, Breaker(self._settings.breaker_failures, self._settings.breaker_rest_s))
         if not breaker.allows():
-            raise ModelUnreachable(f"{self._settings.breaker_failures} calls in a row failed, so none is made for a while")
+            text = f"{self._settings.breaker_failures} calls in a row failed, so none is made for a while"
+            raise ModelUnreachable(text, Trouble.resting, retry_after_s=breaker.rests_for_s())
         try:
-            async with asyncio.timeout(within_s), self._room:
+            async with AsyncExitStack() as stack:
+                async with call.reading(ours=True):
+                    await stack.enter_async_context(self._room)
                 yield
-        except TimeoutError:
-            breaker.failed()
-            raise ModelUnreachable(f"no answer within {within_s:g} s") from None
-        except httpx.HTTPStatusError as error:
-            refused = error.response.status_code not in RETRIED
-            (breaker.abandoned if refused and error.response.status_code != 401 else breaker.failed)()
-            raise ModelUnreachable(_advice(error.response.status_code), error.response.status_code, _said(error.response)) from None
-        except (httpx.HTTPError, ValueError) as error:
-            breaker.failed()
-            raise ModelUnreachable(f"the call failed ({type(error).__name__})") from None
-        except BaseException:
-            breaker.abandoned()
-            raise
-        breaker.succeeded()
-
-    async def _post(self, body: dict[str, Any], once: str) -> dict[str, Any]:
-        async for attempt in self._tries():
-            with attempt:
-                response = await self._http.post("/chat/completions", json=body, headers=_once(once), timeout=TIMEOUT)
-                response.raise_for_status()
-                answer: dict[str, Any] = response.json()
-                return answer
-        raise AssertionError("stamina returns or raises")
-
-    def _tries(self) -> Any:
-        return stamina.retry_context(on=_pause, attempts=self._settings.attempts, timeout=None, wait_initial=0.1, wait_max=2.0)
-
-    def _answer(self, body: dict[str, Any], model: str, latency_s: float, first_s: float | None) -> ChatAnswer:
-        try:
-            choice = body["choices"][0]
-            message = choice["message"]
-            usage = body.get("usage") or {}
-            told = body.get("simulated") or {}  # a simulated provider's clock runs in its own time
-            return ChatAnswer(
-                text=str(message.get("content") or ""),
-                model=str(body.get("model") or model),
-                simulated=self._simulated or bool(told),
-                latency_s=float(told.get("latency_s", latency_s)),
-                cost_usd=float(usage.get("cost") or 0.0),
-                cost_given=usage.get("cost") is not None,
-                prompt_tokens=int(usage.get("prompt_tokens") or 0),
-                completion_tokens=int(usage.get("completion_tokens") or 0),
-                finish_reason=choice.get("finish_reason"),
-                first_token_s=told.get("first_token_s", first_s),
-                message=message
-                if set(message) - {"role", "content"} and any(message[k] for k in set(message) - {"role", "content"})
-                else None,
-                body=body,
-            )
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-            raise ModelUnreachable("the answer is not in the form of OpenAI's API; check POINTSMAN_LLM_BASE_URL") from None
+        finally:
+            {None: breaker.abandoned, True: breaker.succeeded, False: breaker.failed}[call.went_well]()
 
     async def close(self) -> None:
         await self._http.aclose()
 
 
 @dataclass(slots=True)
-class Words:
-    """An answer as it comes: iterate over its chunks, in the form of OpenAI's API; then `answer()` is all of it."""
+class _Call:
+    """One thing that is asked of a model, with all its tries."""
 
-    _whole: _Chunks
-    _finish: Callable[[dict[str, Any], float | None], ChatAnswer]
-    source: AsyncGenerator[dict[str, Any], None] | None = None
-    first: dict[str, Any] | None = None
+    model: str
+    body: dict[str, Any]
+    within_s: float
+    optional: frozenset[str]
+    stream: bool
+    once: str
+    went_well: bool | None = None
+    """What it says about the model. None: nothing."""
+    began: float = field(default_factory=time.monotonic)
 
-    async def __aiter__(self) -> AsyncGenerator[dict[str, Any], None]:
-        if self.first is not None:
-            self._whole.take(self.first)
-            yield self.first
-        if self.source is not None:
-            async for chunk in self.source:
-                self._whole.take(chunk)
-                yield chunk
+    @property
+    def left_s(self) -> float:
+        return self.began + self.within_s - time.monotonic()
 
-    def answer(self) -> ChatAnswer:
-        """What the chunks made, so far. Raises `ModelUnreachable` if they were not OpenAI's."""
-        return self._finish(self._whole.answer(), self._whole.first)
+    @asynccontextmanager
+    async def reading(self, *, ours: bool = False) -> AsyncGenerator[None, None]:
+        """Around all that waits for the API. Raises `ModelUnreachable` for what goes wrong there; `ours`: being late is not the model's."""
+        late = ModelUnreachable(f"no answer within {self.within_s:g} s", Trouble.late)
+        if (left := self.left_s) <= 0:
+            raise late  # the time went by while somebody else was waited for
+        try:
+            async with asyncio.timeout(left):
+                yield
+        except TimeoutError:
+            raise late if ours else self.failed(late) from None
+        except httpx.TransportError as error:
+            raise self.failed(ModelUnreachable(f"the call failed ({type(error).__name__})", Trouble.away)) from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise self.failed(ModelUnreachable(f"the call failed ({type(error).__name__})", Trouble.unreadable)) from None
+        except ModelUnreachable as error:
+            raise self.failed(error) from None
+
+    def failed(self, error: ModelUnreachable) -> ModelUnreachable:
+        self.went_well = None if error.of_the_request else False
+        return error
+
+    def may_try_again(self, error: Exception) -> bool | float:
+        """Whether a try that failed so is made again; and after how many seconds, if the API says (RFC 9110, 10.2.3)."""
+        if not isinstance(error, ModelUnreachable):
+            return False
+        if error.trouble is Trouble.refused and error.status in RETRIED:
+            wait = error.retry_after_s or 0.0
+            return wait <= min(PATIENCE_S, self.left_s) and (wait or True)
+        return error.trouble in (Trouble.away, Trouble.cut_off)
+
+
+def _tries(call: _Call, attempts: int) -> Any:
+    return stamina.retry_context(on=call.may_try_again, attempts=attempts, timeout=None, wait_initial=0.1, wait_max=2.0)
 
 
 @dataclass(slots=True)
-class _Chunks:
-    """Chunks of a stream, put together again."""
+class Words:
+    """An answer as it comes: iterate over its chunks, in the form of OpenAI's API; then `answer()` is all of it.
 
-    first: float | None = None
-    finish: str | None = None
-    text: list[str] = field(default_factory=list)
-    rest: dict[str, Any] = field(default_factory=dict)
-    message: dict[str, Any] = field(default_factory=lambda: {"role": "assistant"})
+    Iterating raises `ModelUnreachable` where the answer breaks off or turns out to be an error.
+    """
 
-    def take(self, chunk: dict[str, Any]) -> None:
-        self.rest |= {key: chunk[key] for key in ("model", "usage", "simulated") if chunk.get(key)}
-        for choice in chunk.get("choices") or ():
-            if choice.get("index"):
-                continue  # of several answers (n > 1) the first is the one that is compared
-            delta = choice.get("delta") or {}
-            if delta.get("content"):
-                self.first = self.first or time.monotonic()
-                self.text.append(delta["content"])
-            if delta.get("tool_calls"):
-                self.first = self.first or time.monotonic()
-                _join_tool_calls(self.message.setdefault("tool_calls", []), delta["tool_calls"])
-            self.finish = choice.get("finish_reason") or self.finish
+    call: _Call
+    response: httpx.Response
+    reader: Reader
+    simulated: bool
+    _begun: list[dict[str, Any]] = field(default_factory=list)
+    _more: AsyncGenerator[dict[str, Any], None] | None = None
 
-    def answer(self) -> dict[str, Any]:
-        return self.rest | {"choices": [{"message": self.message | {"content": "".join(self.text)}, "finish_reason": self.finish}]}
+    async def begin(self) -> None:
+        """Wait until the first word is there."""
+        self._more = self._chunks()
+        while not self.reader.joined.begun:
+            try:
+                self._begun.append(await anext(self._more))
+            except StopAsyncIteration:
+                return
+
+    async def close(self) -> None:
+        """Take nothing more."""
+        if self._more is not None:
+            await self._more.aclose()
+
+    async def __aiter__(self) -> AsyncGenerator[dict[str, Any], None]:
+        assert self._more is not None
+        for chunk in self._begun:
+            yield chunk
+        async for chunk in self._more:
+            yield chunk
+
+    async def _chunks(self) -> AsyncGenerator[dict[str, Any], None]:
+        came = self.response.aiter_bytes()
+        while not self.reader.done:
+            async with self.call.reading():
+                data = await anext(came, None)
+            chunks = self.reader.end() if data is None else self.reader.feed(data)
+            while True:
+                async with self.call.reading():
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                yield chunk
+            if data is None:
+                break
+        self.call.went_well = True
+
+    def answer(self) -> ChatAnswer:
+        """What the chunks made, so far."""
+        now = time.monotonic()
+        joined, body = self.reader.joined, self.reader.answer()
+        choice = body["choices"][0]
+        message, took = choice["message"], usage(body.get("usage"))
+        told = body.get("simulated")
+        told = told if isinstance(told, dict) else {}  # a simulated provider's clock runs in its own time
+        first_s = None if joined.first_at is None or not self.call.stream else joined.first_at - self.call.began
+        latency_s, told_first_s = number(told.get("latency_s"), 1e6), number(told.get("first_token_s"), 1e6)
+        rest = {key: item for key, item in message.items() if key not in ("role", "content") and item}
+        estimated = took.prompt_tokens is None and took.completion_tokens is None
+        text = message.get("content") or ""
+        if estimated:
+            prompt_tokens = tokens_of_chat(self.call.body["messages"], self.call.body)
+            completion_tokens = tokens_in(text) + (tokens_in(json.dumps(rest, ensure_ascii=False)) if rest else 0)
+        else:
+            prompt_tokens, completion_tokens = took.prompt_tokens or 0, took.completion_tokens or 0
+        return ChatAnswer(
+            text=text,
+            model=body["model"] if isinstance(body.get("model"), str) and body["model"] else self.call.model,
+            simulated=self.simulated or bool(told),
+            latency_s=now - self.call.began if latency_s is None else latency_s,
+            cost_usd=took.cost_usd,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cached_tokens=took.cached_tokens,
+            estimated=estimated,
+            finish_reason=choice.get("finish_reason"),
+            first_token_s=first_s if told_first_s is None else told_first_s,
+            message=message if rest else None,
+            body=body,
+        )
 
 
-async def _events(response: httpx.Response) -> AsyncGenerator[dict[str, Any], None]:
-    """The chunks of an event stream. Raises `ValueError` if they are not JSON objects, `httpx.ReadError` if it ends too early."""
-    finished = False
-    async for line in response.aiter_lines():
-        if not line.startswith("data:"):
-            continue
-        if (data := line[5:].strip()) == "[DONE]":
-            return
-        chunk = json.loads(data)
-        if not isinstance(chunk, dict):
-            raise ValueError("a chunk that is no object")
-        finished = finished or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
-        yield chunk
-    if not finished:
-        raise httpx.ReadError("the stream was cut off")
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """A request's bytes. Raises `ModelUnreachable` for what JSON can't say, before anybody is asked."""
+    try:
+        return json.dumps(mended(dict(body)), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError):
+        text = "the request can't be written as JSON: a number is not finite, or something is no value of JSON"
+        raise ModelUnreachable(text, Trouble.unsent, 400, {"message": text}) from None
 
 
-def _streaming(parameters: Mapping[str, Any], model: str, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {**parameters, "model": model, "messages": list(messages), "stream": True, "stream_options": {"include_usage": True}}
-
-
-def _as_chunk(answer: dict[str, Any]) -> dict[str, Any]:
-    """A whole answer as the one chunk of a stream, from an API that does not stream."""
-    choices = [
-        {"index": i, "delta": choice.get("message") or {}, "finish_reason": choice.get("finish_reason") or "stop"}
-        for i, choice in enumerate(answer.get("choices") or ())
-    ]
-    return answer | {"object": "chat.completion.chunk", "choices": choices}
-
-
-def _join_tool_calls(calls: list[dict[str, Any]], deltas: list[dict[str, Any]]) -> None:
-    for delta in deltas:
-        index = int(delta.get("index", len(calls)))
-        while len(calls) <= index:
-            calls.append({"type": "function", "function": {"name": "", "arguments": ""}})
-        calls[index] |= {key: delta[key] for key in ("id", "type") if delta.get(key)}
-        for key in ("name", "arguments"):
-            calls[index]["function"][key] += (delta.get("function") or {}).get(key) or ""
+async def _beginning(response: httpx.Response) -> bytes:
+    """What an API says of an error, as far as it is read."""
+    found = b""
+    async for data in response.aiter_bytes():
+        found += data
+        if len(found) >= ERROR_BYTES:
+            break
+    return found[:ERROR_BYTES]
 
 
 def _once(name: str) -> dict[str, str]:
     return {"Idempotency-Key": hashlib.sha256(name.encode()).hexdigest()[:40]} if name else {}
-
-
-def _pause(error: Exception) -> bool | float:
-    """Whether to try again; and when, if the server says (RFC 9110, 10.2.3)."""
-    if isinstance(error, httpx.HTTPStatusError):
-        if error.response.status_code not in RETRIED:
-            return False
-        return retry_after(error.response.headers.get("retry-after"), datetime.now(UTC)) or True
-    return isinstance(error, httpx.TransportError)
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
@@ -355,17 +385,6 @@ def retry_after(value: str | None, now: datetime) -> float | None:
             return None
         seconds = (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds()
     return seconds if 0 < seconds < float("inf") else None
-
-
-def _said(response: httpx.Response) -> dict[str, Any] | None:
-    """The error object of an API that did not like the request; nothing of any other trouble, which is between it and us."""
-    if response.status_code not in {400, 413, 422}:
-        return None
-    try:
-        error = response.json()["error"]
-        return {key: error[key] for key in ("message", "param", "code") if isinstance(error.get(key), str)}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _advice(status: int) -> str:

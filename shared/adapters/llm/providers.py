@@ -10,15 +10,15 @@ import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from shared.adapters.errors import ModelUnreachable
+from shared.adapters.errors import ModelUnreachable, Trouble
 from shared.adapters.llm import simulated
 from shared.adapters.llm.chat import Chat, ChatAnswer, LLMSettings, Words
-from shared.catalog.models import Catalog, CatalogError, Model
+from shared.catalog.models import Catalog, CatalogError, Model, Price
 from shared.contracts.parts import Answer
 
 DEFAULT = "default"
@@ -83,9 +83,10 @@ class Providers:
     def _find(self, name: str) -> tuple[Model, Chat, str]:
         model = self._catalog().models.get(name)
         if model is None:
-            raise ModelUnreachable(f"the catalogue has no model {name}, so nobody knows where to ask it")
+            raise ModelUnreachable(f"the catalogue has no model {name}, so nobody knows where to ask it", Trouble.unsent)
         if model.provider not in self._chats and not self._settings.simulated:
-            raise ModelUnreachable(f"no provider {model.provider} is configured; name it in the file of POINTSMAN_LLM_PROVIDERS")
+            text = f"no provider {model.provider} is configured; name it in the file of POINTSMAN_LLM_PROVIDERS"
+            raise ModelUnreachable(text, Trouble.unsent)
         provider = model.provider if model.provider in self._chats else DEFAULT
         return model, self._chats[provider], provider
 
@@ -104,8 +105,8 @@ class Talking:
 
 
 def answered(model: Model, provider: str, got: ChatAnswer) -> Answer:
-    """The answer with what it took; its cost by the provider's own figure, else by the catalogue's price."""
-    cost = got.cost_usd if got.cost_given else model.price.cost_usd(got.prompt_tokens, got.completion_tokens)
+    """The answer with what it took."""
+    cost, source = cost_of(got, model.price)
     return Answer(
         model=model.name,
         text=got.text,
@@ -115,11 +116,23 @@ def answered(model: Model, provider: str, got: ChatAnswer) -> Answer:
         simulated=got.simulated,
         prompt_tokens=got.prompt_tokens,
         completion_tokens=got.completion_tokens,
-        cost_usd=max(0.0, cost),
-        cost_source="provider" if got.cost_given else "catalogue",
+        cost_usd=cost,
+        cost_source=source,
+        estimated=got.estimated and source == "catalogue",
         first_token_s=got.first_token_s,
         latency_s=got.latency_s,
     )
+
+
+def cost_of(got: ChatAnswer, price: Price | None) -> tuple[float, Literal["provider", "catalogue"]]:
+    """USD, and whose figure that is: the provider's own, else the price's.
+
+    A provider that says 0 of a model that has a price does not know it: gateways say so of keys that are not theirs.
+    """
+    priced = 0.0 if price is None or got.simulated else price.cost_usd(got.prompt_tokens, got.completion_tokens, got.cached_tokens)
+    if got.cost_usd is None or (got.cost_usd == 0 and priced > 0):
+        return priced, "catalogue"
+    return got.cost_usd, "provider"
 
 
 def _passed(parameters: Mapping[str, Any]) -> dict[str, Any]:

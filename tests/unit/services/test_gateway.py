@@ -171,7 +171,14 @@ async def test_a_stream_that_breaks_in_the_middle_is_not_begun_again_elsewhere()
 
 def test_what_all_models_say_decides_what_the_client_hears() -> None:
     assert unanswered([("a", Unavailable("HTTP 429", 429))]).headers["retry-after"]
-    assert unanswered([("a", Unavailable("no answer within 3 s"))]).status == 504
+    assert unanswered([("a", Unavailable("HTTP 429", 429, retry_after_s=59.2))]).headers["retry-after"] == "60"
+    both = [("a", Unavailable("HTTP 429", 429, retry_after_s=59.2)), ("b", Unavailable("HTTP 429", 429, retry_after_s=7))]
+    assert unanswered(both).headers["retry-after"] == "7"
+    assert unanswered([("a", Unavailable("whatever it says", late=True))]).status == 504
+    assert unanswered([("a", Unavailable("an error within 3 words"))]).status == 502, "a status is no matter of words"
+    failed = unanswered([("a", Unavailable("an error (code 502)", 502, {"message": "down"}))])
+    assert (failed.status, failed.error["type"]) == (502, "upstream_error")
+    assert "down" in failed.error["message"]
     assert unanswered([("a", Unavailable("HTTP 500", 500)), ("b", Unavailable("HTTP 429", 429))]).status == 502
 
 

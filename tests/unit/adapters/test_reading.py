@@ -1,0 +1,392 @@
+"""The tolerant reader: real shapes, and every mutation of them that hypothesis finds, give an answer or `ModelUnreachable`."""
+
+import copy
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.adapters.errors import ModelUnreachable, Trouble
+from shared.adapters.llm import reading
+from shared.adapters.llm.reading import Events, Reader, usage, without_thinking
+
+USAGE = {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14, "cost": 0.002, "prompt_tokens_details": {"cached_tokens": 2}}
+CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"a": 1}'}}
+WHOLE = {
+    "id": "x",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris", "tool_calls": [CALL]}, "finish_reason": "stop"}],
+    "usage": USAGE,
+}
+
+
+def chunk(delta: Any, finish: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"} | {
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        **more,
+    }
+
+
+CHUNKS = [
+    chunk({"role": "assistant", "content": ""}),
+    chunk({"content": "Pa"}),
+    chunk({"content": "ris", "tool_calls": [CALL]}),
+    chunk({"tool_calls": [{"index": 0, "function": {"arguments": " "}}]}),
+    chunk({}, "stop"),
+    {"id": "x", "choices": [], "usage": USAGE},
+]
+
+
+def events(*values: Any, end: str = "\n") -> bytes:
+    return "".join(f"data: {value if isinstance(value, str) else json.dumps(value)}{end}{end}" for value in values).encode(
+        "utf-8", "replace"
+    )
+
+
+def read(data: bytes, *, cuts: tuple[int, ...] = ()) -> tuple[Reader, list[dict[str, Any]]]:
+    reader = Reader()
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    chunks = [one for a, b in pairwise(edges) for one in reader.feed(data[a:b])]
+    return reader, [*chunks, *reader.end()]
+
+
+def words(data: bytes, **how: Any) -> str:
+    return str(read(data, **how)[0].answer()["choices"][0]["message"]["content"])
+
+
+# lines and events
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_stream_says_the_same_wherever_its_bytes_are_split_and_however_its_lines_end(end: str) -> None:
+    data = b"\xef\xbb\xbf: a comment" + end.encode() + events(*CHUNKS, "[DONE]", end=end)
+    for cut in range(len(data)):
+        reader, _ = read(data, cuts=(cut,))
+        choice = reader.answer()["choices"][0]
+        assert choice["message"]["content"] == "Paris"
+        assert choice["message"]["tool_calls"][0]["function"] == {"name": "look", "arguments": '{"a": 1} '}
+        assert reader.answer()["usage"] == USAGE
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\u0085", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
+def test_a_line_ends_at_cr_and_lf_and_nowhere_else(sign: str) -> None:
+    data = events(json.dumps(chunk({"content": f"one{sign}two"}), ensure_ascii=False), chunk({}, "stop"), "[DONE]")
+    assert words(data) == f"one{sign}two"
+
+
+def test_the_lines_of_an_event_are_one_text_and_a_last_event_needs_no_empty_line() -> None:
+    text = json.dumps(chunk({"content": "Paris"}, "stop"), indent=1)
+    data = "".join(f"data: {line}\n" for line in text.split("\n")).encode()
+    assert words(data) == "Paris"
+    assert words(data.rstrip(b"\n")) == "Paris"
+    assert words(b"data:" + json.dumps(chunk({"content": "Paris"}, "stop")).encode()) == "Paris"
+
+
+def test_events_that_no_empty_line_parts_are_read_line_by_line() -> None:
+    data = b"".join(b"data: " + json.dumps(one).encode() + b"\n" for one in CHUNKS) + b"data: [DONE]\n"
+    assert words(data) == "Paris"
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
+def test_events_do_not_depend_on_where_bytes_are_split(data: bytes, cuts: list[int]) -> None:
+    def all_of(parts: list[bytes]) -> list[tuple[str, list[bytes]]]:
+        found = Events()
+        return [event for part in parts for event in found.feed(part)] + found.end()
+
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    assert all_of([data[a:b] for a, b in pairwise(edges)]) == all_of([data])
+
+
+# errors inside a 200
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        events({"id": "x", "choices": [], "error": {"code": 502, "message": "down"}}, "[DONE]"),
+        events({"error": {"code": 502, "message": "down"}}),
+        events(chunk({"content": ""}) | {"error": {"code": 502, "message": "down"}}),
+        events({"choices": [{"index": 0, "delta": {}, "error": {"code": 502, "message": "down"}, "finish_reason": "error"}]}),
+        b'event: error\ndata: {"error": {"code": 502, "message": "down"}}\n\n',
+        b'event: error\ndata: {"code": 502, "message": "down"}\n\n',
+        json.dumps({"error": {"code": 502, "message": "down"}}).encode(),
+        json.dumps({"choices": [{"error": {"code": 502, "message": "down"}}]}).encode(),
+        json.dumps({"object": "error", "code": 502, "message": "down"}).encode(),
+        json.dumps(WHOLE | {"error": {"code": "502", "message": "down"}}).encode(),
+    ],
+)
+def test_an_error_inside_a_200_is_an_error_with_the_providers_code_and_words(broken: bytes) -> None:
+    with pytest.raises(ModelUnreachable, match=r"with an error \(code 502\)") as caught:
+        read(broken)
+    assert (caught.value.trouble, caught.value.status) == (Trouble.failed, 502)
+    assert caught.value.said is not None
+    assert caught.value.said["message"] == "down"
+    assert "down" not in str(caught.value), "what goes into logs quotes nothing"
+
+
+@pytest.mark.parametrize(
+    ("broken", "trouble"),
+    [
+        (events(chunk({}, "error")), Trouble.failed),
+        (events("[DONE]"), Trouble.failed),
+        (events({"choices": []}, "[DONE]"), Trouble.failed),
+        (events(chunk({"role": "assistant"}), "[DONE]"), Trouble.failed),
+        (events({"choices": []}), Trouble.unreadable),
+        (b"event: error\ndata: it broke\n\n", Trouble.failed),
+        (events(chunk({"content": "two words"})), Trouble.cut_off),
+        (b"<html>", Trouble.unreadable),
+        (b"\xef\xbb\xbf  <!doctype html>", Trouble.unreadable),
+        (b"", Trouble.unreadable),
+        (b"[]", Trouble.unreadable),
+        (b"upstream timed out", Trouble.unreadable),
+        (b'{"choices": []}', Trouble.unreadable),
+        (b'{"choices": [null]}', Trouble.unreadable),
+        (b'{"choices": {}}', Trouble.unreadable),
+        (b'{"choices": [{"message": null}]}', Trouble.unreadable),
+        (b'{"a":' * 5000, Trouble.unreadable),
+        (b"[" * 100_000, Trouble.unreadable),
+        (b'{"choices": [{"message": {"content": "x"}}], "x": ' + b"[" * 200 + b"]" * 200 + b"}", Trouble.unreadable),
+    ],
+)
+def test_what_is_no_answer_is_never_taken_for_one(broken: bytes, trouble: Trouble) -> None:
+    with pytest.raises(ModelUnreachable) as caught:
+        read(broken)
+    assert caught.value.trouble is trouble
+
+
+def test_the_words_of_an_error_about_keys_and_accounts_stay_here() -> None:
+    for code in (401, 402, 403, 429):
+        with pytest.raises(ModelUnreachable) as caught:
+            read(json.dumps({"error": {"code": code, "message": "account org-1 has no credit"}}).encode())
+        assert caught.value.said is None
+
+
+def test_what_came_before_an_error_was_handed_on() -> None:
+    data = events(chunk({"content": "two "}), {"error": {"message": "down"}}, chunk({"content": "never"}, "stop"))
+    chunks = Reader().feed(data)
+    assert next(chunks)["choices"][0]["delta"]["content"] == "two "
+    with pytest.raises(ModelUnreachable):
+        next(chunks)
+
+
+# contents
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Paris", "Paris"),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Paris"}], "Paris"),
+        ([{"type": "reasoning", "text": "hm"}, {"type": "output_text", "text": "Par"}, "is"], "Paris"),
+        ({"type": "text", "text": "Paris"}, "Paris"),
+        ({"type": "text", "text": {"value": "Paris"}}, "Paris"),
+        (42, "42"),
+        ([None, 3, {"type": "image_url"}], ""),
+        (None, ""),
+    ],
+)
+def test_parts_become_their_words_and_thoughts_are_left_out(content: Any, text: str) -> None:
+    value = copy.deepcopy(WHOLE)
+    value["choices"][0]["message"]["content"] = content
+    assert (read(json.dumps(value).encode())[0].answer()["choices"][0]["message"]["content"] or "") == text
+    assert words(events(chunk({"content": content}), chunk({}, "stop"), "[DONE]")) == text
+
+
+def test_a_letter_whose_halves_came_in_two_chunks_is_whole_and_a_half_alone_is_replaced() -> None:
+    assert words(events(chunk({"content": "ok \ud83d"}), chunk({"content": "\ude00"}), chunk({}, "stop"), "[DONE]")) == "ok 😀"
+    assert words(events(chunk({"content": "ok \ud83d"}), chunk({"content": " no"}), chunk({}, "stop"))) == "ok \ufffd no"
+    assert words(events(chunk({"content": "ok \ude00"}), chunk({}, "stop"))) == "ok \ufffd"
+    assert words(b'{"choices": [{"message": {"content": "ok \\ud83d"}}]}') == "ok \ufffd"
+    for chunks in (read(events(chunk({"content": "\ud83d", "\ud83d": "\ude00"}, "stop", **{"\ud800": ["\ud800"]})))[1],):
+        json.dumps(chunks, ensure_ascii=False).encode()
+
+
+def test_a_half_letter_at_the_very_end_is_said_too() -> None:
+    reader, chunks = read(events(chunk({"content": "ok \ud83d"}), chunk({}, "stop"), "[DONE]"))
+    assert reader.answer()["choices"][0]["message"]["content"] == "ok \ufffd"
+    assert "".join(one["choices"][0]["delta"].get("content") or "" for one in chunks) == "ok \ufffd"
+
+
+@pytest.mark.parametrize("index", [None, "0", 0, 10**9, -1, 1e308, "seven", [], True])
+def test_a_tool_call_needs_no_sound_index(index: Any) -> None:
+    parts = [
+        {"index": index, "id": "call_9", "type": "function", "function": {"name": "look", "arguments": '{"a"'}},
+        {"index": index, "id": "call_9", "function": {"arguments": ": 1}"}},
+    ]
+    reader, _ = read(events(*(chunk({"tool_calls": [part]}) for part in parts), chunk({}, "tool_calls"), "[DONE]"))
+    calls = reader.answer()["choices"][0]["message"]["tool_calls"]
+    assert [(call["id"], call["function"]) for call in calls] == [("call_9", {"name": "look", "arguments": '{"a": 1}'})]
+
+
+def test_two_tool_calls_without_an_index_are_two() -> None:
+    parts = [
+        {"id": "a", "function": {"name": "one", "arguments": "{"}},
+        {"function": {"arguments": "}"}},
+        {"id": "b", "function": {"name": "two", "arguments": {"x": 1}}},
+    ]
+    reader, _ = read(events(*(chunk({"tool_calls": [part]}) for part in parts), chunk({}, "tool_calls")))
+    calls = reader.answer()["choices"][0]["message"]["tool_calls"]
+    assert [(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in calls] == [("a", "one", "{}"), ("b", "two", '{"x": 1}')]
+
+
+def test_a_whole_answer_to_a_stream_and_a_stream_to_a_whole_one_are_read_alike() -> None:
+    for data in (json.dumps(WHOLE).encode(), b"\n " + json.dumps(WHOLE).encode(), events(*CHUNKS, "[DONE]")):
+        assert words(data) == "Paris"
+
+
+def test_numbers_that_are_not_finite_are_null() -> None:
+    for bad in ("-Infinity", "NaN", "1e999", "1" * 400):
+        value = f'{{"choices": [{{"message": {{"content": "hi"}}, "logprobs": {{"content": [{{"logprob": {bad}}}]}}}}]}}'
+        reader, chunks = read(value.encode())
+        assert reader.answer()["choices"][0]["logprobs"]["content"][0]["logprob"] is None
+        json.dumps(chunks, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("<think>\nhm\n</think>\nWrite a short poem.", "Write a short poem."),
+        ("hm\n</think>\nWrite a short poem.", "Write a short poem."),
+        ("<THINK>a</THINK><think>b</think>Write.", "Write."),
+        ("<think>\nOkay", ""),
+        ("a <b> c", "a <b> c"),
+    ],
+)
+def test_thinking_aloud_is_left_out(said: str, left: str) -> None:
+    assert without_thinking(said) == left
+
+
+# usage
+
+
+@pytest.mark.parametrize(
+    ("value", "cost"),
+    [
+        ({"cost": 0.007}, 0.007),
+        ({"cost": "0.007"}, 0.007),
+        ({"cost": {"total_cost": 0.007}}, 0.007),
+        ({"cost": 0, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.036}}, 0.036),
+        ({"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.036}}, 0.037),
+        ({"cost": 0, "is_byok": True}, None),
+        ({"cost": 0, "cost_details": {"upstream_inference_cost": 0.036}}, 0.036),
+        ({"cost": 0}, 0.0),
+        ({"cost": "free"}, None),
+        ({"cost": True}, None),
+        ({"cost": -0.1}, None),
+        ({"cost": float("nan")}, None),
+        ({"cost": 10**400}, None),
+        ({"cost": [1]}, None),
+        ({"cost": {"total_cost": {}}, "cost_details": 3}, None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_a_cost_is_the_providers_figure_if_it_can_be_one(value: Any, cost: float | None) -> None:
+    found = usage(value).cost_usd
+    assert (found is None and cost is None) or found == pytest.approx(cost)
+
+
+def test_tokens_are_read_from_every_dialect_and_never_cost_the_answer() -> None:
+    told = usage({"prompt_tokens": "7", "completion_tokens": 3.0})
+    assert (told.prompt_tokens, told.completion_tokens) == (7, 3)
+    told = usage({"input_tokens": 10, "cache_read_input_tokens": 90, "cache_creation_input_tokens": 5, "output_tokens": 4})
+    assert (told.prompt_tokens, told.completion_tokens, told.cached_tokens) == (105, 4, 90)
+    told = usage({"prompt_tokens": 100, "prompt_cache_hit_tokens": 60})
+    assert told.cached_tokens == 60
+    told = usage({"prompt_tokens": "seven", "completion_tokens": [], "prompt_tokens_details": 3})
+    assert (told.prompt_tokens, told.completion_tokens, told.cached_tokens) == (None, None, 0)
+
+
+# mutations
+
+LEAVES: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**30), 10**30),
+    st.floats(),
+    st.text(st.characters(), max_size=8),
+    st.sampled_from(["error", "[DONE]", "\ud83d", "\ude00", "assistant", "call_1", "stop", -1, 0, 1, 10**9, 1e308, "<think>"]),
+    st.sampled_from([[], {}, [None], [[]], {"error": "x"}, {"type": "text", "text": "t"}, {"total_cost": 1}]),
+)
+
+
+def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [way, *(place for key, child in below for place in places(child, (*way, key)))]
+
+
+def put(value: Any, way: tuple[Any, ...], how: str, leaf: Any) -> Any:
+    if not way:
+        return leaf
+    made = copy.deepcopy(value)
+    at = made
+    for step in way[:-1]:
+        at = at[step]
+    if how == "missing":
+        del at[way[-1]]
+    elif how == "doubled" and isinstance(at, list):
+        at.insert(way[-1], copy.deepcopy(at[way[-1]]))
+    else:
+        at[way[-1]] = leaf
+    return made
+
+
+@st.composite
+def mutated(draw: st.DrawFn, value: Any) -> Any:
+    for _ in range(draw(st.integers(1, 3))):
+        ways = places(value)
+        value = put(value, draw(st.sampled_from(ways)), draw(st.sampled_from(["swapped", "missing", "doubled"])), draw(LEAVES))
+    return value
+
+
+def sound(data: bytes, cuts: tuple[int, ...]) -> None:
+    """Whatever comes is an answer that can be used and written, or `ModelUnreachable` that quotes nothing."""
+    reader, taken = Reader(), []
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    try:
+        for a, b in pairwise(edges):
+            taken += list(reader.feed(data[a:b]))
+        taken += list(reader.end())
+    except ModelUnreachable as error:
+        told = (str(error), json.dumps(error.said, ensure_ascii=False).encode())
+        assert len(told[0]) < 200  # either outcome is right
+    else:
+        answer = reader.answer()
+        message = answer["choices"][0]["message"]
+        assert isinstance(message["content"], str | None)
+        assert all(isinstance(call["function"]["arguments"], str) for call in message.get("tool_calls", ()) if "function" in call)
+        told = usage(answer.get("usage"))
+        assert told.cost_usd is None or told.cost_usd >= 0
+        json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()
+    for one in taken:
+        rendered = json.dumps(one, ensure_ascii=False, allow_nan=False).encode()
+        assert len(rendered) <= 12 * len(data) + 4096, "no more than what came"
+        for choice in one["choices"]:
+            assert isinstance(choice["delta"].get("content"), str | None)
+            assert all(0 <= call["index"] < reading.MOST_PARTS for call in choice["delta"].get("tool_calls", ()))
+
+
+CUTS = st.lists(st.integers(0, 2000), max_size=4).map(tuple)
+
+
+@settings(max_examples=300, deadline=None)
+@given(mutated(WHOLE), CUTS)
+def test_any_mutation_of_a_whole_answer_is_an_answer_or_unreachable(value: Any, cuts: tuple[int, ...]) -> None:
+    sound(json.dumps(value).encode(), cuts)
+
+
+@settings(max_examples=300, deadline=None)
+@given(mutated(CHUNKS), st.sampled_from(["\n", "\r", "\r\n"]), st.booleans(), CUTS)
+def test_any_mutation_of_a_stream_is_an_answer_or_unreachable(value: Any, end: str, done: bool, cuts: tuple[int, ...]) -> None:
+    sound(events(*(value if isinstance(value, list) else [value]), *(["[DONE]"] if done else []), end=end), cuts)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=400), st.sampled_from([b"", b"data: ", b'data: {"choices": [', b"{", b"event: error\ndata: "]), CUTS)
+def test_any_bytes_are_unreachable_or_an_answer(data: bytes, before: bytes, cuts: tuple[int, ...]) -> None:
+    sound(before + data, cuts)
