@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from faststream import FastStream
@@ -13,11 +14,14 @@ from faststream import FastStream
 from services.describer.describe import Answer, Ask, Cache, Foresee, Unavailable, describe
 from services.describer.foresee import Encode, Foreseeing, Glance, Read, Written
 from services.describer.settings import DescriberSettings
+from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import AdapterError, ModelUnreachable
 from shared.adapters.kafka.edge import Stage, connect, receive_submitted
 from shared.adapters.kafka.following import Following
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.chat import LLMSettings
+from shared.adapters.llm.providers import cost_of
+from shared.adapters.llm.reading import without_thinking
 from shared.adapters.llm.simulated import chat
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
@@ -93,18 +97,31 @@ def effective(settings: DescriberSettings) -> DescriberSettings:
 async def asking(settings: DescriberSettings) -> AsyncGenerator[Ask, None]:
     """The language model of these settings, real or simulated, as the describer asks it."""
     model = chat(LLMSettings())
+    price = next((m.price for m in CurrentCatalog(None)().models.values() if m.openrouter == settings.model), None)
 
     async def ask(instruction: str, content: str) -> Answer:
         messages = [{"role": "system", "content": instruction}, {"role": "user", "content": content}]
         try:
-            return await model.complete(settings.model, messages, max_tokens=settings.max_tokens, within_s=settings.time_limit_s)
+            got = await model.complete(settings.model, messages, max_tokens=settings.max_tokens, within_s=settings.time_limit_s)
         except ModelUnreachable as error:
             raise Unavailable(str(error)) from None
+        return Said(without_thinking(got.text), got.finish_reason, got.model, got.simulated, cost_of(got, price)[0])
 
     try:
         yield ask
     finally:
         await model.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the language model said, its thoughts left out."""
+
+    text: str
+    finish_reason: str | None
+    model: str
+    simulated: bool
+    cost_usd: float
 
 
 def _encoder(settings: DescriberSettings) -> tuple[Encode, Encoder] | None:

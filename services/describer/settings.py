@@ -23,8 +23,8 @@ class DescriberSettings(BaseSettings):
     """The language model that describes; a small one is enough."""
     time_limit_s: Annotated[float, Field(gt=0)] = 4.0
     """Seconds that the language model has, retries included, before the local description is used."""
-    max_tokens: Annotated[int, Field(ge=16)] = 120
-    """Tokens it may answer with."""
+    max_tokens: Annotated[int, Field(ge=16)] = 1000
+    """Tokens it may answer with; a reasoning model thinks within them, others need forty. An answer that reaches them is not used."""
     read_chars: Annotated[int, Field(ge=500)] = 12_000
     """Characters of a prompt that it is shown: a longer one loses its middle."""
     workers: Annotated[int, Field(ge=1)] = 16

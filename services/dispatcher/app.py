@@ -20,7 +20,7 @@ from shared.adapters.onnx.assessing import Assessor
 from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
-from shared.adapters.telemetry import CASCADES, SPENT
+from shared.adapters.telemetry import CASCADES, SPENT, log
 from shared.adapters.telemetry import COMPLETIONS as GIVEN
 from shared.contracts.messages import Completed, Decided
 from shared.contracts.parts import Answer
@@ -43,6 +43,8 @@ def build(
         for result in done:
             if isinstance(result, Completed):
                 GIVEN.labels(result.completion.status).inc()
+                if result.completion.conflict:
+                    log.warning("a request id came again with another question, which was asked too", request_id=result.request_id)
                 if (told := result.completion.cascade) is not None:
                     CASCADES.labels("escalated" if told.escalated else "accepted").inc()
         return done

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.messages import Completed, Decided, extend
-from shared.contracts.parts import Answer, Assessed, CascadePlan, Completion, FailedCall, answer_name, one_text
+from shared.contracts.parts import Answer, Assessed, CascadePlan, Completion, Conflict, FailedCall, answer_name, one_text
 
 
 class Call(Protocol):
@@ -26,8 +26,11 @@ class Call(Protocol):
 class Answers(Protocol):
     """Answers that were paid already, by request and model; forgets rather than fails."""
 
-    async def get(self, request_id: str, model: str) -> Answer | None: ...
-    async def put(self, request_id: str, answer: Answer, keep_s: int) -> None: ...
+    async def get(self, request_id: str, model: str, asked: str) -> Answer | None:
+        """Raises `Conflict` if what is there answers another question than the one with the digest `asked`."""
+        ...
+
+    async def put(self, request_id: str, answer: Answer, asked: str, keep_s: int) -> None: ...
     async def claim(self, request_id: str, model: str, for_s: float) -> bool:
         """Whether nobody else is asking that now. True where nobody can say."""
         ...
@@ -71,36 +74,47 @@ async def dispatch(
         completion = await _cascaded(asker, message, cascade, assess, settings)
     else:
         completion = await _first(asker, _order(message, settings))
+    if asker.conflict:
+        completion = completion.model_copy(update={"conflict": True})
     return extend(message, Completed, completion=completion)
 
 
 class _Asker:
     def __init__(self, message: Decided, settings: DispatcherSettings, call: Call, answers: Answers, ends: datetime) -> None:
         self._message, self._settings, self._call, self._answers, self._ends = message, settings, call, answers, ends
-        self.repeated = False
+        self.repeated, self.conflict = False, False
+        self._asked = message.asked()
 
     def left_s(self) -> float:
         return (self._ends - datetime.now(UTC)).total_seconds()
+
+    async def _known(self, model: str) -> Answer | None:
+        try:
+            known = await self._answers.get(self._message.request_id, model, self._asked)
+        except Conflict:
+            self.conflict = True
+            return None
+        self.repeated = self.repeated or known is not None
+        return known
 
     async def ask(self, model: str) -> Answer:
         """Its answer: remembered, or asked for. Raises `Refused`."""
         request = self._message.request_id
         while not await self._answers.claim(request, model, self._settings.call_s + 5):
-            if (known := await self._answers.get(request, model)) is not None:
-                self.repeated = True
+            if (known := await self._known(model)) is not None:
                 return known
             if self.left_s() <= 0:
                 raise Refused("another dispatcher is asking, and the deadline has passed")
             await asyncio.sleep(0.25)
         try:
-            if (known := await self._answers.get(request, model)) is not None:
-                self.repeated = True
+            if (known := await self._known(model)) is not None:
                 return known
             if (left := self.left_s()) <= 0:
                 raise Refused("the deadline has passed")
             within_s = min(left, self._settings.call_s)
-            answer = await self._call(model, self._message.chat(), self._message.parameters, within_s, answer_name(request, model))
-            await self._answers.put(request, answer, self._settings.remember_s)
+            once = answer_name(request, model, self._asked)
+            answer = await self._call(model, self._message.chat(), self._message.parameters, within_s, once)
+            await self._answers.put(request, answer, self._asked, self._settings.remember_s)
             return answer
         finally:
             await self._answers.release(request, model)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from faststream import FastStream
 
 from services.judge import verdict
+from services.judge.attendance import Attendance
 from services.judge.judge import AskJudge, AskModel, Unavailable, chosen_once, judge
 from services.judge.sample import Sampler
 from services.judge.settings import JudgeSettings
@@ -20,20 +20,21 @@ from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.edge import Stage, connect
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.llm.chat import ChatAnswer, LLMSettings
-from shared.adapters.llm.providers import Providers
+from shared.adapters.llm.chat import LLMSettings
+from shared.adapters.llm.providers import Providers, cost_of
+from shared.adapters.llm.reading import without_thinking
 from shared.adapters.llm.simulated import JUDGE, chat
 from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.budget import DailyBudget
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
-from shared.adapters.telemetry import JUDGED, SPENT, VOTES
-from shared.catalog.models import Catalog
+from shared.adapters.telemetry import ABSTAINED, JUDGED, SPENT, STOPPED, VOTES, log
+from shared.catalog.models import Catalog, Price
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, read
-from shared.contracts.parts import Answer, RaterKind, Votes, answer_name
+from shared.contracts.parts import Answer, Conflict, RaterKind, Votes, answer_name
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS
 
 ANSWER_TOKENS = 300
@@ -64,7 +65,7 @@ def build(settings: JudgeSettings | None = None) -> FastStream:
         Tables("judge", kafka, redis),
         DailyBudget(redis, "judge", settings.budget_usd_per_day, lambda day: spent_since(kafka, day)),
     )
-    kept = TextCache(redis, "judged", REMEMBER_S)
+    kept, attendance = TextCache(redis, "judged", REMEMBER_S), Attendance(settings.rest_s)
     ports: list[tuple[AskModel, AskJudge]] = []
 
     async def one(message: Completed) -> list[Evaluated]:
@@ -73,12 +74,13 @@ def build(settings: JudgeSettings | None = None) -> FastStream:
         chosen = await chosen_once(message, lambda: sampler.choose(message, table, costs), kept)
         if not chosen:
             return []
-        found = await judge(message, chosen, settings, *ports[0], budget, CatalogPrices(catalog()), kept)
+        found = await judge(message, chosen, settings, *ports[0], budget, CatalogPrices(catalog()), kept, attendance)
         JUDGED.labels("judged").inc(len(found))
         JUDGED.labels("left out").inc(max(0, len(chosen) - len(found)))
         for evaluation in found:
             for kind in Votes.model_fields:
                 VOTES.labels(evaluation.rater.name, kind).inc(getattr(evaluation.votes, kind))
+            attend(evaluation, attendance)
         return found
 
     async def work(batch: Sequence[Completed]) -> Sequence[list[Evaluated] | Exception]:
@@ -119,27 +121,39 @@ async def asking(
     """The models of the catalogue and the judge models, as the judge asks them."""
     providers, judges, answers = Providers(catalog, llm), chat(llm), RedisAnswers(redis)
 
-    async def ask_model(request_id: str, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> Answer:
-        if (known := await answers.get(request_id, model)) is not None:
-            return known
+    async def ask_model(message: Completed, model: str) -> Answer:
+        asked = message.asked()
+        with suppress(Conflict):
+            if (known := await answers.get(message.request_id, model, asked)) is not None:
+                return known
+        once = answer_name(message.request_id, model, asked)
         try:
-            answer = await providers.ask(model, messages, parameters, settings.call_s, once=answer_name(request_id, model))
+            answer = await providers.ask(model, message.chat(), message.parameters, settings.call_s, once=once)
         except ModelUnreachable as error:
             raise Unavailable(str(error)) from None
         SPENT.labels("judge", model).inc(answer.cost_usd)
-        await answers.put(request_id, answer, REMEMBER_S)
+        await answers.put(message.request_id, answer, asked, REMEMBER_S)
         return answer
 
-    async def ask_judge(model: str, messages: list[dict[str, str]], turn: int, once: str) -> ChatAnswer:
+    price = Price(input=settings.price_input, output=settings.price_output)
+
+    async def ask_judge(model: str, messages: list[dict[str, str]], turn: int, once: str) -> Said:
         wanted = {"response_format": verdict.FORMAT, "seed": turn}
         try:
-            said = await judges.complete(
-                model, messages, within_s=settings.call_s, max_tokens=verdict.MAX_TOKENS, parameters=wanted, once=once
+            got = await judges.complete(
+                model,
+                messages,
+                within_s=settings.call_s,
+                max_tokens=settings.max_tokens,
+                parameters=wanted,
+                optional=verdict.OPTIONAL,
+                once=once,
             )
         except ModelUnreachable as error:
             raise Unavailable(str(error)) from None
-        SPENT.labels("judge", model).inc(said.cost_usd)
-        return said
+        cost, _ = cost_of(got, None if got.simulated else price)
+        SPENT.labels("judge", model).inc(cost)
+        return Said(without_thinking(got.text), got.finish_reason, cost, got.simulated)
 
     try:
         yield ask_model, ask_judge
@@ -147,6 +161,30 @@ async def asking(
         await providers.close()
         await judges.close()
         await answers.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a judge model said, its thoughts left out."""
+
+    text: str
+    finish_reason: str | None
+    cost_usd: float
+    simulated: bool
+
+
+def attend(evaluation: Evaluated, attendance: Attendance) -> None:
+    """Take note of votes that could not be read, and name a judge model that is not asked any more."""
+    name, abstained = evaluation.rater.name, evaluation.abstained.reasons()
+    for reason, count in abstained.items():
+        ABSTAINED.labels(name, reason).inc(count)
+    if abstained:
+        log.warning("votes that say nothing", judge=name, request_id=evaluation.request_id, cost_usd=evaluation.cost_usd, **abstained)
+    votes = evaluation.votes
+    cast = votes.straight_first + votes.straight_second + votes.turned_first + votes.turned_second + votes.ties
+    if attendance.note(name, cast, evaluation.abstained.paid):
+        log.error("a judge model is not asked for a while: most of its votes can't be read", judge=name, rest_s=attendance.rest_s)
+    STOPPED.labels(name).set(not attendance.votes(name))
 
 
 async def spent_since(kafka: KafkaSettings, begin: datetime) -> float:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydantic import TypeAdapter
 
 from services.judge import verdict
+from services.judge.attendance import Attendance
 from services.judge.settings import JudgeSettings
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Completed
-from shared.contracts.parts import Answer, Rater, RaterKind, Votes
+from shared.contracts.parts import Abstained, Abstention, Answer, Rater, RaterKind, Votes
 from shared.routing.sampling import Pair
 
 BYTES_PER_TOKEN = 3
@@ -37,6 +40,8 @@ class Judgement(Protocol):
     @property
     def text(self) -> str: ...
     @property
+    def finish_reason(self) -> str | None: ...
+    @property
     def cost_usd(self) -> float: ...
     @property
     def simulated(self) -> bool: ...
@@ -45,9 +50,7 @@ class Judgement(Protocol):
 class AskModel(Protocol):
     """A challenger's or the reference model's answer, in the shadow. Raises `Unavailable`."""
 
-    async def __call__(
-        self, request_id: str, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
-    ) -> Answer: ...
+    async def __call__(self, message: Completed, model: str) -> Answer: ...
 
 
 class AskJudge(Protocol):
@@ -85,6 +88,7 @@ async def judge(
     budget: Budget,
     prices: Prices,
     kept: Kept,
+    attendance: Attendance,
 ) -> list[Evaluated]:
     """Compare the chosen pairs. A pair that the budget does not allow, or whose answers can't be had, is left out.
 
@@ -95,7 +99,7 @@ async def judge(
         key = votes_key(message, pair.first, pair.second)
         if (known := await kept.get(key)) is not None:
             return EVALUATIONS.validate_json(known)
-        found = await _pair(message, pair, settings, ask_model, ask_judge, budget, prices)
+        found = await _pair(message, pair, settings, ask_model, ask_judge, budget, prices, attendance)
         if found:
             await kept.put(key, EVALUATIONS.dump_json(found, exclude_none=True).decode())
         return found
@@ -133,15 +137,17 @@ def votes_key(message: Completed, first: str, second: str) -> str:
 
 def _key(kind: str, message: Completed, *names: str) -> str:
     answered = (answer.model for answer in message.completion.answers)
-    return hashlib.sha256("\0".join((kind, message.request_id, *names, *answered)).encode()).hexdigest()[:40]
+    return hashlib.sha256("\0".join((kind, message.request_id, message.asked(), *names, *answered)).encode()).hexdigest()[:40]
 
 
-def judges_of(pair: Pair, request_id: str, settings: JudgeSettings) -> list[str]:
-    """The judge models this comparison falls to; the same ones each time it is asked."""
+def judges_of(pair: Pair, request_id: str, settings: JudgeSettings, attendance: Attendance) -> list[str]:
+    """The judge models this comparison falls to, of those that give votes; the same ones each time it is asked."""
+    models = [model for model in settings.models if attendance.votes(model)]
+    if not models:
+        return []
     digest = hashlib.sha256("\0".join((request_id, pair.first, pair.second)).encode()).digest()
-    start = digest[0] % len(settings.models)
-    count = 2 if len(settings.models) > 1 and digest[1] < 256 * settings.both else 1
-    return [settings.models[(start + i) % len(settings.models)] for i in range(count)]
+    count = 2 if len(models) > 1 and digest[1] < 256 * settings.both else 1
+    return [models[(digest[0] + i) % len(models)] for i in range(count)]
 
 
 async def _pair(
@@ -152,54 +158,74 @@ async def _pair(
     ask_judge: AskJudge,
     budget: Budget,
     prices: Prices,
+    attendance: Attendance,
 ) -> list[Evaluated]:
     there = {answer.model: answer for answer in message.completion.answers}
     missing = [name for name in (pair.first, pair.second) if name not in there]
-    raters = judges_of(pair, message.request_id, settings)
+    raters = judges_of(pair, message.request_id, settings, attendance)
+    if not raters:
+        return []
     reserved = _bound(message, [there[n] for n in there if n in (pair.first, pair.second)], missing, len(raters), settings, prices)
     if not await budget.reserve(reserved):
         return []
     spent = 0.0
     try:
         for name in missing:
-            there[name] = await ask_model(message.request_id, name, message.chat(), message.parameters)
+            there[name] = await ask_model(message, name)
             spent += there[name].cost_usd
         shadows = spent
         found = []
         for i, rater in enumerate(raters):
-            votes, cost, simulated = await _votes(message, there[pair.first], there[pair.second], rater, settings, ask_judge)
+            cast = await _votes(message, there[pair.first], there[pair.second], rater, settings, ask_judge)
+            cost = sum(vote.cost_usd for vote in cast)
             spent += cost
-            found.append(_evaluated(message, pair, there, Rater(kind=RaterKind.judge, name=rater, simulated=simulated), votes, cost))
+            found.append(_evaluated(message, pair, there, rater, cast, settings))
             if i == 0:
                 found[0] = found[0].model_copy(update={"cost_usd": cost + shadows})
-        if not settings.keep_texts:
-            bare = [tuple(a.model_copy(update={"text": None}) for a in e.answers) for e in found]
-            found = [e.model_copy(update={"prompt": None, "answers": a}) for e, a in zip(found, bare, strict=True)]
         return found
     finally:
         await budget.settle(reserved, spent)
 
 
-async def _votes(
-    message: Completed, first: Answer, second: Answer, rater: str, settings: JudgeSettings, ask: AskJudge
-) -> tuple[Votes, float, bool]:
-    """Six votes, three in each order; also what they cost, and whether the judge was simulated."""
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One vote as it was cast."""
 
-    async def one(turn: int) -> tuple[int, verdict.Side | None, float, bool]:
-        shown = (first.text, second.text) if turn < settings.orders else (second.text, first.text)
+    turned: bool
+    """Whether the second model's answer was shown first."""
+    said: verdict.Side | Abstention
+    cost_usd: float = 0.0
+    simulated: bool = False
+
+
+async def _votes(message: Completed, first: Answer, second: Answer, rater: str, settings: JudgeSettings, ask: AskJudge) -> list[Vote]:
+    """Six votes, three in each order. Where the first in either order can't be read, the others are not asked for."""
+
+    async def one(turn: int) -> Vote:
+        turned = turn >= settings.orders
+        shown = (second.text, first.text) if turned else (first.text, second.text)
+        once = "\0".join(("vote", message.request_id, message.asked(), first.model, second.model, rater, str(turn)))
         try:
-            once = "\0".join(("vote", message.request_id, first.model, second.model, rater, str(turn)))
             said = await ask(rater, verdict.question(message.task_text(), *shown, settings.answer_chars), turn, once)
         except Unavailable:
-            return turn, None, 0.0, False
-        return turn, verdict.read(said.text), said.cost_usd, said.simulated
+            return Vote(turned, Abstention.failed)
+        return Vote(turned, verdict.read(said.text, said.finish_reason), said.cost_usd, said.simulated)
 
-    cast = await asyncio.gather(*(one(turn) for turn in range(2 * settings.orders)))
+    turns = range(2 * settings.orders)
+    begun = (0, settings.orders)
+    cast = list(await asyncio.gather(*(one(turn) for turn in begun)))
+    if any(not isinstance(vote.said, Abstention) for vote in cast):
+        cast += await asyncio.gather(*(one(turn) for turn in turns if turn not in begun))
+    return cast
+
+
+def counted(cast: Sequence[Vote]) -> Votes:
+    """The votes by what they said."""
     count = dict.fromkeys(Votes.model_fields, 0)
-    for turn, side, _, _ in cast:
-        order = "straight" if turn < settings.orders else "turned"
-        count["abstentions" if side is None else "ties" if side == "tie" else f"{order}_{side}"] += 1
-    return Votes(**count), sum(cost for _, _, cost, _ in cast), any(simulated for *_, simulated in cast)
+    for vote in cast:
+        order = "turned" if vote.turned else "straight"
+        count["abstentions" if isinstance(vote.said, Abstention) else "ties" if vote.said == "tie" else f"{order}_{vote.said}"] += 1
+    return Votes(**count)
 
 
 def _bound(message: Completed, known: list[Answer], missing: list[str], raters: int, settings: JudgeSettings, prices: Prices) -> float:
@@ -211,24 +237,28 @@ def _bound(message: Completed, known: list[Answer], missing: list[str], raters: 
     lengths = [min(len(a.text), settings.answer_chars) / BYTES_PER_TOKEN for a in known]
     lengths += [min(answer_tokens * 5, settings.answer_chars) / BYTES_PER_TOKEN for _ in missing]
     read = min(message.prompt_bytes(), settings.answer_chars) / BYTES_PER_TOKEN + sum(lengths) + OVERHEAD_TOKENS
-    vote = (settings.price_input * read + settings.price_output * verdict.MAX_TOKENS) / 1e6
+    vote = (settings.price_input * read + settings.price_output * settings.max_tokens) / 1e6
     return shadows + raters * 2 * settings.orders * vote
 
 
-def _evaluated(message: Completed, pair: Pair, there: Mapping[str, Answer], rater: Rater, votes: Votes, cost: float) -> Evaluated:
+def _evaluated(
+    message: Completed, pair: Pair, there: Mapping[str, Answer], rater: str, cast: Sequence[Vote], settings: JudgeSettings
+) -> Evaluated:
+    shown = (there[pair.first], there[pair.second])
     return Evaluated(
         request_id=message.request_id,
         first=pair.first,
         second=pair.second,
-        rater=rater,
-        votes=votes,
+        rater=Rater(kind=RaterKind.judge, name=rater, simulated=any(vote.simulated for vote in cast)),
+        votes=counted(cast),
+        abstained=Abstained(**Counter(vote.said.value for vote in cast if isinstance(vote.said, Abstention))),
         at=datetime.now(UTC),
         description=message.description.text,
         embedding=message.embedding,
-        prompt=message.task_text(),
+        prompt=message.task_text() if settings.keep_texts else None,
         answers=tuple(
-            Shown(model=a.model, cost_usd=a.cost_usd, latency_s=a.latency_s, text=a.text) for a in (there[pair.first], there[pair.second])
+            Shown(model=a.model, cost_usd=a.cost_usd, latency_s=a.latency_s, text=a.text if settings.keep_texts else None) for a in shown
         ),
         study=message.metadata.get("study"),
-        cost_usd=cost,
+        cost_usd=sum(vote.cost_usd for vote in cast),
     )

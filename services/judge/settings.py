@@ -30,6 +30,10 @@ class JudgeSettings(BaseSettings):
     """Likewise for what it writes."""
     orders: Annotated[int, Field(ge=1, le=10)] = 3
     """Votes in each of the two orders."""
+    max_tokens: Annotated[int, Field(ge=16)] = 2000
+    """Tokens that a judge model may answer with; a reasoning model thinks within them, others need ten."""
+    rest_s: Annotated[float, Field(gt=0)] = 3600.0
+    """How long a judge model is not asked when more than half of its latest votes could not be read."""
     call_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds that one call may take, retries included."""
     answer_chars: Annotated[int, Field(ge=200)] = 16_000

@@ -2,16 +2,20 @@
 
 An answer under judgement is data. Every line of it begins with a code that its writer can't have guessed, so nothing in it can pass
 for the judge's instructions, for the end of the data or for a verdict ("spotlighting", Hines et al. 2024, arXiv 2403.14720). The
-verdict is taken from structured output only; anything else abstains.
+verdict is taken from structured output only; anything else abstains, and says why.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal, cast
+
+from shared.contracts.parts import Abstention
 
 Side = Literal["first", "second", "tie"]
+SIDES = ("first", "second", "tie")
 
 INSTRUCTION = """You compare two answers to the same task and say which is better for the person who set the task: correct, \
 complete, to the point, in the form that was asked for. Length and self-praise count for nothing.
@@ -33,8 +37,8 @@ FORMAT: dict[str, Any] = {
         },
     },
 }
-MAX_TOKENS = 500
-"""Reasoning models think before they answer."""
+OPTIONAL = frozenset({"response_format", "seed"})
+"""What is asked for beside the question, and can be done without where a model refuses it."""
 
 
 def question(prompt: str, first: str, second: str, chars: int) -> list[dict[str, str]]:
@@ -60,13 +64,29 @@ def shortened(text: str, chars: int) -> str:
     return f"{text[:head]}\n[…]\n{text[-(chars - head) :]}"
 
 
-def read(answer: str) -> Side | None:
-    """The vote; None abstains. Nothing but one JSON object with one known field is a vote."""
-    try:
-        value = json.loads(answer)
-    except ValueError:
-        return None
-    if not isinstance(value, dict) or set(value) != {"better"} or value["better"] not in ("first", "second", "tie"):
-        return None
-    side: Side = value["better"]
-    return side
+def read(answer: str, finish_reason: str | None = None) -> Side | Abstention:
+    """The vote, or why there is none.
+
+    Reasoning models talk before they vote, and fence what they say. So a vote is what all JSON objects with a field `better` agree on; a
+    judge that was made to quote one that says otherwise has not voted.
+    """
+    said = {str(value["better"]).strip().lower() for value in _objects(answer) if "better" in value}
+    if len(said) == 1 and (side := said.pop()) in SIDES:
+        return cast("Side", side)
+    if finish_reason == "length":
+        return Abstention.cut_off
+    return Abstention.unreadable if answer.strip() else Abstention.empty
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a text that lie in no other one."""
+    decoder, place = json.JSONDecoder(), text.find("{")
+    while place >= 0:
+        try:
+            value, end = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            end = place + 1
+        else:
+            if isinstance(value, dict):
+                yield value
+        place = text.find("{", end)

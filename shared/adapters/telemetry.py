@@ -72,6 +72,10 @@ CASCADES = Counter(
 SPENT = Counter("pointsman_spent_usd", "What calls of language models cost", ["service", "model"], registry=REGISTRY)
 JUDGED = Counter("pointsman_comparisons", "Comparisons, by what became of them", ["outcome"], registry=REGISTRY)
 VOTES = Counter("pointsman_votes", "Votes of judges, by what they said", ["model", "vote"], registry=REGISTRY)
+ABSTAINED = Counter("pointsman_abstentions", "Votes of judges that could not be read, by why", ["model", "reason"], registry=REGISTRY)
+STOPPED = Gauge(
+    "pointsman_judge_stopped", "1 while a judge model is not asked since most of its votes can't be read", ["model"], registry=REGISTRY
+)
 DOOR = Counter(
     "pointsman_http_requests", "Requests over HTTP, by endpoint and status", ["service", "endpoint", "status"], registry=REGISTRY
 )

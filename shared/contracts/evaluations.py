@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from shared.contracts.parts import Embedding, NonNegative, Part, Rater, Votes
+from shared.contracts.parts import Abstained, Embedding, NonNegative, Part, Rater, Votes
 
 ModelName = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -51,6 +51,8 @@ class Evaluated(BaseModel):
     """The study it belongs to, if it was asked for by `pointsman rank`."""
     cost_usd: NonNegative = 0.0
     """What the votes and the answers called only for them cost."""
+    abstained: Abstained = Abstained()
+    """The abstentions, by why."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

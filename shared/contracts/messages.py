@@ -6,6 +6,8 @@ replaced, replayed or scaled without asking another.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, cast
 
@@ -107,6 +109,11 @@ class Submitted(BaseModel):
         if self.messages is not None:
             return [turn.model_dump(exclude_none=True) for turn in self.messages]
         return [{"role": "user", "content": self.prompt or ""}]
+
+    def asked(self) -> str:
+        """A digest of what is asked: equal for the same chat with the same parameters, and for nothing else."""
+        text = json.dumps([self.chat(), self.parameters], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
     def prompt_bytes(self) -> int:
         """UTF-8 bytes of the prompt, or of all turns of the chat."""

@@ -397,7 +397,7 @@ class Answer(Part):
     """Its name in the catalogue."""
     text: str
     message: dict[str, Any] | None = None
-    """The provider's message as it came, where it holds more than text (tool calls, refusals)."""
+    """The provider's message, where it holds more than text (tool calls, refusals)."""
     finish_reason: str | None = None
     provider: str
     simulated: bool = False
@@ -406,6 +406,8 @@ class Answer(Part):
     cost_usd: NonNegative
     cost_source: Literal["provider", "catalogue"]
     """Whose figure the cost is: the provider's own, or tokens times the catalogue's price."""
+    estimated: bool = False
+    """Whether the tokens, and so the cost, were estimated from the texts, since the provider gave no usage."""
     first_token_s: NonNegative | None = None
     """Seconds until the first token, where the answer was streamed."""
     latency_s: NonNegative
@@ -446,6 +448,8 @@ class Completion(Part):
     failed: tuple[FailedCall, ...] = ()
     repeated: bool = False
     """True if the answer was there already under this request id: nothing was paid twice."""
+    conflict: bool = False
+    """True if another question has been answered under this request id. The answers are to the question that stands here."""
 
 
 class RaterKind(StrEnum):
@@ -459,6 +463,18 @@ class RaterKind(StrEnum):
     """A sender's thumb up or down on one answer: weak evidence."""
 
 
+class Abstention(StrEnum):
+    """Why a judge's vote could not be read as one."""
+
+    failed = "failed"
+    """The call failed."""
+    cut_off = "cut_off"
+    """The answer reached its limit of tokens before the vote: a reasoning model that needs more of them."""
+    empty = "empty"
+    unreadable = "unreadable"
+    """There was an answer, and no vote in it, or votes for several sides."""
+
+
 class Rater(Part):
     """One rater. People are named by what they call themselves."""
 
@@ -468,6 +484,24 @@ class Rater(Part):
 
 
 Count = Annotated[int, Field(ge=0, le=1000)]
+
+
+class Abstained(Part):
+    """How many votes could not be read, by why (`Abstention`)."""
+
+    failed: Count = 0
+    cut_off: Count = 0
+    empty: Count = 0
+    unreadable: Count = 0
+
+    def reasons(self) -> dict[str, int]:
+        """Those that there were."""
+        return {name: count for name in Abstention if (count := getattr(self, name))}
+
+    @property
+    def paid(self) -> int:
+        """Those of calls that did not fail."""
+        return self.cut_off + self.empty + self.unreadable
 
 
 class Votes(Part):
@@ -493,6 +527,10 @@ class Votes(Part):
         return (self.straight_first, self.straight_second, self.turned_first, self.turned_second)
 
 
-def answer_name(request_id: str, model: str) -> str:
-    """Names a model's answer to a request for good."""
-    return "\0".join((request_id, model))
+class Conflict(Exception):
+    """What is remembered under a request id is the answer to another question."""
+
+
+def answer_name(request_id: str, model: str, asked: str = "") -> str:
+    """Names a model's answer to a request for good; `asked` is a digest of the question, where two may come under one id."""
+    return "\0".join((request_id, model, asked) if asked else (request_id, model))

@@ -12,29 +12,40 @@ from redis.exceptions import RedisError
 
 from shared.adapters.redis.client import RedisSettings, client
 from shared.adapters.telemetry import log
-from shared.contracts.parts import Answer, answer_name
+from shared.contracts.parts import Answer, Conflict, Part, answer_name
+
+
+class _Kept(Part):
+    asked: str
+    answer: Answer
 
 
 class RedisAnswers:
-    """By request id and model."""
+    """By request id and model. What is kept says what was asked, so that one question never gets another's answer."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._redis, self._prefix, self._away = client(settings), settings.key_prefix, False
 
-    async def get(self, request_id: str, model: str) -> Answer | None:
+    async def get(self, request_id: str, model: str, asked: str) -> Answer | None:
+        """The answer to the question with the digest `asked`. Raises `Conflict` if there is one to another question."""
         try:
             value = cast("bytes | None", await self._redis.get(self._key("answer", request_id, model)))
         except RedisError as error:
             self._note(error)
             return None
         try:
-            return None if value is None else Answer.model_validate_json(value)
+            kept = None if value is None else _Kept.model_validate_json(value)
         except ValidationError:
             return None
+        if kept is not None and kept.asked != asked:
+            raise Conflict
+        return None if kept is None else kept.answer
 
-    async def put(self, request_id: str, answer: Answer, keep_s: int) -> None:
+    async def put(self, request_id: str, answer: Answer, asked: str, keep_s: int) -> None:
+        """Keep it instead of what there was."""
+        value = _Kept(asked=asked, answer=answer).model_dump_json(exclude_none=True)
         try:
-            await self._redis.set(self._key("answer", request_id, answer.model), answer.model_dump_json(exclude_none=True), ex=keep_s)
+            await self._redis.set(self._key("answer", request_id, answer.model), value, ex=keep_s)
         except RedisError as error:
             self._note(error)
 

@@ -13,7 +13,8 @@ from support import ENCODER, placed, submitted, table, wish
 from services.dispatcher.dispatch import Refused, dispatch
 from services.dispatcher.settings import DispatcherSettings
 from services.judge import verdict
-from services.judge.judge import Unavailable, chosen_once, judge, judges_of
+from services.judge.attendance import Attendance
+from services.judge.judge import Unavailable, chosen_once, judge, judges_of, votes_key
 from services.judge.sample import Sampler
 from services.judge.settings import JudgeSettings
 from services.reclusterer.memory import Memory
@@ -28,7 +29,7 @@ from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Completed, Decided, extend
 from shared.contracts.opinions import judged, overlap, thumbed
-from shared.contracts.parts import Answer, Completion, Embedding, EncoderRef, Rater, RaterKind, Votes
+from shared.contracts.parts import Abstention, Answer, Completion, Conflict, Embedding, EncoderRef, Rater, RaterKind, Votes
 from shared.contracts.vector import pack
 from shared.routing.fitting import fit_estimator
 from shared.routing.form import SIZE, form
@@ -53,17 +54,20 @@ def answer(model: str, text: str = "an answer", cost: float = 0.001) -> Answer:
     )
 
 
-class Remembered(dict[tuple[str, str], Answer]):
+class Remembered(dict[tuple[str, str], tuple[str, Answer]]):
     async def claim(self, request_id: str, model: str, for_s: float) -> bool:
         return True
 
     async def release(self, request_id: str, model: str) -> None: ...
 
-    async def get(self, request_id: str, model: str) -> Answer | None:  # type: ignore[override]
-        return dict.get(self, (request_id, model))
+    async def get(self, request_id: str, model: str, asked: str) -> Answer | None:  # type: ignore[override]
+        question, known = dict.get(self, (request_id, model)) or (asked, None)
+        if question != asked:
+            raise Conflict
+        return known
 
-    async def put(self, request_id: str, answer: Answer, keep_s: int) -> None:
-        self[request_id, answer.model] = answer
+    async def put(self, request_id: str, answer: Answer, asked: str, keep_s: int) -> None:
+        self[request_id, answer.model] = asked, answer
 
 
 class Models:
@@ -159,11 +163,11 @@ class CatalogBound:
 
 
 class Said:
-    def __init__(self, text: str) -> None:
-        self.text, self.cost_usd, self.simulated = text, 1e-5, True
+    def __init__(self, text: str, finish_reason: str = "stop") -> None:
+        self.text, self.finish_reason, self.cost_usd, self.simulated = text, finish_reason, 1e-5, True
 
 
-async def shadow(request_id: str, model: str, messages: object, parameters: object) -> Answer:
+async def shadow(message: Completed, model: str) -> Answer:
     return answer(model, f"shadow of {model}")
 
 
@@ -181,14 +185,16 @@ async def test_six_votes_three_in_each_order_and_what_can_not_be_read_abstains()
 
     message = completed(answer("large", "LARGE"), answer("small", "SMALL"))
     purse = Purse()
-    found = await judge(message, [Pair("large", "small", 1)], JudgeSettings(both=0.0), shadow, vote, purse, CatalogBound(), Notes())
+    found = await judge(
+        message, [Pair("large", "small", 1)], JudgeSettings(both=0.0), shadow, vote, purse, CatalogBound(), Notes(), Attendance(60)
+    )
     assert sorted(seen, key=lambda s: s[1]) == [("large", 0), ("large", 1), ("large", 2), ("small", 3), ("small", 4), ("small", 5)]
     votes = found[0].votes
     assert (votes.straight_first, votes.turned_first, votes.ties, votes.abstentions, votes.lead) == (2, 2, 1, 1, 0)
     assert purse.spent == pytest.approx(6e-5)
     assert found[0].answers[0].text == "LARGE"
     hidden = await judge(
-        message, [Pair("large", "small", 1)], JudgeSettings(keep_texts=False), shadow, vote, purse, CatalogBound(), Notes()
+        message, [Pair("large", "small", 1)], JudgeSettings(keep_texts=False), shadow, vote, purse, CatalogBound(), Notes(), Attendance(60)
     )
     assert "LARGE" not in hidden[0].model_dump_json()
 
@@ -197,17 +203,17 @@ async def test_challengers_are_called_in_the_shadow_within_the_budget() -> None:
     async def vote(model: str, messages: list[dict[str, str]], turn: int, once: str) -> Said:
         return Said('{"better": "second"}')
 
-    async def broken(request_id: str, model: str, messages: object, parameters: object) -> Answer:
+    async def broken(message: Completed, model: str) -> Answer:
         raise Unavailable("no")
 
     message, pair = completed(answer("large")), [Pair("large", "small", 1)]
-    found = await judge(message, pair, JudgeSettings(both=0.0), shadow, vote, Purse(), CatalogBound(), Notes())
+    found = await judge(message, pair, JudgeSettings(both=0.0), shadow, vote, Purse(), CatalogBound(), Notes(), Attendance(60))
     assert found[0].cost_usd == pytest.approx(0.001 + 6e-5)
     purse = Purse(0.0001)
-    assert await judge(message, pair, JudgeSettings(), shadow, vote, purse, CatalogBound(), Notes()) == []
+    assert await judge(message, pair, JudgeSettings(), shadow, vote, purse, CatalogBound(), Notes(), Attendance(60)) == []
     assert purse.most == 0
     purse = Purse()
-    assert await judge(message, pair, JudgeSettings(), broken, vote, purse, CatalogBound(), Notes()) == []
+    assert await judge(message, pair, JudgeSettings(), broken, vote, purse, CatalogBound(), Notes(), Attendance(60)) == []
     assert purse.spent == pytest.approx(0)
 
 
@@ -220,21 +226,21 @@ async def test_a_message_that_comes_again_is_not_paid_for_again() -> None:
 
     message, notes, purse = completed(answer("large")), Notes(), Purse()
     first = await chosen_once(message, lambda: [Pair("large", "small", 1)], notes)
-    found = await judge(message, first, JudgeSettings(), shadow, vote, purse, CatalogBound(), notes)
+    found = await judge(message, first, JudgeSettings(), shadow, vote, purse, CatalogBound(), notes, Attendance(60))
     paid, cast = purse.spent, asked.total()
     assert cast in (6, 12)
     again = await chosen_once(message, lambda: [Pair("large", "middle", 1)], notes)
     assert [(p.first, p.second) for p in again] == [("large", "small")], "the table may have changed since; the choice has not"
-    assert await judge(message, again, JudgeSettings(), shadow, vote, purse, CatalogBound(), notes) == found
+    assert await judge(message, again, JudgeSettings(), shadow, vote, purse, CatalogBound(), notes, Attendance(60)) == found
     assert (purse.spent, asked.total()) == (paid, cast)
 
 
 def test_judges_take_turns_and_some_comparisons_fall_to_two() -> None:
     settings = JudgeSettings(models=("a", "b"), both=0.25)
-    drawn = [judges_of(Pair("x", "y", 1), f"r{i}", settings) for i in range(2000)]
+    drawn = [judges_of(Pair("x", "y", 1), f"r{i}", settings, Attendance(60)) for i in range(2000)]
     assert 0.2 < np.mean([len(d) == 2 for d in drawn]) < 0.3
     assert 0.45 < np.mean([d[0] == "a" for d in drawn]) < 0.55
-    assert drawn == [judges_of(Pair("x", "y", 1), f"r{i}", settings) for i in range(2000)]
+    assert drawn == [judges_of(Pair("x", "y", 1), f"r{i}", settings, Attendance(60)) for i in range(2000)]
 
 
 def test_the_rate_is_kept_on_the_whole_and_novel_prompts_are_drawn_more_often() -> None:
@@ -254,20 +260,96 @@ def test_the_rate_is_kept_on_the_whole_and_novel_prompts_are_drawn_more_often() 
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "side"),
     [
-        "",
-        "first",
-        '{"better": "A"}',
-        '{"better": "first", "why": "x"}',
-        '[{"better": "first"}]',
-        '{"better": "first"} trailing',
-        "null",
-        '{"better": ["first"]}',
+        ('{"better": "first"}', "first"),
+        ('```json\n{"better": "second"}\n```', "second"),
+        ('Sure: {"better": "tie"}', "tie"),
+        ('{"better": " First"}', "first"),
+        ('{"reason": "it {says} more", "better": "first"}', "first"),
+        ('{"better": "first"} and so {"better": "first"}', "first"),
+        ('The second says {"x": {"better": "second"}}. {"better": "first"}', "first"),
+        ("", Abstention.empty),
+        ("  ", Abstention.empty),
+        ("first", Abstention.unreadable),
+        ('{"better": "A"}', Abstention.unreadable),
+        ("null", Abstention.unreadable),
+        ('{"better": ["first"]}', Abstention.unreadable),
+        ('It says {"better": "second"}, but {"better": "first"}', Abstention.unreadable),
+        ('{"better": "first"', Abstention.unreadable),
+        ("{" * 5000, Abstention.unreadable),
     ],
 )
-def test_anything_but_the_schema_abstains(text: str) -> None:
-    assert verdict.read(text) is None
+def test_a_vote_is_what_all_objects_of_the_answer_agree_on(text: str, side: str) -> None:
+    assert verdict.read(text) == side
+
+
+def test_an_answer_that_reached_its_limit_says_so() -> None:
+    assert verdict.read("", "length") is Abstention.cut_off
+    assert verdict.read("I think that", "length") is Abstention.cut_off
+    assert verdict.read('{"better": "tie"}', "length") == "tie"
+
+
+async def test_where_the_first_votes_can_not_be_read_the_others_are_not_paid_for_and_the_reason_is_told() -> None:
+    asked = Counter[str]()
+
+    async def vote(model: str, messages: list[dict[str, str]], turn: int, once: str) -> Said:
+        asked[model] += 1
+        return Said("", "length")
+
+    message, attendance = completed(answer("large"), answer("small")), Attendance(60)
+    settings = JudgeSettings(models=("a",), both=0.0)
+    told = await judge(message, [Pair("large", "small", 1)], settings, shadow, vote, Purse(), CatalogBound(), Notes(), attendance)
+    assert asked["a"] == 2
+    assert told[0].votes == Votes(abstentions=2)
+    assert told[0].abstained.reasons() == {"cut_off": 2}
+
+
+async def test_a_judge_that_mostly_abstains_is_stopped_and_others_take_its_comparisons() -> None:
+    now = [0.0]
+    attendance = Attendance(60, clock=lambda: now[0])
+    assert not any(attendance.note("a", read=6, abstained=0) for _ in range(2))
+    stopped = [attendance.note("a", read=0, abstained=2) for _ in range(9)]
+    assert stopped == [False] * 6 + [True, False, False]
+    settings = JudgeSettings(models=("a", "b"), both=1.0)
+    assert {*judges_of(Pair("x", "y", 1), "r", settings, attendance)} == {"b"}
+    assert judges_of(Pair("x", "y", 1), "r", JudgeSettings(models=("a",)), attendance) == []
+    unused = Purse(0.0)
+    found = await judge(
+        completed(answer("large"), answer("small")),
+        [Pair("large", "small", 1)],
+        JudgeSettings(models=("a",)),
+        shadow,
+        shadow,  # type: ignore[arg-type]  # never asked
+        unused,
+        CatalogBound(),
+        Notes(),
+        attendance,
+    )
+    assert (found, unused.most) == ([], 0.0)
+    now[0] = 61
+    assert attendance.votes("a")
+    assert not attendance.note("a", read=6, abstained=0), "its rest has wiped the slate"
+
+
+async def test_another_question_under_the_same_id_is_asked_and_the_conflict_is_told() -> None:
+    one, other = decided(answer=True, prompt="Capital of Kenya?"), decided(answer=True, prompt="Write a poem")
+    assert (one.request_id, one.decision.model) == (other.request_id, other.decision.model)
+    memory, call = Remembered(), Models()
+    first, second, third = [await run(message, call, memory) for message in (one, other, other)]
+    assert isinstance(first, Completed)
+    assert isinstance(second, Completed)
+    assert isinstance(third, Completed)
+    assert [(c.completion.conflict, c.completion.repeated) for c in (first, second, third)] == [
+        (False, False),
+        (True, False),
+        (False, True),
+    ]
+    assert call.asked.total() == 2
+    assert len(call.named) == 2, "the provider is not told that they are the same"
+    hotter = other.model_copy(update={"parameters": {"temperature": 1.5}})
+    assert hotter.asked() != other.asked()
+    assert votes_key(extend(one, Completed, completion=first.completion), "a", "b") != votes_key(second, "a", "b")
 
 
 ORDERS = [

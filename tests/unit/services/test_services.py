@@ -37,6 +37,7 @@ class Said:
     model: str = "tiny"
     simulated: bool = False
     cost_usd: float = 0.001
+    finish_reason: str | None = "stop"
 
 
 class Asking:
@@ -96,6 +97,37 @@ async def test_without_a_usable_answer_the_local_description_is_used_and_says_wh
     assert reason in (message.description.fallback or "")
     assert message.description.text == "Translate this notice into French"
     assert not cache, "a description that the model did not write is not remembered as its"
+
+
+async def test_an_answer_that_was_cut_off_is_not_used_and_not_remembered() -> None:
+    class Cut(Asking):
+        async def __call__(self, instruction: str, content: str) -> Said:
+            return Said("Okay, the task is", finish_reason="length")
+
+    cache = Remembering()
+    message = await describe(submitted(), backend("llm"), Cut(""), cache)
+    assert (message.description.source, message.description.cost_usd) == (Source.local, 0.001)
+    assert "cut off" in (message.description.fallback or "")
+    assert not cache
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("Here is the task description:\n\nWrite a short poem.", "Write a short poem."),
+        ("**Task description:** Write a short poem.", "Write a short poem."),
+        ("Sure! Here's the task: Write a short poem.", "Write a short poem."),
+        ("# Task\uff1a\nWrite a short poem.", "Write a short poem."),
+        ("```text\nWrite a short poem.\n```", "Write a short poem."),
+        ("- Write a short poem.\n- Another", "Write a short poem."),
+        ('"Write a short\u2028poem."', "Write a short poem."),
+        ("Translate a text about time: hours, days", "Translate a text about time: hours, days"),
+        ("Here it is:", ""),
+        ("", ""),
+    ],
+)
+def test_a_heading_is_no_sentence(said: str, sentence: str) -> None:
+    assert one_sentence(said) == sentence
 
 
 async def test_the_prompt_is_data_between_delimiters_that_differ_every_time() -> None:
