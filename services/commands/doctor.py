@@ -14,17 +14,22 @@ from pydantic import ValidationError
 
 from services.commands import servers
 from services.commands.config import explain, rows
+from services.commands.forget import HEARD_BY
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out
 from services.embedder.settings import EmbedderSettings
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import check_topics
+from shared.adapters.kafka.groups import left, members
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.onnx.load import load
 from shared.adapters.onnx.prepare import default_directory
 from shared.adapters.redis.client import RedisError, RedisSettings, client
+
+LOOK_AGAIN_S = 5.0
+"""After that a partition whose committed offset is the same stands still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ async def _look(*, running: bool) -> list[Finding]:
     ):
         findings.append(await _server(what, look, mend, running=running))
     if findings[-2].ok:
-        findings += [await _topics(), await _table()]
+        findings += [await _topics(), await _table(), await _standing()]
     simulated = LLMSettings().simulated
     found = "no key: language models are simulated" if simulated else f"key set, {LLMSettings().base_url}"
     findings.append(Finding("language models", not simulated, found, "export POINTSMAN_LLM_API_KEY=…", needed=False))
@@ -135,6 +140,33 @@ async def _topics() -> Finding:
         f"not as they should be: {', '.join(wrong)}" if wrong else f"{len(states)} as they should be",
         "pointsman topics --create",
     )
+
+
+async def _standing() -> Finding:
+    """Whether records wait where nothing is committed meanwhile."""
+    kafka = KafkaSettings()
+    heard = {topic: services[0] for topic, services in HEARD_BY.items() if services}
+    try:
+        before = await left(kafka, heard)
+        if before:
+            await asyncio.sleep(LOOK_AGAIN_S)
+        after = {(one.topic, one.partition): one for one in await left(kafka, heard)} if before else {}
+        standing = [one for one in before if (now := after.get((one.topic, one.partition))) and now.offset == one.offset]
+        here = await members(kafka, tuple(dict.fromkeys(one.service for one in standing))) if standing else {}
+    except AdapterError as error:  # the embedded broker does not tell all of it
+        return Finding("partitions", ok=True, found=f"not known: {error}", needed=False)
+    if not standing:
+        moving = sum(one.records for one in before)
+        return Finding("partitions", ok=True, found=f"none stands still, {moving} records wait")
+    told = "; ".join(
+        f"{one.topic}/{one.partition} at offset {one.offset}, {one.records} records wait for the {one.service}"
+        + (f", who can't read them ({one.unread})" if one.unread else "" if here[one.service] else ", and none runs")
+        for one in standing[:5]
+    )
+    more = f"; and {len(standing) - 5} more" if len(standing) > 5 else ""
+    running = any(here[one.service] or one.unread for one in standing)
+    mend = "see docs/operations.md, A partition stands still" if running else "start the services: pointsman run, or docker compose up"
+    return Finding("partitions", ok=False, found=f"standing still: {told}{more}", mend=mend, needed=running)
 
 
 async def _table() -> Finding:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 
 from services.commands import servers
 from services.commands.ranking import show_raters
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out, usd
 from services.judge.settings import JudgeSettings
-from shared.adapters.kafka.client import read_all
+from shared.adapters.kafka.client import read_all, time_of
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
@@ -44,7 +44,7 @@ async def _evaluations() -> list[Evaluated]:
             evaluation = read(Evaluated, record.value)
         except InvalidMessage:
             continue
-        at = evaluation.at or datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        at = evaluation.at or time_of(record)
         if evaluation.evaluation_id not in found or found[evaluation.evaluation_id][0] <= at:
             found[evaluation.evaluation_id] = at, evaluation
     return [evaluation for _, (_, evaluation) in sorted(found.items())]

@@ -32,7 +32,7 @@ from services.console.vote import Rating
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import AdapterError
 from shared.adapters.http import Door, metrics
-from shared.adapters.kafka.client import require_topics
+from shared.adapters.kafka.client import require_topics, time_of
 from shared.adapters.kafka.following import Following
 from shared.adapters.kafka.replies import Replies
 from shared.adapters.kafka.settings import KafkaSettings
@@ -236,7 +236,7 @@ class Console:
                 self.memory.forget((record.key or b"").decode("utf-8", "replace"))
             else:
                 self._heard += 1
-                self.memory.evaluated(read(Evaluated, record.value), datetime.fromtimestamp(record.timestamp / 1000, UTC))
+                self.memory.evaluated(read(Evaluated, record.value), time_of(record))
         except InvalidMessage as error:
             log.warning("ignored a record", topic=topic.name, offset=record.offset, error=str(error))
 

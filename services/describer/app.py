@@ -81,6 +81,7 @@ def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cac
         window_s=0.0 if slow else settings.window_ms / 1000,
         workers=settings.workers if slow else 1,
         replies=True,
+        patience_s=settings.time_limit_s if slow else 0.0,
         lifespan=lifespan,
     )
     return connect(stage, kafka)

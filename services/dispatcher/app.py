@@ -69,6 +69,7 @@ def build(
         batch=1,
         workers=settings.workers,
         replies=True,
+        patience_s=settings.deadline_s,
         lifespan=lifespan,
     )
     return connect(stage, kafka)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.catalog.models import Catalog, CatalogError
+from shared.contracts.finite import NOT_FINITE, not_finite, not_finite_in_chat
 from shared.contracts.messages import MAX_MESSAGE_BYTES, MAX_METADATA, MAX_PROMPT_BYTES, Submitted, describe_error
 from shared.contracts.parts import Asked, ChatMessage, Constraints, Preferences, Profile
 
@@ -135,8 +137,13 @@ class Wanted:
 
 def parse(model: type[BaseModel], value: bytes) -> Any:
     """A body as `model`. Raises `Problem`."""
+    value = value.removeprefix(codecs.BOM_UTF8)
     try:
-        return model.model_validate_json(value or b"null")
+        parsed = model.model_validate_json(value or b"null")
+        messages = getattr(parsed, "messages", None)
+        if (place := not_finite(parsed.model_extra, "") or not_finite_in_chat(messages)) is not None:
+            raise Problem(400, f"{place}: {NOT_FINITE}", param=place)
+        return parsed
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         param = ".".join(str(part)[:40] for part in first["loc"]) or None

@@ -40,6 +40,8 @@ from shared.contracts.topics import COMPLETIONS, EVALUATIONS
 ANSWER_TOKENS = 300
 PROMPT_TOKENS = 200
 REMEMBER_S = 24 * 3600
+PATIENT_CALLS = 6
+"""Calls one after another in one comparison, at most: two shadow answers, and twice two rounds of votes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ def build(settings: JudgeSettings | None = None) -> FastStream:
         work=work,
         batch=1,
         workers=settings.workers,
+        patience_s=PATIENT_CALLS * settings.call_s,
         lifespan=lifespan,
     )
     return connect(stage, kafka)

@@ -50,7 +50,16 @@ BATCH = Histogram(
 )
 IN_FLIGHT = Gauge("pointsman_in_flight", "Records taken and not yet done", ["service"], registry=REGISTRY)
 LAG = Gauge("pointsman_lag", "Records that wait in the topic, of the partitions that are this instance's", ["service"], registry=REGISTRY)
-READY = Gauge("pointsman_ready", "1 while the service takes records", ["service"], registry=REGISTRY)
+READY = Gauge(
+    "pointsman_ready", "1 while the service takes records and none of its partitions stands still", ["service"], registry=REGISTRY
+)
+STALLED = Gauge(
+    "pointsman_stalled_partitions",
+    "Partitions that stand still while records wait there",
+    ["service"],
+    registry=REGISTRY,
+)
+UNREAD = Counter("pointsman_fetch_failures", "Fetches that failed, by what they failed with", ["service", "error"], registry=REGISTRY)
 DESCRIPTIONS = Counter("pointsman_descriptions", "Task descriptions, by who wrote them", ["source"], registry=REGISTRY)
 FORESEEN = Counter(
     "pointsman_foreseen_checked",

@@ -49,7 +49,7 @@ class Tracing:
         """The span of one record, from now on."""
         from opentelemetry.trace import SpanKind
 
-        carrier = {name: text.decode("ascii", "replace") for name, text in headers if name in ("traceparent", "tracestate")}
+        carrier = {name: text.decode("ascii", "replace") for name, text in headers if name in ("traceparent", "tracestate") and text}
         span = self._tracer.start_span(
             f"{self._service} {topic}",
             context=self._propagator.extract(carrier),

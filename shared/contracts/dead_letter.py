@@ -51,7 +51,7 @@ class DeadLetter:
     def of(cls, value: bytes | None, key: bytes | None, headers: Iterable[tuple[str, bytes]]) -> DeadLetter | None:
         """Read one back from a record of `dead-letters`; None if a stranger put something else there."""
         kept = tuple((name, text) for name, text in headers if not name.startswith(PREFIX))
-        own = {name.removeprefix(PREFIX): text.decode(errors="replace") for name, text in headers if name.startswith(PREFIX)}
+        own = {name.removeprefix(PREFIX): (text or b"").decode(errors="replace") for name, text in headers if name.startswith(PREFIX)}
         try:
             return cls(
                 value=value,

@@ -6,15 +6,18 @@ replaced, replayed or scaled without asking another.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, cast
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from shared.contracts.errors import InvalidMessage
+from shared.contracts.finite import NOT_FINITE, not_finite, not_finite_in_chat
 from shared.contracts.parts import (
     BYTES_PER_TOKEN,
     Assigned,
@@ -36,6 +39,10 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 """At the door. What the stages add comes on top, up to `MAX_STAGE_BYTES`."""
 MAX_STAGE_BYTES = 3 * 1024 * 1024
 MAX_METADATA = 32
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""A prompt is submitted between them; other times are mistakes, and sums with them overflow."""
+FRAME = 5
+"""Bytes that a schema registry's serializer puts before a message: 0, and the number of its schema."""
 FOLLOW_UP_CHARS = 60
 """A user's message shorter than that may mean nothing alone ("and now in French")."""
 
@@ -73,7 +80,7 @@ class Submitted(BaseModel):
     reply_to: ReplyTo | None = None
     metadata: Annotated[dict[str, str], Field(max_length=MAX_METADATA)] = {}
     """The sender's own; it travels along untouched."""
-    submitted_at: AwareDatetime | None = None
+    submitted_at: Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)] | None = None
     """If left out: the time of the Kafka record."""
     ignored: tuple[str, ...] = ()
     """Fields of the producer's message that mean nothing here, by name."""
@@ -90,6 +97,8 @@ class Submitted(BaseModel):
             raise ValueError(f"the prompt has {size} bytes, at most {MAX_PROMPT_BYTES} are taken; shorten it or send a reference")
         if self.preferences is not None and self.profile is not None:
             raise ValueError("give either preferences or a profile, and not both")
+        if (place := not_finite(self.parameters, "parameters") or not_finite_in_chat(self.messages)) is not None:
+            raise ValueError(f"{place}: {NOT_FINITE}")
         return self
 
     def task_text(self) -> str:
@@ -178,13 +187,25 @@ def read(model: type[M], value: bytes | None) -> M:
     """Bytes from a topic as `model`. Raises `InvalidMessage`, whose text never quotes the bytes."""
     if not value:
         raise InvalidMessage('the message is empty; the least that is taken is {"prompt": "…"}')
+    value = value.removeprefix(codecs.BOM_UTF8)
     limit = MAX_MESSAGE_BYTES if model is Submitted else MAX_STAGE_BYTES
     if len(value) > limit:
         raise InvalidMessage(f"the message has {len(value)} bytes, at most {limit} are taken")
     try:
         return model.model_validate_json(value)
     except ValidationError as error:
-        raise InvalidMessage(describe_error(error)) from None
+        raise InvalidMessage(describe_error(error) + _framed(value)) from None
+
+
+def _framed(value: bytes) -> str:
+    """What the bytes look like, where they are no JSON of a kind that producers send by mistake."""
+    if value[0] == 0 and len(value) > FRAME:
+        return ". It begins as a schema registry's serializer frames messages: send plain JSON, without the registry's serializer"
+    if value[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return ". It begins as UTF-16: send UTF-8"
+    if value[:2] == b"\x1f\x8b":
+        return ". It is gzip: send JSON, and let the producer's compression.type compress it"
+    return ""
 
 
 def extend(message: Submitted, model: type[S], **part: Any) -> S:
@@ -195,7 +216,7 @@ def extend(message: Submitted, model: type[S], **part: Any) -> S:
 
 def unknown_fields(model: type[BaseModel], value: bytes) -> tuple[str, ...]:
     """Names of the top-level fields of a JSON object that `model` does not have; at most 16, cut at 64 letters."""
-    names = from_json(value)
+    names = from_json(value.removeprefix(codecs.BOM_UTF8))
     return tuple(name[:64] for name in names if name not in model.model_fields)[:16]
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -28,10 +29,37 @@ from shared.adapters.telemetry import log
 from shared.contracts.topics import MAX_TABLE_BYTES, RECORD_OVERHEAD, TOPICS, Topic
 
 TOLD_WITHIN_S = 20.0
+EARLIEST_YEAR = 2000
+"""Records are no older than Kafka."""
 BATCH_BYTES = 64 * 1024
 """aiokafka sends one batch at a time to a partition; its own 16 KiB are four messages of ours. No topic may take less in one go."""
 LOST_COUNT = (OutOfOrderSequenceNumber, DuplicateSequenceNumber, UnknownProducerId, InvalidProducerEpoch, ProducerFenced)
 """What a broker says to a producer whose sequence numbers it can't follow."""
+
+
+def time_of(record: Any) -> datetime:
+    """When a record was written; now, where its time is none that a date can have."""
+    try:
+        at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    except (OverflowError, ValueError, OSError, TypeError):
+        return datetime.now(UTC)
+    return at if at.year >= EARLIEST_YEAR else datetime.now(UTC)
+
+
+def position(consumer: AIOKafkaConsumer, part: TopicPartition) -> int | None:
+    """The offset that is fetched next; None while it is not known. aiokafka's own `position` waits until it is."""
+    subscription = consumer._subscription.subscription  # noqa: SLF001
+    if subscription is None or subscription.assignment is None or part not in subscription.assignment.tps:
+        return None
+    state = subscription.assignment.state_value(part)
+    return int(state.position) if state is not None and state.has_valid_position else None
+
+
+def last(consumer: AIOKafkaConsumer, part: TopicPartition) -> int | None:
+    """The offset behind the last record that can be read, as the last fetch told it; None before that."""
+    stable = consumer.last_stable_offset(part)
+    end = consumer.highwater(part) if stable is None or stable < 0 else stable
+    return None if end is None else int(end)
 
 
 def unreachable(kafka: KafkaSettings) -> BrokerUnreachable:
@@ -74,7 +102,7 @@ class Publisher:
             max_request_size=MAX_TABLE_BYTES + RECORD_OVERHEAD,
             max_batch_size=BATCH_BYTES,
             request_timeout_ms=self._kafka.request_timeout_ms,
-            metadata_max_age_ms=30_000,
+            metadata_max_age_ms=self._kafka.metadata_max_age_ms,
         )
         try:
             await made.start()
@@ -164,9 +192,10 @@ async def reader(
         **kafka.access(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        isolation_level="read_committed",
         fetch_max_wait_ms=kafka.fetch_max_wait_ms,
         max_partition_fetch_bytes=8 * 1024 * 1024,
-        metadata_max_age_ms=30_000,
+        metadata_max_age_ms=kafka.metadata_max_age_ms,
     )
     try:
         await made.start()

@@ -5,6 +5,9 @@ itself goes to `dead-letters` and the partition goes on; what can pass (a broker
 Records are worked on as they come, in batches of what is waiting; the offset that is committed never
 passes one that is not done. Records with the same key stay in order.
 
+Nothing stands still in silence: what is raised while a record is taken becomes its dead letter; what is raised while records are fetched is
+logged; and a partition whose committed offset does not move while records wait is named, counted, and makes the service not ready.
+
 A process that stood still for longer than its session (stopped, swapped out, a paused machine) publishes nothing more: others have
 its partitions by then. It ends, and its supervisor starts it anew. aiokafka's transactions could not fence it (TxnOffsetCommit v0).
 
@@ -22,12 +25,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, MessageSizeTooLargeError
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker
 from faststream.kafka import Topic as FastStreamTopic
@@ -37,10 +39,23 @@ from faststream.specification import AsyncAPI
 
 from shared.adapters import tracing
 from shared.adapters.errors import AdapterError, BrokerUnreachable, CacheUnreachable, EncoderInvalid, SessionLost, TopicsMissing
-from shared.adapters.kafka.client import Publisher, producer, require_topics
+from shared.adapters.kafka.client import Publisher, last, position, producer, require_topics, time_of
 from shared.adapters.kafka.progress import Lane, Progress
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.telemetry import BATCH, IN_FLIGHT, LAG, READY, RECORDS, SECONDS, TelemetrySettings, log, where
+from shared.adapters.kafka.standing import Standing, Waiting
+from shared.adapters.telemetry import (
+    BATCH,
+    IN_FLIGHT,
+    LAG,
+    READY,
+    RECORDS,
+    SECONDS,
+    STALLED,
+    UNREAD,
+    TelemetrySettings,
+    log,
+    where,
+)
 from shared.contracts.dead_letter import DeadLetter
 from shared.contracts.errors import ContractError, InvalidMessage
 from shared.contracts.messages import Decided, Submitted, read, to_json, unknown_fields
@@ -65,12 +80,16 @@ Work = Callable[[Sequence[In]], Awaitable[Sequence[Out | Sequence[Out] | Excepti
 """Takes messages and gives, for each, what comes of it: a message, any number of them, or the error that goes to
 `dead-letters` with it."""
 
-COMMIT_EVERY_S = 0.2
+COMMIT_EVERY_S, COMMIT_WITHIN_S = 0.2, 5.0
 DRAIN_WITHIN_S = 8.0
 ATTEMPTS = 3
 """How often a record is tried that makes the work fail in a way nobody foresaw."""
 PUBLISH_WITHIN_S = 120.0
 """How long a broker may refuse what is published before the service gives up and leaves restarting to its supervisor."""
+FETCH_AGAIN_S = 1.0
+"""After a fetch that failed."""
+WATCH_EVERY_S = 5.0
+"""How often partitions are looked at that might stand still."""
 GAP_WEIGHT = 0.1
 """What the newest gap counts in the mean."""
 TWIN_JOINS, TWIN_SESSIONS = 6, 3.0
@@ -109,6 +128,8 @@ class Stage(Generic[In, Out]):
     """Copy what is published to where the message's `reply_to` says."""
     lifespan: Callable[[], Any] | None = None
     """An async context manager entered before the first record and left after the last."""
+    patience_s: float = 0.0
+    """How long one record may rightly take."""
 
 
 @dataclass(slots=True)
@@ -151,6 +172,12 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     failed: BaseException | None = None
     alive_at: float = field(default_factory=time.monotonic)
     taken_at: float = 0.0
+    member: bool = False
+    """Whether it has been given partitions."""
+    standing: dict[TopicPartition, float] = field(default_factory=dict)
+    """Partitions that stand still, and for how many seconds."""
+    unread: str = ""
+    """What the last failed fetch failed with; empty once records come again."""
     no_replies_until: float = 0.0
     joined: deque[float] = field(default_factory=lambda: deque(maxlen=TWIN_JOINS))
     """When it became a member of late."""
@@ -165,6 +192,25 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         return 2 * self.stage.batch * self.stage.workers
 
     # 1. taking
+
+    async def fetch(self, consumer: Any) -> Record:
+        """The next record. What a fetch fails with (a codec, a checksum) is told, and the others' partitions go on meanwhile.
+
+        FastStream's own loop would wait 15 seconds each time and say nothing, or end for an error that it does not know.
+        """
+        while True:
+            try:
+                record: Record = await consumer.getone()
+            except ConsumerStoppedError:
+                raise
+            except Exception as error:
+                UNREAD.labels(self.stage.service, type(error).__name__).inc()
+                if self.unread != type(error).__name__:
+                    log.error("records can't be fetched; trying again", topic=self.stage.consumes.name, error=where(error, self.telemetry))
+                self.unread = type(error).__name__
+                await asyncio.sleep(FETCH_AGAIN_S)
+            else:
+                return record
 
     async def take(self, record: Record) -> None:
         """Called by FastStream for a record, and takes with it what else was fetched; returns as soon as there is room for it."""
@@ -185,7 +231,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             return
         try:
             fetched = await consumer.getmany(part, timeout_ms=0, max_records=room)
-        except KafkaError:  # told again to whoever asks for one record; those before it must not be passed over
+        except Exception:  # told again to whoever asks for one record; those before it must not be passed over
             with suppress(KafkaError):
                 consumer.seek(part, record.offset + 1)
         else:
@@ -202,13 +248,22 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             return  # not committed, so whoever has the partition next gets it again
         lane = self.progress.lane(TopicPartition(record.topic, record.partition))
         lane.take(record.offset)
-        traced = tracing.live()
-        work = traced.taken(record.headers, self.stage.consumes.name, record.partition, record.offset) if traced else None
+        work = self._traced(record)
         now = time.monotonic()
         self.gap_s += GAP_WEIGHT * (min(now - self.taken_at, 1.0) - self.gap_s)
         self.taken_at = now
         self.queue.append(_Taken(record, lane, now, work=work))
         self.arrived.set()
+
+    def _traced(self, record: Record) -> tracing.Work | None:
+        """The record's span. A record is worked on with or without one."""
+        if (traced := tracing.live()) is None:
+            return None
+        try:
+            return traced.taken(record.headers, self.stage.consumes.name, record.partition, record.offset)
+        except Exception as error:
+            log.warning("a record is not traced", error=where(error, self.telemetry))
+            return None
 
     # 2. working
 
@@ -264,6 +319,9 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             taken.message = receive(taken.record)
         except (ContractError, RoutingError) as error:
             taken.error = str(error)
+        except Exception as error:  # whatever is wrong with one record is its own fault, and no other's
+            log.error("a record can't be read", error=where(error, self.telemetry))
+            taken.error = f"internal error ({type(error).__name__}) while the record was read; the service's log says where"
         return taken.message is not None
 
     def _receive(self, record: Record) -> In:
@@ -310,7 +368,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         mine: list[tuple[_Taken[In], Out | Sequence[Out] | Exception, list[_Outgoing]]] = []
         for taken, result in ended:
             if self._ours(taken):
-                mine.append((taken, result, self._outgoing(taken, result)))
+                mine.append((taken, *self._ready_to_go(taken, result)))
         await self._publish([one for _, _, outgoing in mine for one in outgoing])
         await self._answer(
             [reply for _, _, outgoing in mine for one in outgoing if not one.refused and (reply := self._reply(one)) is not None]
@@ -326,6 +384,18 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                 await self._finish([(taken, ContractError(error))])
             else:
                 self._done(taken, result)
+
+    def _ready_to_go(
+        self, taken: _Taken[In], result: Out | Sequence[Out] | Exception
+    ) -> tuple[Out | Sequence[Out] | Exception, list[_Outgoing]]:
+        """What came of a record, as it is published; what can't be written becomes the record's dead letter."""
+        try:
+            return result, self._outgoing(taken, result)
+        except Exception as error:
+            log.error("what came of a record can't be written", error=where(error, self.telemetry))
+            text = f"internal error ({type(error).__name__}): what came of it can't be written; the service's log says where"
+            failed = ContractError(text)
+            return failed, [self._dead_letter(taken, text)]
 
     async def _answer(self, replies: list[_Outgoing]) -> None:
         """Publish copies for askers, as far as their topic takes them: the original stands on its topic all the same."""
@@ -348,7 +418,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         """What is to be published for one record."""
         if isinstance(result, Exception):
             return [self._dead_letter(taken, str(result))]
-        headers = [(name, text) for name, text in taken.record.headers if name in TRACE_HEADERS]
+        headers = [(name, text) for name, text in taken.record.headers if name in TRACE_HEADERS and text is not None]
         if taken.work is not None:
             own = taken.work.headers()
             headers = own + [(name, text) for name, text in headers if name not in dict(own)]
@@ -448,10 +518,12 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         consumer = self.consumer()
         if offsets and consumer is not None:
             try:
-                await consumer.commit(offsets)
+                async with asyncio.timeout(COMMIT_WITHIN_S):  # aiokafka goes on for ever where a partition is gone
+                    await consumer.commit(offsets)
                 self.progress.committed(offsets)
-            except KafkaError as error:  # a rebalance, or a broker that is away: the next commit says the same or more
+            except (KafkaError, TimeoutError) as error:  # a rebalance, or a broker that is away: the next commit says the same or more
                 log.info("commit postponed", error=type(error).__name__)
+                self._leave_behind(consumer)
 
     async def _commit_often(self) -> None:
         while True:
@@ -459,14 +531,61 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             await self._commit()
             LAG.labels(self.stage.service).set(self._lag())
 
+    def _leave_behind(self, consumer: Any) -> None:
+        """Let go of partitions that the topic no longer has: one commit with such a partition fails for all."""
+        there = consumer.partitions_for_topic(self.kafka.name(self.stage.consumes))
+        if there and (gone := [part for part in self.progress if part.partition not in there]):
+            log.warning("the topic has fewer partitions now", topic=self.stage.consumes.name, gone=sorted(p.partition for p in gone))
+            self.progress.drop(gone)
+            self.moved.set()
+
     def _lag(self) -> int:
         """Records up to the end of our partitions, as the last fetch told it, that are not done."""
         consumer, behind = self.consumer(), 0
         for part in consumer.assignment() if consumer is not None else ():
-            end, lane = consumer.highwater(part), self.progress.get(part)
-            if end is not None and lane is not None and lane.position is not None:
-                behind += max(0, end - lane.position)
+            end, lane = last(consumer, part), self.progress.get(part)
+            done = position(consumer, part) if lane is None or lane.idle else lane.position
+            if end is not None and done is not None:
+                behind += max(0, end - done)
         return behind
+
+    def _waiting_in(self, consumer: Any, part: TopicPartition) -> Waiting:
+        """How far one of our partitions is committed; as far as it is fetched, where all of that is committed."""
+        lane, end = self.progress.get(part), last(consumer, part)
+        committed = position(consumer, part) if lane is None or (lane.idle and lane.position == lane.committed) else lane.committed
+        if committed is None and lane is not None and lane.waiting:
+            committed = next(iter(lane.waiting))
+        return Waiting(committed, None if end is None or committed is None else max(0, end - committed))
+
+    async def _watch(self) -> None:
+        """Name partitions that stand still, and be ready only while there are none."""
+        standing: Standing[TopicPartition] = Standing(self.kafka.stalled_s + self.stage.patience_s)
+        while True:
+            await asyncio.sleep(min(WATCH_EVERY_S, self.kafka.stalled_s / 4))
+            consumer = self.consumer()
+            if consumer is None or self.draining:
+                continue
+            now = {part: self._waiting_in(consumer, part) for part in consumer.assignment()}
+            before, self.standing = self.standing, standing.look(now)
+            for part in self.standing.keys() - before.keys():
+                log.error(
+                    "a partition stands still",
+                    topic=self.stage.consumes.name,
+                    partition=part.partition,
+                    offset=now[part].offset,
+                    behind=now[part].behind,
+                    for_s=round(self.standing[part]),
+                    fetch_error=self.unread or None,
+                )
+            for part in before.keys() - self.standing.keys():
+                log.warning("a partition goes on", topic=self.stage.consumes.name, partition=part.partition)
+            if not now or all(part not in self.standing for part in now):
+                self.unread = ""
+            STALLED.labels(self.stage.service).set(len(self.standing))
+            self._say_ready()
+
+    def _say_ready(self) -> None:
+        READY.labels(self.stage.service).set(int(self.member and not self.draining and not self.standing))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finish what was taken from these partitions, commit, and let go of them."""
@@ -477,7 +596,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         self.moved.set()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        READY.labels(self.stage.service).set(1)
+        self.member = True
+        self._say_ready()
         log.info("taking records", partitions=len(assigned))
         self.joined.append(time.monotonic())
         if (
@@ -497,7 +617,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         self.out = await producer(self.kafka)
         try:
             await require_topics(self.kafka, (self.stage.consumes, self.stage.publishes, DEAD_LETTERS))
-            loops = [self._work() for _ in range(self.stage.workers)] + [self._commit_often(), self._look_alive()]
+            loops = [self._work() for _ in range(self.stage.workers)] + [self._commit_often(), self._look_alive(), self._watch()]
             self.alive_at = time.monotonic()
             self.tasks = [asyncio.create_task(loop) for loop in loops]
             for task in self.tasks:
@@ -511,8 +631,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
 
     async def drain(self) -> None:
         """Take nothing more, finish what was taken, commit it. The consumer is still there."""
-        READY.labels(self.stage.service).set(0)
         self.draining = True
+        self._say_ready()
         self.moved.set()
         await self._until(lambda: self.progress.in_flight == 0)
         await self._commit()
@@ -554,6 +674,7 @@ def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry
         **kafka.membership(stage.service),
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",
+        isolation_level="read_committed",
         fetch_max_wait_ms=kafka.fetch_max_wait_ms,
         max_partition_fetch_bytes=stage.consumes.max_bytes * 2,
         listener=edge,
@@ -564,6 +685,7 @@ def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry
         description=f"{stage.consumes.about}. {stage.about}",
     )
     subscriber(_annotated(edge.take, stage))
+    subscriber.get_msg = edge.fetch  # FastStream has no other place to hear of a fetch that fails
     broker.publisher(
         FastStreamTopic(kafka.name(stage.publishes), declare=False),
         title=f"{stage.service}.says.{stage.publishes.name}",
@@ -596,7 +718,7 @@ def consuming(service: str, kafka: KafkaSettings) -> KafkaBroker:
         consumer_only=True,
         allow_auto_create_topics=False,
         request_timeout_ms=kafka.request_timeout_ms,
-        metadata_max_age_ms=30_000,
+        metadata_max_age_ms=kafka.metadata_max_age_ms,
         logger=None,
         apply_types=False,
     )
@@ -655,7 +777,7 @@ def receive_submitted(record: Record, kafka: KafkaSettings) -> Submitted:
     if not message.request_id:
         known["request_id"] = f"{record.topic}-{record.partition}-{record.offset}"
     if message.submitted_at is None:
-        known["submitted_at"] = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        known["submitted_at"] = time_of(record)
     if message.reply_to is not None and message.reply_to.topic != kafka.name(REPLIES):
         raise InvalidMessage(f"reply_to.topic: copies go to {kafka.name(REPLIES)} and nowhere else")
     return message.model_copy(update=known)

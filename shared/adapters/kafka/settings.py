@@ -36,6 +36,11 @@ class KafkaSettings(SecretSettings):
     partitions at once, where one without a name waits until the session of its predecessor ends. {host} stands for the machine's name."""
     fetch_max_wait_ms: Annotated[int, Field(ge=1)] = 500
     """How long a broker holds a fetch that finds nothing. The embedded broker waits it out, so it gets 5."""
+    metadata_max_age_ms: Annotated[int, Field(ge=100)] = 30_000
+    """How long it may take until a topic that was made anew, or widened, is seen as it is."""
+    stalled_s: Annotated[float, Field(gt=0)] = 60.0
+    """How long the committed offset of a partition may stand still while records wait there, beside what one record may rightly take.
+    After that the partition is named in the log and the service is not ready."""
     request_timeout_ms: Annotated[int, Field(ge=1000)] = 20_000
     """How long one request to a broker may take."""
 

@@ -9,14 +9,21 @@ from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, UnsupportedCodecError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    CorruptRecordException,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    UnsupportedCodecError,
+)
 from support import described, embedded, submitted
 
 from shared.adapters.errors import BrokerUnreachable, EncoderInvalid
 from shared.adapters.kafka.client import BATCH_BYTES
 from shared.adapters.kafka.edge import Edge, Stage, Work
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.telemetry import TelemetrySettings
+from shared.adapters.kafka.standing import Standing, Waiting
+from shared.adapters.telemetry import UNREAD, TelemetrySettings
 from shared.contracts.errors import ContractError
 from shared.contracts.messages import Described, Embedded, to_json
 from shared.contracts.parts import ReplyTo
@@ -164,6 +171,120 @@ async def test_what_can_not_be_read_is_not_passed_over() -> None:
     await made.take(record(7))
     assert len(made.queue) == 1
     assert sought == [(PART, 8)]
+
+
+class Broken:
+    """A consumer whose fetches fail so many times, one way after another, before a record comes."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    async def getone(self) -> ConsumerRecord:
+        if self.errors:
+            raise self.errors.pop(0)
+        return record(1)
+
+
+async def test_whatever_a_fetch_fails_with_is_told_and_the_next_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.adapters.kafka.edge.FETCH_AGAIN_S", 0.0)
+    made = edge(Producer())
+    before = UNREAD.labels("embedder", "RuntimeError")._value.get()
+    errors = (UnsupportedCodecError(), CorruptRecordException(), RuntimeError("zstd"), UnicodeDecodeError("utf-8", b"x", 0, 1, "key"))
+    assert (await made.fetch(Broken(*errors))).offset == 1
+    assert UNREAD.labels("embedder", "RuntimeError")._value.get() == before + 1
+    assert made.unread == "UnicodeDecodeError"
+    with pytest.raises(ConsumerStoppedError):
+        await made.fetch(Broken(ConsumerStoppedError()))
+
+
+async def test_what_is_raised_while_a_record_is_read_or_written_is_its_own_dead_letter() -> None:
+    def receive(one: ConsumerRecord) -> Described:
+        if one.offset == 1:
+            raise OverflowError("a time that no date has")
+        return described(submitted().model_copy(update={"request_id": f"r-{one.offset}"}))
+
+    class Unwritable(Embedded):
+        def model_dump_json(self, **_: Any) -> str:
+            raise ValueError("surrogates not allowed")
+
+    async def work(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
+        return [Unwritable.model_construct(**dict(embedded(m))) if m.request_id == "r-2" else embedded(m) for m in batch]
+
+    producer = Producer()
+    made = edge(producer, work=work)
+    made.stage = replace(made.stage, receive=receive)
+    for number in range(4):
+        made._queue(record(number))
+    await made._run(await made._next())
+    assert sorted(topic for topic, _ in producer.sent) == [DEAD_LETTERS.name] * 2 + [EMBEDDINGS.name] * 2
+    assert made.progress.uncommitted() == {PART: 4}
+
+
+async def test_headers_without_a_value_cost_nothing_with_tracing_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tracing:
+        def taken(self, headers: Any, *_: Any) -> None:
+            raise AttributeError("whatever a header does to it")
+
+    for live in (lambda: None, Tracing):
+        monkeypatch.setattr("shared.adapters.kafka.edge.tracing.live", live)
+        producer = Producer()
+        made = edge(producer)
+        made._queue(replace(record(0), headers=(("traceparent", None), ("tracestate", None))))
+        await made._run(await made._next())
+        assert [topic for topic, _ in producer.sent] == [EMBEDDINGS.name]
+        assert made.progress.in_flight == 0
+
+
+class Topic:
+    """A consumer's view of three partitions."""
+
+    def __init__(self, there: set[int]) -> None:
+        self.there = there
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return self.there
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        if any(part.partition not in self.there for part in offsets):
+            await asyncio.sleep(60)
+
+
+async def test_partitions_that_are_gone_are_let_go_of_so_that_the_others_are_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.adapters.kafka.edge.COMMIT_WITHIN_S", 0.05)
+    made, topic = edge(Producer()), Topic({0, 1})
+    made.consumer = lambda: topic
+    for partition in (0, 1, 5):
+        lane = made.progress.lane(TopicPartition("descriptions", partition))
+        lane.take(3)
+        lane.done(3)
+    await made._commit()
+    assert {part.partition for part in made.progress} == {0, 1}
+    await made._commit()
+    assert made.progress.uncommitted() == {}
+
+
+def test_a_partition_stands_still_when_records_wait_and_nothing_is_committed() -> None:
+    now = [0.0]
+    standing: Standing[str] = Standing(60, clock=lambda: now[0])
+    told = []
+    for seconds, offset, behind in (
+        (0, 5, 0),
+        (100, 5, 0),
+        (110, 5, 3),
+        (150, 5, 9),
+        (165, 6, 8),
+        (220, 6, 8),
+        (226, 6, 8),
+        (230, 7, 0),
+        (400, 7, 0),
+    ):
+        now[0] = seconds
+        told.append(bool(standing.look({"a": Waiting(offset, behind)})))
+    assert told == [False] * 6 + [True] + [False] * 2, "time without lag does not count"
+    standing.look({"b": Waiting(None, None)})
+    now[0] += 61
+    assert standing.look({"b": Waiting(None, None)}), "nor may nothing be known of it"
+    assert not standing.look({})
 
 
 async def test_a_dead_letter_that_is_refused_ends_the_service() -> None:

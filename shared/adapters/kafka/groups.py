@@ -1,0 +1,90 @@
+"""What consumer groups have left in their topics, seen from outside: for people who ask what stands still."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from shared.adapters.errors import BrokerUnreachable
+from shared.adapters.kafka.client import admin, reader
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.contracts.topics import Topic
+
+LOOK_WITHIN_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A partition in which records wait for a service."""
+
+    service: str
+    topic: str
+    """Without the installation's prefix."""
+    partition: int
+    offset: int
+    """The next to be committed."""
+    records: int
+    unread: str | None = None
+    """What reading there fails with."""
+
+
+async def left(kafka: KafkaSettings, heard: Mapping[Topic, str]) -> list[Left]:
+    """Where records wait, by topic and the service that hears it. A group that never committed waits at the beginning.
+
+    Raises `BrokerUnreachable`.
+    """
+    try:
+        return await _left(kafka, heard)
+    except KafkaError as error:
+        raise _untold(error) from None
+
+
+def _untold(error: KafkaError) -> BrokerUnreachable:
+    return BrokerUnreachable(f"the broker does not tell how far groups are ({type(error).__name__})")
+
+
+async def _left(kafka: KafkaSettings, heard: Mapping[Topic, str]) -> list[Left]:
+    found: list[Left] = []
+    async with admin(kafka) as client, reader(kafka, heard, from_start=True) as consumer:
+        parts = sorted(consumer.assignment())
+        starts, ends = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
+        for topic, service in heard.items():
+            committed = await client.list_consumer_group_offsets(kafka.group(service))
+            for part in (p for p in parts if p.topic == kafka.name(topic)):
+                known = committed.get(part)
+                offset = max(starts[part], known.offset if known is not None and known.offset >= 0 else 0)
+                if offset >= ends[part]:
+                    continue
+                some, unread = await _readable(consumer, part, offset)
+                if some or unread:  # else only ends of transactions lie there
+                    found.append(Left(service, topic.name, part.partition, offset, ends[part] - offset, unread))
+    return found
+
+
+async def _readable(consumer: AIOKafkaConsumer, part: TopicPartition, offset: int) -> tuple[bool, str | None]:
+    consumer.seek(part, offset)
+    try:
+        async with asyncio.timeout(LOOK_WITHIN_S):
+            return bool(await consumer.getmany(part, timeout_ms=1000, max_records=1)), None
+    except TimeoutError:
+        return True, None
+    except Exception as error:
+        return False, type(error).__name__
+
+
+async def members(kafka: KafkaSettings, services: tuple[str, ...]) -> dict[str, int]:
+    """How many processes each service's group has. Raises `BrokerUnreachable`."""
+    counts = dict.fromkeys(services, 0)
+    groups = {kafka.group(service): service for service in services}
+    try:
+        async with admin(kafka) as client:
+            for response in await client.describe_consumer_groups(list(groups)):
+                for group in response.groups:
+                    counts[groups[group[1]]] = len(group[5])
+    except KafkaError as error:
+        raise _untold(error) from None
+    return counts
