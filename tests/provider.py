@@ -16,6 +16,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from services.commands.simulate import Scripted
+from shared.adapters.llm.scripted import Script
+
 
 @dataclass
 class Provider:
@@ -29,11 +32,15 @@ class Provider:
     cancelled: int = 0
     open: int = 0
     base_url: str = ""
+    script: Script | None = None
+    """What is answered instead, byte by byte."""
 
     async def complete(self, request: Request) -> Response:
         body = json.loads(await request.body())
         self.asked.append(body)
         self.headers.append(dict(request.headers))
+        if self.script is not None:
+            return Scripted(self.script.reply(body))
         if body["model"] in self.broken:
             status, error = self.broken[body["model"]]
             return JSONResponse({"error": error}, status)

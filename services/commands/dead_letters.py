@@ -75,7 +75,7 @@ def replay(ids: list[str], value: Path | None, mended: Path | None, *, as_json: 
 def read_mended(file: Path) -> dict[str, Any]:
     """{"id": …, "value": …} a line. Raises `InvalidMessage`."""
     found: dict[str, Any] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
                 entry = json.loads(line)

@@ -70,7 +70,7 @@ def read_prompts(path: Path | None) -> list[str]:
             raise InvalidMessage(f"{path} is not UTF-8; convert it, for example with iconv -t utf-8") from None
         except OSError as error:
             raise InvalidMessage(f"{path} can't be read: {error.strerror}") from None
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.split("\n") if line.strip()]
         if not lines:
             raise InvalidMessage(f"{path} holds no prompt; write one a line, as plain text or as JSON")
         return lines

@@ -252,7 +252,7 @@ def _kept(file: Path) -> list[Evaluated]:
     """Evaluations of earlier runs; a line that a crash cut short is left out."""
     found: dict[str, Evaluated] = {}
     if file.exists():
-        for line in file.read_bytes().splitlines():
+        for line in file.read_bytes().split(b"\n"):
             try:
                 evaluation = read(Evaluated, line)
             except InvalidMessage:

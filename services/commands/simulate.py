@@ -70,7 +70,7 @@ def application(world: World) -> Starlette:
     )
 
 
-class _Scripted(Response):
+class Scripted(Response):
     """A reply as the script has it; one that is cut ends without its end, so that the server closes the connection."""
 
     def __init__(self, reply: scripted.Reply) -> None:
@@ -93,7 +93,7 @@ def following(script: scripted.Script) -> Starlette:
     async def complete(request: Request) -> Response:
         try:
             body = json.loads(await request.body())
-            return _Scripted(script.reply(dict(body)))
+            return Scripted(script.reply(dict(body)))
         except (ValueError, TypeError):
             return JSONResponse({"error": {"message": "scripted: not a JSON object", "type": "invalid_request_error"}}, 400)
 

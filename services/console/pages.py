@@ -386,7 +386,7 @@ def assignment_of(message: Decided, table: RoutingTable) -> Assignment:
 
 def limits_of(message: Decided, retired: frozenset[str]) -> Limits:
     """What a model must keep to for that prompt."""
-    return replace(message.constraints.limits(int(message.prompt_tokens())), retired=retired)
+    return replace(message.constraints.limits(message.context_tokens()), retired=retired)
 
 
 DIAL = (1e-4, MOST_USD)

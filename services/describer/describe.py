@@ -24,7 +24,7 @@ work, the kind of material, the domain and the languages involved. Leave out the
 Examples: Translate a legal notice from German into plain English. | Find the bug in a short Python function. | \
 Answer a patient's question about side effects of a drug."""
 
-FORESEEN_BYTES = 12_000
+FORESEEN_TOKENS = 3_500
 """Longer prompts are not foreseen: not every model can read them (the catalogue's smallest reads 4,096 tokens)."""
 FENCE = re.compile(r"\s*(?:`{3}|~{3})")
 PROMPT_CHARS = 4096
@@ -107,7 +107,7 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
 
 def _free(message: Submitted) -> bool:
     """Whether all models may be selected. Foresight was learnt so; it does not hold for limits, nor for prompts too long for some model."""
-    return message.constraints == Constraints() and message.prompt_bytes() <= FORESEEN_BYTES
+    return message.constraints == Constraints() and message.context_tokens() <= FORESEEN_TOKENS
 
 
 def cache_key(prompt: str, model: str) -> str:

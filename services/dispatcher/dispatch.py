@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.messages import Completed, Decided, extend
 from shared.contracts.parts import Answer, Assessed, CascadePlan, Completion, Conflict, FailedCall, answer_name, one_text
+from shared.contracts.portable import portable
 
 
 class Call(Protocol):
@@ -113,7 +114,10 @@ class _Asker:
                 raise Refused("the deadline has passed")
             within_s = min(left, self._settings.call_s)
             once = answer_name(request, model, self._asked)
-            answer = await self._call(model, self._message.chat(), self._message.parameters, within_s, once)
+            chat = self._message.chat()
+            if model != self._message.decision.model and any(turn.get("role") == "assistant" for turn in chat):
+                chat = portable(chat)  # who is asked instead does not understand all that another has said
+            answer = await self._call(model, chat, self._message.parameters, within_s, once)
             await self._answers.put(request, answer, self._asked, self._settings.remember_s)
             return answer
         finally:

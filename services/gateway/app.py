@@ -6,12 +6,15 @@ import asyncio
 import json
 import time
 import uuid
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -42,7 +45,7 @@ from shared.adapters.redis.purses import Purses
 from shared.adapters.redis.rates import Rates
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import DEFAULTED, DOOR, DOOR_SECONDS, IN_FLIGHT, SPENT, TelemetrySettings, log, where
-from shared.catalog.models import Catalog
+from shared.catalog.models import Catalog, CatalogError
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.messages import Completed, read, to_json
 from shared.contracts.opinions import thumbed
@@ -50,6 +53,14 @@ from shared.contracts.parts import Answer, Profile
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS, PROMPTS, REPLIES, SPENDING
 
 NAME = "gateway"
+ANSWERED = ("/v1/chat/completions", "/v1/route", "/v1/feedback", "/v1/models")
+FOR_PAGES: dict[str, Any] = {
+    "allow_methods": ["GET", "POST"],
+    "allow_headers": ["*"],
+    "expose_headers": [*documented.ANSWER_HEADERS, "retry-after"],
+    "max_age": 600,
+}
+"""What pages of `origins` may do."""
 SILENCES, REST_S = 3, 5.0
 """After so many requests in a row without a decision the hot path is not waited for, for so many seconds."""
 
@@ -63,6 +74,7 @@ def build(settings: GatewaySettings | None = None, models: work.Models | None = 
         Route("/v1/route", Endpoint(gateway, "route", May.route, gateway.route), methods=["POST"]),
         Route("/v1/feedback", Endpoint(gateway, "feedback", May.complete, gateway.feedback), methods=["POST"]),
         Route("/v1/models", Endpoint(gateway, "models", None, gateway.list_models), methods=["GET"]),
+        Route("/v1/models/{name:path}", Endpoint(gateway, "models", None, gateway.show_model), methods=["GET"]),
         Route("/metrics", Endpoint(gateway, "metrics", May.admin, gateway.metrics), methods=["GET"]),
         Route("/healthz", lambda _request: JSONResponse({"status": "alive"})),
         Route("/readyz", gateway.ready),
@@ -71,12 +83,15 @@ def build(settings: GatewaySettings | None = None, models: work.Models | None = 
         Route("/", lambda _request: HTMLResponse(documented.page())),
     ]
     handlers: Any = {404: _not_there, 405: _not_so}
-    application = Starlette(routes=routes, lifespan=lambda _app: gateway.running(), exception_handlers=handlers)
+    pages = [Middleware(CORSMiddleware, allow_origins=settings.origins, **FOR_PAGES)] if settings.origins else []
+    application = Starlette(routes=routes, middleware=pages, lifespan=lambda _app: gateway.running(), exception_handlers=handlers)
     return Door(NAME, application, settings.host, settings.port, "POINTSMAN_GATEWAY_")
 
 
-async def _not_there(_request: Request, _error: Exception) -> Response:
-    return _problem(Problem(404, "there is nothing here; GET /docs says what there is", code="not_found"))
+async def _not_there(request: Request, _error: Exception) -> Response:
+    meant = next((path for path in ANSWERED if request.url.path.rstrip("/").endswith(path.removeprefix("/v1"))), None)
+    there = f"did you mean {meant}? A client's base URL ends in /v1" if meant else f"there are {', '.join(ANSWERED)}"
+    return _problem(Problem(404, f"there is nothing here; {there}; GET /docs says what there is", code="not_found"))
 
 
 async def _not_so(request: Request, _error: Exception) -> Response:
@@ -188,11 +203,16 @@ class Endpoint:
         if call.request.method != "POST":
             await self.work(call)
             return
+        coding = call.request.headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("", "identity", "gzip", "x-gzip"):
+            raise Problem(415, f"content-encoding {coding[:40]} is not read here; send it plain, or gzip", code="unsupported_media_type")
         kind = call.request.headers.get("content-type", "").split(";")[0].strip().lower()
         if kind != "application/json":  # a page of a foreign site can't send this kind without being asked first
             raise Problem(415, "send content-type: application/json", code="unsupported_media_type")
         with gateway.room.place() as place:
             call.body = await _read(receive, place, gateway.settings.max_body_bytes, call.request.headers.get("content-length"))
+            if coding.endswith("gzip"):
+                call.body = _unzipped(call.body, place, gateway.settings.max_body_bytes)
             await self._work_or_leave(call, receive)
 
     async def _work_or_leave(self, call: Call, receive: Receive) -> None:
@@ -234,6 +254,21 @@ async def _read(receive: Receive, place: Place, limit: int, length: str | None) 
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
+
+
+def _unzipped(body: bytes, place: Place, limit: int) -> bytes:
+    """What was sent as gzip, of no more than `limit` bytes."""
+    reading = zlib.decompressobj(wbits=31)
+    try:
+        found = reading.decompress(body, limit + 1)
+    except zlib.error:
+        raise Problem(400, "the body is not gzip, though content-encoding says so") from None
+    if len(found) > limit:
+        raise Problem(413, f"the request is too large unpacked; at most {limit} bytes are taken", code="request_too_large")
+    if not reading.eof or reading.unused_data:
+        raise Problem(400, "the body is not one whole gzip member, though content-encoding says so")
+    place.take(len(found))
+    return found
 
 
 def busy(text: str, wait_s: float, code: str) -> Problem:
@@ -404,6 +439,8 @@ class Gateway:
         if purse is not None:
             self.later(purse.settle(expected, bill.cost_usd))
         self.later(self.replies.publish(SPENDING, to_json(bill), bill.key))
+        if (conversation := choice.conversation) is not None and told[0].answer is not None and told[0].model != choice.order[0]:
+            self.later(self.conversations.put(conversation.key, conversation.said_by(told[0].model)))
         if choice.decided is not None and wanted.whole and told[0].answer is not None:
             self.later(self._completed(work.completed(choice.decided, told[0]), key))
 
@@ -466,6 +503,21 @@ class Gateway:
         ]
         rows += [documented.model(model) for model in catalog.models.values() if model.name not in gone]
         await call.say(200, {"object": "list", "data": rows})
+
+    async def show_model(self, call: Call) -> None:
+        """One of them, by its name or its provider's."""
+        name = call.request.path_params["name"]
+        if name in ("auto", *(f"auto:{p}" for p in Profile)):
+            await call.say(200, {"id": name, "object": "model", "created": 0, "owned_by": "pointsman"})
+            return
+        try:
+            model = self.catalog().model(name)
+        except CatalogError:
+            model = None
+        if model is None or model.name in self.catalog.gone():
+            text = f"there is no model {name[:80]!r}; GET /v1/models lists them"
+            raise Problem(404, text, code="model_not_found", param="model")
+        await call.say(200, documented.model(model))
 
     async def metrics(self, call: Call) -> None:
         """Prometheus's text."""

@@ -14,13 +14,15 @@ from typing import Any, Protocol
 from services.gateway.requests import Problem, Wanted
 from services.gateway.settings import GatewaySettings
 from shared.contracts.messages import Completed, Decided, Submitted, extend
-from shared.contracts.parts import BYTES_PER_TOKEN, Answer, Assessed, CascadePlan, Completion, Decision, FailedCall, one_text
+from shared.contracts.parts import Answer, Assessed, CascadePlan, Completion, Decision, FailedCall, one_text
+from shared.contracts.portable import portable
 from shared.contracts.spending import Spent
 
 OF_THE_REQUEST = frozenset({400, 413, 422})
 """What an API says when the request is at fault; it is told as it is."""
 BUSY_S = 5.0
 """When to come again, where no API says."""
+WORDLESS = "there are no words to route by"
 ANSWER_TOKENS = 400
 """What an answer is expected to have, where nobody says."""
 
@@ -91,6 +93,21 @@ class Purse(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Conversation:
+    """What is remembered of a conversation."""
+
+    key: str
+    here: str
+    """Its task, and what its sender cares about."""
+    spoke: str | None = None
+    """The model that spoke last, as far as that is remembered."""
+
+    def said_by(self, model: str) -> str:
+        """What is remembered when `model` speaks."""
+        return f"{model}\n{self.here}"
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """The models to be asked, in this order, and why."""
 
@@ -105,6 +122,12 @@ class Choice:
     """Seconds that the decision took."""
     cascade: CascadePlan | None = None
     """A cheap model to ask first, and the one to ask if its answer is not good enough."""
+    conversation: Conversation | None = None
+
+    def history(self, wanted: Wanted, model: str) -> Sequence[Mapping[str, Any]]:
+        """The chat as `model` takes it: what only another model understands is left out, where another has spoken."""
+        spoke = self.conversation.spoke if self.conversation is not None and self.conversation.spoke else self.order[0]
+        return wanted.chat if wanted.turns == 1 or model == spoke else portable(wanted.chat)
 
     def headers(self, model: str) -> dict[str, str]:
         """What is said of the choice beside the answer."""
@@ -136,8 +159,10 @@ async def choose(
     """The model that is named, or that is decided, or the default. Raises `Problem` if the constraints leave none."""
     if wanted.model is not None:
         return Choice((wanted.model,), None)
-    assert wanted.submitted is not None
     began = time.monotonic()
+    if wanted.submitted is None:
+        fallback, table = router.default(wanted)
+        return Choice(tuple(fallback[: settings.models]), None, WORDLESS, table=table)
     try:
         decided = await router.route(wanted.submitted)
     except Unrouted as error:
@@ -147,15 +172,15 @@ async def choose(
     order = tuple(c.model for c in decided.decision.candidates)
     if not order:
         raise Problem(400, decided.decision.why, code="no_eligible_model", param="pointsman.constraints")
-    kept = False
+    kept, conversation = False, None
     if settings.keep_model:
-        order, kept = await _kept(wanted, order, decided, conversations, spender)
+        order, kept, conversation = await _kept(wanted, order, decided, conversations, spender)
     held = settings.cascade == "streams" or (settings.cascade == "whole" and not wanted.stream)
     fits = held and not kept and wanted.turns == 1 and one_text(wanted.parameters)
     cascade = decided.decision.cascade if fits else None
     if cascade is not None and not (assess is not None and await assess.ready(decided)):
         cascade = None
-    return Choice(order[: settings.models], decided, kept=kept, took_s=took_s, cascade=cascade)
+    return Choice(order[: settings.models], decided, kept=kept, took_s=took_s, cascade=cascade, conversation=conversation)
 
 
 def timing(decision_s: float) -> str:
@@ -165,17 +190,18 @@ def timing(decision_s: float) -> str:
 
 async def _kept(
     wanted: Wanted, order: tuple[str, ...], decided: Decided, conversations: Conversations, spender: str
-) -> tuple[tuple[str, ...], bool]:
+) -> tuple[tuple[str, ...], bool, Conversation]:
     """Stay with the conversation's model while its task and its preferences are the same."""
     key = hashlib.sha256("\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()).hexdigest()
     here = f"{decided.assignment.clusters[0].id}\n{_cares(decided.decision)}"
-    kept = False
+    kept, spoke = False, None
     if wanted.turns > 1 and (before := await conversations.get(key)) is not None:
-        model, _, there = before.partition("\n")
-        if there == here and model in order and model != order[0]:
-            order, kept = (model, *(m for m in order if m != model)), True
-    await conversations.put(key, f"{order[0]}\n{here}")
-    return order, kept
+        spoke, _, there = before.partition("\n")
+        if there == here and spoke in order and spoke != order[0]:
+            order, kept = (spoke, *(m for m in order if m != spoke)), True
+    conversation = Conversation(key, here, spoke)
+    await conversations.put(key, conversation.said_by(order[0]))
+    return order, kept, conversation
 
 
 def _cares(decision: Decision) -> str:
@@ -194,7 +220,7 @@ def expected_usd(wanted: Wanted, choice: Choice, models: Models) -> float:
     tokens = min(most, 100_000) or ANSWER_TOKENS
     said = [c.cost_usd for c in choice.decided.decision.candidates if c.model == choice.order[0]] if choice.decided else []
     asked = (choice.cascade.first, choice.cascade.then) if choice.cascade else choice.order[:1]
-    return max(sum(models.expected_cost_usd(model, wanted.bytes / BYTES_PER_TOKEN, tokens) for model in asked), *said, 0.0)
+    return max(sum(models.expected_cost_usd(model, wanted.tokens, tokens) for model in asked), *said, 0.0)
 
 
 @dataclass(slots=True)
@@ -267,7 +293,7 @@ async def ask_whole(
         return first.told, _body(wanted, first.came, first.told)
     for model in order:
         try:
-            answer, came = await models.whole(model, wanted.chat, wanted.parameters, max(0.1, ends - time.monotonic()))
+            answer, came = await models.whole(model, choice.history(wanted, model), wanted.parameters, max(0.1, ends - time.monotonic()))
         except Unavailable as error:
             failed.append((model, error))
             continue
@@ -319,7 +345,7 @@ async def ask_streamed(
         async with AsyncExitStack() as stack:
             try:
                 talk = await stack.enter_async_context(
-                    models.open(model, wanted.chat, wanted.parameters, max(0.1, ends - time.monotonic()))
+                    models.open(model, choice.history(wanted, model), wanted.parameters, max(0.1, ends - time.monotonic()))
                 )
             except Unavailable as error:
                 failed.append((model, error))
@@ -364,7 +390,8 @@ class Speaking:
     async def chunks(self) -> AsyncIterator[dict[str, Any]]:
         """The chunks as they come, under our id and the model's real name; the last has the usage with what it cost.
 
-        Usage has a chunk of its own only if the client asked for one; many clients stumble over one without choices.
+        Usage has a chunk of its own only if the client asked for one; many clients stumble over one without choices. It is left out
+        only if the client said so.
         """
         mine = {"id": self.wanted.request_id, "object": "chat.completion.chunk", "model": self.told.model}
         held: dict[str, Any] | None = None
@@ -385,22 +412,24 @@ class Speaking:
         self.told.answer = self.talk.answer()
         told = {"usage": usage(counted, self.told)} | {k: v for k, v in common.items() if k == "simulated"}
         last = held or common | mine | {"choices": [{"index": 0, "delta": {}, "finish_reason": self.told.answer.finish_reason or "stop"}]}
-        if not self.wanted.usage:
+        if self.wanted.usage is None:
             yield last | told
             return
         yield last
+        if not self.wanted.usage:
+            return
         yield common | mine | {"choices": []} | told
 
 
 def usage(came: Any, told: Told) -> dict[str, Any]:
-    """The API's own usage, with what is missing, and the cost in USD of all that was answered."""
+    """The API's own usage, with what is missing or can't be read, and the cost in USD of all that was answered."""
     answer = told.answer
     assert answer is not None
     found = dict(came) if isinstance(came, Mapping) else {}
-    found.setdefault("prompt_tokens", answer.prompt_tokens)
-    found.setdefault("completion_tokens", answer.completion_tokens)
-    found.setdefault("total_tokens", answer.prompt_tokens + answer.completion_tokens)
-    return found | {"cost": told.cost_usd}
+    counted = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens}
+    if not isinstance(found.get("total_tokens"), int):
+        counted["total_tokens"] = answer.prompt_tokens + answer.completion_tokens
+    return found | counted | {"cost": told.cost_usd} | ({"estimated": True} if answer.estimated else {})
 
 
 def failures(failed: Sequence[tuple[str, Unavailable]]) -> tuple[FailedCall, ...]:

@@ -117,6 +117,7 @@ def openapi() -> dict[str, Any]:
             },
             "/v1/feedback": {"post": _operation("complete", "A thumb up or down on an answer", FeedbackRequest, None)},
             "/v1/models": {"get": _operation(None, "The profiles and the models", None, None)},
+            "/v1/models/{name}": {"get": _operation(None, "One of them, by its name or its provider's", None, None)},
             "/healthz": {"get": _operation("", "Whether the process lives", None, None)},
             "/readyz": {"get": _operation("", "Whether requests are routed now", None, None)},
             "/metrics": {"get": _operation("admin", "Prometheus metrics", None, None, text=True)},

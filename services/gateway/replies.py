@@ -123,10 +123,10 @@ class HotPath:
         sizes = np.array([max(1, c.size) for c in table.clusters], np.float32)
         everywhere = Assignment(np.arange(len(sizes)), sizes / sizes.sum(), np.zeros(len(sizes), np.float32), novel=False)
         contexts = {m.name: m.context_tokens for m in self._catalog().models.values()}
-        limits = wanted.wishes.constraints.limits(wanted.bytes // 4)
+        limits = wanted.wishes.constraints.limits(wanted.tokens)
         if isinstance(wish, Goal):
             wish = rates_for(table.frontier, wish) if table.frontier else PROFILES["balanced"]
-        chosen = select(table, everywhere, wish, limits, contexts, tokens=wanted.bytes / 4).candidates
+        chosen = select(table, everywhere, wish, limits, contexts, tokens=wanted.tokens).candidates
         gone = self._gone()
         return [c.model for c in chosen if c.model not in gone], str(ref)
 
@@ -141,7 +141,7 @@ class HotPath:
             if (m := catalog.models[n]).name not in self._gone()
             and (limits.allow is None or n in limits.allow)
             and n not in limits.deny
-            and m.context_tokens >= max(limits.context_tokens, wanted.bytes // 4)
+            and m.context_tokens >= max(limits.context_tokens, wanted.tokens)
             and (limits.max_latency_s is None or m.latency_s <= limits.max_latency_s)
         ]
         price = _ranks({m.name: m.price.output for m in known})

@@ -11,8 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from shared.catalog.models import Catalog, CatalogError
 from shared.contracts.finite import NOT_FINITE, not_finite, not_finite_in_chat
-from shared.contracts.messages import MAX_MESSAGE_BYTES, MAX_METADATA, MAX_PROMPT_BYTES, Submitted, describe_error
+from shared.contracts.messages import (
+    MAX_MESSAGE_BYTES,
+    MAX_METADATA,
+    MAX_PROMPT_BYTES,
+    Submitted,
+    answer_room,
+    as_turn,
+    describe_error,
+    task_of,
+)
 from shared.contracts.parts import Asked, ChatMessage, Constraints, Preferences, Profile
+from shared.contracts.tokens import tokens_in, tokens_of_chat
 
 AUTO = "auto"
 OWN = frozenset({"model", "messages", "stream", "stream_options", "pointsman"})
@@ -79,7 +89,7 @@ class ChatRequest(BaseModel):
         return dict(self.model_extra or {})
 
     def chat(self) -> list[dict[str, Any]]:
-        return [turn.model_dump(exclude_unset=True) for turn in self.messages]
+        return [as_turn(turn) for turn in self.messages]
 
 
 class RouteRequest(BaseModel):
@@ -119,17 +129,18 @@ class Wanted:
 
     request_id: str
     submitted: Submitted | None
-    """What is published; None where a model is named."""
+    """What is published; None where a model is named, and where there are no words to route by."""
     model: str | None
     wishes: Wishes
     chat: list[dict[str, Any]]
     parameters: dict[str, Any]
     whole: bool
     """Whether what is published is all of the request, so that others could answer it too."""
-    bytes: int
+    tokens: int
+    """About how many tokens a model has to read."""
     stream: bool = False
-    usage: bool = False
-    """Whether a stream is to end with a chunk of its own for usage."""
+    usage: bool | None = None
+    """Whether a stream is to end with a chunk of its own for usage. None: it stands in the last chunk with choices."""
     turns: int = 1
     begins: str = ""
     """How the conversation begins."""
@@ -216,9 +227,9 @@ def understand(
         "request_id": request_id,
         "chat": chat,
         "parameters": parameters,
-        "bytes": size,
+        "tokens": tokens_of_chat(chat, parameters) if chat else tokens_in(getattr(request, "prompt", None) or ""),
         "stream": stream,
-        "usage": bool(options.get("include_usage")),
+        "usage": options["include_usage"] if isinstance(options.get("include_usage"), bool) else None,
         "turns": sum(m.role == "assistant" for m in messages or ()) + 1,
         "begins": "\n".join(
             m.text() for m in (messages or ())[: 1 + next((i for i, m in enumerate(messages or ()) if m.role == "user"), 0)]
@@ -245,6 +256,8 @@ def understand(
         if wishes.preferences or wishes.profile or wishes.cost_quality_tradeoff is not None:
             raise Problem(400, "the model names a profile, so give no other preferences", param="pointsman")
         wishes = wishes.model_copy(update={"profile": Profile(profile)})
+    if isinstance(request, ChatRequest) and not task_of(request.messages).strip():
+        return Wanted(submitted=None, model=None, wishes=wishes, whole=False, **common)
     submitted, whole = _submitted(request, wishes, request_id, spender, parameters, size)
     return Wanted(submitted=submitted, model=None, wishes=wishes, whole=whole, **common)
 
@@ -274,8 +287,9 @@ def _submitted(
         if messages is None or not long:
             whole = len(parameters) <= MAX_METADATA
             return Submitted(prompt=prompt, messages=messages, parameters=parameters if whole else {}, **fields), whole
-        task = Submitted.model_construct(prompt=None, messages=messages).task_text()
-        need = max(wishes.constraints.context_tokens, sum(len(m.text().encode()) for m in messages) // 4)
+        task = task_of(messages)
+        turns = [as_turn(turn) for turn in messages]
+        need = max(wishes.constraints.context_tokens, tokens_of_chat(turns, parameters) + answer_room(parameters))
         fields["constraints"] = wishes.constraints.model_copy(update={"context_tokens": need})
         return Submitted(prompt=task[: MAX_PROMPT_BYTES // 8], **fields), False
     except ValidationError as error:

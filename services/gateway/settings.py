@@ -21,6 +21,8 @@ class GatewaySettings(BaseSettings):
     """Address to listen at; 0.0.0.0 in a container."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8787
     """Port to listen at; 0: any that is free."""
+    origins: tuple[str, ...] = ()
+    """Origins whose pages may ask from a browser, `["https://chat.example.org"]`; `["*"]` are all. None: no page may."""
     profiles: dict[Profile, Preferences] = Field(default={}, validation_alias=PROFILES_VARIABLE)
     """What profiles mean here, where they are to mean something else: JSON such as `{"balanced": {"keep": 0.97}}`."""
     default_profile: Profile = Profile.balanced

@@ -44,7 +44,7 @@ def decide(
     if table.digest != message.assignment.table.digest:
         raise TableInvalid(f"the assignment was made with table {message.assignment.table.digest[:12]}, not with {table.digest[:12]}")
     tokens = message.prompt_tokens()
-    limits = replace(message.constraints.limits(int(tokens)), retired=retired)
+    limits = replace(message.constraints.limits(message.context_tokens()), retired=retired)
     places = (message.assignment, *message.assignment.views)
     selections = [
         select(table, _assignment(p, table), wish.rates, limits, contexts, p.prediction(table, predictor_share), tokens) for p in places

@@ -110,9 +110,12 @@ def who(request: Request, keys: Keys, presented: str | None) -> Key:
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:
-    """The key in an Authorization header."""
-    kind, _, value = headers.get("authorization", "").partition(" ")
-    return value.strip() if kind.lower() == "bearer" and value.strip() else None
+    """The key in an Authorization header, with Bearer or bare; or in x-api-key or api-key, as Anthropic's and Azure's clients send it."""
+    kind, _, value = headers.get("authorization", "").strip().partition(" ")
+    if kind.lower() == "bearer" and value.strip():
+        return value.strip()
+    bare = kind if not value and kind.lower() != "bearer" else ""
+    return bare or headers.get("x-api-key", "").strip() or headers.get("api-key", "").strip() or None
 
 
 def metrics() -> tuple[bytes, dict[str, str]]:

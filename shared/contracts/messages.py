@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, cast
 
@@ -31,6 +31,7 @@ from shared.contracts.parts import (
     Profile,
     ReplyTo,
 )
+from shared.contracts.tokens import tokens_in, tokens_of_chat
 from shared.routing.rates import PROFILES, Goal, Rates
 
 SCHEMA_VERSION = 1
@@ -43,6 +44,8 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 """A prompt is submitted between them; other times are mistakes, and sums with them overflow."""
 FRAME = 5
 """Bytes that a schema registry's serializer puts before a message: 0, and the number of its schema."""
+ANSWER_ROOM, MOST_ANSWER_ROOM = 256, 100_000
+"""Tokens kept free for an answer: where nobody says, and at most."""
 FOLLOW_UP_CHARS = 60
 """A user's message shorter than that may mean nothing alone ("and now in French")."""
 
@@ -91,7 +94,7 @@ class Submitted(BaseModel):
             raise ValueError("give either prompt or messages, and not both")
         text = self.task_text()
         if not text.strip():
-            raise ValueError("the prompt is empty" if self.messages is None else "no user message with text in messages")
+            raise ValueError("the prompt is empty" if self.messages is None else "no words in messages, of the user's or the system's")
         size = self.prompt_bytes()
         if size > MAX_PROMPT_BYTES:
             raise ValueError(f"the prompt has {size} bytes, at most {MAX_PROMPT_BYTES} are taken; shorten it or send a reference")
@@ -102,22 +105,23 @@ class Submitted(BaseModel):
         return self
 
     def task_text(self) -> str:
-        """What poses the task: the prompt, or the chat's last user message with text; a short one after those that it follows up."""
-        if self.messages is None:
-            return self.prompt or ""
-        found: list[str] = []
-        for message in reversed(self.messages):
-            if message.role == "user" and (text := message.text()).strip():
-                found.insert(0, text)
-                if len(text.strip()) >= FOLLOW_UP_CHARS:
-                    break
-        return "\n\n".join(found)
+        """What poses the task: the prompt, or the chat's last user message with text; a short one after those that it follows up.
+
+        Where the user says nothing in words, what the system or the developer says.
+        """
+        return (self.prompt or "") if self.messages is None else task_of(self.messages)
 
     def chat(self) -> list[dict[str, Any]]:
         """The prompt as a chat, as OpenAI's API takes it."""
         if self.messages is not None:
-            return [turn.model_dump(exclude_none=True) for turn in self.messages]
+            return [as_turn(turn) for turn in self.messages]
         return [{"role": "user", "content": self.prompt or ""}]
+
+    def context_tokens(self) -> int:
+        """About how many tokens a model must be able to hold: all turns with their tools, and an answer."""
+        if self.messages is None and not self.parameters:
+            return tokens_in(self.prompt or "") + ANSWER_ROOM
+        return tokens_of_chat(self.chat(), self.parameters) + answer_room(self.parameters)
 
     def asked(self) -> str:
         """A digest of what is asked: equal for the same chat with the same parameters, and for nothing else."""
@@ -147,6 +151,30 @@ class Submitted(BaseModel):
     def key(self) -> bytes:
         """The Kafka key: the session where order matters, the request otherwise."""
         return (self.session_id or self.request_id).encode()
+
+
+def task_of(messages: Sequence[ChatMessage]) -> str:
+    """What poses the task in a chat; empty if nobody says anything in words."""
+    found: list[str] = []
+    for message in reversed(messages):
+        if message.role == "user" and (text := message.text()).strip():
+            found.insert(0, text)
+            if len(text.strip()) >= FOLLOW_UP_CHARS:
+                break
+    told = found or [text for m in messages if m.role in ("system", "developer") and (text := m.text()).strip()]
+    return "\n\n".join(told)
+
+
+def as_turn(turn: ChatMessage) -> dict[str, Any]:
+    """One turn as OpenAI's API takes it: as it came, and with the content null that some want beside tool calls."""
+    made = turn.model_dump(exclude_unset=True)
+    return made if "content" in made or not made.get("tool_calls") else {"content": None} | made
+
+
+def answer_room(parameters: Mapping[str, Any]) -> int:
+    """Tokens that an answer may have, as far as that is said."""
+    said = [parameters.get(name) for name in ("max_completion_tokens", "max_tokens")]
+    return min(next((n for n in said if isinstance(n, int) and n > 0), ANSWER_ROOM), MOST_ANSWER_ROOM)
 
 
 class Described(Submitted):

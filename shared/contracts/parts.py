@@ -120,9 +120,9 @@ class Constraints(Asked):
     context_tokens: Annotated[int, Field(ge=0)] = 0
     """Tokens the model must be able to read. What the prompt itself needs is seen to without asking."""
 
-    def limits(self, prompt_tokens: int) -> Limits:
-        """As the arithmetic takes them, for a prompt of about so many tokens."""
-        return Limits(self.max_cost_usd, self.max_latency_s, self.allow, self.deny, max(self.context_tokens, prompt_tokens))
+    def limits(self, context_tokens: int) -> Limits:
+        """As the arithmetic takes them, for a prompt that needs about so many tokens."""
+        return Limits(self.max_cost_usd, self.max_latency_s, self.allow, self.deny, max(self.context_tokens, context_tokens))
 
 
 class ReplyTo(Asked):

@@ -243,7 +243,7 @@ def _last(messages: list[dict[str, Any]]) -> str:
 
 
 def _between_fences(content: str) -> str:
-    lines = content.splitlines()
+    lines = content.split("\n")
     fence = lines[0].removeprefix("BEGIN ") if lines and lines[0].startswith("BEGIN ") else None
     if fence and lines[-1] == f"END {fence}":
         return "\n".join(lines[1:-1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Tokenizer
 
+from shared.adapters.cores import allowed_cores
 from shared.adapters.errors import EncoderInvalid
 from shared.routing.table import Array, Encoder
 
@@ -62,7 +62,7 @@ class OnnxEncoder:
         self._tokens = gpu_tokens if self.provider == "cuda" else None
         # int8 scales a whole tensor of activations at once: beside others a text would get another vector, and at times another model
         self._alone = card.get("quantization") == "int8"
-        self._threads = 1 if self.provider == "cuda" else threads or os.cpu_count() or 1
+        self._threads = 1 if self.provider == "cuda" else threads or allowed_cores()
         self._beside = ThreadPoolExecutor(self._threads - 1, "encoder") if self._threads > 1 else None
         self.identity = Encoder(
             id=str(card.get("id") or config.get("_name_or_path") or directory.name),

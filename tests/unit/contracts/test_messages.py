@@ -107,7 +107,7 @@ def test_every_stage_keeps_what_it_received() -> None:
         (b"{}", "either prompt or messages"),
         (json.dumps({"prompt": SECRET, "messages": [{"role": "user", "content": SECRET}]}).encode(), "not both"),
         (b'{"prompt": "  "}', "prompt is empty"),
-        (b'{"messages": [{"role": "assistant", "content": "x"}]}', "no user message"),
+        (b'{"messages": [{"role": "assistant", "content": "x"}]}', "no words in messages"),
         (json.dumps({"prompt": SECRET, "schema_version": 99}).encode(), "reads 1; upgrade"),
         (json.dumps({"prompt": SECRET, "preferences": {"cost": -1}}).encode(), "preferences.cost"),
         (json.dumps({"prompt": SECRET, "preferences": {"performance": 0}}).encode(), "at least one weight"),

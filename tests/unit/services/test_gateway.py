@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from support import table
 
 from services.gateway.app import Place, Room
-from services.gateway.chat import Choice, Speaking, Told, Unavailable, ask_streamed, unanswered
+from services.gateway.chat import Choice, Conversation, Speaking, Told, Unavailable, ask_streamed, choose, unanswered
 from services.gateway.documented import openapi, page
 from services.gateway.replies import HotPath
 from services.gateway.requests import ChatRequest, Problem, RouteRequest, Wanted, Wishes, parse, understand, wishes_of
@@ -105,6 +106,87 @@ def test_wishes_outside_their_place_are_refused_and_not_passed_over(field: bytes
         parse(RouteRequest, b'{"prompt": "x", ' + field + b"}")
     assert parse(RouteRequest, b'{"prompt": "x", "pointsman": {' + field + b"}}").pointsman != Wishes()
     assert parse(RouteRequest, b'{"prompt": "x", "temperature": 1}').prompt == "x"
+
+
+@pytest.mark.parametrize(
+    ("field", "param"),
+    [
+        (b'"temperature": NaN', "temperature"),
+        (b'"temperature": 1e999', "temperature"),
+        (b'"extra": {"deep": [1, Infinity]}', "extra.deep.1"),
+        (b'"messages": [{"role": "user", "content": "x", "weight": -Infinity}]', "messages.0.weight"),
+        (b'"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "at": NaN}]}]', "messages.0.content.0.at"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused_at_the_door_by_field(field: bytes, param: str) -> None:
+    for kind in (ChatRequest, RouteRequest):
+        with pytest.raises(Problem) as problem:
+            parse(kind, b'{"messages": [{"role": "user", "content": "x"}], ' + field + b"}")
+        assert problem.value.status == 400
+        assert problem.value.error["param"] == param
+        assert "not finite" in problem.value.error["message"]
+
+
+def test_a_byte_order_mark_is_taken_off() -> None:
+    assert parse(RouteRequest, b'\xef\xbb\xbf{"prompt": "x"}').prompt == "x"
+
+
+IMAGE = '[{"type": "image_url", "image_url": {"url": "data:,"}}]'
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        f'[{{"role": "user", "content": {IMAGE}}}]',
+        '[{"role": "user", "content": ""}]',
+        '[{"role": "assistant", "content": "I have spoken."}]',
+        '[{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]',
+    ],
+)
+async def test_without_words_the_default_model_answers(messages: str) -> None:
+    asked = wanted(f'{{"messages": {messages}}}'.encode())
+    assert asked.submitted is None
+    choice = await choose(asked, _hot_path(), SimpleNamespace(), GatewaySettings(), "k")  # type: ignore[arg-type]
+    assert choice.order
+    assert choice.headers("m")["x-pointsman-default"] == "there are no words to route by"
+
+
+def test_what_the_system_says_is_routed_where_the_user_says_nothing() -> None:
+    got = wanted(b'{"messages": [{"role": "system", "content": "Greet me."}]}')
+    assert got.submitted is not None
+    assert got.submitted.task_text() == "Greet me."
+
+
+def _second_turn() -> Wanted:
+    call = {"id": "call_0123456789abcdef", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns = [
+        {"role": "user", "content": "Look"},
+        {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_details": [{"s": 1}]},
+        {"role": "tool", "tool_call_id": call["id"], "content": "seen"},
+    ]
+    return wanted(json.dumps({"messages": turns}).encode())
+
+
+def test_another_model_gets_a_history_that_it_understands() -> None:
+    asked = _second_turn()
+    spoke = Conversation("k", "here", "b")
+    for choice, own in ((Choice(("a", "b"), None), "a"), (Choice(("a", "b"), None, conversation=spoke), "b")):
+        for model in ("a", "b"):
+            history = choice.history(asked, model)
+            assert (history == asked.chat) is (model == own)
+            assert ("reasoning_details" in history[1]) is (model == own)
+
+
+async def test_usage_is_left_out_where_the_client_says_so_and_bad_figures_are_replaced() -> None:
+    end = [{"index": 0, "delta": {"content": "ab"}, "finish_reason": "stop"}]
+    bad = {"prompt_tokens": "seven", "total_tokens": None, "kept": 1}
+    for options, chunks in ((b"{}", 1), (b'{"include_usage": false}', 1), (b'{"include_usage": true}', 2)):
+        body = b'{"messages": [{"role": "user", "content": "x"}], "stream": true, "stream_options": ' + options + b"}"
+        talk = SimpleNamespace(chunks=_chunks({"choices": end, "usage": bad}), answer=_answer)
+        got = [c async for c in Speaking(wanted(body), talk, Told("m", None, ())).chunks()]
+        assert len(got) == chunks
+        told = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "kept": 1, "cost": 0.5}
+        assert got[-1].get("usage") == (None if b"false" in options else told)
 
 
 async def _chunks(*chunks: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:

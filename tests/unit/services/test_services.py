@@ -272,7 +272,7 @@ def test_what_the_prompt_itself_needs_of_context_is_seen_to() -> None:
     tab = table()
     message = placed(tab, embedded(described(submitted("word " * 10_000))))
     ruled = decide(message, tab, {"small": 4096, "middle": 10**6}, wish(), 10).decision.ruled_out
-    assert [(r.model, r.reason) for r in ruled] == [("small", "reads 4096 tokens, 12500 are needed")]
+    assert [(r.model, r.reason) for r in ruled] == [("small", "reads 4096 tokens, 11256 are needed")]
 
 
 def test_a_decision_is_made_with_the_assignments_own_table_and_no_other() -> None:
