@@ -6,18 +6,22 @@ import asyncio
 import gzip
 import io
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from rich.markup import escape
 
+from services.commands.screen import err
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.catalog import models
-from shared.contracts.outcome_file import Row, read_csv, read_prices, read_rows
+from shared.contracts.outcome_file import LEAST_PRICE, Row, doubtful, read_csv, read_prices, read_rows
 from shared.contracts.vote_file import Preference, read_votes
 from shared.routing.errors import OutcomesInvalid
+from shared.routing.outcomes import FEW
 from shared.routing.table import Array
 
 CHUNK = 64
@@ -32,15 +36,33 @@ def check_target(path: Path | None) -> None:
 def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.Price]]:
     """The rows of a file, JSON lines or CSV (by its name, `.gz` unpacked), and prices: of the file, else of the catalogue.
 
-    Raises `OutcomesInvalid`, naming the row and the column.
+    Says what is passed over and what is doubtful. Raises `OutcomesInvalid`, naming the row and the column.
     """
+    passed: list[str] = []
     with _opened(path) as file:
         if ".csv" in path.suffixes:
             with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
-                rows = read_csv(text)
+                rows, passed = read_csv(text)
         else:
             rows = read_rows(file)
-    return rows, prices_of({model for row in rows for model in row.scores}, prices, beside(path))
+    models_ = sorted({model for row in rows for model in row.scores})
+    if passed:
+        _say(f"{path.name}: scores of {', '.join(models_)}; passed over, since they are no model's: {', '.join(passed)}")
+    counts = Counter(model for row in rows for model in row.scores)
+    if few := [f"{model} ({counts[model]})" for model in models_ if counts[model] < min(FEW, max(counts.values()))]:
+        _say(f"{path.name}: few scores of {', '.join(few)}: they count for little until there are {FEW:g}, and none is the reference")
+    found = prices_of(models_, prices, beside(path))
+    paid = {model for row in rows for model in (row.cost_usd or ())}
+    unknown = [model for model in models_ if model not in found and model not in paid]
+    if unknown and not paid and prices is None and beside(path) is None:
+        if found:
+            _say(f"{path.name}: no cost of {', '.join(unknown)} is known, so costs have no effect; name --prices to have them")
+        return rows, {}
+    return rows, found
+
+
+def _say(text: str) -> None:
+    err.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
 
 
 def votes_of(path: Path) -> list[Preference]:
@@ -75,7 +97,12 @@ def prices_of(named: Collection[str], *files: Path | None) -> dict[str, models.P
     found = {m: catalog.models[m].price for m in named if m in catalog.models}
     for prices in reversed([file for file in files if file is not None]):
         try:
-            found |= read_prices(prices.read_text("utf-8"))
+            read_ = read_prices(prices.read_text("utf-8"))
+            if odd := doubtful(read_):
+                _say(
+                    f"{prices.name}: below {LEAST_PRICE:g} USD per million tokens: {', '.join(odd)}; prices are per million, not per token"
+                )
+            found |= read_
         except (OSError, UnicodeDecodeError) as error:
             raise OutcomesInvalid(f"the prices {prices} can't be read: {getattr(error, 'strerror', None) or error}") from None
     return found

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -61,7 +61,9 @@ def read_rows(lines: Iterable[str | bytes]) -> list[Row]:
         try:
             rows.append(Row.model_validate_json(text))
         except ValidationError as error:
-            raise OutcomesInvalid(f"line {number}: {describe_error(error)}") from None
+            hole = any(item["loc"][:1] == ("scores",) and item["input"] is None for item in error.errors())
+            hint = "; leave a model out of a row that has no score of it" if hole else ""
+            raise OutcomesInvalid(f"line {number}: {describe_error(error)}{hint}") from None
     if not rows:
         raise OutcomesInvalid("the file holds no row; each line is a JSON object with prompt and scores")
     return rows
@@ -70,24 +72,37 @@ def read_rows(lines: Iterable[str | bytes]) -> list[Row]:
 SUFFIXES = ("response", "cost_usd", "latency_s", "input_tokens", "output_tokens")
 MISNAMED = ("cost", "costs", "price", "usd", "latency", "time", "tokens", "answer", "output", "input", "score", "scores")
 """Endings that a model's name hardly has, where the rest is a model's name."""
+HOLES = frozenset({"na", "n/a", "nan", "null", "none", "-", "?"})
 TRUTH = {"true": 1.0, "false": 0.0}
 LONGEST_CELL = 16 * 1024 * 1024
 
 
-def read_csv(lines: Iterable[str]) -> list[Row]:
-    """The rows of a CSV file (RFC 4180) with a header. Raises `OutcomesInvalid` naming the row and the column."""
+_NO_MODEL = (
+    "id idx index row prompt_id question_id sample_id task_id uuid hash key name title category categories topic subject "
+    "task task_name dataset data source eval_name benchmark split fold subset lang language level difficulty domain type "
+    "kind tag tags reference gold target answer ground_truth label labels choices options context system instruction "
+    "notes note comment timestamp date time length n_tokens"
+)
+NO_MODEL = frozenset(_NO_MODEL.split())
+"""Names of columns that data sets have beside models'."""
+
+
+def read_csv(lines: Iterable[str]) -> tuple[list[Row], list[str]]:
+    """The rows of a CSV file (RFC 4180) with a header, and the columns that were passed over since they are no model's.
+
+    Raises `OutcomesInvalid` naming the row and the column.
+    """
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(lines, strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
-        columns = _columns(header)
-        rows = []
-        for number, cells in enumerate(reader, 2):
-            if not any(cell.strip() for cell in cells):
-                continue
+        table = [(number, cells) for number, cells in enumerate(reader, 2) if any(cell.strip() for cell in cells)]
+        for number, cells in table:
             if len(cells) != len(header):
                 raise OutcomesInvalid(f"row {number}: {len(cells)} cells, the header has {len(header)}")
-            rows.append(_row(number, cells, columns))
+        passed = _no_models(header, [cells for _, cells in table])
+        columns = _columns(header, passed)
+        rows = [_row(number, cells, columns) for number, cells in table]
     except csv.Error as error:
         raise OutcomesInvalid(f"row {reader.line_num}: not CSV: {error}") from None
     known = {model for row in rows for model in row.scores}
@@ -95,21 +110,52 @@ def read_csv(lines: Iterable[str]) -> list[Row]:
         raise OutcomesInvalid(f"column {empty[0]} has no score in any row; fill it, or leave it out")
     if not rows:
         raise OutcomesInvalid("the file holds no row; a header and one row a prompt are needed")
-    return rows
+    return rows, passed
 
 
-def _columns(header: list[str]) -> list[tuple[str, str, str | None]]:
-    """For each column its name, its field and its model."""
+def _no_models(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Columns that are no model's: by their names, or since none of their cells is a score while those of others are."""
+    named, text, others = [], [], 0
+    for place, name in enumerate(header):
+        owns = any(f"{name}_{suffix}" in header for suffix in SUFFIXES)
+        if name in {"", "prompt", "description"} or owns or any(name.endswith(f"_{suffix}") for suffix in SUFFIXES):
+            others += owns
+            continue
+        cells = {cell for row in rows if (cell := row[place].strip().lower())} - HOLES
+        if name.lower() in NO_MODEL:
+            named.append(name)
+        elif cells and not any(cell in TRUTH or _number(cell) for cell in cells):
+            text.append(name)
+        else:
+            others += 1
+    return sorted([*named, *(text if others else ())], key=header.index)
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _columns(header: list[str], passed: Collection[str]) -> list[tuple[str, str, str | None]]:
+    """For each column its name, its field ("" if it is passed over) and its model."""
     if "prompt" not in header:
         other = next((c for c in ";\t|" if "prompt" in header[0].split(c)), None) if header else None
         hint = f"; columns must be parted by commas, not by {other!r}" if other else ""
         raise OutcomesInvalid(f"there is no column prompt; there are {', '.join(header[:8]) or 'none'}{hint}")
     if twice := [name for i, name in enumerate(header) if name in header[:i]]:
         raise OutcomesInvalid(f"column {twice[0]} comes twice")
+    if "" in header:
+        place = header.index("") + 1
+        raise OutcomesInvalid(f"column {place} has no name; name it after its model, or leave it out (pandas writes one: index=False)")
     found: list[tuple[str, str, str | None]] = []
     for name in header:
         suffix = next((s for s in SUFFIXES if name.endswith(f"_{s}")), None)
-        if name in {"prompt", "description"}:
+        if name in passed:
+            found.append((name, "", None))
+        elif name in {"prompt", "description"}:
             found.append((name, name, None))
         elif suffix and (model := name.removesuffix(f"_{suffix}")) in header:
             found.append((name, "responses" if suffix == "response" else suffix, model))
@@ -129,6 +175,8 @@ def _columns(header: list[str]) -> list[tuple[str, str, str | None]]:
 def _row(number: int, cells: list[str], columns: list[tuple[str, str, str | None]]) -> Row:
     values: dict[str, Any] = {}
     for cell, (name, field, model) in zip(cells, columns, strict=True):
+        if not field:
+            continue
         if model is None:
             if cell.strip() or field == "prompt":
                 values[field] = cell
@@ -140,7 +188,8 @@ def _row(number: int, cells: list[str], columns: list[tuple[str, str, str | None
                 values.setdefault(field, {})[model] = TRUTH[text] if field == "scores" and text in TRUTH else float(text)
             except ValueError:
                 wanted = "a number from 0 to 1, or true or false" if field == "scores" else "a number"
-                raise OutcomesInvalid(f"row {number}, column {name}: not {wanted}") from None
+                hole = "; leave the cell empty where the model gave no answer" if text in HOLES else ""
+                raise OutcomesInvalid(f"row {number}, column {name}: not {wanted}{hole}") from None
     values.setdefault("scores", {})
     try:
         return Row.model_validate(values)
@@ -154,13 +203,45 @@ def _row(number: int, cells: list[str], columns: list[tuple[str, str, str | None
 
 
 def read_prices(text: str) -> dict[str, Price]:
-    """Prices by model. One number serves input and output alike. Raises `OutcomesInvalid`."""
+    """Prices by model, USD per million tokens. One number serves input and output alike; LiteLLM's prices per token are read, too.
+
+    Raises `OutcomesInvalid`, naming the model.
+    """
     try:
-        data: Any = json.loads(text)
-        prices = data.get("prices", data)
-        return {m: Price(input=p, output=p) if isinstance(p, int | float) else Price(**p) for m, p in prices.items()}
+        data: Any = json.loads(text.removeprefix("\ufeff"))
+        prices = dict(data.get("prices", data))
     except (ValueError, TypeError, AttributeError):
-        raise OutcomesInvalid('the prices are not in the form {"prices": {"model": 0.2 or {"input": 3, "output": 15}}}') from None
+        raise OutcomesInvalid(PRICES_FORM) from None
+    found = {}
+    for model, price in prices.items():
+        try:
+            found[model] = _price(price)
+        except (ValueError, TypeError):
+            raise OutcomesInvalid(f"the price of {model} is neither a number of USD per million tokens nor {PRICE_FORM}") from None
+    return found
+
+
+PRICE_FORM = '{"input": 3, "output": 15}, or LiteLLM\'s {"input_cost_per_token": 3e-6, "output_cost_per_token": 15e-6}'
+PRICES_FORM = f'the prices are not in the form {{"prices": {{"model": 0.2 or {PRICE_FORM}}}}}'
+PER_TOKEN = {"input": "input_cost_per_token", "output": "output_cost_per_token", "cached_input": "cache_read_input_token_cost"}
+LEAST_PRICE = 0.001
+"""USD per million tokens: nobody is as cheap, so a price below it is one per token, or per thousand."""
+
+
+def _price(value: Any) -> Price:
+    if isinstance(value, bool):
+        raise TypeError
+    if isinstance(value, int | float):
+        return Price(input=value, output=value)
+    if PER_TOKEN["input"] in value or PER_TOKEN["output"] in value:
+        given = {name: value.get(key) for name, key in PER_TOKEN.items()}
+        return Price(**{"input": 0.0, "output": 0.0} | {name: 1e6 * float(usd) for name, usd in given.items() if usd is not None})
+    return Price(**value)
+
+
+def doubtful(prices: Mapping[str, Price]) -> list[str]:
+    """Models whose prices look as if they were not per million tokens."""
+    return sorted(model for model, price in prices.items() if 0 < max(price.input, price.output) < LEAST_PRICE)
 
 
 def matrix(rows: list[Row], prices: Mapping[str, Price], texts: list[str]) -> Outcomes:

@@ -8,7 +8,7 @@ prompts (the bootstrap, Efron 1979): a prompt's results in all splits stay toget
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from shared.routing.cascade import SEES, Answered, Sees, fit_head
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.frontier import rates_for
 from shared.routing.measures import Curve, apgr, area, cost_save, cpt, perf_gain, recovered
-from shared.routing.outcomes import Outcomes, ends
+from shared.routing.outcomes import FEW, Outcomes, ends
 from shared.routing.predictor import calibration_error
 from shared.routing.rates import Goal
 from shared.routing.routers import Data, Expected, Fitted, Router
@@ -135,6 +135,14 @@ class Interval:
     high: float
 
 
+def best_single(scores: Matrix) -> int:
+    """The model of the highest mean score, (n, models), among those that have enough scores to say so."""
+    counts = np.isfinite(scores).sum(axis=0)
+    sums = np.where(np.isfinite(scores), scores, 0.0).sum(axis=0)
+    enough = counts >= min(FEW, counts.max())
+    return int(np.where(enough, sums / np.maximum(counts, 1), -np.inf).argmax())
+
+
 def evaluate(
     data: Data,
     routers: Mapping[str, Router],
@@ -144,7 +152,7 @@ def evaluate(
 ) -> dict[str, Result]:
     """Results by router, with those of "random" and "oracle". `keep` is given each router that has learnt.
 
-    Raises `OutcomesInvalid` if a part of a split has no score of some model, or is empty.
+    Raises `OutcomesInvalid` if a part of a split is empty, or has no score.
     """
     outcomes = data.outcomes
     count = len(outcomes.texts)
@@ -152,15 +160,14 @@ def evaluate(
     cost = outcomes.paid()
     found = {name: Result(score=np.zeros(count), seen=np.zeros(count)) for name in ("random", "oracle", *routers)}
     for number, (train, test) in enumerate(splits):
-        if not len(train) or not len(test) or not np.isfinite(outcomes.scores[train]).any(axis=0).all():
-            bare = [m for m, line in zip(outcomes.models, outcomes.scores[train].T, strict=True) if not np.isfinite(line).any()]
+        if not len(train) or not len(test) or not np.isfinite(outcomes.scores[train]).any():
             raise OutcomesInvalid(
-                f"split {number + 1} leaves {len(train)} prompts to learn from, and none with a score of {', '.join(bare) or 'any model'}; "
-                "add prompts, or leave models out that hardly any prompt has a score of"
+                f"split {number + 1} leaves {len(train)} prompts with scores to learn from and {len(test)} to test on; add prompts"
             )
         part = data.rows(train)
+        part = replace(part, outcomes=part.outcomes.with_few_shrunk())
         scores, price = known[test], cost[test]
-        single = int(np.nanmean(outcomes.scores[train], axis=0).argmax())
+        single = best_single(outcomes.scores[train])
         best_quality, best_cost = float(scores[:, single].mean()), float(price[:, single].mean())
         span = ends(price)
         oracle = np.where(scores == scores.max(axis=1, keepdims=True), -price, -np.inf).argmax(axis=1)

@@ -33,7 +33,8 @@ Representation = Literal["plain", "contrastive", "delta", "keys"]
 """What clusters are made of: the encoder's embeddings as they are, or what a projection makes of them (`projection`)."""
 
 FEW = 20.0
-"""Scores that all models' mean counts for, where the best model is named: one that was asked three times is not the best."""
+"""Scores that all models' mean counts for, where the best model is named: one that was asked three times is not the best. A model
+with fewer scores is shrunk toward that mean."""
 SHRINKAGE = 10.0
 """Prompts that the mean over all clusters counts for; found good on public data (docs/decisions/0004-first-table.md)."""
 K_CANDIDATES = (5, 10, 25, 60, 120)
@@ -70,8 +71,29 @@ class Outcomes:
             raise OutcomesInvalid(f"scores have shape {self.scores.shape}; {shape[0]} prompts and {shape[1]} models want {shape}")
         if not shape[0] or shape[1] < 2:
             raise OutcomesInvalid("an outcome matrix needs at least one prompt and two models")
-        if bare := [m for m, line in zip(self.models, self.scores.T, strict=True) if not np.isfinite(line).any()]:
-            raise OutcomesInvalid(f"no prompt has a score for {', '.join(bare)}")
+        if not np.isfinite(self.scores).any():
+            raise OutcomesInvalid("no prompt has a score")
+
+    def few(self) -> dict[str, int]:
+        """The models that have fewer than `FEW` scores though others have more, with how many."""
+        counts = np.isfinite(self.scores).sum(axis=0)
+        enough = min(FEW, counts.max())
+        return {m: int(n) for m, n in zip(self.models, counts, strict=True) if n < enough}
+
+    def with_few_shrunk(self) -> Outcomes:
+        """With neutral scores, the mean of all, for models that have few: as many as are missing to `FEW`, spread over the prompts.
+
+        So nothing that is learnt takes a model for the best, or for the worst, by a handful of answers.
+        """
+        if not (few := self.few()):
+            return self
+        scores, neutral = self.scores.copy(), float(np.nanmean(self.scores))
+        for model, count in few.items():
+            column = scores[:, self.models.index(model)]
+            free = np.flatnonzero(~np.isfinite(column))
+            wanted = min(len(free), int(FEW) - count)
+            column[free[np.linspace(0, len(free) - 1, wanted).astype(np.intp)]] = neutral
+        return replace(self, scores=scores)
 
     def paid(self) -> Matrix:
         """Costs (prompts, models) in USD; a model's mean where one is not known."""
@@ -79,11 +101,20 @@ class Outcomes:
 
     def rows(self, rows: npt.NDArray[np.intp]) -> Outcomes:
         """The same for some of the prompts."""
-        wide = [a if a.ndim == 1 else a[rows] for a in (self.cost_usd, self.latency_s)]
+        wide = [a if a.ndim == 1 else _some(a, rows) for a in (self.cost_usd, self.latency_s)]
         answers = None if self.responses is None else self.responses[rows]
         tokens = None if self.prompt_tokens is None else self.prompt_tokens[rows]
         texts = tuple(self.texts[i] for i in rows)
         return Outcomes(texts, self.models, self.scores[rows], wide[0], wide[1], answers, tokens, self.usd_per_token)
+
+
+def _some(values: Matrix, rows: npt.NDArray[np.intp]) -> Matrix:
+    """Some rows of `values`; a model of which nothing is known there has its mean over all."""
+    found: Matrix = values[rows]
+    bare = ~np.isfinite(found).any(axis=0)
+    if bare.any():
+        found[:, bare] = np.nanmean(values[:, bare], axis=0)
+    return found
 
 
 def filled(values: Matrix) -> Matrix:
@@ -146,15 +177,16 @@ def build_table(
     """
     if len(features) != len(outcomes.texts):
         raise OutcomesInvalid(f"{len(features)} vectors for {len(outcomes.texts)} prompts")
+    reference = reference or outcomes.models[best_model(outcomes.scores)]
+    if reference not in outcomes.models:
+        raise OutcomesInvalid(f"the reference model {reference} is not among the models: {', '.join(outcomes.models)}")
+    outcomes = outcomes.with_few_shrunk()
     vectors = features[:, : encoder.dimension]
     fitted = fit_representation(recipe.representation, outcomes, features, vectors)
     points = fitted.points if fitted else vectors
     found = kmeans(points, recipe.k, seed)
     k = len(found.centroids)
     rates, counts = success_rates(outcomes.scores, found.labels, k, SHRINKAGE)
-    reference = reference or outcomes.models[best_model(outcomes.scores)]
-    if reference not in outcomes.models:
-        raise OutcomesInvalid(f"the reference model {reference} is not among the models: {', '.join(outcomes.models)}")
     base = outcomes.models.index(reference)
     logits = np.log(rates) - np.log1p(-rates)
     per_token, lengths = outcomes.usd_per_token, outcomes.prompt_tokens
@@ -193,12 +225,13 @@ def build_table(
 def best_model(scores: Matrix) -> int:
     """The best model by its scores, (n, models) with NaN where it has none: the one of the highest mean less a standard error.
 
-    Means are shrunk toward all models' as if `FEW` prompts had scored that.
+    Means are shrunk toward all models' as if `FEW` prompts had scored that. One with fewer scores than `FEW` is the best only if all are.
     """
     known = np.isfinite(scores)
+    enough = known.sum(axis=0) >= min(FEW, known.sum(axis=0).max())
     counts, everyone = known.sum(axis=0) + FEW, float(np.nanmean(scores))
     means = (np.where(known, scores, 0.0).sum(axis=0) + FEW * everyone) / counts
-    return int((means - np.sqrt(means * (1.0 - means) / counts)).argmax())
+    return int(np.where(enough, means - np.sqrt(means * (1.0 - means) / counts), -np.inf).argmax())
 
 
 def left_out(

@@ -11,7 +11,7 @@ from support import table
 from shared.catalog.models import Price
 from shared.contracts.dead_letter import DeadLetter
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.outcome_file import ANSWER_TOKENS, matrix, read_csv, read_prices, read_rows
+from shared.contracts.outcome_file import ANSWER_TOKENS, doubtful, matrix, read_csv, read_prices, read_rows
 from shared.contracts.tables import TablePublished, read_version
 from shared.contracts.topics import TOPICS
 from shared.routing.errors import OutcomesInvalid
@@ -95,8 +95,44 @@ def test_a_model_without_a_cost_would_look_free_so_it_is_refused() -> None:
 def test_prices_are_one_number_or_two() -> None:
     assert read_prices('{"unit": "x", "prices": {"m": 0.2, "n": {"input": 1, "output": 2}}}')["n"].output == 2
     for bad in ("[]", "{", '{"prices": {"m": "x"}}', '{"prices": {"m": {"in": 1}}}'):
-        with pytest.raises(OutcomesInvalid, match="prices"):
+        with pytest.raises(OutcomesInvalid, match="price"):
             read_prices(bad)
+    for value in ("true", "1e999", "NaN", "-1", '{"input": Infinity, "output": 1}', '{"input": true, "output": "x"}', "null", "[]"):
+        with pytest.raises(OutcomesInvalid, match="the price of m is neither a number"):
+            read_prices(f'{{"prices": {{"m": {value}}}}}')
+
+
+def test_prices_per_token_are_read_where_they_say_so_and_doubted_where_they_do_not() -> None:
+    litellm = '{"m": {"input_cost_per_token": 3e-6, "output_cost_per_token": 15e-6, "cache_read_input_token_cost": 3e-7, "mode": "chat"}}'
+    price = read_prices(litellm)["m"]
+    assert (price.input, price.output, price.cached_input) == (pytest.approx(3), pytest.approx(15), pytest.approx(0.3))
+    assert doubtful(read_prices('{"a": 3e-6, "b": 0.2, "free": 0, "c": {"input": 1e-6, "output": 4e-6}}')) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "models", "passed"),
+    [
+        ("prompt,gpt,haiku,difficulty\nx,1,0,0.37\n", ["gpt", "haiku"], ["difficulty"]),
+        ("id,prompt,category,gpt,haiku\n7,x,maths,1,0\n8,y,,0,1\n", ["gpt", "haiku"], ["id", "category"]),
+        ("prompt,gpt,haiku,who\nx,1,0,Ada\n", ["gpt", "haiku"], ["who"]),
+        ("prompt,level,level_cost_usd,haiku\nx,1,0.1,0\n", ["haiku", "level"], []),
+    ],
+)
+def test_columns_that_are_no_models_are_passed_over_by_name(text: str, models: list[str], passed: list[str]) -> None:
+    rows, found = read_csv(io.StringIO(text))
+    assert sorted({model for row in rows for model in row.scores}) == models
+    assert found == passed
+
+
+def test_a_hole_is_told_to_be_left_out() -> None:
+    with pytest.raises(OutcomesInvalid, match="leave a model out of a row"):
+        read_rows(['{"prompt": "x", "scores": {"m": null}}'])
+    for hole in ("NA", "null", "-"):
+        with pytest.raises(OutcomesInvalid, match="leave the cell empty"):
+            read_csv(io.StringIO(f"prompt,m,n\nx,{hole},1\ny,1,1\n"))
+
+
+def test_a_file_without_rows_says_so() -> None:
     with pytest.raises(OutcomesInvalid, match="no row"):
         read_rows([""])
 
@@ -121,7 +157,8 @@ Add,,1,,,12,Add numbers
 
 
 def test_a_csv_file_says_the_same_as_json_lines() -> None:
-    one, other = read_csv(io.StringIO(CSV))
+    (one, other), passed = read_csv(io.StringIO(CSV))
+    assert passed == []
     assert (one.prompt, one.description) == ("Sort, please\ntwo lines", None)
     assert one.scores == {"small": 1.0, "large": 0.5}
     assert (one.responses, one.cost_usd, one.output_tokens) == ({"small": "[1, 2]"}, {"small": 0.001}, {})
@@ -148,6 +185,7 @@ def test_a_csv_file_says_the_same_as_json_lines() -> None:
         ("prompt,m\nx,\n", "row 2: no model has a score"),
         ("prompt;m\nx;1\n", "columns must be parted by commas, not by ';'"),
         ("prompt,m,m_cost\nx,1,0.1\n", "column m_cost: _cost means nothing here; what belongs to a model ends with _response, _cost_usd"),
+        (",prompt,m,n\n0,x,1,1\n", "column 1 has no name"),
         ("prompt,m,n\nx,1,\n", "column n has no score in any row"),
         ("prompt,m,m_cost_usd\nx,1,1e308\n", "row 2, column m_cost_usd: "),
         ('prompt,m\n"x,1\n', "not CSV: unexpected end of data"),

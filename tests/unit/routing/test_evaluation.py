@@ -11,6 +11,7 @@ from shared.routing.cascade import SEES, Answered, fit_head
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.evaluation import (
     Result,
+    best_single,
     difference,
     evaluate,
     evaluate_cascades,
@@ -172,8 +173,13 @@ def test_too_few_prompts_are_named() -> None:
     scores[1:, 2] = np.nan
     lonely = Outcomes(data.outcomes.texts, data.outcomes.models, scores, data.outcomes.cost_usd, data.outcomes.latency_s)
     without = (np.arange(1, 30), np.array([0, 30]))
-    with pytest.raises(OutcomesInvalid, match="split 1 leaves 29 prompts to learn from, and none with a score of dear"):
-        evaluate(Data(lonely, data.features, ENCODER), {"one": Single()}, [without])
+    nothing = (np.arange(30), np.array([], np.intp))
+    with pytest.raises(OutcomesInvalid, match="split 1 leaves 30 prompts with scores to learn from and 0 to test on"):
+        evaluate(Data(lonely, data.features, ENCODER), {"one": Single()}, [nothing])
+    ours = {"one": Single(), "p": Pointsman((Recipe(k=2), Recipe("contrastive", True, 2))), "k": Neighbours(5), "a": AvengersPro(2)}
+    found = evaluate(Data(lonely, data.features, ENCODER), ours, [without])
+    assert all(np.isfinite(result.accuracy).all() for result in found.values()), "a model that nothing is known of is a model like any"
+    assert best_single(lonely.scores) != 2, "one answer makes nobody the best"
 
 
 def test_two_models_have_a_weak_and_a_strong_one() -> None:

@@ -13,7 +13,7 @@ from shared.routing.form import SIZE
 from shared.routing.frontier import frontier_of
 from shared.routing.outcomes import SHRINKAGE, Outcomes, Recipe, best_model, build_table, choose, label, left_out, recipes, swept_area
 from shared.routing.rates import PROFILES
-from shared.routing.selection import routes
+from shared.routing.selection import expectations, routes
 from shared.routing.simulation import simulated_scores, simulated_skills
 from shared.routing.table import RoutingTable
 
@@ -153,11 +153,39 @@ def test_costs_of_a_cluster_shrink_to_the_average_and_missing_ones_take_it() -> 
     assert np.isfinite(tab.cost_usd).all()
 
 
+@pytest.mark.parametrize("answers", [0, 1, 4, 15])
+@pytest.mark.parametrize("recipe", [Recipe(k=4), Recipe("contrastive", True, 4)])
+def test_a_model_of_a_few_answers_is_neither_the_reference_nor_the_best_anywhere(answers: int, recipe: Recipe) -> None:
+    outcomes, vectors = planted()
+    vectors = np.hstack([vectors, np.zeros((len(vectors), SIZE), np.float32)])
+    rare = np.full(len(outcomes.texts), np.nan)
+    rare[np.linspace(0, len(rare) - 1, answers).astype(int)] = 1.0
+    models = (*outcomes.models, "rare")
+    more = Outcomes(outcomes.texts, models, np.column_stack([outcomes.scores, rare]), np.zeros(3), np.zeros(3))
+    assert more.few() == {"rare": answers}
+    tab = build_table(more, vectors, ENCODER, recipe, source="s", simulated=True, measure=True)
+    assert tab.reference_model != "rare"
+    assert np.isfinite(tab.strength).all()
+    if answers <= 4:
+        assert (tab.strength.argmax(axis=1) != 2).all()
+    if answers <= 4 and tab.estimator is not None:
+        everywhere = expectations(tab, vectors).success
+        assert (everywhere.argmax(axis=1) == 2).mean() < 0.1
+    chosen = choose(more, {"prompt": vectors}, ENCODER, recipes(len(vectors), numbers=(2, 4)))
+    assert chosen.k in (2, 4)
+
+
+def test_full_files_are_left_as_they_are() -> None:
+    outcomes, _ = planted()
+    assert outcomes.few() == {}
+    assert outcomes.with_few_shrunk() is outcomes
+
+
 def test_what_can_not_be_used_is_refused_with_words() -> None:
     with pytest.raises(OutcomesInvalid, match="at least one prompt and two models"):
         Outcomes(("a",), ("m",), np.ones((1, 1)), NONE[:1], NONE[:1])
-    with pytest.raises(OutcomesInvalid, match="no prompt has a score for n"):
-        Outcomes(("a",), ("m", "n"), np.array([[1.0, np.nan]]), NONE, NONE)
+    with pytest.raises(OutcomesInvalid, match="no prompt has a score"):
+        Outcomes(("a",), ("m", "n"), np.full((1, 2), np.nan), NONE, NONE)
     outcomes, vectors = planted()
     with pytest.raises(OutcomesInvalid, match="reference model nobody"):
         build_table(outcomes, vectors, ENCODER, Recipe(k=2), source="s", simulated=True, reference="nobody")
