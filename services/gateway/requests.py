@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.catalog.models import Catalog, CatalogError
-from shared.contracts.finite import NOT_FINITE, not_finite, not_finite_in_chat
 from shared.contracts.messages import (
     MAX_MESSAGE_BYTES,
     MAX_METADATA,
@@ -22,6 +21,7 @@ from shared.contracts.messages import (
     task_of,
 )
 from shared.contracts.parts import Asked, ChatMessage, Constraints, Preferences, Profile
+from shared.contracts.plain import unfit, unfit_in_chat
 from shared.contracts.tokens import tokens_in, tokens_of_chat
 
 AUTO = "auto"
@@ -152,8 +152,8 @@ def parse(model: type[BaseModel], value: bytes) -> Any:
     try:
         parsed = model.model_validate_json(value or b"null")
         messages = getattr(parsed, "messages", None)
-        if (place := not_finite(parsed.model_extra, "") or not_finite_in_chat(messages)) is not None:
-            raise Problem(400, f"{place}: {NOT_FINITE}", param=place)
+        if (found := unfit(parsed.model_extra, "") or unfit_in_chat(messages)) is not None:
+            raise Problem(400, str(found), param=found.place)
         return parsed
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]

@@ -17,7 +17,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from pydantic_core import from_json
 
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.finite import NOT_FINITE, not_finite, not_finite_in_chat
 from shared.contracts.parts import (
     BYTES_PER_TOKEN,
     Assigned,
@@ -31,6 +30,7 @@ from shared.contracts.parts import (
     Profile,
     ReplyTo,
 )
+from shared.contracts.plain import unfit, unfit_in_chat
 from shared.contracts.tokens import tokens_in, tokens_of_chat
 from shared.routing.rates import PROFILES, Goal, Rates
 
@@ -100,8 +100,8 @@ class Submitted(BaseModel):
             raise ValueError(f"the prompt has {size} bytes, at most {MAX_PROMPT_BYTES} are taken; shorten it or send a reference")
         if self.preferences is not None and self.profile is not None:
             raise ValueError("give either preferences or a profile, and not both")
-        if (place := not_finite(self.parameters, "parameters") or not_finite_in_chat(self.messages)) is not None:
-            raise ValueError(f"{place}: {NOT_FINITE}")
+        if (found := unfit(self.parameters, "parameters") or unfit_in_chat(self.messages)) is not None:
+            raise ValueError(str(found))
         return self
 
     def task_text(self) -> str:

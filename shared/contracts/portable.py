@@ -12,7 +12,7 @@ PLAIN_ID = re.compile(r"[A-Za-z0-9]{9}")
 OWN = frozenset({"reasoning", "reasoning_content", "reasoning_details", "thinking_blocks", "provider_specific_fields", "annotations"})
 """What a model adds to its own turns: thoughts and their signatures."""
 OWN_OF_CALLS = frozenset({"extra_content", "provider_specific_fields", "index"})
-THOUGHTS = frozenset({"thinking", "redacted_thinking", "reasoning"})
+THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
 
 
 def portable(chat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -30,6 +30,8 @@ TIMEOUT = httpx.Timeout(None, connect=5.0)
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 PATIENCE_S = 3.0
 """An API that asks to be left alone for longer is left alone: others may be free."""
+REFUSALS = frozenset({400, 422, 500, 501})
+"""Statuses with which APIs refuse a field that they don't know; llama.cpp's says 500."""
 ERROR_BYTES = 64 * 1024
 """Read of what an API says of an error."""
 
@@ -182,7 +184,7 @@ class Chat:
                 return response
             async with call.reading():
                 text = await _beginning(response)
-            other = dialect.after(names(text), call.body, call.optional) if response.status_code in {400, 422} else None
+            other = dialect.after(names(text), call.body, call.optional) if response.status_code in REFUSALS else None
             if other is None:
                 wait = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
                 status = response.status_code

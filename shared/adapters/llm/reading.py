@@ -33,7 +33,7 @@ WORDS = 500
 """Letters kept of what an API says of an error."""
 WITHHELD = frozenset({401, 402, 403, 407, 429})
 """Errors whose words stay between the provider and us: they may name keys and accounts."""
-THOUGHTS = frozenset({"thinking", "redacted_thinking", "reasoning"})
+THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
 """Kinds of content parts that are no part of the answer."""
 DONE = "[DONE]"
 BLANK = b" \t\r\n"
@@ -319,8 +319,8 @@ class Joined:
     _calls: dict[int, dict[str, Any]] = field(default_factory=dict)
     _halves: dict[int, str] = field(default_factory=dict)
     """By choice: the first half of a surrogate pair whose second half may come."""
-    _slots: dict[int, list[str | None]] = field(default_factory=dict)
-    """By choice: the ids of its tool calls."""
+    _slots: dict[int, list[tuple[str | None, str]]] = field(default_factory=dict)
+    """By choice: the ids and names of its tool calls."""
 
     def take(self, value: Any) -> dict[str, Any]:
         """A chunk as it is handed on. Raises `ModelUnreachable`."""
@@ -368,17 +368,24 @@ class Joined:
     def _part_of_call(self, index: int, call: Mapping[str, Any]) -> dict[str, Any]:
         slots = self._slots.setdefault(index, [])
         told = _function(call)
-        name = told.get("id") or None
+        function = told.get("function", {})
+        id_ = told.get("id") or None
+        ids = [known for known, _ in slots]
         slot = _small(call.get("index"))
-        if slot is None and name is not None and name in slots:
-            slot = slots.index(name)
+        if slot is None and id_ is not None and id_ in ids:
+            slot = ids.index(id_)
         elif slot is None:
-            begins = name is not None or "name" in told.get("function", {}) or not slots
+            begins = id_ is not None or "name" in function or not slots
             slot = len(slots) if begins else len(slots) - 1
         if slot >= MOST_PARTS:
             raise unreadable()
-        slots.extend([None] * (slot + 1 - len(slots)))
-        slots[slot] = slots[slot] or name
+        slots.extend([(None, "")] * (slot + 1 - len(slots)))
+        known, name = slots[slot]
+        if known is not None and id_ == known:  # llama.cpp says id and name in every chunk; clients would join them
+            del told["id"]
+        if name and function.get("name") == name:
+            del function["name"]
+        slots[slot] = known or id_, name + function.get("name", "")
         return {"index": slot} | told
 
     def _keep(self, choice: Mapping[str, Any]) -> None:

@@ -135,6 +135,19 @@ async def test_what_a_model_refuses_is_left_out_once_and_for_all() -> None:
         assert script.asked[-1]["max_completion_tokens"] == 50
 
 
+async def test_a_field_that_is_refused_as_if_the_server_had_failed_is_left_out_too() -> None:
+    """As llama-cpp-python's server (0.3.36) says it of a JSON schema."""
+    said = "1 validation error:\n  {'type': 'literal_error', 'loc': ('body', 'response_format', 'type')}"
+    refused = {"error": {"message": said, "type": "internal_server_error", "param": None, "code": None}}
+    async with api({"has": ["response_format"], "status": 500, "body": refused}) as (chat, script):
+        parameters = {"response_format": {"type": "json_schema"}, "seed": 1}
+        for _ in range(2):
+            got = await chat.complete("m", CHAT, within_s=5, parameters=parameters, optional=frozenset({"response_format", "seed"}))
+            assert got.text == USUAL
+        assert ["response_format" in body for body in script.asked] == [True, False, False]
+        assert all("seed" in body for body in script.asked)
+
+
 async def test_a_stream_goes_without_options_where_they_are_refused() -> None:
     async with api({"has": ["stream_options"], "status": 422, "body": DETAIL}) as (chat, script):
         for _ in range(2):

@@ -223,6 +223,22 @@ def test_a_tool_call_needs_no_sound_index(index: Any) -> None:
     assert [(call["id"], call["function"]) for call in calls] == [("call_9", {"name": "look", "arguments": '{"a": 1}'})]
 
 
+def test_an_id_and_a_name_that_every_chunk_repeats_are_said_once() -> None:
+    """As llama-cpp-python's server (0.3.36) streams a tool call."""
+    parts = [
+        {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look", "arguments": text}} for text in ("{", '"a": 1', "}")
+    ]
+    reader, chunks = read(
+        events(*(chunk({"role": None, "content": None, "tool_calls": [part]}) for part in parts), chunk({}, "tool_calls"), "[DONE]")
+    )
+    assert reader.answer()["choices"][0]["message"]["tool_calls"] == [
+        {"type": "function", "id": "call_1", "function": {"name": "look", "arguments": '{"a": 1}'}}
+    ]
+    said = [one["choices"][0]["delta"]["tool_calls"][0] for one in chunks if "tool_calls" in one["choices"][0]["delta"]]
+    assert ["id" in call for call in said] == [True, False, False]
+    assert ["name" in call["function"] for call in said] == [True, False, False]
+
+
 def test_two_tool_calls_without_an_index_are_two() -> None:
     parts = [
         {"id": "a", "function": {"name": "one", "arguments": "{"}},

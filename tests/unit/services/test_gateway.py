@@ -127,6 +127,16 @@ def test_a_number_that_is_not_finite_is_refused_at_the_door_by_field(field: byte
         assert "not finite" in problem.value.error["message"]
 
 
+def test_what_no_service_could_hand_on_is_refused_at_the_door() -> None:
+    for depth, fits in ((90, True), (150, False)):
+        body = b'{"messages": [{"role": "user", "content": "x"}], "extra": ' + b"[" * depth + b"]" * depth + b"}"
+        if fits:
+            assert parse(ChatRequest, body)
+            continue
+        with pytest.raises(Problem, match="more than 100 lists and objects in one another"):
+            parse(ChatRequest, body)
+
+
 def test_a_byte_order_mark_is_taken_off() -> None:
     assert parse(RouteRequest, b'\xef\xbb\xbf{"prompt": "x"}').prompt == "x"
 
