@@ -118,12 +118,19 @@ def _task(study: Study, c: int) -> dict[str, Any]:
     return {"id": study.tasks[c][0], "name": study.tasks[c][1], "models": ranked}
 
 
+def why(abstained: Mapping[str, int]) -> str:
+    """The reasons of abstentions, where they are known."""
+    told = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(abstained.items(), key=lambda pair: -pair[1]))
+    return f" ({told})" if told else ""
+
+
 def show_raters(facts: Mapping[str, Any]) -> None:
     """Print what votes show of those who cast them."""
     for line in facts["votes"]:
         out.print(
             f"{line['rater']}: {line['comparisons']} comparisons, {line['votes']} votes, {line['ties']:.1%} ties, "
-            f"{line['abstentions']:.1%} abstentions, pull to the first position {line['pull']:+.2f}, hits {line['accuracy']:.2f}",
+            f"{line['abstentions']:.1%} abstentions{why(line['abstained'])}, "
+            f"pull to the first position {line['pull']:+.2f}, hits {line['accuracy']:.2f}",
             soft_wrap=True,
         )
     for line in facts["agreement"]:
@@ -183,7 +190,7 @@ def _markdown(facts: Mapping[str, Any]) -> str:
     ]
     for v in facts["votes"]:
         lines.append(
-            f"| {v['rater']} | {v['comparisons']} | {v['votes']} | {v['ties']:.1%} | {v['abstentions']:.1%} "
+            f"| {v['rater']} | {v['comparisons']} | {v['votes']} | {v['ties']:.1%} | {v['abstentions']:.1%}{why(v['abstained'])} "
             f"| {v['pull']:+.2f} | {v['accuracy']:.2f} |"
         )
     for a in facts["agreement"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time
 from typing import Any
@@ -79,12 +80,18 @@ def _rater(rater: str, evaluations: Sequence[Evaluated], hits: Hits) -> dict[str
         "votes": seen.votes,
         "ties": seen.ties / max(1, seen.votes),
         "abstentions": seen.abstentions / max(1, seen.votes),
+        "abstained": _reasons(own),
         "follows_position": seen.follows_position,
         "first_share": seen.first_share,
         "pull": hits.pull,
         "accuracy": hits.accuracy,
         "cost_usd": sum(e.cost_usd for e in own),
     }
+
+
+def _reasons(evaluations: Sequence[Evaluated]) -> dict[str, int]:
+    """How many abstentions there were by which reason; those of older evaluations have none."""
+    return dict(sum((Counter(e.abstained.reasons()) for e in evaluations), Counter[str]()))
 
 
 def agreements(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:

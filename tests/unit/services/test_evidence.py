@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from services.commands.ranking import why
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
-from shared.contracts.parts import Rater, RaterKind, Votes
+from shared.contracts.parts import Abstained, Rater, RaterKind, Votes
 
 
 def evaluations(count: int) -> list[Evaluated]:
@@ -40,6 +41,19 @@ def test_position_bias_agreement_and_money_are_shown() -> None:
     assert both["low"] <= both["kappa"] <= both["high"]
     assert both["kappa"] > 0.7
     assert abs(facts["spent_today_usd"] - 2.0) < 1e-9
+
+
+def test_why_votes_could_not_be_read_is_told() -> None:
+    rater = Rater(kind=RaterKind.judge, name="j")
+    silent = Evaluated(
+        request_id="r", first="a", second="b", rater=rater, votes=Votes(abstentions=2), abstained=Abstained(cut_off=2), cost_usd=0.01
+    )
+    older = Evaluated(request_id="q", first="a", second="b", rater=rater, votes=Votes(abstentions=6))
+    (judge,) = facts_of([silent, older], 5.0)["votes"]
+    assert judge["abstentions"] == 1.0
+    assert judge["abstained"] == {"cut_off": 2}
+    assert why(judge["abstained"]) == " (2 cut off)"
+    assert why({}) == ""
 
 
 def test_without_votes_there_is_nothing_to_show() -> None:
