@@ -213,9 +213,9 @@ S = TypeVar("S", bound=Submitted)
 
 def read(model: type[M], value: bytes | None) -> M:
     """Bytes from a topic as `model`. Raises `InvalidMessage`, whose text never quotes the bytes."""
+    value = (value or b"").removeprefix(codecs.BOM_UTF8)
     if not value:
         raise InvalidMessage('the message is empty; the least that is taken is {"prompt": "…"}')
-    value = value.removeprefix(codecs.BOM_UTF8)
     limit = MAX_MESSAGE_BYTES if model is Submitted else MAX_STAGE_BYTES
     if len(value) > limit:
         raise InvalidMessage(f"the message has {len(value)} bytes, at most {limit} are taken")

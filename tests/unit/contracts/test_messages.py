@@ -100,6 +100,7 @@ def test_every_stage_keeps_what_it_received() -> None:
     ("value", "words"),
     [
         (b"", "empty"),
+        (b"\xef\xbb\xbf", "empty"),
         (None, "empty"),
         (SECRET.encode(), "not JSON"),
         (b'{"prompt": "\xff' + SECRET.encode() + b'"}', "not JSON in UTF-8"),
