@@ -103,7 +103,7 @@ async def test_route_prints_the_decision_with_its_reasons_or_what_was_wrong(pipe
 
 async def test_doctor_finds_everything_or_says_what_mends_it(pipeline: Pipeline) -> None:
     good = {f["what"]: f for f in json.loads(await pointsman("doctor", "--json"))}
-    assert all(good[w]["ok"] for w in ("Python", "settings", "packages", "Kafka", "Redis", "topics", "routing table"))
+    assert all(good[w]["ok"] for w in ("Python", "settings", "packages", "Kafka", "Redis", "topics", "routing table", "partitions"))
     away = {"POINTSMAN_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "POINTSMAN_REDIS_URL": "redis://127.0.0.1:1/0"}
     bad = {f["what"]: f for f in json.loads(await _json_of_failure(away))}
     assert not bad["Kafka"]["ok"]
@@ -235,5 +235,11 @@ async def test_up_is_found_by_other_commands_and_stops_cleanly(tmp_path: Path) -
     assert routed.returncode == 0, routed.stderr
     told = json.loads(routed.stdout)
     assert told["description"]["source"] == "local", "without a key no language model describes"
+    looked = subprocess.run(
+        [sys.executable, "-m", "services", "doctor", "--json"], capture_output=True, text=True, env=environment, check=False, timeout=60
+    )
+    partitions = next(finding for finding in json.loads(looked.stdout) if finding["what"] == "partitions")
+    assert partitions["ok"], partitions
+    assert partitions["found"].startswith("none stands still"), "the embedded broker tells of groups, too"
     process.send_signal(signal.SIGINT)
     assert await asyncio.wait_for(process.wait(), 30) == 0

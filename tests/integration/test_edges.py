@@ -176,3 +176,13 @@ async def test_a_partition_that_stands_still_is_named_from_inside_and_outside_an
     found = await _standing()
     assert "none runs" in found.found
     assert not found.needed
+
+
+async def test_headers_without_a_value_stop_nothing_where_records_are_traced(own: KafkaSettings) -> None:
+    await create_topics(own)
+    nobody = {"POINTSMAN_TRACE_ENDPOINT": f"http://127.0.0.1:{servers.free_port()}"}
+    async with running_pipeline(("describer",), **nobody) as pipeline:
+        odd: list[list[tuple[str, bytes | None]]] = [[("traceparent", None)], [("tracestate", None)], [("traceparent", b"\xff")]]
+        records = [{"value": prompt(f"odd-{i}"), "headers": odd[i % 3], "partition": 0} for i in range(60)]
+        produce(own, [*records, {"value": prompt("plain"), "partition": 0}])
+        await described(pipeline, {*(f"odd-{i}" for i in range(60)), "plain"}, 30)

@@ -17,13 +17,23 @@ import openai
 import pytest
 from conftest import Pipeline, eventually, running_pipeline
 from provider import Provider, provider
+from support import submitted
 
 from services.commands.supervise import Supervisor
+from services.describer.app import asking as describer_asking
+from services.describer.describe import describe
+from services.describer.settings import DescriberSettings
+from services.judge import verdict
+from services.judge.app import asking as judge_asking
+from services.judge.settings import JudgeSettings
 from shared.adapters.kafka.client import read_all
 from shared.adapters.keys import Scope, new, write
+from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.scripted import Reply, Script
+from shared.adapters.redis.client import RedisSettings
 from shared.catalog import models
 from shared.contracts.messages import Completed, read
+from shared.contracts.parts import Source
 from shared.contracts.spending import Spent
 from shared.contracts.topics import COMPLETIONS, DEAD_LETTERS, SPENDING
 
@@ -350,6 +360,44 @@ async def test_ids_that_the_next_model_refuses_are_renamed(house: House) -> None
     assert first["messages"] == turns
     name = second["messages"][1]["tool_calls"][0]["id"]
     assert (len(name), second["messages"][2]["tool_call_id"]) == (9, name)
+
+
+async def test_describer_and_judge_read_reasoning_models_in_any_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = {"error": {"message": "Unsupported parameter", "param": "max_tokens", "code": "unsupported_parameter"}}
+    cold = {"error": {"message": "Only 1 is supported", "param": "temperature", "code": "unsupported_value"}}
+    formed = {"error": {"message": "response_format is not available", "param": "response_format"}}
+    async with provider() as upstream:
+        monkeypatch.setenv("POINTSMAN_LLM_BASE_URL", upstream.base_url)
+        monkeypatch.setenv("POINTSMAN_LLM_API_KEY", "k")
+        dialects = [{"has": [name], "status": 400, "body": body} for name, body in (("max_tokens", refused), ("temperature", cold))]
+        upstream.script = script(*dialects, {"body": said("<think>\nhm\n</think>\n**Task:** Write a short poem.\n")})
+        settings = DescriberSettings(backend="llm")
+        async with describer_asking(settings) as ask:
+            cache = Texts()
+            for number in range(2):
+                message = await describe(submitted(f"Write a haiku, number {number}"), settings, ask, cache)
+                assert (message.description.text, message.description.source) == ("Write a short poem.", Source.llm)
+            assert len(upstream.asked) == 4, "what is refused is asked for once"
+            upstream.script = script({"body": said("<think>\nOkay", choice={"finish_reason": "length"})})
+            cut = await describe(submitted("Write an ode"), settings, ask, cache)
+            assert (cut.description.source, len(cache)) == (Source.local, 2), "and it is not remembered"
+        upstream.script = script(
+            {"has": ["response_format"], "status": 400, "body": formed},
+            {"body": said('<think>first or second?</think>```json\n{"reason": "it rhymes", "better": "First"}\n```')},
+        )
+        async with judge_asking(JudgeSettings(), models.load, LLMSettings(), RedisSettings()) as (_, ask_judge):
+            for turn in range(2):
+                told = await ask_judge("m", [{"role": "user", "content": "which?"}], turn, "once")
+                assert verdict.read(told.text, told.finish_reason) == "first"
+                assert told.cost_usd > 0
+
+
+class Texts(dict[str, str]):
+    async def get(self, key: str) -> str | None:  # type: ignore[override]
+        return super().get(key)
+
+    async def put(self, key: str, text: str) -> None:
+        self[key] = text
 
 
 async def test_at_the_end_no_decision_is_a_dead_letter(house: House) -> None:

@@ -29,7 +29,7 @@ from importlib.metadata import version
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker
 from faststream.kafka import Topic as FastStreamTopic
@@ -40,6 +40,7 @@ from faststream.specification import AsyncAPI
 from shared.adapters import tracing
 from shared.adapters.errors import AdapterError, BrokerUnreachable, CacheUnreachable, EncoderInvalid, SessionLost, TopicsMissing
 from shared.adapters.kafka.client import Publisher, last, position, producer, require_topics, time_of
+from shared.adapters.kafka.fetching import Fetching
 from shared.adapters.kafka.progress import Lane, Progress
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.standing import Standing, Waiting
@@ -51,7 +52,6 @@ from shared.adapters.telemetry import (
     RECORDS,
     SECONDS,
     STALLED,
-    UNREAD,
     TelemetrySettings,
     log,
     where,
@@ -86,8 +86,6 @@ ATTEMPTS = 3
 """How often a record is tried that makes the work fail in a way nobody foresaw."""
 PUBLISH_WITHIN_S = 120.0
 """How long a broker may refuse what is published before the service gives up and leaves restarting to its supervisor."""
-FETCH_AGAIN_S = 1.0
-"""After a fetch that failed."""
 WATCH_EVERY_S = 5.0
 """How often partitions are looked at that might stand still."""
 GAP_WEIGHT = 0.1
@@ -176,41 +174,24 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     """Whether it has been given partitions."""
     standing: dict[TopicPartition, float] = field(default_factory=dict)
     """Partitions that stand still, and for how many seconds."""
-    unread: str = ""
-    """What the last failed fetch failed with; empty once records come again."""
     no_replies_until: float = 0.0
     joined: deque[float] = field(default_factory=lambda: deque(maxlen=TWIN_JOINS))
     """When it became a member of late."""
     gap_s: float = 1.0
     """Mean time between records of late."""
     out: Publisher = field(init=False)
+    fetching: Fetching = field(init=False)
     consumer: Callable[[], Any] = field(default=lambda: None)  # set by `connect`: FastStream makes it when it starts
     exit: Callable[[], None] = field(default=lambda: None)  # set by `connect`: ends the application
+
+    def __post_init__(self) -> None:
+        self.fetching = Fetching(self.stage.service, self.stage.consumes.name, self.telemetry)
 
     @property
     def capacity(self) -> int:
         return 2 * self.stage.batch * self.stage.workers
 
     # 1. taking
-
-    async def fetch(self, consumer: Any) -> Record:
-        """The next record. What a fetch fails with (a codec, a checksum) is told, and the others' partitions go on meanwhile.
-
-        FastStream's own loop would wait 15 seconds each time and say nothing, or end for an error that it does not know.
-        """
-        while True:
-            try:
-                record: Record = await consumer.getone()
-            except ConsumerStoppedError:
-                raise
-            except Exception as error:
-                UNREAD.labels(self.stage.service, type(error).__name__).inc()
-                if self.unread != type(error).__name__:
-                    log.error("records can't be fetched; trying again", topic=self.stage.consumes.name, error=where(error, self.telemetry))
-                self.unread = type(error).__name__
-                await asyncio.sleep(FETCH_AGAIN_S)
-            else:
-                return record
 
     async def take(self, record: Record) -> None:
         """Called by FastStream for a record, and takes with it what else was fetched; returns as soon as there is room for it."""
@@ -575,12 +556,12 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                     offset=now[part].offset,
                     behind=now[part].behind,
                     for_s=round(self.standing[part]),
-                    fetch_error=self.unread or None,
+                    fetch_error=self.fetching.error or None,
                 )
             for part in before.keys() - self.standing.keys():
                 log.warning("a partition goes on", topic=self.stage.consumes.name, partition=part.partition)
-            if not now or all(part not in self.standing for part in now):
-                self.unread = ""
+            if not self.standing:
+                self.fetching.error = ""
             STALLED.labels(self.stage.service).set(len(self.standing))
             self._say_ready()
 
@@ -685,7 +666,7 @@ def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry
         description=f"{stage.consumes.about}. {stage.about}",
     )
     subscriber(_annotated(edge.take, stage))
-    subscriber.get_msg = edge.fetch  # FastStream has no other place to hear of a fetch that fails
+    subscriber.get_msg = edge.fetching.record
     broker.publisher(
         FastStreamTopic(kafka.name(stage.publishes), declare=False),
         title=f"{stage.service}.says.{stage.publishes.name}",

@@ -10,6 +10,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from shared.adapters.kafka.client import reader
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.telemetry import TelemetrySettings, log, where
 from shared.contracts.topics import Topic
 
 Offsets = dict[str, int]
@@ -59,7 +60,11 @@ class Following:
         for count, record in enumerate(records):
             if goal is not None and record.offset >= goal:
                 return
-            self._learn(self._topics[record.topic], record)
+            try:
+                self._learn(self._topics[record.topic], record)
+            except Exception as error:  # one record that can't be learnt from keeps nobody from the others
+                at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+                log.error("a record was not learnt from", error=where(error, TelemetrySettings()), **at)
             self.positions[_name(part, self._topics)] = record.offset + 1
             if count % PAUSE_EVERY == PAUSE_EVERY - 1:
                 await asyncio.sleep(0)

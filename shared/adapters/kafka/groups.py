@@ -53,8 +53,9 @@ async def _left(kafka: KafkaSettings, heard: Mapping[Topic, str]) -> list[Left]:
         parts = sorted(consumer.assignment())
         starts, ends = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
         for topic, service in heard.items():
-            committed = await client.list_consumer_group_offsets(kafka.group(service))
-            for part in (p for p in parts if p.topic == kafka.name(topic)):
+            own = [part for part in parts if part.topic == kafka.name(topic)]  # the embedded broker has no list of its own
+            committed = await client.list_consumer_group_offsets(kafka.group(service), partitions=own)
+            for part in own:
                 known = committed.get(part)
                 offset = max(starts[part], known.offset if known is not None and known.offset >= 0 else 0)
                 if offset >= ends[part]:

@@ -102,8 +102,8 @@ class Replies:
                 async with reader(self._kafka, (REPLIES,), from_start=False, partition=partition) as consumer:
                     self.listening.set()
                     async for record in consumer:
-                        self._take(record.key or b"", record.value)
-            except (KafkaError, BrokerUnreachable, OSError) as error:
+                        self._take(record.key or b"", record.value or b"")
+            except Exception as error:  # whatever it is, who waits for replies must not wait for ever
                 self.listening.clear()
                 log.warning("no replies are heard; trying again", error=type(error).__name__)
                 await asyncio.sleep(AGAIN_S)

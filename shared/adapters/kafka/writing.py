@@ -15,8 +15,9 @@ from faststream.specification import AsyncAPI
 
 from shared.adapters.kafka.client import require_topics
 from shared.adapters.kafka.edge import consuming, decode_record, leave, parse_record
+from shared.adapters.kafka.fetching import Fetching
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.telemetry import READY, log
+from shared.adapters.telemetry import READY, TelemetrySettings, log
 from shared.contracts.topics import ROUTING_TABLES, Topic
 
 
@@ -72,6 +73,7 @@ def connect_writer(
     handler.__annotations__["message"] = ROUTING_TABLES.message
     handler.__name__ = service
     subscriber(handler)
+    subscriber.get_msg = Fetching(service, ROUTING_TABLES.name, TelemetrySettings()).record
     broker.publisher(
         FastStreamTopic(kafka.name(ROUTING_TABLES), declare=False),
         title=f"{service}.says.{ROUTING_TABLES.name}",

@@ -395,5 +395,8 @@ def _advice(status: int) -> str:
     if status == 402:
         return "the API wants money first (HTTP 402); check the account's credit"
     if status == 404:
-        return "the API knows no such model or path (HTTP 404); check the model's name and POINTSMAN_LLM_BASE_URL"
+        return (
+            "the API answered HTTP 404: it knows no such model or path, or the model does not take what was sent; check the model's name "
+            "and POINTSMAN_LLM_BASE_URL"
+        )
     return f"the API answered HTTP {status}"

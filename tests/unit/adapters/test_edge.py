@@ -21,6 +21,8 @@ from support import described, embedded, submitted
 from shared.adapters.errors import BrokerUnreachable, EncoderInvalid
 from shared.adapters.kafka.client import BATCH_BYTES
 from shared.adapters.kafka.edge import Edge, Stage, Work
+from shared.adapters.kafka.following import Following
+from shared.adapters.kafka.replies import Replies
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.standing import Standing, Waiting
 from shared.adapters.telemetry import UNREAD, TelemetrySettings
@@ -186,15 +188,15 @@ class Broken:
 
 
 async def test_whatever_a_fetch_fails_with_is_told_and_the_next_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.adapters.kafka.edge.FETCH_AGAIN_S", 0.0)
+    monkeypatch.setattr("shared.adapters.kafka.fetching.AGAIN_S", 0.0)
     made = edge(Producer())
     before = UNREAD.labels("embedder", "RuntimeError")._value.get()
     errors = (UnsupportedCodecError(), CorruptRecordException(), RuntimeError("zstd"), UnicodeDecodeError("utf-8", b"x", 0, 1, "key"))
-    assert (await made.fetch(Broken(*errors))).offset == 1
+    assert (await made.fetching.record(Broken(*errors))).offset == 1
     assert UNREAD.labels("embedder", "RuntimeError")._value.get() == before + 1
-    assert made.unread == "UnicodeDecodeError"
+    assert made.fetching.error == "UnicodeDecodeError"
     with pytest.raises(ConsumerStoppedError):
-        await made.fetch(Broken(ConsumerStoppedError()))
+        await made.fetching.record(Broken(ConsumerStoppedError()))
 
 
 async def test_what_is_raised_while_a_record_is_read_or_written_is_its_own_dead_letter() -> None:
@@ -374,3 +376,24 @@ async def test_work_is_not_begun_for_what_is_anothers_by_then() -> None:
     assert all(map(made._ours, batch))
     made.progress.drop([PART])
     assert not any(map(made._ours, batch))
+
+
+async def test_a_record_that_can_not_be_learnt_from_keeps_nobody_from_the_others() -> None:
+    learnt: list[int] = []
+
+    def learn(_topic: Any, one: ConsumerRecord) -> None:
+        if one.offset == 1:
+            raise OverflowError("a vector of another world")
+        learnt.append(one.offset)
+
+    following = Following(KafkaSettings(), (DESCRIPTIONS,), learn)
+    await following._tell(PART, [record(number) for number in range(3)], None)
+    assert learnt == [0, 2]
+    assert following.positions == {"descriptions-0": 3}
+
+
+async def test_a_reply_without_a_value_is_no_decision() -> None:
+    replies = Replies(KafkaSettings())
+    with replies.expecting("r") as expected:
+        replies._take(b"r", b"")
+        assert not expected.decided.done()

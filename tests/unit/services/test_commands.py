@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from services.__main__ import app
 from services.commands import health, servers
 from services.commands.config import rows
+from services.commands.dead_letters import read_mended
 from services.commands.demo import read_prompts
 from services.commands.run import HOT_PATH, names
 from services.commands.supervise import RESTART_AFTER_S, SHORT_LIFE_S, Supervisor, pause_s
@@ -136,6 +137,16 @@ def test_prompt_files_may_be_text_or_json_lines(tmp_path: Path) -> None:
     assert json.loads(as_message(lines[1], "r2")) == {"prompt": "Fix that", "profile": "fast", "request_id": "r2"}
     assert as_message("{broken", "r3") == b"{broken"
     assert len(read_prompts(None)) == 100
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\u0085", "\x0b", "\x0c", "\x1c"])
+def test_a_line_of_a_file_ends_where_json_lines_end(sign: str, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    lines = [json.dumps({"prompt": f"one{sign}two"}, ensure_ascii=False), f"three{sign}four"]
+    path.write_text("\r\n".join(lines) + "\n", encoding="utf-8")
+    assert [line.rstrip("\r") for line in read_prompts(path)] == lines
+    path.write_text(json.dumps({"id": "prompts-0-1", "value": f"one{sign}two"}, ensure_ascii=False) + "\n", encoding="utf-8-sig")
+    assert read_mended(path) == {"prompts-0-1": f"one{sign}two"}
 
 
 @pytest.mark.parametrize(("content", "words"), [(b"", "holds no prompt"), (b"\xff\xfe", "not UTF-8"), (None, "can't be read")])
