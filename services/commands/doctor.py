@@ -153,6 +153,7 @@ async def _standing() -> Finding:
         after = {(one.topic, one.partition): one for one in await left(kafka, heard)} if before else {}
         standing = [one for one in before if (now := after.get((one.topic, one.partition))) and now.offset == one.offset]
         here = await members(kafka, tuple(dict.fromkeys(one.service for one in standing))) if standing else {}
+        standing = [one for one in standing if one.begun or here[one.service]]  # a service that never was is not wanted
     except AdapterError as error:  # the embedded broker does not tell all of it
         return Finding("partitions", ok=True, found=f"not known: {error}", needed=False)
     if not standing:

@@ -28,6 +28,8 @@ class Left:
     offset: int
     """The next to be committed."""
     records: int
+    begun: bool
+    """Whether the service has ever committed anything on the topic."""
     unread: str | None = None
     """What reading there fails with."""
 
@@ -55,6 +57,7 @@ async def _left(kafka: KafkaSettings, heard: Mapping[Topic, str]) -> list[Left]:
         for topic, service in heard.items():
             own = [part for part in parts if part.topic == kafka.name(topic)]  # the embedded broker has no list of its own
             committed = await client.list_consumer_group_offsets(kafka.group(service), partitions=own)
+            begun = any(known.offset >= 0 for known in committed.values())
             for part in own:
                 known = committed.get(part)
                 offset = max(starts[part], known.offset if known is not None and known.offset >= 0 else 0)
@@ -62,7 +65,7 @@ async def _left(kafka: KafkaSettings, heard: Mapping[Topic, str]) -> list[Left]:
                     continue
                 some, unread = await _readable(consumer, part, offset)
                 if some or unread:  # else only ends of transactions lie there
-                    found.append(Left(service, topic.name, part.partition, offset, ends[part] - offset, unread))
+                    found.append(Left(service, topic.name, part.partition, offset, ends[part] - offset, begun, unread))
     return found
 
 
