@@ -86,7 +86,8 @@ async def members(kafka: KafkaSettings, services: tuple[str, ...]) -> dict[str, 
     groups = {kafka.group(service): service for service in services}
     try:
         async with admin(kafka) as client:
-            for response in await client.describe_consumer_groups(list(groups)):
+            there = {name for name, *_ in await client.list_consumer_groups()}  # aiokafka can't read what Kafka 4 says of others
+            for response in await client.describe_consumer_groups([name for name in groups if name in there]):
                 for group in response.groups:
                     counts[groups[group[1]]] = len(group[5])
     except KafkaError as error:
