@@ -19,7 +19,7 @@ from services.gateway.requests import ChatRequest, FeedbackRequest, Problem, Rou
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.edge import receive_submitted
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.llm.reading import MOST_PARTS, Reader, said, usage, without_thinking
+from shared.adapters.llm.reading import MOST_PARTS, Reader, refusal, said, usage, without_thinking
 from shared.catalog import models
 from shared.contracts.errors import ContractError
 from shared.contracts.messages import Submitted, read, to_json
@@ -177,7 +177,7 @@ def provider(rng: random.Random) -> None:
         _require(len(json.dumps(one, ensure_ascii=False, allow_nan=False).encode()) <= 12 * len(data) + 4096, "more than what came")
         for choice in one["choices"]:
             _require(all(0 <= call["index"] < MOST_PARTS for call in choice["delta"].get("tool_calls", ())), "a huge index")
-    said(data, 400)
+    json.dumps(said(refusal(data), 400), ensure_ascii=False).encode()
 
 
 def http(rng: random.Random) -> None:

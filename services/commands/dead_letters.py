@@ -75,7 +75,7 @@ def replay(ids: list[str], value: Path | None, mended: Path | None, *, as_json: 
 def read_mended(file: Path) -> dict[str, Any]:
     """{"id": …, "value": …} a line. Raises `InvalidMessage`."""
     found: dict[str, Any] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), 1):
+    for number, line in enumerate(file.read_bytes().decode("utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
                 entry = json.loads(line)
@@ -94,7 +94,7 @@ async def _replay(ids: list[str], value: bytes | None) -> list[str]:
 async def replay_mended(mended: Mapping[str, Any]) -> list[str]:
     """Send what stands for each id in its place: a message as an object, or any text as it is."""
     texts = {id_: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for id_, value in mended.items()}
-    return await _send([(d, texts[d.id].encode()) for d in _find(await letters(), list(texts))])
+    return await _send([(d, texts[d.id].encode("utf-8", "replace")) for d in _find(await letters(), list(texts))])
 
 
 async def _send(replays: list[tuple[DeadLetter, bytes | None]]) -> list[str]:

@@ -65,7 +65,7 @@ def read_prompts(path: Path | None) -> list[str]:
     """The lines of a file; without one, the test prompts of all tasks in a fixed random order, with all four profiles in turn."""
     if path is not None:
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = path.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError:
             raise InvalidMessage(f"{path} is not UTF-8; convert it, for example with iconv -t utf-8") from None
         except OSError as error:

@@ -46,11 +46,11 @@ def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.P
         else:
             rows = read_rows(file)
     models_ = sorted({model for row in rows for model in row.scores})
-    if passed:
-        _say(f"{path.name}: scores of {', '.join(models_)}; passed over, since they are no model's: {', '.join(passed)}")
-    counts = Counter(model for row in rows for model in row.scores)
-    if few := [f"{model} ({counts[model]})" for model in models_ if counts[model] < min(FEW, max(counts.values()))]:
-        _say(f"{path.name}: few scores of {', '.join(few)}: they count for little until there are {FEW:g}, and none is the reference")
+    if ".csv" in path.suffixes:
+        over = f"; passed over, since they are no model's: {', '.join(passed)}" if passed else ""
+        _say(f"{path.name}: scores of {len(models_)} models: {', '.join(models_)}{over}")
+    if few := [f"{model} ({count})" for model, count in few_scored(rows).items()]:
+        _say(f"{path.name}: fewer than {FEW:g} scores of {', '.join(few)}: taken for average until there are more")
     found = prices_of(models_, prices, beside(path))
     paid = {model for row in rows for model in (row.cost_usd or ())}
     unknown = [model for model in models_ if model not in found and model not in paid]
@@ -59,6 +59,19 @@ def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.P
             _say(f"{path.name}: no cost of {', '.join(unknown)} is known, so costs have no effect; name --prices to have them")
         return rows, {}
     return rows, found
+
+
+def few_scored(rows: Sequence[Row]) -> dict[str, int]:
+    """The models that have fewer than `FEW` scores though others have more, with how many."""
+    counts = Counter(model for row in rows for model in row.scores)
+    return {model: count for model, count in sorted(counts.items()) if count < min(FEW, max(counts.values()))}
+
+
+def without(rows: Sequence[Row], names: Collection[str]) -> list[Row]:
+    """The rows without these models; those that scored nobody else are gone."""
+    fields = ("scores", "cost_usd", "latency_s", "input_tokens", "output_tokens", "responses")
+    left = [{name: {m: v for m, v in getattr(row, name).items() if m not in names} for name in fields} for row in rows]
+    return [row.model_copy(update=parts) for row, parts in zip(rows, left, strict=True) if parts["scores"]]
 
 
 def _say(text: str) -> None:
@@ -99,9 +112,7 @@ def prices_of(named: Collection[str], *files: Path | None) -> dict[str, models.P
         try:
             read_ = read_prices(prices.read_text("utf-8"))
             if odd := doubtful(read_):
-                _say(
-                    f"{prices.name}: below {LEAST_PRICE:g} USD per million tokens: {', '.join(odd)}; prices are per million, not per token"
-                )
+                _say(f"{prices.name}: below {LEAST_PRICE:g}: {', '.join(odd)}; prices are USD per million tokens, and are used so")
             found |= read_
         except (OSError, UnicodeDecodeError) as error:
             raise OutcomesInvalid(f"the prices {prices} can't be read: {getattr(error, 'strerror', None) or error}") from None

@@ -62,7 +62,8 @@ def route(
         print_json(json.loads(outcome.decided.model_dump_json(exclude={"embedding"}, exclude_none=True)) | {"latency_s": outcome.latency_s})
     else:
         show(outcome.decided, outcome.latency_s)
-    return 0 if outcome.decided.decision.model else 1
+    unanswered = isinstance(outcome.decided, Completed) and not outcome.decided.completion.answers
+    return 0 if outcome.decided.decision.model and not unanswered else 1
 
 
 async def _one(answer: bool, request_id: str, value: bytes, within_s: float) -> Outcome | None:

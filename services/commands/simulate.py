@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from services.commands.screen import out
+from shared.adapters.errors import AdapterError
 from shared.adapters.llm import scripted
 from shared.adapters.llm.simulated import World, streamed
 
@@ -78,7 +80,7 @@ class Scripted(Response):
         self._reply = reply
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        headers = {"content-type": self._reply.kind()} | {name.lower(): value for name, value in self._reply.headers.items()}
+        headers = {"content-type": self._reply.kind()} | self._reply.named()
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": self._reply.status, "headers": raw})
         async for part in self._reply.content():
@@ -106,9 +108,15 @@ def following(script: scripted.Script) -> Starlette:
 
 
 def simulate(host: str, port: int, seed: int, time_scale: float, script: Path | None = None) -> int:
-    """Serve until Ctrl-C. Returns the exit code. Raises `ScriptInvalid`."""
-    if script is not None:
-        told = scripted.load(script)
+    """Serve until Ctrl-C. Returns the exit code. Raises `ScriptInvalid`, or `AdapterError` if the port is taken."""
+    told = None if script is None else scripted.load(script)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise AdapterError(f"nothing can listen at {host}:{port} ({error.strerror}); choose another with --port") from None
+    if told is not None:
         out.print(
             f"[yellow]SCRIPTED[/] answers from {script} at http://{host}:{port}/v1; what was asked: http://{host}:{port}/asked\n"
             f"use them with POINTSMAN_LLM_BASE_URL=http://{host}:{port}/v1 POINTSMAN_LLM_API_KEY=scripted",

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from shared.adapters.kafka.client import Publisher, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
@@ -85,14 +86,24 @@ async def open_traffic(kafka: KafkaSettings, *, completions: bool = False) -> As
 
 
 def as_message(line: str, request_id: str) -> bytes:
-    """A line of a file of prompts as a message: JSON objects as they are, with a request id; anything else as a prompt."""
+    """A line of a file of prompts as a message: JSON objects as they are, with a request id; anything else as a prompt.
+
+    What is no message is sent as it is: the services say what is wrong with it.
+    """
     if line.lstrip().startswith("{"):
         try:
-            value = json.loads(line)
-        except ValueError:
-            return line.encode()  # the services say what is wrong with it
-        return json.dumps({**value, "request_id": request_id}, ensure_ascii=False).encode()
-    return json.dumps({"prompt": line, "request_id": request_id}, ensure_ascii=False).encode()
+            return _json({**json.loads(line), "request_id": request_id})
+        except (ValueError, RecursionError):
+            return line.encode("utf-8", "replace")
+    return _json({"prompt": line, "request_id": request_id})
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    """JSON with letters as they are; half letters, which UTF-8 can't say, as escapes."""
+    try:
+        return json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value).encode()
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import re
 import secrets
 import time
+from contextlib import suppress
 from typing import Protocol
 
 from services.describer.foresee import Glance, Written
@@ -26,6 +28,16 @@ Answer a patient's question about side effects of a drug."""
 
 FORESEEN_TOKENS = 3_500
 """Longer prompts are not foreseen: not every model can read them (the catalogue's smallest reads 4,096 tokens)."""
+FINISHED = frozenset({"stop", "end_turn", "eos", "eos_token", "stop_sequence"})
+"""Reasons to finish of an answer that is whole."""
+MARKUP = ("<", "[", "{", "◁")
+NO_TASK = re.compile(
+    r"(?:(?:task|description|task description|answer|output|sentence)$"
+    r"|(?:sure|okay|ok|certainly|of course|alright|absolutely|got it|understood|let me|let's see|hmm|well)\b[^:]*$)",
+    re.IGNORECASE,
+)
+"""Headings and courtesies."""
+REFUSED = re.compile(r"(?:i['’]?m sorry|i am sorry|sorry|i can(?:no|['’])?t|i am unable|i'm unable|as an ai)\b", re.IGNORECASE)
 FENCE = re.compile(r"\s*(?:`{3}|~{3})")
 PROMPT_CHARS = 4096
 """What is kept of a prompt that is its own description: more than any encoder reads."""
@@ -93,11 +105,12 @@ async def describe(message: Submitted, settings: DescriberSettings, ask: Ask, ca
         return _with(message, glance.label, Source.cache, began, simulated=glance.simulated, foreseen=glance.foreseen)
     try:
         answer = await ask(INSTRUCTION, fenced(shortened(prompt, settings.read_chars)))
-        text = "" if answer.finish_reason == "length" else one_sentence(answer.text)
+        whole = answer.finish_reason is None or answer.finish_reason.lower() in FINISHED
+        text = one_sentence(answer.text) if whole else ""
     except Unavailable as error:
         return _with(message, extract(prompt), Source.local, began, fallback=str(error))
     if not text:
-        reason = "the language model's answer was cut off" if answer.finish_reason == "length" else "it was empty or no sentence"
+        reason = "the language model's answer was " + ("empty or no sentence" if whole else "cut off")
         return _with(message, extract(prompt), Source.local, began, fallback=reason, cost_usd=answer.cost_usd)
     await cache.put(key, "\n".join((answer.model, "simulated" if answer.simulated else "real", text)))
     if foresee and glance:
@@ -131,13 +144,32 @@ def shortened(prompt: str, chars: int) -> str:
 
 
 def one_sentence(text: str) -> str:
-    """The first line of an answer that is no heading, as a sentence of at most 30 words; empty if there is no word in it."""
-    for line in text.split("\n"):
-        said = re.sub(r"\s+", " ", line).strip(" \"'`*_#>-“”")
+    """The first line of an answer that names a task, as a sentence of at most 30 words; empty if there is none.
+
+    Headings, courtesies, markup and refusals name none.
+    """
+    for line in _unpacked(text).split("\n"):
+        said = re.sub(r"^\s*(?:\d+[.)]|[-*•#>]+)\s+", "", re.sub(r"\s+", " ", line))
+        said = said.strip(" \"'`*_#>-“”")
         said = re.sub(r"^(?:[^:：]{0,40}\b)?(?:task|description|sentence)\s*[*_]*\s*[:：]\s*[*_]*\s*", "", said, flags=re.IGNORECASE)
-        if re.search(r"[^\W\d_]{2}", said) and not said.endswith((":", "：")) and not FENCE.match(line):
+        if REFUSED.match(said):
+            return ""
+        named = re.search(r"[^\W\d_]{2}", said) and not said.rstrip("*_ ").endswith((":", "："))
+        if named and not NO_TASK.match(said) and not FENCE.match(line) and not said.startswith(MARKUP):
             return " ".join(said.split()[:MAX_WORDS])[:400]
     return ""
+
+
+def _unpacked(text: str) -> str:
+    """The one text in a JSON object or between tags, where the model put it there."""
+    if (tagged := re.fullmatch(r"\s*<(\w{1,20})>(.*)</\1>\s*", text, re.DOTALL)) is not None:
+        return tagged[2]
+    if text.lstrip().startswith("{"):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(text)
+            texts = [item for item in value.values() if isinstance(item, str)]
+            return texts[0] if len(texts) == 1 else ""
+    return text
 
 
 def _with(

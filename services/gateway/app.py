@@ -94,8 +94,10 @@ async def _not_there(request: Request, _error: Exception) -> Response:
     return _problem(Problem(404, f"there is nothing here; {there}; GET /docs says what there is", code="not_found"))
 
 
-async def _not_so(request: Request, _error: Exception) -> Response:
-    return _problem(Problem(405, f"{request.method} is not taken here; GET /docs says what is", code="method_not_allowed"))
+async def _not_so(request: Request, error: Exception) -> Response:
+    allowed = getattr(error, "headers", None) or {}
+    text = f"{request.method} is not taken here; GET /docs says what is"
+    return _problem(Problem(405, text, code="method_not_allowed", headers=allowed))
 
 
 def _problem(problem: Problem) -> Response:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from services.gateway.requests import Problem, Wanted
 from services.gateway.settings import GatewaySettings
-from shared.contracts.messages import Completed, Decided, Submitted, extend
+from shared.contracts.messages import Completed, Decided, Submitted, answer_room, extend
 from shared.contracts.parts import Answer, Assessed, CascadePlan, Completion, Decision, FailedCall, one_text
 from shared.contracts.portable import portable
 from shared.contracts.spending import Spent
@@ -216,8 +216,7 @@ def _cares(decision: Decision) -> str:
 
 def expected_usd(wanted: Wanted, choice: Choice, models: Models) -> float:
     """What the answer is expected to cost, in USD: what the decision says, but no less than the catalogue's price for its tokens."""
-    most = next((wanted.parameters[n] for n in ("max_completion_tokens", "max_tokens") if isinstance(wanted.parameters.get(n), int)), 0)
-    tokens = min(most, 100_000) or ANSWER_TOKENS
+    tokens = answer_room(wanted.parameters, ANSWER_TOKENS)
     said = [c.cost_usd for c in choice.decided.decision.candidates if c.model == choice.order[0]] if choice.decided else []
     asked = (choice.cascade.first, choice.cascade.then) if choice.cascade else choice.order[:1]
     return max(sum(models.expected_cost_usd(model, wanted.tokens, tokens) for model in asked), *said, 0.0)
@@ -353,7 +352,8 @@ async def ask_streamed(
             try:
                 yield Speaking(wanted, talk, Told(model, None, failures(failed)).after(first))
             except Unavailable as error:  # it broke off in the middle: too late for another model
-                raise unanswered([(model, error)]) from None
+                text = f"the answer broke off: {model}: {error}{_quoted(error)}"
+                raise Problem(502, text, kind="upstream_error", code=f"{model}_unavailable") from None
             return
     if first is None:
         raise unanswered(failed)

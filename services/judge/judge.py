@@ -17,7 +17,7 @@ from services.judge import verdict
 from services.judge.attendance import Attendance
 from services.judge.settings import JudgeSettings
 from shared.contracts.evaluations import Evaluated, Shown
-from shared.contracts.messages import Completed
+from shared.contracts.messages import Completed, answer_room
 from shared.contracts.parts import Abstained, Abstention, Answer, Rater, RaterKind, Votes
 from shared.routing.sampling import Pair
 
@@ -231,8 +231,7 @@ def counted(cast: Sequence[Vote]) -> Votes:
 def _bound(message: Completed, known: list[Answer], missing: list[str], raters: int, settings: JudgeSettings, prices: Prices) -> float:
     """The most that this comparison may cost."""
     prompt_tokens = message.prompt_bytes() // BYTES_PER_TOKEN + 50
-    limit = message.parameters.get("max_tokens") or message.parameters.get("max_completion_tokens")
-    answer_tokens = int(limit) if isinstance(limit, int) else SHADOW_TOKENS
+    answer_tokens = answer_room(message.parameters, SHADOW_TOKENS)
     shadows = sum(prices.bound(name, prompt_tokens, answer_tokens) for name in missing)
     lengths = [min(len(a.text), settings.answer_chars) / BYTES_PER_TOKEN for a in known]
     lengths += [min(answer_tokens * 5, settings.answer_chars) / BYTES_PER_TOKEN for _ in missing]

@@ -8,8 +8,8 @@ verdict is taken from structured output only; anything else abstains, and says w
 from __future__ import annotations
 
 import json
+import re
 import secrets
-from collections.abc import Iterator
 from typing import Any, Literal, cast
 
 from shared.contracts.parts import Abstention
@@ -37,6 +37,8 @@ FORMAT: dict[str, Any] = {
         },
     },
 }
+FENCED = re.compile(r"\A`{3,}\w*\s*(.*?)\s*`{3,}\Z", re.DOTALL)
+BETTER = re.compile(r"""["']better\\*["']\s*:\s*(\\*["'][^"'\\]*|[^\s,}]+)""", re.IGNORECASE)
 OPTIONAL = frozenset({"response_format", "seed"})
 """What is asked for beside the question, and can be done without where a model refuses it."""
 
@@ -67,26 +69,23 @@ def shortened(text: str, chars: int) -> str:
 def read(answer: str, finish_reason: str | None = None) -> Side | Abstention:
     """The vote, or why there is none.
 
-    Reasoning models talk before they vote, and fence what they say. So a vote is what all JSON objects with a field `better` agree on; a
-    judge that was made to quote one that says otherwise has not voted.
+    Reasoning models talk before they vote, and fence what they say. A vote is the field `better` of an answer that is one JSON object;
+    else what all fields `better` in it agree on: a judge that quotes one that says otherwise has not voted.
     """
-    said = {str(value["better"]).strip().lower() for value in _objects(answer) if "better" in value}
-    if len(said) == 1 and (side := said.pop()) in SIDES:
+    said = _of_object(answer) or {value.strip(" .\\\"'").lower() for value in BETTER.findall(answer)}
+    if len(said) == 1 and (side := next(iter(said))) in SIDES:
         return cast("Side", side)
     if finish_reason == "length":
         return Abstention.cut_off
     return Abstention.unreadable if answer.strip() else Abstention.empty
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a text that lie in no other one."""
-    decoder, place = json.JSONDecoder(), text.find("{")
-    while place >= 0:
-        try:
-            value, end = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError):
-            end = place + 1
-        else:
-            if isinstance(value, dict):
-                yield value
-        place = text.find("{", end)
+def _of_object(answer: str) -> set[str]:
+    """The vote of an answer that is one JSON object, fenced or not; empty if it is none, or has no such field."""
+    try:
+        value = json.loads(FENCED.sub(r"\1", answer.strip()))
+    except (ValueError, RecursionError):
+        return set()
+    inner = [value, *value.values()] if isinstance(value, dict) else []
+    named = [v for one in inner if isinstance(one, dict) for key, v in one.items() if str(key).strip().lower() == "better"]
+    return {str(v).strip(" .").lower() for v in named}

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-OF_THE_REQUEST = frozenset({400, 404, 405, 406, 411, 413, 414, 415, 416, 422, 431, 451})
+OF_THE_REQUEST = frozenset({400, 403, 404, 405, 406, 411, 413, 414, 415, 416, 422, 424, 431, 451})
 """HTTP statuses that say what is wrong with one request."""
 
 
@@ -76,6 +76,8 @@ class ModelUnreachable(AdapterError):
     ) -> None:
         super().__init__(text)
         self.trouble, self.status, self.said, self.retry_after_s = trouble, status, said, retry_after_s
+        self.named: frozenset[str] = frozenset()
+        """Fields of the request that the API's error names."""
 
     @property
     def of_the_request(self) -> bool:

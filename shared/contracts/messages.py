@@ -90,7 +90,9 @@ class Submitted(BaseModel):
 
     @model_validator(mode="after")
     def _one_prompt(self) -> Self:
-        if (self.prompt is None) == (self.messages is None):
+        if self.prompt is None and self.messages is None:
+            raise ValueError("give either prompt or messages: neither is there")
+        if self.prompt is not None and self.messages is not None:
             raise ValueError("give either prompt or messages, and not both")
         text = self.task_text()
         if not text.strip():
@@ -166,15 +168,14 @@ def task_of(messages: Sequence[ChatMessage]) -> str:
 
 
 def as_turn(turn: ChatMessage) -> dict[str, Any]:
-    """One turn as OpenAI's API takes it: as it came, and with the content null that some want beside tool calls."""
-    made = turn.model_dump(exclude_unset=True)
-    return made if "content" in made or not made.get("tool_calls") else {"content": None} | made
+    """One turn as OpenAI's API takes it: as it came, and with the content null that topics leave out and some APIs want."""
+    return {"content": None} | turn.model_dump(exclude_unset=True)
 
 
-def answer_room(parameters: Mapping[str, Any]) -> int:
+def answer_room(parameters: Mapping[str, Any], otherwise: int = ANSWER_ROOM) -> int:
     """Tokens that an answer may have, as far as that is said."""
     said = [parameters.get(name) for name in ("max_completion_tokens", "max_tokens")]
-    return min(next((n for n in said if isinstance(n, int) and n > 0), ANSWER_ROOM), MOST_ANSWER_ROOM)
+    return min(next((n for n in said if isinstance(n, int) and not isinstance(n, bool) and n > 0), otherwise), MOST_ANSWER_ROOM)
 
 
 class Described(Submitted):
@@ -227,12 +228,13 @@ def read(model: type[M], value: bytes | None) -> M:
 
 def _framed(value: bytes) -> str:
     """What the bytes look like, where they are no JSON of a kind that producers send by mistake."""
+    wide = value[:4:2] == b"\0\0" and value[1:2] != b"\0", value[1:4:2] == b"\0\0" and value[:1] != b"\0"
+    if value[:2] in (b"\xff\xfe", b"\xfe\xff") or any(wide):
+        return ". It begins as UTF-16: send UTF-8"
     if value[0] == 0 and len(value) > FRAME:
         return ". It begins as a schema registry's serializer frames messages: send plain JSON, without the registry's serializer"
-    if value[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return ". It begins as UTF-16: send UTF-8"
-    if value[:2] == b"\x1f\x8b":
-        return ". It is gzip: send JSON, and let the producer's compression.type compress it"
+    if value[:2] == b"\x1f\x8b" or value[:4] == b"\x28\xb5\x2f\xfd":
+        return ". It is gzip or zstd: send JSON, and let the producer's compression.type compress it"
     return ""
 
 

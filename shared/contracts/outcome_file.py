@@ -73,11 +73,13 @@ SUFFIXES = ("response", "cost_usd", "latency_s", "input_tokens", "output_tokens"
 MISNAMED = ("cost", "costs", "price", "usd", "latency", "time", "tokens", "answer", "output", "input", "score", "scores")
 """Endings that a model's name hardly has, where the rest is a model's name."""
 HOLES = frozenset({"na", "n/a", "nan", "null", "none", "-", "?"})
-TRUTH = {"true": 1.0, "false": 0.0}
+TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "pass": 1.0, "fail": 0.0, "correct": 1.0, "incorrect": 0.0}
 LONGEST_CELL = 16 * 1024 * 1024
 
 
 _NO_MODEL = (
+    "difficulty_level difficulty_score hardness is_hard similarity toxicity weight average mean median oracle confidence correct "
+    "seed rank unnamed num_tokens prompt_tokens "
     "id idx index row prompt_id question_id sample_id task_id uuid hash key name title category categories topic subject "
     "task task_name dataset data source eval_name benchmark split fold subset lang language level difficulty domain type "
     "kind tag tags reference gold target answer ground_truth label labels choices options context system instruction "
@@ -122,7 +124,7 @@ def _no_models(header: list[str], rows: list[list[str]]) -> list[str]:
             others += owns
             continue
         cells = {cell for row in rows if (cell := row[place].strip().lower())} - HOLES
-        if name.lower() in NO_MODEL:
+        if name.lower().replace(" ", "_").split(":")[0] in NO_MODEL:
             named.append(name)
         elif cells and not any(cell in TRUTH or _number(cell) for cell in cells):
             text.append(name)
@@ -210,13 +212,15 @@ def read_prices(text: str) -> dict[str, Price]:
     try:
         data: Any = json.loads(text.removeprefix("\ufeff"))
         prices = dict(data.get("prices", data))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise OutcomesInvalid(PRICES_FORM) from None
     found = {}
     for model, price in prices.items():
         try:
             found[model] = _price(price)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, AttributeError, OverflowError):
+            if isinstance(price, dict) and any("cost_per_" in name for name in price) and PER_TOKEN["input"] not in price:
+                continue  # LiteLLM's file has pictures and sounds, too
             raise OutcomesInvalid(f"the price of {model} is neither a number of USD per million tokens nor {PRICE_FORM}") from None
     return found
 
@@ -233,15 +237,17 @@ def _price(value: Any) -> Price:
         raise TypeError
     if isinstance(value, int | float):
         return Price(input=value, output=value)
+    if any(isinstance(part, bool) for part in value.values()):
+        raise TypeError
     if PER_TOKEN["input"] in value or PER_TOKEN["output"] in value:
         given = {name: value.get(key) for name, key in PER_TOKEN.items()}
-        return Price(**{"input": 0.0, "output": 0.0} | {name: 1e6 * float(usd) for name, usd in given.items() if usd is not None})
+        return Price(**{"output": 0.0} | {name: 1e6 * float(usd) for name, usd in given.items() if usd is not None})
     return Price(**value)
 
 
 def doubtful(prices: Mapping[str, Price]) -> list[str]:
     """Models whose prices look as if they were not per million tokens."""
-    return sorted(model for model, price in prices.items() if 0 < max(price.input, price.output) < LEAST_PRICE)
+    return sorted(model for model, price in prices.items() if any(0 < usd < LEAST_PRICE for usd in (price.input, price.output)))
 
 
 def matrix(rows: list[Row], prices: Mapping[str, Price], texts: list[str]) -> Outcomes:

@@ -9,10 +9,14 @@ from typing import Any
 
 PLAIN_ID = re.compile(r"[A-Za-z0-9]{9}")
 """The strictest form of a tool call's id that is asked for (Mistral); everybody takes it."""
-OWN = frozenset({"reasoning", "reasoning_content", "reasoning_details", "thinking_blocks", "provider_specific_fields", "annotations"})
+_OWN = (
+    "reasoning reasoning_content reasoning_details reasoning_signature thinking_blocks thought_signature signature encrypted_content "
+    "provider_specific_fields extra_content annotations audio images"
+)
+OWN = frozenset(_OWN.split())
 """What a model adds to its own turns: thoughts and their signatures."""
-OWN_OF_CALLS = frozenset({"extra_content", "provider_specific_fields", "index"})
-THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
+OWN_OF_CALLS = frozenset({"extra_content", "provider_specific_fields", "thought_signature", "index"})
+THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "reasoning.text", "reasoning.summary", "reasoning.encrypted")
 
 
 def portable(chat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ IMAGE = 1_000
 """Tokens of a picture: OpenAI's 1,024 square pixels have 765, Anthropic's largest 1,600."""
 MEDIUM = 2_000
 """Tokens of a sound or a file whose length is not known."""
+UNREAD = frozenset({"model", "messages", "user", "stop", "metadata", "logit_bias", "stream_options"})
+"""Parameters that no model reads."""
 TURN = 4
 """Tokens that a turn has beside its words."""
 RUN = re.compile(rb"[!-~]{32,}")
@@ -51,9 +53,9 @@ def tokens_in(text: str) -> int:
 
 
 def tokens_of_chat(messages: Iterable[Mapping[str, Any]], parameters: Mapping[str, Any] | None = None) -> int:
-    """About how many tokens a model reads: all turns with their parts and tool calls, tools and the form that is asked for."""
+    """About how many tokens a model reads: all turns with their parts and tool calls, and what stands in parameters."""
     total = sum(TURN + _turn(message) for message in messages)
-    read = {name: value for name, value in (parameters or {}).items() if name in ("tools", "functions", "response_format")}
+    read = {name: value for name, value in (parameters or {}).items() if isinstance(value, (dict, list, str)) and name not in UNREAD}
     return total + (tokens_in(_json(read)) if read else 0)
 
 
@@ -72,7 +74,9 @@ def _part(part: Mapping[str, Any]) -> int:
         return tokens_in(text)
     if isinstance(kind, str) and "image" in kind:
         return IMAGE
-    return MEDIUM
+    if isinstance(kind, str) and any(medium in kind for medium in ("audio", "video", "file")):
+        return MEDIUM
+    return tokens_in(_json(part))
 
 
 def _json(value: Any) -> str:

@@ -60,6 +60,8 @@ def _json(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _parsed(place: str, text: str) -> Any:
     try:
         return json.loads(text.lstrip("\ufeff"))
+    except RecursionError:
+        raise OutcomesInvalid(f"{place}: more lists in one another than can be read") from None
     except ValueError as error:
         raise OutcomesInvalid(f"{place}: not JSON: {error}") from None
 
@@ -99,7 +101,7 @@ def _winner(place: str, row: Mapping[str, Any]) -> float | None:
         won = row["winner"]
         if won in ("model_a", "model_b"):
             return 1.0 if won == "model_a" else 0.0
-        if won in TIES:
+        if isinstance(won, str) and won in TIES:
             return None
         raise OutcomesInvalid(f"{place}, winner: not model_a, model_b, tie or tie (bothbad)")
     marks = {
@@ -112,8 +114,8 @@ def _winner(place: str, row: Mapping[str, Any]) -> float | None:
 
 def _between(place: str, value: Any) -> float | None:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 1.0 <= number <= 2.0:
         raise OutcomesInvalid(f"{place}, preference: not a number from 1 (the first answer is better) to 2 (the second is)")

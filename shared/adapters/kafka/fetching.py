@@ -11,8 +11,8 @@ from aiokafka.errors import ConsumerStoppedError
 
 from shared.adapters.telemetry import UNREAD, TelemetrySettings, log, where
 
-AGAIN_S = 1.0
-"""After a fetch that failed."""
+AGAIN_S, AT_MOST_S = 0.05, 1.0
+"""After a fetch that failed; twice as long after each that fails in a row."""
 
 
 @dataclass(slots=True)
@@ -31,6 +31,7 @@ class Fetching:
 
     async def record(self, consumer: Any) -> ConsumerRecord:
         """The next record."""
+        wait_s = AGAIN_S
         while True:
             try:
                 return await consumer.getone()
@@ -41,4 +42,5 @@ class Fetching:
                 if self.error != type(error).__name__:
                     log.error("records can't be fetched; trying again", topic=self.topic, error=where(error, self.telemetry))
                 self.error = type(error).__name__
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, AT_MOST_S)

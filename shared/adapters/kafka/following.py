@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import ConsumerStoppedError
 
-from shared.adapters.kafka.client import reader
+from shared.adapters.kafka.client import position, reader
+from shared.adapters.kafka.fetching import AGAIN_S
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import TelemetrySettings, log, where
 from shared.contracts.topics import Topic
@@ -27,7 +29,7 @@ class Following:
     ) -> None:
         """`last`: begin about so many records before the end, not at the beginning."""
         self._kafka, self._topics, self._learn = kafka, {kafka.name(t): t for t in topics}, learn
-        self._last = last
+        self._last, self._error = last, ""
         self.caught_up = asyncio.Event()
         self.positions: Offsets = {}
 
@@ -50,11 +52,24 @@ class Following:
                     self.caught_up.set()
                     if until is not None:
                         return
-                batches: Mapping[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=200 if reached else 1000, max_records=2000)
+                batches = await self._fetched(consumer, 200 if reached else 1000)
                 for part, records in batches.items():
                     await self._tell(part, records, None if until is None else goals[part])
-                if until is not None:
-                    await self._skip_gaps(consumer, parts, goals)
+                self._skip_gaps(consumer, parts, goals if until is not None else None)
+
+    async def _fetched(self, consumer: Any, timeout_ms: int) -> Mapping[TopicPartition, list[Any]]:
+        """What comes next; nothing, and a word in the log, where a fetch fails: other partitions go on."""
+        try:
+            fetched: Mapping[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=timeout_ms, max_records=2000)
+        except ConsumerStoppedError:
+            raise
+        except Exception as error:
+            if self._error != type(error).__name__:
+                log.error("records can't be fetched; trying again", topics=sorted(self._topics), error=where(error, TelemetrySettings()))
+            self._error = type(error).__name__
+            await asyncio.sleep(AGAIN_S)
+            return {}
+        return fetched
 
     async def _tell(self, part: TopicPartition, records: list[Any], goal: int | None) -> None:
         for count, record in enumerate(records):
@@ -69,10 +84,12 @@ class Following:
             if count % PAUSE_EVERY == PAUSE_EVERY - 1:
                 await asyncio.sleep(0)
 
-    async def _skip_gaps(self, consumer: Any, parts: list[TopicPartition], goals: Mapping[TopicPartition, int]) -> None:
+    def _skip_gaps(self, consumer: Any, parts: list[TopicPartition], goals: Mapping[TopicPartition, int] | None) -> None:
+        """Go past offsets that hold no record: what was compacted, and the ends of transactions."""
         for part in parts:
-            if await consumer.position(part) >= goals[part]:
-                self.positions[_name(part, self._topics)] = max(goals[part], self.positions[_name(part, self._topics)])
+            name, fetched = _name(part, self._topics), position(consumer, part)
+            if fetched is not None and fetched > self.positions[name]:
+                self.positions[name] = fetched if goals is None else max(self.positions[name], min(fetched, goals[part]))
 
 
 def _name(part: TopicPartition, topics: Mapping[str, Topic]) -> str:

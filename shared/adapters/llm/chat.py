@@ -22,7 +22,7 @@ from pydantic_settings import SettingsConfigDict
 from shared.adapters.errors import ModelUnreachable, Trouble
 from shared.adapters.llm.breaker import Breaker
 from shared.adapters.llm.dialect import Dialect
-from shared.adapters.llm.reading import Reader, mended, names, number, said, usage
+from shared.adapters.llm.reading import Reader, mended, names, number, of_a_request, refusal, said, usage
 from shared.adapters.secrets import SecretSettings
 from shared.contracts.tokens import tokens_in, tokens_of_chat
 
@@ -30,7 +30,7 @@ TIMEOUT = httpx.Timeout(None, connect=5.0)
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 PATIENCE_S = 3.0
 """An API that asks to be left alone for longer is left alone: others may be free."""
-REFUSALS = frozenset({400, 422, 500, 501})
+REFUSALS = frozenset({400, 404, 422, 500, 501})
 """Statuses with which APIs refuse a field that they don't know; llama.cpp's says 500."""
 ERROR_BYTES = 64 * 1024
 """Read of what an API says of an error."""
@@ -102,6 +102,10 @@ class Chat:
         self._room = asyncio.Semaphore(settings.concurrency)
         self._breakers: dict[str, Breaker] = {}
         self._dialects: dict[str, Dialect] = {}
+        self._left_alone: dict[str, float] = {}
+        """By model: until when (`time.monotonic`) the API asked to be left alone, but no longer than a breaker rests."""
+        self._busy: dict[str, bool] = {}
+        """By model: whether it had no room when it was last asked."""
 
     def allows(self, model: str) -> bool:
         """Whether `model` is not resting after failures. Asking changes nothing."""
@@ -132,6 +136,7 @@ class Chat:
         optional |= {"temperature"} if parameters is None else frozenset()
         if max_tokens is not None:
             given["max_tokens"] = max_tokens
+            optional |= {"max_tokens"}
         call = _Call(model, given | {"model": model, "messages": list(messages)}, within_s, optional, stream, once)
         async with self._watched(call):
             async for attempt in _tries(call, self._settings.attempts):
@@ -160,45 +165,54 @@ class Chat:
 
     async def _begin(self, call: _Call, stack: AsyncExitStack) -> Words:
         """Send, and wait for the first word. The response is closed when `stack` is, or at once if this fails."""
-        async with AsyncExitStack() as own:
-            response = await self._send(call, own)
-            words = Words(call, response, Reader(), self._simulated)
-            own.push_async_callback(words.close)
-            await words.begin()
-            stack.push_async_exit(own.pop_all())
-        return words
-
-    async def _send(self, call: _Call, stack: AsyncExitStack) -> httpx.Response:
-        """A response that is no error; where the model refuses a field in one dialect, it is asked in another."""
-        known = self._dialects.get(call.model, Dialect())
-        dialect = known
+        known = dialect = self._dialects.get(call.model, Dialect())
         while True:
-            content = encoded(dialect.of(call.body, stream=call.stream))
-            request = self._http.build_request("POST", "/chat/completions", content=content, headers=_once(call.once), timeout=TIMEOUT)
-            async with call.reading():
-                response = await self._http.send(request, stream=True)
-            stack.push_async_callback(response.aclose)
-            if not response.is_error:
+            try:
+                async with AsyncExitStack() as own:
+                    call.went_well = None
+                    response = await self._send(call, dialect, own)
+                    words = Words(call, response, Reader(), self._simulated)
+                    own.push_async_callback(words.close)
+                    await words.begin()
+                    stack.push_async_exit(own.pop_all())
+            except ModelUnreachable as error:
+                other = dialect.after(error.named, call.body, call.optional) if error.status in REFUSALS else None
+                if other is None:
+                    raise
+                dialect = other
+            else:
                 if dialect != known:
                     self._dialects[call.model] = dialect
-                return response
-            async with call.reading():
-                text = await _beginning(response)
-            other = dialect.after(names(text), call.body, call.optional) if response.status_code in REFUSALS else None
-            if other is None:
-                wait = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
-                status = response.status_code
-                raise call.failed(ModelUnreachable(_advice(status), Trouble.refused, status, said(text, status), wait))
-            dialect = other
+                return words
+
+    async def _send(self, call: _Call, dialect: Dialect, stack: AsyncExitStack) -> httpx.Response:
+        """A response that is no error."""
+        content = encoded(dialect.of(call.body, stream=call.stream))
+        request = self._http.build_request("POST", "/chat/completions", content=content, headers=_once(call.once), timeout=TIMEOUT)
+        async with call.reading():
+            response = await self._http.send(request, stream=True)
+        stack.push_async_callback(response.aclose)
+        if not response.is_error and not response.is_redirect:
+            return response
+        async with call.reading():
+            fields = refusal(await _beginning(response))
+        wait = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+        status = 400 if response.status_code >= 500 and of_a_request(fields) else response.status_code
+        error = ModelUnreachable(_advice(status), Trouble.refused, status, said(fields, status), wait)
+        error.named = names(json.dumps(fields, default=str))
+        raise call.failed(error)
 
     @asynccontextmanager
     async def _watched(self, call: _Call) -> AsyncGenerator[None, None]:
         """Room for one call; afterwards the breaker hears how it went, as far as the model is concerned. Raises `ModelUnreachable`."""
         encoded(call.body)
+        if (left := self._left_alone.get(call.model, 0.0) - time.monotonic()) > 0:
+            raise ModelUnreachable("the API asked to be left alone for a while", Trouble.resting, 429, retry_after_s=left)
         breaker = self._breakers.setdefault(call.model, Breaker(self._settings.breaker_failures, self._settings.breaker_rest_s))
         if not breaker.allows():
             text = f"{self._settings.breaker_failures} calls in a row failed, so none is made for a while"
-            raise ModelUnreachable(text, Trouble.resting, retry_after_s=breaker.rests_for_s())
+            busy = 429 if self._busy.get(call.model) else None
+            raise ModelUnreachable(text, Trouble.resting, busy, retry_after_s=breaker.rests_for_s())
         try:
             async with AsyncExitStack() as stack:
                 async with call.reading(ours=True):
@@ -206,6 +220,9 @@ class Chat:
                 yield
         finally:
             {None: breaker.abandoned, True: breaker.succeeded, False: breaker.failed}[call.went_well]()
+            self._busy[call.model] = call.busy
+            if call.leave_alone_s > PATIENCE_S:
+                self._left_alone[call.model] = time.monotonic() + min(call.leave_alone_s, self._settings.breaker_rest_s)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -223,6 +240,10 @@ class _Call:
     once: str
     went_well: bool | None = None
     """What it says about the model. None: nothing."""
+    busy: bool = False
+    leave_alone_s: float = 0.0
+    waited_s: float = 0.0
+    """What the API asked to be left alone for, and was."""
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -240,6 +261,9 @@ class _Call:
                 yield
         except TimeoutError:
             raise late if ours else self.failed(late) from None
+        except (httpx.ConnectTimeout, httpx.PoolTimeout):
+            text = f"no connection within {TIMEOUT.connect:g} s"
+            raise self.failed(ModelUnreachable(text, Trouble.late)) from None
         except httpx.TransportError as error:
             raise self.failed(ModelUnreachable(f"the call failed ({type(error).__name__})", Trouble.away)) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
@@ -249,6 +273,8 @@ class _Call:
 
     def failed(self, error: ModelUnreachable) -> ModelUnreachable:
         self.went_well = None if error.of_the_request else False
+        self.busy = error.status == 429
+        self.leave_alone_s = (error.retry_after_s or 0.0) if error.trouble is Trouble.refused else 0.0
         return error
 
     def may_try_again(self, error: Exception) -> bool | float:
@@ -257,7 +283,10 @@ class _Call:
             return False
         if error.trouble is Trouble.refused and error.status in RETRIED:
             wait = error.retry_after_s or 0.0
-            return wait <= min(PATIENCE_S, self.left_s) and (wait or True)
+            if wait > min(PATIENCE_S - self.waited_s, self.left_s):
+                return False
+            self.waited_s += wait
+            return wait or True
         return error.trouble in (Trouble.away, Trouble.cut_off)
 
 
@@ -303,8 +332,13 @@ class Words:
     async def _chunks(self) -> AsyncGenerator[dict[str, Any], None]:
         came = self.response.aiter_bytes()
         while not self.reader.done:
-            async with self.call.reading():
-                data = await anext(came, None)
+            try:
+                async with self.call.reading():
+                    data = await anext(came, None)
+            except ModelUnreachable:
+                if not self.reader.joined.finished:
+                    raise
+                data = None  # the answer is whole, whatever became of the connection
             chunks = self.reader.end() if data is None else self.reader.feed(data)
             while True:
                 async with self.call.reading():
@@ -321,19 +355,19 @@ class Words:
         now = time.monotonic()
         joined, body = self.reader.joined, self.reader.answer()
         choice = body["choices"][0]
-        message, took = choice["message"], usage(body.get("usage"))
+        message, took = choice["message"], usage(body.get("usage") or choice.get("usage"))
         told = body.get("simulated")
         told = told if isinstance(told, dict) else {}  # a simulated provider's clock runs in its own time
         first_s = None if joined.first_at is None or not self.call.stream else joined.first_at - self.call.began
         latency_s, told_first_s = number(told.get("latency_s"), 1e6), number(told.get("first_token_s"), 1e6)
         rest = {key: item for key, item in message.items() if key not in ("role", "content") and item}
-        estimated = took.prompt_tokens is None and took.completion_tokens is None
         text = message.get("content") or ""
-        if estimated:
+        prompt_tokens, completion_tokens = took.prompt_tokens, took.completion_tokens
+        estimated = not prompt_tokens or (not completion_tokens and bool(text or rest))
+        if not prompt_tokens:
             prompt_tokens = tokens_of_chat(self.call.body["messages"], self.call.body)
+        if not completion_tokens:
             completion_tokens = tokens_in(text) + (tokens_in(json.dumps(rest, ensure_ascii=False)) if rest else 0)
-        else:
-            prompt_tokens, completion_tokens = took.prompt_tokens or 0, took.completion_tokens or 0
         return ChatAnswer(
             text=text,
             model=body["model"] if isinstance(body.get("model"), str) and body["model"] else self.call.model,
@@ -383,7 +417,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     except ValueError:
         try:
             then = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             return None
         seconds = (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds()
     return seconds if 0 < seconds < float("inf") else None

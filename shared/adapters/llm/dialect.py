@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-RENAMED = {"max_tokens": "max_completion_tokens"}
-"""What OpenAI's reasoning models call it."""
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""The limit of an answer has two names: the second is that of OpenAI's reasoning models, which others do not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,33 +15,46 @@ class Dialect:
     """How a request is put for one model; by default as it is."""
 
     without: frozenset[str] = frozenset()
-    """Fields that are left out."""
-    renamed: bool = False
+    """Fields that are left out; without `stream` the answer comes whole."""
+    limit: str = ""
+    """What the limit of an answer is called; empty: as the sender calls it."""
     system: bool = False
     """The role `developer` is called `system`."""
 
     def of(self, body: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
         """The body of the request in this dialect."""
-        said = dict(body) | ({"stream": True, "stream_options": {"include_usage": True}} if stream else {})
-        said = {name: value for name, value in said.items() if name not in self.without}
-        for old, new in RENAMED.items():
-            if self.renamed and old in said:
-                said.setdefault(new, said.pop(old))
+        asked = dict(body) | ({"stream": True, "stream_options": {"include_usage": True}} if stream else {})
+        left_out = self.without | ({"stream_options"} if "stream" in self.without else frozenset())
+        asked = {name: value for name, value in asked.items() if name not in left_out}
+        for name in LIMITS:
+            if self.limit and name != self.limit and name in asked:
+                asked.setdefault(self.limit, asked.pop(name))
         if self.system:
-            said["messages"] = [{**turn, "role": "system"} if turn.get("role") == "developer" else turn for turn in said["messages"]]
-        return said
+            asked["messages"] = [{**turn, "role": "system"} if turn.get("role") == "developer" else turn for turn in asked["messages"]]
+        return asked
 
     def after(self, named: frozenset[str], body: Mapping[str, Any], optional: frozenset[str]) -> Dialect | None:
         """The dialect to ask in after a refusal that named these fields; None: there is no other.
 
         Only what the sender did not ask for is left out: its own wishes are refused in the sender's face.
         """
-        if not self.renamed and any(name in named and name in body and new not in body for name, new in RENAMED.items()):
-            return replace(self, renamed=True)
-        refused = (named & (optional | {"stream_options"})) - self.without
+        if not self.limit and (other := _renamed(named, body, optional)):
+            return replace(self, limit=other)
+        refused = (named & (optional | {"stream_options", "stream"})) - self.without - set(LIMITS)
         if refused:
             return replace(self, without=self.without | refused)
         developer = any(turn.get("role") == "developer" for turn in body["messages"])
         if not self.system and developer and "developer" in named:
             return replace(self, system=True)
         return None
+
+
+def _renamed(named: frozenset[str], body: Mapping[str, Any], optional: frozenset[str]) -> str:
+    """The other name of the limit, where its name is refused: where both are named, or where it is ours.
+
+    A sender's limit that is too large is named, too, and must not be lost under a name that is passed over.
+    """
+    for name, other in (LIMITS, LIMITS[::-1]):
+        if name in named and name in body and other not in body and (other in named or name in optional or "unsupported" in named):
+            return other
+    return ""

@@ -35,13 +35,43 @@ WITHHELD = frozenset({401, 402, 403, 407, 429})
 """Errors whose words stay between the provider and us: they may name keys and accounts."""
 THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
 """Kinds of content parts that are no part of the answer."""
-DONE = "[DONE]"
 BLANK = b" \t\r\n"
 LONE = re.compile("[\ud800-\udfff]")
 LINE_END = re.compile(rb"\r\n|\r|\n")
+UNKNOWN = re.compile(r'"(?:code|type)": ?"(?:unsupported_parameter|unknown_parameter|extra_forbidden)"')
 CODE = re.compile(r"[\w.-]{1,40}")
-THINKING = re.compile(r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-THOUGHT = re.compile(r"\A.*</(?:think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
+BROKEN = frozenset(
+    {"error", "failed", "abort", "aborted", "network_error", "server_error", "unknown_error", "insufficient_system_resource"}
+)
+"""Reasons to finish that are no end of an answer: OpenRouter's, vLLM's, GLM's, DeepSeek's."""
+OF_A_REQUEST = frozenset(
+    {
+        "invalid_request_error",
+        "invalid_request",
+        "invalid_value",
+        "context_length_exceeded",
+        "exceed_context_size_error",
+        "string_above_max_length",
+        "content_filter",
+        "content_policy_violation",
+        "unsupported_parameter",
+        "unsupported_value",
+        "unknown_parameter",
+    }
+)
+"""Codes and types of errors that say what is wrong with one request."""
+FIELDS = ("stream_options", "max_completion_tokens", "max_tokens", "temperature", "response_format", "seed", "developer")
+"""Names that an API may say it refuses."""
+_THINK = "think|thinking|thought|thoughts|reasoning|analysis|scratchpad|reflection|seed:think"
+THINKING = re.compile(
+    rf"<({_THINK})>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)|◁think▷.*?(?:◁/think▷|\Z)"
+    r"|<\|begin_of_thought\|>.*?(?:<\|end_of_thought\|>|\Z)|<\|channel\|>analysis.*?(?:<\|end\|>|(?=<\|channel\|>final)|\Z)"
+    r"|\AThinking\.\.\..*?(?:\.\.\.done thinking\.|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+THOUGHT = re.compile(rf"\A.*(?:</(?:{_THINK})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>)", re.DOTALL | re.IGNORECASE)
+SPECIAL = re.compile(r"<\|[a-z_]{1,20}\|>(?:final)?")
+"""Tokens of a chat template that a server let through."""
 
 
 def unreadable() -> ModelUnreachable:
@@ -148,6 +178,9 @@ class Events:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
+        elif name == b"error":  # llama.cpp's, instead of an event
+            self._name = "error"
+            self._data.append(value)
         elif name == b"event":
             self._name = value.decode("utf-8", "replace")
         return None
@@ -159,28 +192,52 @@ class Events:
 def failure(error: Any) -> ModelUnreachable:
     """An error that came inside an answer, with its code and the API's words."""
     fields = error if isinstance(error, dict) else {"message": error} if isinstance(error, str) else {}
-    code = fields.get("code") or fields.get("type")
+    code = fields.get("code") or fields.get("type") or fields.get("status")
     known = number(fields.get("code"), 599) or number(fields.get("status"), 599)
-    status = int(known) if known is not None and known >= 400 else None
+    status = int(known) if known is not None and known >= 400 else 400 if of_a_request(fields) else None
     named = f" (code {code})" if isinstance(code, (int, str)) and CODE.fullmatch(mended(str(code))) else ""
-    return ModelUnreachable(f"the API answered with an error{named}", Trouble.failed, status, _words(fields, status))
+    found = ModelUnreachable(f"the API answered with an error{named}", Trouble.failed, status, _words(fields, status))
+    found.named = names(json.dumps(fields, default=str))
+    return found
 
 
-def said(data: bytes, status: int) -> dict[str, str] | None:
-    """What an API says of an error with an HTTP status, where that is for the requester."""
-    if status not in {400, 413, 422}:
-        return None
+def of_a_request(fields: Mapping[str, Any]) -> bool:
+    """Whether an error is about one request, by its code or type."""
+    return any(isinstance(fields.get(key), str) and fields[key].lower() in OF_A_REQUEST for key in ("code", "type"))
+
+
+def refusal(data: bytes) -> dict[str, Any]:
+    """The fields of an error that came with an HTTP status, in whichever form."""
+    text = data.decode("utf-8", "replace").strip()
     try:
         value = parsed(data)
     except ModelUnreachable:
-        return None
-    error = value.get("error") if isinstance(value, dict) else None
-    return _words(error, status) if isinstance(error, dict) else None
+        return {} if text.startswith("<") else {"message": text}
+    value = value[0] if isinstance(value, list) and value else value
+    if not isinstance(value, dict):
+        return {"message": text}
+    error = value.get("error")
+    if isinstance(error, dict):
+        return error
+    if isinstance(error, str):
+        return {"message": error, "code": value.get("code")}
+    if "detail" in value:
+        return {"message": value["detail"] if isinstance(value["detail"], str) else json.dumps(value["detail"]), "detail": value["detail"]}
+    return value
 
 
-def names(data: bytes) -> frozenset[str]:
-    """Words in an API's error that may be names of fields."""
-    return frozenset(re.findall(r"[a-z_]{4,}", data.decode("utf-8", "replace")))
+def said(fields: Mapping[str, Any], status: int) -> dict[str, str] | None:
+    """What an API says of an error with an HTTP status, where that is for the requester."""
+    return _words(fields, status) if status in {400, 413, 422} else None
+
+
+def names(text: str) -> frozenset[str]:
+    """Which of `FIELDS` an error names, however it writes them; `stream` where it is the very parameter; `unsupported` where its code says
+    that it does not know the field."""
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text.replace("\\n", " ")).lower()
+    found = {name for name in FIELDS if re.search(rf"(?<![a-z]){name.replace('_', '[_ ]')}(?![a-z])", plain)}
+    found |= {"stream"} if re.search(r'"param": ?"stream"', plain) else set()
+    return frozenset(found | ({"unsupported"} if UNKNOWN.search(plain) else set()))
 
 
 def _words(fields: Mapping[str, Any], status: int | None) -> dict[str, str] | None:
@@ -192,12 +249,22 @@ def _words(fields: Mapping[str, Any], status: int | None) -> dict[str, str] | No
 
 def _raise_error(value: Mapping[str, Any]) -> None:
     """Raise the error that `value` holds, if it holds one."""
-    if error := value.get("error"):
+    error = value.get("error")
+    if error and (not isinstance(error, dict) or any(part and part != "0" for part in error.values())):
         raise failure(error)
-    if value.get("object") == "error" or value.get("type") == "error":
-        raise failure(dict(value) | {"type": None})
-    if value.get("finish_reason") == "error":
-        raise failure({"code": "finish_reason"})
+    if value.get("object") == "error" or value.get("type") == "error" or value.get("success") is False:
+        raise failure({key: item for key, item in value.items() if key not in ("type", "object")})
+    for key in ("finish_reason", "native_finish_reason"):
+        if isinstance(value.get(key), str) and value[key].lower() in BROKEN:
+            raise failure({"code": "finish_reason"})
+
+
+def _raise_bare_error(value: Mapping[str, Any]) -> None:
+    """Raise what is an error though it does not call itself one: it tells of trouble, and has neither choices nor usage."""
+    if value.keys() & {"choices", "usage"}:
+        return
+    if value.get("detail") or value.get("errors") or (value.get("message") and value.keys() & {"code", "status", "type"}):
+        raise failure(value if isinstance(value.get("message"), str) else {"message": json.dumps(value)[:WORDS]})
 
 
 # answers
@@ -226,7 +293,7 @@ def _part(part: Any) -> str:
 
 def without_thinking(text: str) -> str:
     """What a model says when it has done thinking aloud; nothing, if it never was."""
-    return THOUGHT.sub("", THINKING.sub("", text)).strip()
+    return SPECIAL.sub("", THOUGHT.sub("", THINKING.sub("", text))).strip()
 
 
 def _arguments(value: Any) -> str:
@@ -239,6 +306,8 @@ def _function(call: Mapping[str, Any]) -> dict[str, Any]:
     if "id" in own and not isinstance(own["id"], str):
         own["id"] = json.dumps(own["id"]) if own["id"] is not None else None
     function = call.get("function")
+    if function is None and "name" in call:  # flat, as OpenAI's newer API has it
+        function = {key: own.pop(key) for key in ("name", "arguments") if key in own}
     if not isinstance(function, dict):
         return own
     told: dict[str, Any] = {key: value for key, value in function.items() if key not in ("name", "arguments")}
@@ -255,7 +324,9 @@ def _small(value: Any) -> int | None:
 
 
 def _listed(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list, or the one object that stands in place of a list."""
+    """The objects of a list, or of an object by index, or the one object that stands in place of a list."""
+    if isinstance(value, dict) and value and all(str(key).isdigit() for key in value):
+        value = list(value.values())
     listed = value if isinstance(value, list) else [value]
     return [item for item in listed if isinstance(item, dict)]
 
@@ -265,14 +336,16 @@ def whole(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise unreadable()
     _raise_error(value)
+    _raise_bare_error(value)
     found = []
     for place, choice in enumerate(_listed(value.get("choices"))[:MOST_PARTS]):
         _raise_error(choice)
-        message = choice.get("message") if isinstance(choice.get("message"), dict) else choice.get("delta")
-        if not isinstance(message, dict):
+        index, reason = _small(choice.get("index")), choice.get("finish_reason")
+        message = _given(choice, "message", "delta")
+        if message is None and isinstance(reason, str):  # a filter left nothing of it
+            message = {"content": None}
+        if message is None:
             continue
-        index = _small(choice.get("index"))
-        reason = choice.get("finish_reason")
         found.append(
             {key: item for key, item in choice.items() if key != "delta"}
             | {"index": place if index is None else index, "message": _message(message)}
@@ -282,6 +355,12 @@ def whole(value: Any) -> dict[str, Any]:
         raise unreadable()
     answer: dict[str, Any] = mended(value | {"choices": found})
     return answer
+
+
+def _given(choice: Mapping[str, Any], *names_: str) -> dict[str, Any] | None:
+    """What a choice says: under one of these names, or as the text of a completion of old."""
+    said_ = next((choice[name] for name in names_ if isinstance(choice.get(name), dict)), None)
+    return {"content": choice["text"]} if said_ is None and isinstance(choice.get("text"), str) else said_
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,119 +382,179 @@ def _call(call: Mapping[str, Any], place: int) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
+class _Slot:
+    """A tool call as it comes."""
+
+    id: str | None = None
+    name: str = ""
+    arguments: str = ""
+    rest: dict[str, Any] = field(default_factory=dict)
+
+    def complete(self) -> bool:
+        try:
+            json.loads(self.arguments)
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+
+@dataclass(slots=True)
+class _Choice:
+    """One choice of a stream, put together again as it comes."""
+
+    finish: str | None = None
+    half: str = ""
+    """The first half of a surrogate pair whose second half may come."""
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    rest: dict[str, Any] = field(default_factory=dict)
+    slots: list[_Slot] = field(default_factory=list)
+
+    def content(self, text: str | None, *, ending: bool) -> str | None:
+        """A pair whose halves came in two chunks is one letter again."""
+        half, self.half = self.half, ""
+        if half and text is not None:
+            text = (half + text).encode("utf-16", "surrogatepass").decode("utf-16", "replace") if LONE.match(text) else half + text
+        elif half:
+            text = half
+        if text and "\ud800" <= text[-1] <= "\udbff" and not ending:
+            self.half, text = text[-1], text[:-1]
+        return text
+
+    def part(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """A part of a tool call, at the place that it belongs to. What stands there already is not said again: clients would join it."""
+        told = _function(call)
+        function = told.get("function", {})
+        place = self._place(_small(call.get("index")), told.get("id") or None, function.get("name") or "")
+        if place >= MOST_PARTS:
+            raise unreadable()
+        self.slots.extend(_Slot() for _ in range(place + 1 - len(self.slots)))
+        slot = self.slots[place]
+        if slot.id is not None and told.get("id") == slot.id:
+            del told["id"]
+        if slot.name and function.get("name") in (slot.name, ""):
+            function.pop("name", None)
+        slot.id = slot.id or mended(told.get("id")) or None
+        slot.name += mended(function.get("name") or "")
+        slot.arguments += mended(function.get("arguments") or "")
+        slot.rest |= mended({key: item for key, item in told.items() if key not in ("index", "function", "id") and item})
+        if "function" not in told:
+            slot.rest.setdefault("function", None)
+        return {"index": place} | told
+
+    def _place(self, index: int | None, id_: str | None, name: str) -> int:
+        """By index, unless another call has it (Gemini's all say 0); else by id; else the last one, if it is not whole yet."""
+        ids = [slot.id for slot in self.slots]
+        if id_ is not None and id_ in ids:
+            return ids.index(id_)
+        if index is not None and (id_ is None or index >= len(ids) or ids[index] is None):
+            return index
+        if id_ is not None or not self.slots:
+            return len(self.slots)
+        last = self.slots[-1]
+        return len(self.slots) if name and (name != last.name or last.complete()) else len(self.slots) - 1
+
+    def keep(self, choice: Mapping[str, Any]) -> None:
+        for key, item in choice["delta"].items():
+            if key in ("content", "refusal") and isinstance(item, str):
+                self.texts.setdefault(key, []).append(item)
+            elif key in ("audio", "function_call") and isinstance(item, dict):
+                self.rest[key] = _merged(self.rest.get(key) or {}, item)
+            elif key in ("images", "annotations") and isinstance(item, list):
+                self.rest[key] = [*self.rest.get(key, ()), *item]
+        self.finish = choice["finish_reason"] or self.finish
+
+    def said(self) -> bool:
+        return any(map(any, self.texts.values())) or bool(self.slots or self.rest)
+
+    def answer(self, index: int) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(self.texts.get("content", ()))}
+        if refused := "".join(self.texts.get("refusal", ())):
+            message["refusal"] = refused
+        message |= self.rest
+        calls = [_call(_whole_call(slot), place) for place, slot in enumerate(self.slots) if slot.id or slot.name or slot.rest]
+        if calls:
+            message["tool_calls"] = calls
+        return {"index": index, "message": message, "finish_reason": self.finish}
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts joined, anything else replaced."""
+    joined = {
+        key: one[key] + item for key, item in other.items() if isinstance(item, str) and isinstance(one.get(key), str) and key != "id"
+    }
+    return {**one, **{key: item for key, item in other.items() if item is not None}, **joined}
+
+
+def _whole_call(slot: _Slot) -> dict[str, Any]:
+    made = {"type": "function"} | slot.rest | ({"id": slot.id} if slot.id else {})
+    if made.get("function", "") is None and not (slot.name or slot.arguments):  # a call of another kind
+        return {key: item for key, item in made.items() if key != "function"}
+    return made | {"function": {"name": slot.name, "arguments": slot.arguments}}
+
+
+@dataclass(slots=True)
 class Joined:
     """The choices of a stream, put together again as they come."""
 
     first_at: float | None = None
     """When its first word, or tool call, came (`time.monotonic`)."""
-    finish: str | None = None
-    chosen: bool = False
-    """Whether there was any choice."""
     begun: bool = False
     """Whether anything came that a reader can see: a word, a thought, a tool call, or the end."""
+    choices: dict[int, _Choice] = field(default_factory=dict)
     _rest: dict[str, Any] = field(default_factory=dict)
-    _text: list[str] = field(default_factory=list)
-    _refusal: list[str] = field(default_factory=list)
-    _calls: dict[int, dict[str, Any]] = field(default_factory=dict)
-    _halves: dict[int, str] = field(default_factory=dict)
-    """By choice: the first half of a surrogate pair whose second half may come."""
-    _slots: dict[int, list[tuple[str | None, str]]] = field(default_factory=dict)
-    """By choice: the ids and names of its tool calls."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice has its end."""
+        return bool(self.choices) and all(choice.finish for choice in self.choices.values())
 
     def take(self, value: Any) -> dict[str, Any]:
         """A chunk as it is handed on. Raises `ModelUnreachable`."""
         if not isinstance(value, dict):
             raise unreadable()
         _raise_error(value)
-        choices = [self._choice(choice, place) for place, choice in enumerate(_listed(value.get("choices"))[:MOST_PARTS])]
+        _raise_bare_error(value)
+        given = _listed(value.get("choices"))[:MOST_PARTS]
+        told = [choice.pop("usage") for choice in given if isinstance(choice.get("usage"), dict)]  # as Moonshot has it
+        choices = [self._choice(choice, place) for place, choice in enumerate(given)]
         chunk: dict[str, Any] = mended(value | {"choices": choices})
-        self._rest |= {key: item for key, item in chunk.items() if key != "choices" and item}
+        for usage_ in (*told, chunk.get("usage")):
+            if isinstance(usage_, dict):
+                before = self._rest.get("usage") or {}
+                self._rest["usage"] = before | {key: item for key, item in usage_.items() if item or key not in before}
+        self._rest |= {key: item for key, item in chunk.items() if key not in ("choices", "usage") and item}
         for choice in chunk["choices"]:
-            if choice["index"] == 0:  # of several answers (n > 1) the first is the one that is compared
-                self._keep(choice)
-        return chunk
+            state = self.choices[choice["index"]]
+            state.keep(choice)
+            if self.first_at is None and state.said():
+                self.first_at = time.monotonic()
+        return chunk | ({"usage": self._rest["usage"]} if told and "usage" not in chunk else {})
 
     def _choice(self, choice: dict[str, Any], place: int) -> dict[str, Any]:
         _raise_error(choice)
-        self.chosen = True
         index = _small(choice.get("index"))
         index = place if index is None else index
-        given = choice.get("delta") if isinstance(choice.get("delta"), dict) else choice.get("message")
-        delta = dict(given) if isinstance(given, dict) else {}
+        state = self.choices.setdefault(index, _Choice())
+        delta = dict(_given(choice, "delta", "message") or {})
+        if "delta" not in choice and "content" in delta and any(state.texts.get("content", ())):
+            del delta["content"]  # the whole message once more, at the end
         ending = bool(choice.get("finish_reason"))
-        if "content" in delta or (ending and index in self._halves):
-            delta["content"] = self._content(index, text_of(delta.get("content")), ending=ending)
-        calls = _listed(delta.pop("tool_calls", None))
-        if calls:
-            delta["tool_calls"] = [self._part_of_call(index, call) for call in calls]
+        if "content" in delta or (ending and state.half):
+            delta["content"] = state.content(text_of(delta.get("content")), ending=ending)
+        if calls := _listed(delta.pop("tool_calls", None)):
+            delta["tool_calls"] = [state.part(call) for call in calls]
         reason = choice.get("finish_reason")
         self.begun = self.begun or bool(reason) or any(item for key, item in delta.items() if key != "role")
-        rest = {key: item for key, item in choice.items() if key != "message"}
+        rest = {key: item for key, item in choice.items() if key not in ("message", "text")}
         return rest | {"index": index, "delta": delta, "finish_reason": reason if isinstance(reason, str) and reason else None}
 
-    def _content(self, index: int, text: str | None, *, ending: bool) -> str | None:
-        """A pair whose halves came in two chunks is one letter again."""
-        half = self._halves.pop(index, "")
-        if half and text is not None:
-            text = (half + text).encode("utf-16", "surrogatepass").decode("utf-16", "replace") if LONE.match(text) else half + text
-        elif half:
-            text = half
-        if text and "\ud800" <= text[-1] <= "\udbff" and not ending:
-            self._halves[index] = text[-1]
-            text = text[:-1]
-        return text
-
-    def _part_of_call(self, index: int, call: Mapping[str, Any]) -> dict[str, Any]:
-        slots = self._slots.setdefault(index, [])
-        told = _function(call)
-        function = told.get("function", {})
-        id_ = told.get("id") or None
-        ids = [known for known, _ in slots]
-        slot = _small(call.get("index"))
-        if slot is None and id_ is not None and id_ in ids:
-            slot = ids.index(id_)
-        elif slot is None:
-            begins = id_ is not None or "name" in function or not slots
-            slot = len(slots) if begins else len(slots) - 1
-        if slot >= MOST_PARTS:
-            raise unreadable()
-        slots.extend([(None, "")] * (slot + 1 - len(slots)))
-        known, name = slots[slot]
-        if known is not None and id_ == known:  # llama.cpp says id and name in every chunk; clients would join them
-            del told["id"]
-        if name and function.get("name") == name:
-            del function["name"]
-        slots[slot] = known or id_, name + function.get("name", "")
-        return {"index": slot} | told
-
-    def _keep(self, choice: Mapping[str, Any]) -> None:
-        delta = choice["delta"]
-        for kept, key in ((self._text, "content"), (self._refusal, "refusal")):
-            if isinstance(delta.get(key), str) and delta[key]:
-                kept.append(delta[key])
-                self.first_at = self.first_at or time.monotonic()
-        for part in delta.get("tool_calls", ()):
-            self.first_at = self.first_at or time.monotonic()
-            call = self._calls.setdefault(part["index"], {"type": "function"})
-            call |= {key: item for key, item in part.items() if key not in ("index", "function") and item}
-            if (told := part.get("function")) is not None:
-                function = call.setdefault("function", {"name": "", "arguments": ""})
-                function |= {key: item for key, item in told.items() if key not in function and item}
-                function["name"] += told.get("name") or ""
-                function["arguments"] += told.get("arguments") or ""
-        self.finish = choice["finish_reason"] or self.finish
-
     def empty(self) -> bool:
-        return self.first_at is None and self.finish is None
+        return not any(choice.said() or choice.finish for choice in self.choices.values())
 
     def answer(self) -> dict[str, Any]:
         """All of it, so far, as one whole answer."""
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._text)}
-        if self._refusal:
-            message["refusal"] = "".join(self._refusal)
-        if self._calls:
-            message["tool_calls"] = [_call(self._calls[slot], slot) for slot in sorted(self._calls)]
-        return self._rest | {"choices": [{"index": 0, "message": message, "finish_reason": self.finish}]}
+        found = [self.choices[index].answer(index) for index in sorted(self.choices)] or [_Choice().answer(0)]
+        return self._rest | {"choices": found}
 
 
 @dataclass(slots=True)
@@ -429,6 +568,7 @@ class Reader:
     """Nothing more is expected, whatever comes."""
     _events: Events | None = None
     _body: bytearray = field(default_factory=bytearray)
+    _decided: bool = False
     _size: int = 0
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
@@ -438,14 +578,26 @@ class Reader:
             raise ModelUnreachable(f"the answer has more than {MOST_BYTES} bytes", Trouble.unreadable)
         if self._events is None:
             self._body += data
-            begins = bytes(self._body[:64]).removeprefix(codecs.BOM_UTF8).lstrip(BLANK)[:1]
-            if begins == b"<":
-                raise unreadable()
-            if begins and begins not in b"{[":
-                self._events, data = Events(), bytes(self._body).removeprefix(codecs.BOM_UTF8)
-                self._body.clear()
+            data = self._begun()
         if self._events is not None:
             yield from self._chunks(self._events.feed(data))
+
+    def _begun(self) -> bytes:
+        """Whether it is events, by the first bytes that say so; then those bytes. Raises `ModelUnreachable` if it is neither."""
+        if self._decided or (codecs.BOM_UTF8.startswith(self._body[:3]) and len(self._body) < len(codecs.BOM_UTF8)):
+            return b""
+        self._body = self._body.removeprefix(codecs.BOM_UTF8).lstrip(BLANK)
+        if not self._body:
+            return b""
+        self._decided = True
+        first = bytes(self._body[:1])
+        if first == b"<":
+            raise unreadable()
+        if first in (b"{", b"["):
+            return b""
+        self._events, data = Events(), bytes(self._body)
+        self._body.clear()
+        return data
 
     def end(self) -> Iterator[dict[str, Any]]:
         """The chunks that are left when no more bytes come. Raises `ModelUnreachable` if that is too early."""
@@ -454,8 +606,8 @@ class Reader:
             yield self.joined.take(as_chunk(self.came))
         elif not self.done:
             yield from self._chunks(self._events.end())
-            if not self.done and self.joined.finish is None:
-                raise cut_off() if self.joined.chosen else unreadable()
+            if not self.done and not self.joined.finished:
+                raise cut_off() if self.joined.choices else unreadable()
         self.done = True
 
     def _chunks(self, events: Iterable[tuple[str, list[bytes]]]) -> Iterator[dict[str, Any]]:
@@ -465,15 +617,28 @@ class Reader:
 
     def _event(self, name: str, lines: list[bytes]) -> Iterator[dict[str, Any]]:
         data = b"\n".join(lines).strip()
-        if data == DONE.encode():
+        if data.strip(b'"').strip(b"[]").lower() == b"done":
             if self.joined.empty():
                 raise ModelUnreachable("the stream ended without an answer", Trouble.failed)
             self.done = True
-        elif data and name == "error":
+        elif not data:
+            return
+        elif self.joined.finished:
+            yield from self._afterwards(lines)
+        elif name == "error":
             raise _told(data)
-        elif data:
+        elif data[:1] == b"{" or b"\n{" in data:
             for value in _values(data, lines):
                 yield self.joined.take(value)
+        # else it is no chunk: null, a list, a word that keeps the connection alive
+
+    def _afterwards(self, lines: list[bytes]) -> Iterator[dict[str, Any]]:
+        """What comes after the end of the answer: usage, if it is that. Nothing there costs the answer."""
+        try:
+            for value in _values(b"\n".join(lines), lines):
+                yield self.joined.take(value)
+        except ModelUnreachable:
+            return
 
     def answer(self) -> dict[str, Any]:
         """All of it, so far, as one whole answer in OpenAI's form."""
@@ -487,7 +652,7 @@ def _values(data: bytes, lines: list[bytes]) -> list[Any]:
     except ModelUnreachable:
         if len(lines) == 1:
             raise
-    return [parsed(line) for line in lines if line.strip() not in (b"", DONE.encode())]
+    return [parsed(line) for line in lines if line.strip() not in (b"", b"[DONE]")]
 
 
 def _told(data: bytes) -> ModelUnreachable:
@@ -527,16 +692,21 @@ def usage(value: Any) -> Usage:
     """Read OpenAI's usage with what OpenRouter, Perplexity, Anthropic and DeepSeek add to it."""
     if not isinstance(value, dict):
         return Usage()
-    prompt = number(value.get("prompt_tokens"), MOST_TOKENS)
-    read = number(value.get("cache_read_input_tokens"), MOST_TOKENS)
-    if prompt is None and (own := number(value.get("input_tokens"), MOST_TOKENS)) is not None:
-        prompt = own + (read or 0) + (number(value.get("cache_creation_input_tokens"), MOST_TOKENS) or 0)
-    completion = number(value.get("completion_tokens"), MOST_TOKENS)
-    if completion is None:
-        completion = number(value.get("output_tokens"), MOST_TOKENS)
+
+    def count(*keys: str) -> float | None:
+        return next((n for key in keys if (n := number(value.get(key), MOST_TOKENS)) is not None), None)
+
+    prompt, completion, total = count("prompt_tokens"), count("completion_tokens", "output_tokens"), count("total_tokens")
+    read = count("cache_read_input_tokens")
+    if prompt is None and (own := count("input_tokens")) is not None:
+        prompt = own + (read or 0) + (count("cache_creation_input_tokens") or 0)
+    if prompt is not None and read is not None and read > prompt:  # counted beside the prompt's
+        prompt += read
+    if total is not None and prompt is not None and completion is not None:
+        completion = max(completion, total - prompt)  # Gemini and xAI leave out what was thought
     details = [value.get(key) for key in ("prompt_tokens_details", "input_tokens_details")]
     told = [number(one.get("cached_tokens"), MOST_TOKENS) for one in details if isinstance(one, dict)]
-    cached = next((n for n in (*told, number(value.get("prompt_cache_hit_tokens"), MOST_TOKENS), read) if n), 0)
+    cached = next((n for n in (*told, count("prompt_cache_hit_tokens"), count("cached_tokens"), read) if n), 0)
     return Usage(
         None if prompt is None else int(prompt),
         None if completion is None else int(completion),
@@ -548,7 +718,7 @@ def usage(value: Any) -> Usage:
 def _cost(value: Mapping[str, Any]) -> float | None:
     """USD. Who brings a key of their own pays the model's maker beside OpenRouter, which says so in `cost_details`."""
     given = value.get("cost")
-    cost = number(given.get("total_cost") if isinstance(given, dict) else given, MOST_USD)
+    cost = number(given.get("total_cost", given.get("total")) if isinstance(given, dict) else given, MOST_USD)
     details = value.get("cost_details")
     upstream = number(details.get("upstream_inference_cost"), MOST_USD) if isinstance(details, dict) else None
     if value.get("is_byok") is True:

@@ -40,7 +40,7 @@ class Reply(BaseModel):
     times: Annotated[int, Field(ge=1)] | None = None
     """How often it is given. None: always."""
     status: Annotated[int, Field(ge=100, le=599)] = 200
-    headers: dict[str, str] = {}
+    headers: dict[str, str | int | float] = {}
     body: Any = None
     """A text or binary goes out as it is, anything else as JSON."""
     events: tuple[Any, ...] = ()
@@ -63,6 +63,10 @@ class Reply(BaseModel):
         if self.body is None:
             return []
         return [_bytes(self.body) if isinstance(self.body, (str, bytes)) else _json(self.body)]
+
+    def named(self) -> dict[str, str]:
+        """The headers as texts, by their names in small letters."""
+        return {name.lower(): str(value) for name, value in self.headers.items()}
 
     def kind(self) -> str:
         """The content type, where `headers` have none."""
@@ -142,7 +146,7 @@ def transport(script: Script) -> httpx.MockTransport:
             if reply.cut:
                 raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
 
-        return httpx.Response(reply.status, headers={"content-type": reply.kind()} | reply.headers, content=content())
+        return httpx.Response(reply.status, headers={"content-type": reply.kind()} | reply.named(), content=content())
 
     return httpx.MockTransport(answer)
 

@@ -1,5 +1,6 @@
 """What providers do that OpenAI does not, through the client, by a scripted provider; rows are those of public bug reports."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -189,6 +190,149 @@ async def test_the_form_is_known_by_its_bytes_and_not_by_the_content_type(kind: 
         async with api({"headers": {"content-type": kind}, "body": body}) as (chat, _):
             assert await taken(chat) == ("Paris", None)
             assert (await chat.complete("m", CHAT, within_s=5)).text == "Paris"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (422, {"error": {"message": "1 validation error for ChatCompletionRequest\nstream_options\n  Extra inputs are not permitted"}}),
+        (400, {"error": {"message": "unknown field streamOptions"}}),
+        (400, {"message": "Stream options are not supported"}),
+        (404, {"error": {"message": "No endpoints found that support stream_options"}}),
+        (200, {"error": {"message": "stream_options: not permitted", "code": 400}}),
+        (400, [{"error": {"message": "stream_options?"}}]),
+        (422, "stream_options: extra fields not permitted"),
+    ],
+)
+async def test_a_refusal_is_understood_however_it_is_written(status: int, body: Any) -> None:
+    async with api({"has": ["stream_options"], "status": status, "body": body}) as (chat, script):
+        assert await taken(chat) == (USUAL, None)
+        assert len(script.asked) == 2
+
+
+async def test_a_model_that_may_not_stream_is_asked_for_the_whole() -> None:
+    refused = {
+        "error": {"message": "Your organization must be verified to stream this model.", "param": "stream", "code": "unsupported_value"}
+    }
+    async with api({"has": ["stream"], "status": 400, "body": refused}) as (chat, script):
+        assert (await chat.complete("m", CHAT, within_s=5, stream=True)).text == USUAL
+        assert await taken(chat) == (USUAL, None)
+        assert ["stream" in body for body in script.asked] == [True, False, False]
+
+
+async def test_the_newer_name_of_a_limit_is_put_in_the_older_one_where_it_is_not_known() -> None:
+    unknown = {"detail": [{"type": "extra_forbidden", "loc": ["body", "max_completion_tokens"]}]}
+    async with api({"has": ["max_completion_tokens"], "status": 422, "body": unknown}) as (chat, script):
+        await chat.complete("m", CHAT, within_s=5, parameters={"max_completion_tokens": 7})
+        assert script.asked[-1]["max_tokens"] == 7
+
+
+async def test_a_senders_limit_that_is_too_large_is_refused_and_not_lost_under_another_name() -> None:
+    large = {"error": {"message": "max_tokens is too large: 999999", "param": "max_tokens", "code": "invalid_value"}}
+    async with api({"has": ["max_tokens"], "status": 400, "body": large}) as (chat, script):
+        with pytest.raises(ModelUnreachable):
+            await chat.complete("m", CHAT, within_s=5, parameters={"max_tokens": 999999})
+        assert len(script.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, {"error": {"message": "requires moderation", "metadata": {"flagged_input": "x"}}}),
+        (424, {"error": {"message": "no"}}),
+        (500, {"error": {"type": "exceed_context_size_error", "message": "too long"}}),
+        (200, {"error": {"type": "invalid_request_error", "code": "context_length_exceeded"}}),
+    ],
+)
+async def test_what_one_request_does_wrong_closes_the_model_for_nobody(status: int, body: Any) -> None:
+    async with api({"status": status, "body": body}, breaker_failures=1) as (chat, script):
+        with pytest.raises(ModelUnreachable):
+            await chat.complete("m", CHAT, within_s=5)
+        assert chat.allows("m")
+        assert len(script.asked) == 1, "and it is not asked again"
+
+
+@pytest.mark.parametrize("value", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Thu, 99 Foo 2026", "1e400", "-5", "nan"])
+async def test_a_retry_after_that_means_nothing_is_none(value: str) -> None:
+    async with api({"status": 429, "headers": {"retry-after": value}}, attempts=1) as (chat, _):
+        with pytest.raises(ModelUnreachable) as caught:
+            await chat.complete("m", CHAT, within_s=5)
+        assert caught.value.retry_after_s is None
+
+
+async def test_a_model_that_rests_since_it_had_no_room_says_so() -> None:
+    async with api({"status": 429, "headers": {"retry-after": "60"}}, breaker_failures=2) as (chat, script):
+        found = []
+        for _ in range(3):
+            with pytest.raises(ModelUnreachable) as caught:
+                await chat.complete("m", CHAT, within_s=5)
+            found.append((caught.value.trouble, caught.value.status, caught.value.retry_after_s is not None))
+        assert found == [(Trouble.refused, 429, True), (Trouble.resting, 429, True), (Trouble.resting, 429, True)]
+        assert len(script.asked) == 1
+    async with api({"status": 429}, breaker_failures=2, attempts=1) as (chat, script):
+        for _ in range(3):
+            with pytest.raises(ModelUnreachable) as caught:
+                await chat.complete("m", CHAT, within_s=5)
+            assert caught.value.status == 429
+        assert len(script.asked) == 2
+    short = {"status": 429, "headers": {"retry-after": "60"}, "times": 1}
+    async with api(short, breaker_rest_s=0.1) as (chat, script):
+        with pytest.raises(ModelUnreachable):
+            await chat.complete("m", CHAT, within_s=5)
+        await asyncio.sleep(0.15)
+        assert (await chat.complete("m", CHAT, within_s=5)).text == USUAL, "no longer than a breaker rests"
+
+
+async def test_a_good_answer_after_a_failed_try_is_no_failure_though_the_client_leaves() -> None:
+    async with api({"status": 503, "times": 1}, {"events": [delta("two "), STOP]}, breaker_failures=1) as (chat, _):
+        async with chat.open("m", CHAT, within_s=5, parameters={}) as talking:
+            async for _ in talking:
+                break
+        assert chat.allows("m")
+
+
+async def test_the_end_of_the_connection_after_the_end_of_the_answer_costs_nothing() -> None:
+    async with api({"events": [delta("Paris"), STOP], "cut": True}) as (chat, script):
+        assert (await chat.complete("m", CHAT, within_s=5, stream=True)).text == "Paris"
+        assert await taken(chat) == ("Paris", None)
+        assert len(script.asked) == 2
+        assert chat.allows("m")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ([{"error": {"message": "too long"}}], "too long"),
+        ({"object": "error", "message": "too long", "code": 400}, "too long"),
+        ({"error": "too long"}, "too long"),
+        ({"detail": "too long"}, "too long"),
+        ("too long", "too long"),
+    ],
+)
+async def test_a_refusal_in_any_form_is_told_to_the_requester(body: Any, words: str) -> None:
+    async with api({"status": 400, "body": body}) as (chat, _):
+        with pytest.raises(ModelUnreachable) as caught:
+            await chat.complete("m", CHAT, within_s=5)
+        assert caught.value.said is not None
+        assert caught.value.said["message"] == words
+        assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("usage", "prompt", "completion"),
+    [
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, 5, 240),
+        ({"prompt_tokens": 10}, 10, 240),
+        ({"prompt_tokens": 10, "completion_tokens": None}, 10, 240),
+        ({"completion_tokens": 300}, 5, 300),
+    ],
+)
+async def test_the_half_of_usage_that_is_missing_is_estimated(usage: dict[str, Any], prompt: int, completion: int) -> None:
+    async with api({"body": said("word " * 240, **usage)}) as (chat, _):
+        got = await chat.complete("m", CHAT, within_s=5)
+        assert got.estimated
+        assert prompt <= got.prompt_tokens <= prompt + 15
+        assert completion <= got.completion_tokens <= completion + 120
 
 
 # what it costs

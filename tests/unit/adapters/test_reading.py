@@ -174,6 +174,134 @@ def test_what_came_before_an_error_was_handed_on() -> None:
         next(chunks)
 
 
+@pytest.mark.parametrize(
+    "after",
+    [
+        {"detail": "boom"},
+        {"code": 500, "message": "boom"},
+        {"success": False, "errors": [{"message": "boom"}]},
+        chunk({}, "ERROR"),
+        chunk({}, "network_error"),
+        chunk({}, "abort"),
+        chunk({}, "insufficient_system_resource"),
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "native_finish_reason": "error"}]},
+    ],
+)
+def test_trouble_that_does_not_call_itself_an_error_is_one_all_the_same(after: dict[str, Any]) -> None:
+    with pytest.raises(ModelUnreachable) as caught:
+        read(events(chunk({"content": "Par"}), after, "[DONE]"))
+    assert caught.value.trouble is Trouble.failed
+    if "choices" not in after:
+        with pytest.raises(ModelUnreachable):
+            read(json.dumps(after).encode())
+
+
+def test_llama_cpps_error_line_is_an_error() -> None:
+    with pytest.raises(ModelUnreachable) as caught:
+        read(events(chunk({"content": "Par"})) + b'error: {"code": 500, "message": "boom"}\n\n' + b"data: [DONE]\n\n")
+    assert caught.value.trouble is Trouble.failed
+
+
+@pytest.mark.parametrize("error", [None, "", {}, {"code": 0, "message": ""}, {"code": None, "message": None}, {"code": "0"}])
+def test_an_error_that_says_nothing_is_none(error: Any) -> None:
+    assert words(json.dumps(WHOLE | {"error": error}).encode()) == "Paris"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"type": "invalid_request_error", "code": "context_length_exceeded"},
+        {"code": "content_filter"},
+        {"code": 400},
+        {"code": 403, "message": "flagged"},
+    ],
+)
+def test_an_error_of_the_request_says_nothing_of_the_model(error: dict[str, Any]) -> None:
+    with pytest.raises(ModelUnreachable) as caught:
+        read(json.dumps({"error": error}).encode())
+    assert caught.value.of_the_request
+
+
+def test_a_filter_that_leaves_nothing_is_an_answer_that_says_so() -> None:
+    reader, _ = read(b'{"choices": [{"index": 0, "finish_reason": "content_filter"}]}')
+    assert reader.answer()["choices"][0]["finish_reason"] == "content_filter"
+
+
+@pytest.mark.parametrize("between", ["null", "[]", "ping", "42", '"x"'])
+def test_what_keeps_a_connection_alive_costs_nothing(between: str) -> None:
+    assert words(events(CHUNKS[1], between, *CHUNKS[2:], "[DONE]")) == "Paris"
+
+
+@pytest.mark.parametrize("after", ["null", '"[DONE]"', "[done]", "DONE", '{"usage": {"prompt_to', json.dumps({"error": "late"})])
+def test_nothing_that_comes_after_the_end_costs_the_answer(after: str) -> None:
+    assert words(events(*CHUNKS[:5], after)) == "Paris"
+
+
+def test_bytes_before_the_first_event_do_not_matter() -> None:
+    for before in (b"\n" * 500, b"\xef\xbb\xbf", b"\xef\xbb\xbf \r\n"):
+        data = before + events(*CHUNKS, "[DONE]")
+        for cut in range(len(before) + 2):
+            assert words(data, cuts=(cut,)) == "Paris"
+
+
+def test_a_whole_message_at_the_end_is_not_said_twice() -> None:
+    last = {"object": "chat.completion", "choices": [{"index": 0, "message": {"content": "Paris"}, "finish_reason": "stop"}]}
+    reader, chunks = read(events(chunk({"content": "Paris"}), last, "[DONE]"))
+    assert reader.answer()["choices"][0]["message"]["content"] == "Paris"
+    assert "".join(one["choices"][0]["delta"].get("content") or "" for one in chunks) == "Paris"
+
+
+def test_every_choice_and_every_kind_of_answer_is_kept() -> None:
+    two = [{"choices": [{"index": i, "delta": {"content": f"{i}"}, "finish_reason": None}]} for i in (0, 1)]
+    ends = [{"choices": [{"index": i, "delta": {}, "finish_reason": "stop"}]} for i in (0, 1)]
+    both = read(events(*two, *ends, "[DONE]"))[0].answer()["choices"]
+    assert [(c["index"], c["message"]["content"], c["finish_reason"]) for c in both] == [(0, "0", "stop"), (1, "1", "stop")]
+    assert words(events(two[1], ends[1], "[DONE]")) == "1", "whatever its index"
+    assert (
+        words(events({"choices": [{"index": 0, "text": "Paris"}]}, {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}))
+        == "Paris"
+    )
+    assert words(b'{"choices": [{"text": "Paris", "finish_reason": "stop"}]}') == "Paris"
+    call = [chunk({"function_call": {"name": "look", "arguments": '{"a"'}}), chunk({"function_call": {"arguments": ": 1}"}}), STOPPED]
+    assert read(events(*call))[0].answer()["choices"][0]["message"]["function_call"] == {"name": "look", "arguments": '{"a": 1}'}
+    picture = {"type": "image_url", "image_url": {"url": "data:,"}}
+    assert read(events(chunk({"images": [picture]}), "[DONE]"))[0].answer()["choices"][0]["message"]["images"] == [picture]
+    spoken = [chunk({"audio": {"id": "a", "data": "AA"}}), chunk({"audio": {"id": "a", "data": "BB", "transcript": "hi"}}), STOPPED]
+    assert read(events(*spoken))[0].answer()["choices"][0]["message"]["audio"] == {"id": "a", "data": "AABB", "transcript": "hi"}
+
+
+STOPPED = chunk({}, "stop")
+
+
+def calls_of(*parts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    reader, _ = read(events(*(chunk({"tool_calls": [part]}) for part in parts), chunk({}, "tool_calls"), "[DONE]"))
+    calls = reader.answer()["choices"][0]["message"]["tool_calls"]
+    return [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls]
+
+
+def test_parallel_tool_calls_stay_apart_however_they_are_counted() -> None:
+    def part(name: str | None, arguments: str, **more: Any) -> dict[str, Any]:
+        return {**more, "function": {"arguments": arguments} | ({} if name is None else {"name": name})}
+
+    gemini = (part("weather", '{"c": 1}', index=0, id="a"), part("time", '{"d": 2}', index=0, id="b"))
+    assert calls_of(*gemini) == [("a", "weather", '{"c": 1}'), ("b", "time", '{"d": 2}')]
+    alike = (part("weather", '{"c": 1}', index=0, id="a"), part("weather", '{"c": 2}', index=0, id="b"))
+    assert calls_of(*alike) == [("a", "weather", '{"c": 1}'), ("b", "weather", '{"c": 2}')]
+    assert calls_of(part("weather", '{"c"', id="a"), part("", ": 1}"), part("", "")) == [("a", "weather", '{"c": 1}')]
+    assert calls_of(part("weather", '{"c"'), part("weather", ": 1}"), part("weather", "{}")) == [
+        ("call_0", "weather", '{"c": 1}'),
+        ("call_1", "weather", "{}"),
+    ]
+    assert calls_of({"id": "a", "name": "weather", "arguments": "{}"}) == [("a", "weather", "{}")]
+    by_index = {
+        "0": {"id": "a", "function": {"name": "f", "arguments": "{}"}},
+        "1": {"id": "b", "function": {"name": "g", "arguments": "{}"}},
+    }
+    whole = json.loads(json.dumps(WHOLE))
+    whole["choices"][0]["message"]["tool_calls"] = by_index
+    assert [call["id"] for call in read(json.dumps(whole).encode())[0].answer()["choices"][0]["message"]["tool_calls"]] == ["a", "b"]
+
+
 # contents
 
 
@@ -270,6 +398,14 @@ def test_numbers_that_are_not_finite_are_null() -> None:
         ("hm\n</think>\nWrite a short poem.", "Write a short poem."),
         ("<THINK>a</THINK><think>b</think>Write.", "Write."),
         ("<think>\nOkay", ""),
+        ("[THINK]hm[/THINK]Write.", "Write."),
+        ("◁think▷hm◁/think▷Write.", "Write."),
+        ("<seed:think>hm</seed:think>Write.", "Write."),
+        ("<analysis>hm</analysis>\nWrite.", "Write."),
+        ("<scratchpad>hm", ""),
+        ("<|begin_of_thought|>hm<|end_of_thought|>Write.", "Write."),
+        ("<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Write.", "assistantWrite."),
+        ("Thinking...\nhm\n...done thinking.\n\nWrite.", "Write."),
         ("a <b> c", "a <b> c"),
     ],
 )
@@ -305,6 +441,27 @@ def test_thinking_aloud_is_left_out(said: str, left: str) -> None:
 def test_a_cost_is_the_providers_figure_if_it_can_be_one(value: Any, cost: float | None) -> None:
     found = usage(value).cost_usd
     assert (found is None and cost is None) or found == pytest.approx(cost)
+
+
+def test_usage_that_comes_in_halves_is_put_together() -> None:
+    first, last = (
+        {"choices": [], "usage": {"prompt_tokens": 2600}},
+        {"choices": [], "usage": {"completion_tokens": 300, "prompt_tokens": 0}},
+    )
+    told = usage(read(events(first, *CHUNKS[:5], last, "[DONE]"))[0].answer()["usage"])
+    assert (told.prompt_tokens, told.completion_tokens) == (2600, 300)
+    inside = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": {"prompt_tokens": 7, "completion_tokens": 8}}]}
+    told = usage(read(events(CHUNKS[1], inside, "[DONE]"))[0].answer()["usage"])
+    assert (told.prompt_tokens, told.completion_tokens) == (7, 8)
+
+
+def test_what_is_counted_beside_is_counted() -> None:
+    thought = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 1530, "completion_tokens_details": {"reasoning_tokens": 1500}}
+    assert usage(thought).completion_tokens == 1520
+    beside = usage({"prompt_tokens": 1500, "cache_read_input_tokens": 24500, "completion_tokens": 1})
+    assert (beside.prompt_tokens, beside.cached_tokens) == (26000, 24500)
+    assert usage({"prompt_tokens": 100, "cached_tokens": 60}).cached_tokens == 60
+    assert usage({"cost": {"total": 0.5}}).cost_usd == 0.5
 
 
 def test_tokens_are_read_from_every_dialect_and_never_cost_the_answer() -> None:

@@ -100,15 +100,17 @@ async def test_without_a_usable_answer_the_local_description_is_used_and_says_wh
 
 
 async def test_an_answer_that_was_cut_off_is_not_used_and_not_remembered() -> None:
-    class Cut(Asking):
-        async def __call__(self, instruction: str, content: str) -> Said:
-            return Said("Okay, the task is", finish_reason="length")
+    for reason in ("length", "content_filter", "abort", "max_tokens", "MAX_TOKENS"):
 
-    cache = Remembering()
-    message = await describe(submitted(), backend("llm"), Cut(""), cache)
-    assert (message.description.source, message.description.cost_usd) == (Source.local, 0.001)
-    assert "cut off" in (message.description.fallback or "")
-    assert not cache
+        class Cut(Asking):
+            async def __call__(self, instruction: str, content: str) -> Said:
+                return Said("Translate a", finish_reason=reason)  # noqa: B023  # it is called at once
+
+        cache = Remembering()
+        message = await describe(submitted(), backend("llm"), Cut(""), cache)
+        assert (message.description.source, message.description.cost_usd) == (Source.local, 0.001)
+        assert "cut off" in (message.description.fallback or "")
+        assert not cache
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,16 @@ async def test_an_answer_that_was_cut_off_is_not_used_and_not_remembered() -> No
         ('"Write a short\u2028poem."', "Write a short poem."),
         ("Translate a text about time: hours, days", "Translate a text about time: hours, days"),
         ("Here it is:", ""),
+        ("Task\nWrite a short poem.", "Write a short poem."),
+        ("Task Description\n\nWrite a short poem.", "Write a short poem."),
+        ("Sure!\nWrite a short poem.", "Write a short poem."),
+        ("Okay, let me think.", ""),
+        ("I'm sorry, but I can't help with that.", ""),
+        ('{"task": "Write a short poem."}', "Write a short poem."),
+        ("<answer>Write a short poem.</answer>", "Write a short poem."),
+        ("<unknown-thought> hm", ""),
+        ("1. **Analyze the request:**\n2. Write a short poem.", "Write a short poem."),
+        ("Okay a refund request of a customer: write it", "Okay a refund request of a customer: write it"),
         ("", ""),
     ],
 )
