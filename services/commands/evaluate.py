@@ -15,7 +15,7 @@ from rich.table import Table
 from services.commands.describing import describe_rest
 from services.commands.outcomes import check_target, embed, embed_responses, few_scored, mean_responses, read, without
 from services.commands.screen import as_json as print_json
-from services.commands.screen import err, out, progress, usd
+from services.commands.screen import out, progress, usd
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load as load_encoder
 from shared.contracts.outcome_file import Row, matrix
@@ -153,10 +153,8 @@ def texts_of(given: Sequence[str | None], describe: str) -> tuple[Text, ...]:
 
 async def study(path: Path, options: Options) -> Findings:
     """Describe, embed, split, learn, score. Raises `OutcomesInvalid`, naming what is wrong in the file."""
-    rows, prices = read(path, options.prices)
-    if few := few_scored(rows):  # what they would have made of the other prompts nobody knows
-        err.print(f"[yellow]{path.name}: left out of the evaluation: {', '.join(few)}[/]", soft_wrap=True)
-        rows = without(rows, few)
+    rows, prices = read(path, options.prices, "left out of the evaluation")
+    rows = without(rows, few_scored(rows))  # what such models would have made of the other prompts nobody knows
     if len(rows) < FEWEST:
         raise OutcomesInvalid(f"the number of prompts in {path.name} is {len(rows)}; {FEWEST} are needed to learn and to test")
     prompts = [row.prompt for row in rows]

@@ -33,7 +33,9 @@ def check_target(path: Path | None) -> None:
         raise OutcomesInvalid(f"{path} is a folder; name a file in it")
 
 
-def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.Price]]:
+def read(
+    path: Path, prices: Path | None, few_are: str = "taken for average until there are more"
+) -> tuple[list[Row], dict[str, models.Price]]:
     """The rows of a file, JSON lines or CSV (by its name, `.gz` unpacked), and prices: of the file, else of the catalogue.
 
     Says what is passed over and what is doubtful. Raises `OutcomesInvalid`, naming the row and the column.
@@ -50,7 +52,7 @@ def read(path: Path, prices: Path | None) -> tuple[list[Row], dict[str, models.P
         over = f"; passed over, since they are no model's: {', '.join(passed)}" if passed else ""
         _say(f"{path.name}: scores of {len(models_)} models: {', '.join(models_)}{over}")
     if few := [f"{model} ({count})" for model, count in few_scored(rows).items()]:
-        _say(f"{path.name}: fewer than {FEW:g} scores of {', '.join(few)}: taken for average until there are more")
+        _say(f"{path.name}: fewer than {FEW:g} scores of {', '.join(few)}: {few_are}")
     found = prices_of(models_, prices, beside(path))
     paid = {model for row in rows for model in (row.cost_usd or ())}
     unknown = [model for model in models_ if model not in found and model not in paid]

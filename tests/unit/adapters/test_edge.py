@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -397,3 +398,48 @@ async def test_a_reply_without_a_value_is_no_decision() -> None:
     with replies.expecting("r") as expected:
         replies._take(b"r", b"")
         assert not expected.decided.done()
+
+
+class Whole:
+    """A consumer of one partition: a fetch that fails, two records, and the end of a transaction behind them."""
+
+    def __init__(self) -> None:
+        self.fetches, self.at = 0, 0
+
+    async def getmany(self, **_: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+        self.fetches += 1
+        if self.fetches == 1:
+            raise CorruptRecordException
+        found, self.at = ([record(0), record(1)], 3) if self.fetches == 2 else ([], self.at)
+        await asyncio.sleep(0)
+        return {PART: found}
+
+    def assignment(self) -> set[TopicPartition]:
+        return {PART}
+
+    async def end_offsets(self, parts: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return {PART: 3}
+
+    async def beginning_offsets(self, parts: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return {PART: 0}
+
+
+async def test_a_reader_of_a_whole_topic_goes_on_past_a_fetch_that_fails_and_the_end_of_a_transaction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consumer, learnt = Whole(), list[int]()
+
+    @asynccontextmanager
+    async def reading(*_: Any, **__: Any) -> AsyncIterator[Whole]:
+        yield consumer
+
+    monkeypatch.setattr("shared.adapters.kafka.following.reader", reading)
+    monkeypatch.setattr("shared.adapters.kafka.following.position", lambda one, _part: one.at)
+    monkeypatch.setattr("shared.adapters.kafka.following.AGAIN_S", 0.0)
+    following = Following(KafkaSettings(), (DESCRIPTIONS,), lambda _topic, one: learnt.append(one.offset))
+    task = asyncio.create_task(following.run())
+    async with asyncio.timeout(5):
+        await following.caught_up.wait()
+    task.cancel()
+    assert learnt == [0, 1]
+    assert following.positions == {"descriptions-0": 3}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -217,3 +218,19 @@ def test_the_asyncapi_document_is_the_codes(tmp_path: Path) -> None:
     assert made.read_text() == (Path(__file__).parents[3] / "docs" / "asyncapi.yaml").read_text()
     for schema in ("Submitted", "Described", "Embedded", "Placed", "Decided"):
         assert f"'#/components/schemas/{schema}'" in made.read_text()
+
+
+def test_a_taken_port_is_said_before_anything_else() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = CliRunner().invoke(app, ["simulate", "--port", str(taken.getsockname()[1])])
+    assert result.exit_code != 0
+    assert "choose another with --port" in str(result.exception) + result.output
+    assert "SIMULATED" not in result.output
+
+
+def test_a_line_that_no_json_can_say_is_sent_all_the_same() -> None:
+    assert json.loads(as_message('{"prompt": "ok \\ud83d"}', "1"))["request_id"] == "1"
+    assert as_message("[" * 100_000, "1")
+    assert as_message('{"a":' * 100_000, "1").startswith(b'{"a":')
