@@ -25,6 +25,7 @@ from shared.routing.outcomes import FEW
 from shared.routing.table import Array
 
 CHUNK = 64
+TAKEN_FOR_AVERAGE = "taken for average until there are more"
 
 
 def check_target(path: Path | None) -> None:
