@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -260,12 +260,6 @@ def understand(
         return Wanted(submitted=None, model=None, wishes=wishes, whole=False, **common)
     submitted, whole = _submitted(request, wishes, request_id, spender, parameters, size)
     return Wanted(submitted=submitted, model=None, wishes=wishes, whole=whole, **common)
-
-
-def _beginning(messages: Sequence[ChatMessage]) -> str:
-    """All up to the first message of the user."""
-    first = next((i for i, m in enumerate(messages) if m.role == "user"), 0)
-    return "\n".join(m.text() for m in messages[: first + 1])
 
 
 def _submitted(

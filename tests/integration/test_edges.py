@@ -17,7 +17,7 @@ from services.commands.doctor import _standing
 from services.commands.table import Source, build_and_publish
 from shared.adapters.kafka.client import admin, create_topics, read_all
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.contracts.topics import DEAD_LETTERS, DECISIONS, DESCRIPTIONS, PROMPTS
+from shared.contracts.topics import DEAD_LETTERS, DECISIONS, DESCRIPTIONS, PROMPTS, Topic
 
 
 def prompt(request_id: str, **more: Any) -> bytes:
@@ -41,16 +41,22 @@ def produce(kafka: KafkaSettings, records: list[dict[str, Any]], *, abort: bool 
     assert not refused
 
 
-async def decided(pipeline: Pipeline, wanted: set[str], within_s: float = 30.0) -> None:
+async def appear(pipeline: Pipeline, topic: Topic, wanted: set[str], within_s: float = 30.0) -> None:
+    """Wait until records with all these keys are on `topic`."""
+    missing = set(wanted)
+
     async def there() -> bool:
-        missing.intersection_update(wanted - {(r.key or b"").decode() for r in await read_all(pipeline.kafka, DECISIONS)})
+        missing.difference_update({(r.key or b"").decode() for r in await read_all(pipeline.kafka, topic)})
         return not missing
 
-    missing = set(wanted)
     try:
         await eventually(there, within_s)
     except TimeoutError:
-        raise AssertionError(f"never decided: {sorted(missing)}; {pipeline.log[-20:]}") from None
+        raise AssertionError(f"never on {topic.name}: {sorted(missing)}; {pipeline.log[-40:]}") from None
+
+
+async def decided(pipeline: Pipeline, wanted: set[str]) -> None:
+    await appear(pipeline, DECISIONS, wanted)
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
@@ -124,30 +130,18 @@ def own(installation: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> KafkaS
     return KafkaSettings()
 
 
-async def described(pipeline: Pipeline, wanted: set[str], within_s: float) -> None:
-    async def there() -> bool:
-        missing.intersection_update(wanted - {(r.key or b"").decode() for r in await read_all(pipeline.kafka, DESCRIPTIONS)})
-        return not missing
-
-    missing = set(wanted)
-    try:
-        await eventually(there, within_s)
-    except TimeoutError:
-        raise AssertionError(f"never described: {sorted(missing)}; {pipeline.log[-40:]}") from None
-
-
 @pytest.mark.parametrize(("before", "after"), [(6, 6), (6, 2), (2, 6)])
 async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(own: KafkaSettings, before: int, after: int) -> None:
     await create_topics(own.model_copy(update={"partitions": before}))
     async with running_pipeline(("describer",)) as pipeline:
         produce(own, [{"value": prompt(f"old-{i}"), "partition": i} for i in range(before) for _ in range(3)])
-        await described(pipeline, {f"old-{i}" for i in range(before)}, 20)
+        await appear(pipeline, DESCRIPTIONS, {f"old-{i}" for i in range(before)}, 20)
         async with admin(own) as client:
             await client.delete_topics([own.name(PROMPTS)])
             await eventually(lambda: _gone(client, own), 20)
         await create_topics(own.model_copy(update={"partitions": after}))
         produce(own, [{"value": prompt(f"new-{i}"), "partition": i} for i in range(after)])
-        await described(pipeline, {f"new-{i}" for i in range(after)}, 60)
+        await appear(pipeline, DESCRIPTIONS, {f"new-{i}" for i in range(after)}, 60)
 
 
 async def _gone(client: Any, kafka: KafkaSettings) -> bool:
@@ -186,4 +180,4 @@ async def test_headers_without_a_value_stop_nothing_where_records_are_traced(own
         odd: list[list[tuple[str, bytes | None]]] = [[("traceparent", None)], [("tracestate", None)], [("traceparent", b"\xff")]]
         records = [{"value": prompt(f"odd-{i}"), "headers": odd[i % 3], "partition": 0} for i in range(60)]
         produce(own, [*records, {"value": prompt("plain"), "partition": 0}])
-        await described(pipeline, {*(f"odd-{i}" for i in range(60)), "plain"}, 30)
+        await appear(pipeline, DESCRIPTIONS, {*(f"odd-{i}" for i in range(60)), "plain"}, 30)
