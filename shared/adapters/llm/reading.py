@@ -70,7 +70,7 @@ THINKING = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 THOUGHT = re.compile(rf"\A.*(?:</(?:{_THINK})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>)", re.DOTALL | re.IGNORECASE)
-SPECIAL = re.compile(r"<\|[a-z_]{1,20}\|>(?:final)?")
+SPECIAL = re.compile(r"<\|start\|>assistant|<\|[a-z_]{1,20}\|>(?:final)?")
 """Tokens of a chat template that a server let through."""
 
 

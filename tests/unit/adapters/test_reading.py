@@ -404,7 +404,7 @@ def test_numbers_that_are_not_finite_are_null() -> None:
         ("<analysis>hm</analysis>\nWrite.", "Write."),
         ("<scratchpad>hm", ""),
         ("<|begin_of_thought|>hm<|end_of_thought|>Write.", "Write."),
-        ("<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Write.", "assistantWrite."),
+        ("<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Write.", "Write."),
         ("Thinking...\nhm\n...done thinking.\n\nWrite.", "Write."),
         ("a <b> c", "a <b> c"),
     ],
