@@ -116,7 +116,7 @@ def read_csv(lines: Iterable[str]) -> tuple[list[Row], list[str]]:
 
 
 def _no_models(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Columns that are no model's: by their names, or since none of their cells is a score while those of others are."""
+    """Columns that are no model's: by their names, or since none of their cells is a score while two others' are."""
     named, text, others = [], [], 0
     for place, name in enumerate(header):
         owns = any(f"{name}_{suffix}" in header for suffix in SUFFIXES)
@@ -130,7 +130,7 @@ def _no_models(header: list[str], rows: list[list[str]]) -> list[str]:
             text.append(name)
         else:
             others += 1
-    return sorted([*named, *(text if others else ())], key=header.index)
+    return sorted([*named, *(text if others > 1 else ())], key=header.index)
 
 
 def _number(text: str) -> bool:
