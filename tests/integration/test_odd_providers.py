@@ -114,7 +114,12 @@ async def house(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) ->
 @asynccontextmanager
 async def _doors(upstream: Provider, file: Path) -> AsyncIterator[tuple[str, list[tuple[str, str, str]]]]:
     log: list[tuple[str, str, str]] = []
-    llm = {"POINTSMAN_LLM_BASE_URL": upstream.base_url, "POINTSMAN_LLM_API_KEY": "k", "POINTSMAN_LLM_BREAKER_FAILURES": "20"}
+    llm = {
+        "POINTSMAN_LLM_BASE_URL": upstream.base_url,
+        "POINTSMAN_LLM_API_KEY": "k",
+        "POINTSMAN_LLM_BREAKER_FAILURES": "20",
+        "POINTSMAN_LLM_BREAKER_REST_S": "0.2",
+    }
     own = {"POINTSMAN_KEYS_FILE": str(file), "POINTSMAN_GATEWAY_DEADLINE_S": "5", "POINTSMAN_GATEWAY_PORT": "0"}
     own |= {"POINTSMAN_GATEWAY_ORIGINS": '["https://chat.example"]'}
     async with (
@@ -228,6 +233,12 @@ async def test_a_model_that_asks_to_be_left_alone_is_and_what_all_ask_for_is_tol
     house.provider.script = script(busy)
     refused = await house.chat(model="gpt-5")
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+    house.provider.script = script({"body": said("Paris")})
+
+    async def answers() -> bool:
+        return (await house.chat(model="gpt-5")).status_code == 200
+
+    await eventually(answers)  # it is left alone for a while, as it asked
 
 
 async def test_bad_bodies_of_one_client_close_no_model_for_others(house: House) -> None:
