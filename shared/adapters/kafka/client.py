@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,8 +84,9 @@ class Publisher:
     refuses all that follows (OutOfOrderSequenceNumber), for good. So a producer that has lost count is replaced.
     """
 
-    def __init__(self, kafka: KafkaSettings) -> None:
-        self._kafka = kafka
+    def __init__(self, kafka: KafkaSettings, guard: Callable[[], object] = lambda: None) -> None:
+        """`guard` is called before every request to a broker; what it raises ends the producer, and nothing more is written."""
+        self._kafka, self._guard = kafka, guard
         self._out: AIOKafkaProducer
         self._renewing: asyncio.Task[None] | None = None
         self._retired: set[asyncio.Task[None]] = set()
@@ -109,6 +110,17 @@ class Publisher:
         except KafkaConnectionError:
             await made.stop()
             raise unreachable(self._kafka) from None
+        return self._guarded(made)
+
+    def _guarded(self, made: AIOKafkaProducer) -> AIOKafkaProducer:
+        """aiokafka keeps records that were handed over, and would write them after its process stood still."""
+        send = made.client.send
+
+        async def guarded(*arguments: Any, **more: Any) -> Any:
+            self._guard()
+            return await send(*arguments, **more)
+
+        made.client.send = guarded
         return made
 
     async def send(
@@ -163,9 +175,9 @@ class Publisher:
         await asyncio.gather(*self._retired, return_exceptions=True)
 
 
-async def producer(kafka: KafkaSettings) -> Publisher:
-    """A started publisher. Raises `BrokerUnreachable`."""
-    made = Publisher(kafka)
+async def producer(kafka: KafkaSettings, guard: Callable[[], object] = lambda: None) -> Publisher:
+    """A started publisher; `guard` as in `Publisher`. Raises `BrokerUnreachable`."""
+    made = Publisher(kafka, guard)
     await made.start()
     return made
 

@@ -472,6 +472,11 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         if isinstance(self.failed, SessionLost):
             raise self.failed
 
+    def _may_write(self) -> None:
+        """Raise `SessionLost` if what was handed over before a standstill must not be written any more."""
+        if isinstance(self.failed, SessionLost) or any(not task.done() for task in self.tasks):
+            self._require_session()
+
     async def _look_alive(self) -> None:
         while True:
             self._require_session()
@@ -595,7 +600,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """Open before the consumer starts; on leaving, wait for what was taken, commit it, and close."""
-        self.out = await producer(self.kafka)
+        self.out = await producer(self.kafka, self._may_write)
         try:
             await require_topics(self.kafka, (self.stage.consumes, self.stage.publishes, DEAD_LETTERS))
             loops = [self._work() for _ in range(self.stage.workers)] + [self._commit_often(), self._look_alive(), self._watch()]

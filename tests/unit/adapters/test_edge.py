@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from aiokafka.errors import (
 )
 from support import described, embedded, submitted
 
-from shared.adapters.errors import BrokerUnreachable, EncoderInvalid
+from shared.adapters.errors import BrokerUnreachable, EncoderInvalid, SessionLost
 from shared.adapters.kafka.client import BATCH_BYTES
 from shared.adapters.kafka.edge import Edge, Stage, Work
 from shared.adapters.kafka.following import Following
@@ -443,3 +444,22 @@ async def test_a_reader_of_a_whole_topic_goes_on_past_a_fetch_that_fails_and_the
     task.cancel()
     assert learnt == [0, 1]
     assert following.positions == {"descriptions-0": 3}
+
+
+async def test_what_was_handed_over_before_a_standstill_is_not_written_after_it() -> None:
+    made = edge(Producer())
+    made._may_write()
+    made.tasks = [asyncio.create_task(asyncio.sleep(60))]
+    made.alive_at = time.monotonic()
+    made._may_write()
+    made.alive_at -= KafkaSettings().session_timeout_ms / 1000 + 1
+    with pytest.raises(SessionLost):
+        made._may_write()
+    made.tasks[0].cancel()
+    await asyncio.gather(*made.tasks, return_exceptions=True)
+    made.alive_at = time.monotonic()
+    with pytest.raises(SessionLost):
+        made._may_write()
+    healthy = edge(Producer())
+    healthy.alive_at = time.monotonic() - 3600
+    healthy._may_write()  # before it begins, and while it ends, nothing has stood still
