@@ -21,7 +21,7 @@ from shared.catalog import models
 from shared.contracts.outcome_file import LEAST_PRICE, Row, doubtful, read_csv, read_prices, read_rows
 from shared.contracts.vote_file import Preference, read_votes
 from shared.routing.errors import OutcomesInvalid
-from shared.routing.outcomes import FEW
+from shared.routing.outcomes import FEW, enough
 from shared.routing.table import Array
 
 CHUNK = 64
@@ -66,8 +66,8 @@ def read(
 
 def few_scored(rows: Sequence[Row]) -> dict[str, int]:
     """The models that have fewer than `FEW` scores though others have more, with how many."""
-    counts = Counter(model for row in rows for model in row.scores)
-    return {model: count for model, count in sorted(counts.items()) if count < min(FEW, max(counts.values()))}
+    counts = sorted(Counter(model for row in rows for model in row.scores).items())
+    return {model: count for (model, count), good in zip(counts, enough([count for _, count in counts]), strict=True) if not good}
 
 
 def without(rows: Sequence[Row], names: Collection[str]) -> list[Row]:

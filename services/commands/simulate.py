@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from services.commands.screen import out
-from shared.adapters.errors import AdapterError
+from shared.adapters.http import listening
 from shared.adapters.llm import scripted
 from shared.adapters.llm.simulated import World, streamed
 
@@ -108,26 +108,15 @@ def following(script: scripted.Script) -> Starlette:
 
 
 def simulate(host: str, port: int, seed: int, time_scale: float, script: Path | None = None) -> int:
-    """Serve until Ctrl-C. Returns the exit code. Raises `ScriptInvalid`, or `AdapterError` if the port is taken."""
-    told = None if script is None else scripted.load(script)
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except OSError as error:
-            raise AdapterError(f"nothing can listen at {host}:{port} ({error.strerror}); choose another with --port") from None
-    if told is not None:
-        out.print(
-            f"[yellow]SCRIPTED[/] answers from {script} at http://{host}:{port}/v1; what was asked: http://{host}:{port}/asked\n"
-            f"use them with POINTSMAN_LLM_BASE_URL=http://{host}:{port}/v1 POINTSMAN_LLM_API_KEY=scripted",
-            soft_wrap=True,
-        )
-        uvicorn.run(following(told), host=host, port=port, log_level="critical")
-        return 0
-    out.print(
-        f"[yellow]SIMULATED[/] language models at http://{host}:{port}/v1 (seed {seed}); what is true: http://{host}:{port}/simulation\n"
-        f"use them with POINTSMAN_LLM_BASE_URL=http://{host}:{port}/v1 POINTSMAN_LLM_API_KEY=simulated",
-        soft_wrap=True,
-    )
-    uvicorn.run(application(World(seed=seed, time_scale=time_scale)), host=host, port=port, log_level="warning")
+    """Serve until Ctrl-C. Returns the exit code. Raises `ScriptInvalid`, or `PortTaken`."""
+    where = f"http://{host}:{port}"
+    if script is None:
+        api, level = application(World(seed=seed, time_scale=time_scale)), "warning"
+        what, key = f"[yellow]SIMULATED[/] language models at {where}/v1 (seed {seed}); what is true: {where}/simulation", "simulated"
+    else:
+        api, level = following(scripted.load(script)), "critical"
+        what, key = f"[yellow]SCRIPTED[/] answers from {script} at {where}/v1; what was asked: {where}/asked", "scripted"
+    with listening("simulation", host, port, "choose another with --port") as door, suppress(KeyboardInterrupt):
+        out.print(f"{what}\nuse them with POINTSMAN_LLM_BASE_URL={where}/v1 POINTSMAN_LLM_API_KEY={key}", soft_wrap=True)
+        uvicorn.Server(uvicorn.Config(api, log_level=level)).run(sockets=[door])
     return 0

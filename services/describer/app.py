@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from faststream import FastStream
@@ -20,8 +19,7 @@ from shared.adapters.kafka.edge import Stage, connect, receive_submitted
 from shared.adapters.kafka.following import Following
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.chat import LLMSettings
-from shared.adapters.llm.providers import cost_of
-from shared.adapters.llm.reading import without_thinking
+from shared.adapters.llm.providers import said
 from shared.adapters.llm.simulated import chat
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
@@ -106,23 +104,12 @@ async def asking(settings: DescriberSettings) -> AsyncGenerator[Ask, None]:
             got = await model.complete(settings.model, messages, max_tokens=settings.max_tokens, within_s=settings.time_limit_s)
         except ModelUnreachable as error:
             raise Unavailable(str(error)) from None
-        return Said(without_thinking(got.text), got.finish_reason, got.model, got.simulated, cost_of(got, price)[0])
+        return said(got, price)
 
     try:
         yield ask
     finally:
         await model.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What the language model said, its thoughts left out."""
-
-    text: str
-    finish_reason: str | None
-    model: str
-    simulated: bool
-    cost_usd: float
 
 
 def _encoder(settings: DescriberSettings) -> tuple[Encode, Encoder] | None:

@@ -497,29 +497,28 @@ class Gateway:
         said = {"object": "pointsman.feedback", "evaluation_id": evaluation.evaluation_id}
         await call.say(200, said | {"compared": [evaluation.first, evaluation.second], "thumb": wanted.thumb})
 
-    async def list_models(self, call: Call) -> None:
-        """The profiles and the models."""
+    def _listed(self) -> list[dict[str, Any]]:
+        """The profiles and the models, as OpenAI lists them."""
         catalog, gone = self.catalog(), self.catalog.gone()
         rows: list[dict[str, Any]] = [
             {"id": name, "object": "model", "created": 0, "owned_by": "pointsman"} for name in ("auto", *(f"auto:{p}" for p in Profile))
         ]
-        rows += [documented.model(model) for model in catalog.models.values() if model.name not in gone]
-        await call.say(200, {"object": "list", "data": rows})
+        return rows + [documented.model(model) for model in catalog.models.values() if model.name not in gone]
+
+    async def list_models(self, call: Call) -> None:
+        """The profiles and the models."""
+        await call.say(200, {"object": "list", "data": self._listed()})
 
     async def show_model(self, call: Call) -> None:
         """One of them, by its name or its provider's."""
         name = call.request.path_params["name"]
-        if name in ("auto", *(f"auto:{p}" for p in Profile)):
-            await call.say(200, {"id": name, "object": "model", "created": 0, "owned_by": "pointsman"})
-            return
-        try:
-            model = self.catalog().model(name)
-        except CatalogError:
-            model = None
-        if model is None or model.name in self.catalog.gone():
+        with suppress(CatalogError):
+            name = self.catalog().model(name).name
+        row = next((row for row in self._listed() if row["id"] == name), None)
+        if row is None:
             text = f"there is no model {name[:80]!r}; GET /v1/models lists them"
             raise Problem(404, text, code="model_not_found", param="model")
-        await call.say(200, documented.model(model))
+        await call.say(200, row)
 
     async def metrics(self, call: Call) -> None:
         """Prometheus's text."""

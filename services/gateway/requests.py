@@ -88,9 +88,6 @@ class ChatRequest(BaseModel):
         """What goes to the model beside the messages, untouched."""
         return dict(self.model_extra or {})
 
-    def chat(self) -> list[dict[str, Any]]:
-        return [as_turn(turn) for turn in self.messages]
-
 
 class RouteRequest(BaseModel):
     """A prompt or a chat that is to be decided and not answered. What else a chat completion has is passed over."""
@@ -219,15 +216,16 @@ def understand(
     """What is wanted. Raises `Problem` for a model that there is not, a chat without a task, or one that is too long."""
     name, _, profile = request.model.partition(":")
     messages = request.messages
-    chat = request.chat() if isinstance(request, ChatRequest) else []
+    turns = [as_turn(turn) for turn in messages or ()]
     parameters = request.parameters() if isinstance(request, ChatRequest) else {}
     stream = bool(request.stream) if isinstance(request, ChatRequest) else False
     options = (request.stream_options or {}) if isinstance(request, ChatRequest) else {}
+    tokens = tokens_of_chat(turns, parameters) if turns else tokens_in(getattr(request, "prompt", None) or "")
     common: dict[str, Any] = {
         "request_id": request_id,
-        "chat": chat,
+        "chat": turns if isinstance(request, ChatRequest) else [],
         "parameters": parameters,
-        "tokens": tokens_of_chat(chat, parameters) if chat else tokens_in(getattr(request, "prompt", None) or ""),
+        "tokens": tokens,
         "stream": stream,
         "usage": options["include_usage"] if isinstance(options.get("include_usage"), bool) else None,
         "turns": sum(m.role == "assistant" for m in messages or ()) + 1,
@@ -258,14 +256,14 @@ def understand(
         wishes = wishes.model_copy(update={"profile": Profile(profile)})
     if isinstance(request, ChatRequest) and not task_of(request.messages).strip():
         return Wanted(submitted=None, model=None, wishes=wishes, whole=False, **common)
-    submitted, whole = _submitted(request, wishes, request_id, spender, parameters, size)
+    submitted, whole = _submitted(request, wishes, request_id, spender, parameters, size, tokens)
     return Wanted(submitted=submitted, model=None, wishes=wishes, whole=whole, **common)
 
 
 def _submitted(
-    request: ChatRequest | RouteRequest, wishes: Wishes, request_id: str, spender: str, parameters: dict[str, Any], size: int
+    request: ChatRequest | RouteRequest, wishes: Wishes, request_id: str, spender: str, parameters: dict[str, Any], size: int, tokens: int
 ) -> tuple[Submitted, bool]:
-    """What is published. Of a chat that is too long for a topic only what poses its task, and how much there is to be read."""
+    """What is published. Of a chat that is too long for a topic only what poses its task, and how many `tokens` there are to be read."""
     fields: dict[str, Any] = {
         "request_id": request_id,
         "session_id": wishes.session_id,
@@ -282,8 +280,7 @@ def _submitted(
             whole = len(parameters) <= MAX_METADATA
             return Submitted(prompt=prompt, messages=messages, parameters=parameters if whole else {}, **fields), whole
         task = task_of(messages)
-        turns = [as_turn(turn) for turn in messages]
-        need = max(wishes.constraints.context_tokens, tokens_of_chat(turns, parameters) + answer_room(parameters))
+        need = max(wishes.constraints.context_tokens, tokens + answer_room(parameters))
         fields["constraints"] = wishes.constraints.model_copy(update={"context_tokens": need})
         return Submitted(prompt=task[: MAX_PROMPT_BYTES // 8], **fields), False
     except ValidationError as error:

@@ -21,8 +21,7 @@ from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.edge import Stage, connect
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.chat import LLMSettings
-from shared.adapters.llm.providers import Providers, cost_of
-from shared.adapters.llm.reading import without_thinking
+from shared.adapters.llm.providers import Providers, Said, said
 from shared.adapters.llm.simulated import JUDGE, chat
 from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.budget import DailyBudget
@@ -154,9 +153,9 @@ async def asking(
             )
         except ModelUnreachable as error:
             raise Unavailable(str(error)) from None
-        cost, _ = cost_of(got, None if got.simulated else price)
-        SPENT.labels("judge", model).inc(cost)
-        return Said(without_thinking(got.text), got.finish_reason, cost, got.simulated)
+        judged = said(got, price)
+        SPENT.labels("judge", model).inc(judged.cost_usd)
+        return judged
 
     try:
         yield ask_model, ask_judge
@@ -164,16 +163,6 @@ async def asking(
         await providers.close()
         await judges.close()
         await answers.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a judge model said, its thoughts left out."""
-
-    text: str
-    finish_reason: str | None
-    cost_usd: float
-    simulated: bool
 
 
 def attend(evaluation: Evaluated, attendance: Attendance) -> None:
@@ -184,8 +173,7 @@ def attend(evaluation: Evaluated, attendance: Attendance) -> None:
     if abstained:
         log.warning("votes that say nothing", judge=name, request_id=evaluation.request_id, cost_usd=evaluation.cost_usd, **abstained)
     votes = evaluation.votes
-    cast = votes.straight_first + votes.straight_second + votes.turned_first + votes.turned_second + votes.ties
-    if attendance.note(name, cast, evaluation.abstained.paid):
+    if attendance.note(name, int(sum(votes.counts())) + votes.ties, evaluation.abstained.paid):
         log.error("a judge model is not asked for a while: most of its votes can't be read", judge=name, rest_s=attendance.rest_s)
     STOPPED.labels(name).set(not attendance.votes(name))
 

@@ -41,18 +41,20 @@ class Door:
 
     def bind(self) -> socket.socket:
         """A listening socket. Raises `PortTaken`."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        made = socket.socket(family, socket.SOCK_STREAM)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            made.bind((self.host, self.port))
-        except OSError as error:
-            made.close()
-            raise PortTaken(
-                f"the {self.name} can't listen at {self.host}:{self.port} ({error.strerror}); set {self.settings_prefix}PORT to a free one"
-            ) from None
-        made.listen(BACKLOG)
-        return made
+        return listening(self.name, self.host, self.port, f"set {self.settings_prefix}PORT to a free one")
+
+
+def listening(name: str, host: str, port: int, mend: str) -> socket.socket:
+    """A socket that listens there. Raises `PortTaken`, which says `mend`."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise PortTaken(f"the {name} can't listen at {host}:{port} ({error.strerror}); {mend}") from None
+    made.listen(BACKLOG)
+    return made
 
 
 class _Server(uvicorn.Server):

@@ -17,7 +17,7 @@ from shared.routing.cascade import SEES, Answered, Sees, fit_head
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.frontier import rates_for
 from shared.routing.measures import Curve, apgr, area, cost_save, cpt, perf_gain, recovered
-from shared.routing.outcomes import FEW, Outcomes, ends
+from shared.routing.outcomes import Outcomes, ends, enough
 from shared.routing.predictor import calibration_error
 from shared.routing.rates import Goal
 from shared.routing.routers import Data, Expected, Fitted, Router
@@ -139,8 +139,7 @@ def best_single(scores: Matrix) -> int:
     """The model of the highest mean score, (n, models), among those that have enough scores to say so."""
     counts = np.isfinite(scores).sum(axis=0)
     sums = np.where(np.isfinite(scores), scores, 0.0).sum(axis=0)
-    enough = counts >= min(FEW, counts.max())
-    return int(np.where(enough, sums / np.maximum(counts, 1), -np.inf).argmax())
+    return int(np.where(enough(counts), sums / np.maximum(counts, 1), -np.inf).argmax())
 
 
 def evaluate(

@@ -77,8 +77,7 @@ class Outcomes:
     def few(self) -> dict[str, int]:
         """The models that have fewer than `FEW` scores though others have more, with how many."""
         counts = np.isfinite(self.scores).sum(axis=0)
-        enough = min(FEW, counts.max())
-        return {m: int(n) for m, n in zip(self.models, counts, strict=True) if n < enough}
+        return {m: int(n) for m, n, good in zip(self.models, counts, enough(counts), strict=True) if not good}
 
     def with_few_shrunk(self) -> Outcomes:
         """With neutral scores, the mean of all, for models that have few: as many as are missing to `FEW`, spread over the prompts.
@@ -222,16 +221,22 @@ def build_table(
     return replace(table, frontier=frontier_of(success, cost, outcomes.models, (outcomes.scores, outcomes.paid())))
 
 
+def enough(counts: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Which of so many scores are enough to say how good a model is: `FEW`, or, where nobody has those, the most there are."""
+    found: npt.NDArray[np.bool_] = np.asarray(counts) >= min(FEW, np.max(counts))
+    return found
+
+
 def best_model(scores: Matrix) -> int:
     """The best model by its scores, (n, models) with NaN where it has none: the one of the highest mean less a standard error.
 
     Means are shrunk toward all models' as if `FEW` prompts had scored that. One with fewer scores than `FEW` is the best only if all are.
     """
     known = np.isfinite(scores)
-    enough = known.sum(axis=0) >= min(FEW, known.sum(axis=0).max())
+    proven = enough(known.sum(axis=0))
     counts, everyone = known.sum(axis=0) + FEW, float(np.nanmean(scores))
     means = (np.where(known, scores, 0.0).sum(axis=0) + FEW * everyone) / counts
-    return int(np.where(enough, means - np.sqrt(means * (1.0 - means) / counts), -np.inf).argmax())
+    return int(np.where(proven, means - np.sqrt(means * (1.0 - means) / counts), -np.inf).argmax())
 
 
 def left_out(

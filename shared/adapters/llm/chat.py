@@ -100,17 +100,17 @@ class Chat:
         )
         self._settings, self._simulated = settings, simulated
         self._room = asyncio.Semaphore(settings.concurrency)
-        self._breakers: dict[str, Breaker] = {}
-        self._dialects: dict[str, Dialect] = {}
-        self._left_alone: dict[str, float] = {}
-        """By model: until when (`time.monotonic`) the API asked to be left alone, but no longer than a breaker rests."""
-        self._busy: dict[str, bool] = {}
-        """By model: whether it had no room when it was last asked."""
+        self._learnt: dict[str, _Learnt] = {}
 
     def allows(self, model: str) -> bool:
         """Whether `model` is not resting after failures. Asking changes nothing."""
-        breaker = self._breakers.get(model)
-        return breaker is None or breaker.would_allow()
+        return self._of(model).breaker.would_allow()
+
+    def _of(self, model: str) -> _Learnt:
+        """What is known of `model` by now."""
+        if model not in self._learnt:
+            self._learnt[model] = _Learnt(Breaker(self._settings.breaker_failures, self._settings.breaker_rest_s))
+        return self._learnt[model]
 
     async def complete(
         self,
@@ -165,7 +165,8 @@ class Chat:
 
     async def _begin(self, call: _Call, stack: AsyncExitStack) -> Words:
         """Send, and wait for the first word. The response is closed when `stack` is, or at once if this fails."""
-        known = dialect = self._dialects.get(call.model, Dialect())
+        model = self._of(call.model)
+        known = dialect = model.dialect
         while True:
             try:
                 async with AsyncExitStack() as own:
@@ -181,14 +182,15 @@ class Chat:
                     raise
                 dialect = other
             else:
-                if dialect != known:
-                    self._dialects[call.model] = dialect
+                if dialect != known:  # another call may have learnt meanwhile
+                    model.dialect = dialect
                 return words
 
     async def _send(self, call: _Call, dialect: Dialect, stack: AsyncExitStack) -> httpx.Response:
         """A response that is no error."""
-        content = encoded(dialect.of(call.body, stream=call.stream))
-        request = self._http.build_request("POST", "/chat/completions", content=content, headers=_once(call.once), timeout=TIMEOUT)
+        request = self._http.build_request(
+            "POST", "/chat/completions", content=call.content(dialect), headers=_once(call.once), timeout=TIMEOUT
+        )
         async with call.reading():
             response = await self._http.send(request, stream=True)
         stack.push_async_callback(response.aclose)
@@ -205,14 +207,14 @@ class Chat:
     @asynccontextmanager
     async def _watched(self, call: _Call) -> AsyncGenerator[None, None]:
         """Room for one call; afterwards the breaker hears how it went, as far as the model is concerned. Raises `ModelUnreachable`."""
-        encoded(call.body)
-        if (left := self._left_alone.get(call.model, 0.0) - time.monotonic()) > 0:
+        model = self._of(call.model)
+        call.content(model.dialect)  # what can't be written is nobody's failure
+        if (left := model.left_alone_until - time.monotonic()) > 0:
             raise ModelUnreachable("the API asked to be left alone for a while", Trouble.resting, 429, retry_after_s=left)
-        breaker = self._breakers.setdefault(call.model, Breaker(self._settings.breaker_failures, self._settings.breaker_rest_s))
+        breaker = model.breaker
         if not breaker.allows():
             text = f"{self._settings.breaker_failures} calls in a row failed, so none is made for a while"
-            busy = 429 if self._busy.get(call.model) else None
-            raise ModelUnreachable(text, Trouble.resting, busy, retry_after_s=breaker.rests_for_s())
+            raise ModelUnreachable(text, Trouble.resting, 429 if model.busy else None, retry_after_s=breaker.rests_for_s())
         try:
             async with AsyncExitStack() as stack:
                 async with call.reading(ours=True):
@@ -220,12 +222,24 @@ class Chat:
                 yield
         finally:
             {None: breaker.abandoned, True: breaker.succeeded, False: breaker.failed}[call.went_well]()
-            self._busy[call.model] = call.busy
+            model.busy = call.busy
             if call.leave_alone_s > PATIENCE_S:
-                self._left_alone[call.model] = time.monotonic() + min(call.leave_alone_s, self._settings.breaker_rest_s)
+                model.left_alone_until = time.monotonic() + min(call.leave_alone_s, self._settings.breaker_rest_s)
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+@dataclass(slots=True)
+class _Learnt:
+    """What earlier calls of a model have shown."""
+
+    breaker: Breaker
+    dialect: Dialect = field(default_factory=Dialect)
+    busy: bool = False
+    """Whether it had no room when it was last asked."""
+    left_alone_until: float = 0.0
+    """Until when (`time.monotonic`) the API asked to be left alone, but no longer than a breaker rests."""
 
 
 @dataclass(slots=True)
@@ -245,6 +259,13 @@ class _Call:
     waited_s: float = 0.0
     """What the API asked to be left alone for, and was."""
     began: float = field(default_factory=time.monotonic)
+    _contents: dict[Dialect, bytes] = field(default_factory=dict)
+
+    def content(self, dialect: Dialect) -> bytes:
+        """The bytes that are sent, made once for all tries. Raises `ModelUnreachable`, as `encoded` does."""
+        if dialect not in self._contents:
+            self._contents[dialect] = encoded(dialect.of(self.body, stream=self.stream))
+        return self._contents[dialect]
 
     @property
     def left_s(self) -> float:

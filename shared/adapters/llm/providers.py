@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from shared.adapters.errors import ModelUnreachable, Trouble
 from shared.adapters.llm import simulated
 from shared.adapters.llm.chat import Chat, ChatAnswer, LLMSettings, Words
+from shared.adapters.llm.reading import without_thinking
 from shared.catalog.models import Catalog, CatalogError, Model, Price
 from shared.contracts.parts import Answer
 
@@ -122,6 +123,22 @@ def answered(model: Model, provider: str, got: ChatAnswer) -> Answer:
         first_token_s=got.first_token_s,
         latency_s=got.latency_s,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a model said that is asked for ourselves, its thoughts left out, and what that cost."""
+
+    text: str
+    finish_reason: str | None
+    model: str
+    simulated: bool
+    cost_usd: float
+
+
+def said(got: ChatAnswer, price: Price | None) -> Said:
+    """The answer of a describer or judge model."""
+    return Said(without_thinking(got.text), got.finish_reason, got.model, got.simulated, cost_of(got, price)[0])
 
 
 def cost_of(got: ChatAnswer, price: Price | None) -> tuple[float, Literal["provider", "catalogue"]]:
