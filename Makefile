@@ -33,7 +33,7 @@ check: setup-dev ## Lint, format, strict types, import contracts
 bench: setup-dev ## Measure latency, throughput, memory and accuracy on a real Kafka; OUTCOMES=file adds routing accuracy, FLAMES=folder flame graphs
 	@PYTHONPATH=deploy/local:tests $(BIN)/python -u tests/benchmarks/run.py $(if $(OUTCOMES),--outcomes "$(OUTCOMES)") $(if $(PRICES),--prices "$(PRICES)") $(if $(FLAMES),--flames "$(FLAMES)")
 
-bench-gpu: setup-dev ## Measure the encoder on a GPU, fp16 beside fp32 and bound inputs beside plain ones; PROVIDER=cpu runs it without one
+bench-gpu: setup-dev ## Measure the encoder on a GPU, fp16 beside fp32, and the CPU beside it; PROVIDER=cpu runs it without one
 	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python tests/benchmarks/gpu.py $(if $(PROVIDER),--provider $(PROVIDER))
 
 bench-gateway: setup-dev ## Measure what the gateway adds, and many streams at once

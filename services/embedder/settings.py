@@ -31,7 +31,7 @@ class EmbedderSettings(BaseSettings):
     """Texts of one batch are encoded by so many threads side by side; 0: one for each core."""
     batch: Annotated[int, Field(ge=1)] = 64
     """The most texts encoded together. A GPU wants more: 1024."""
-    gpu_tokens: Annotated[int, Field(ge=256)] = 32_768
+    gpu_tokens: Annotated[int, Field(ge=256)] = 16_384
     """The most tokens, padding included, that a GPU encodes in one go; longer texts make smaller batches."""
     window_ms: Annotated[float, Field(ge=0)] = 10.0
     """How long a text waits for company while texts come closer together than that. From here on prompts travel in batches, which is

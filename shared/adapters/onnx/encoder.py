@@ -26,7 +26,8 @@ CARD = "pointsman.json"
 POOLED = "sentence_embedding"
 PADDING = 0.25
 """The share of its own length by which a row may be padded before it starts another group."""
-GPU_TOKENS = 32_768
+GPU_TOKENS = 16_384
+"""On an H100 larger batches gain nothing (docs/performance.md)."""
 GPU_STEP = 8
 """Lengths that a GPU gets are rounded up to multiples of this: fewer shapes to plan for, and what its matrix units take in one piece."""
 Ids = npt.NDArray[np.int64]
@@ -58,7 +59,6 @@ class OnnxEncoder:
         self._pad = int(config.get("pad_token_id") or 0)
         self._batch = batch
         self.provider = "cuda" if CUDA in self._session.get_providers() else "cpu"
-        self._device = self.provider
         self._tokens = gpu_tokens if self.provider == "cuda" else None
         # int8 scales a whole tensor of activations at once: beside others a text would get another vector, and at times another model
         self._alone = card.get("quantization") == "int8"
@@ -102,22 +102,12 @@ class OnnxEncoder:
         feed: dict[str, Ids] = {"input_ids": padded, "attention_mask": mask}
         if "token_type_ids" in self._inputs:
             feed["token_type_ids"] = np.zeros_like(padded)
-        out: Array = self._session.run([self._output], feed)[0] if self._tokens is None else self._bound(feed)
+        out: Array = self._session.run([self._output], feed)[0]
         return out if self._output == POOLED else mean_pool(out, mask)
 
     @property
     def _step(self) -> int:
         return 1 if self._tokens is None else GPU_STEP
-
-    def _bound(self, feed: dict[str, Ids]) -> Array:
-        """Run with the inputs copied to the device once, and only the vectors copied back."""
-        binding = self._session.io_binding()
-        for name, values in feed.items():
-            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(values, self._device, 0))
-        binding.bind_output(self._output, "cpu")
-        self._session.run_with_iobinding(binding)
-        out: Array = binding.get_outputs()[0].numpy()
-        return out
 
     def probe(self) -> int:
         """Run one text: it must give one vector of finite numbers. Returns its dimension; raises `EncoderInvalid`."""
