@@ -7,11 +7,12 @@ A service's folder has
     <verb>.py     the work: no framework, no adapter
     settings.py   frozen, POINTSMAN_<SERVICE>_*, a docstring for each field
 
-and is found by its app.py. No service imports another. Only an app.py may import faststream and shared.adapters;
-`commands`, the command line, is no service and may use adapters too.
+and is found by its app.py. No service imports another. Only an app.py may import faststream and
+shared.adapters; `commands`, the command line, is no service and may use adapters too.
 """
 
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-"""Read when numpy is first imported. Its threads wait for each other by spinning, and the hot path's products are small."""
+"""Read when numpy is first imported. Its threads wait for each other by spinning, and the hot
+path's products are small."""

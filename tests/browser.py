@@ -10,7 +10,12 @@ import servers
 from playwright.async_api import Browser, Page, async_playwright
 
 ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),  # CI runs as root, where the sandbox can't
+    *(
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+    ),  # CI runs as root, where the sandbox can't
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 
@@ -40,7 +45,14 @@ class Watched:
         self.wrong: list[str] = []
         page.on("dialog", self._dialog)
         page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
-        page.on("console", lambda message: self.wrong.append(f"{message.type}: {message.text}") if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: (
+                self.wrong.append(f"{message.type}: {message.text}")
+                if message.type == "error"
+                else None
+            ),
+        )
 
     async def _dialog(self, dialog: Any) -> None:
         self.wrong.append(f"dialog: {dialog.message}")

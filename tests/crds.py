@@ -1,6 +1,8 @@
-"""`make chart-crds CRDS=folder`: the objects of KEDA, Strimzi and the like that we write, against their own definitions.
+"""`make chart-crds CRDS=folder`: the objects of KEDA, Strimzi and the like that we write, against
+their own definitions.
 
-The folder holds CustomResourceDefinitions as their projects publish them. Unknown fields are errors, as for `kubectl apply --validate=strict`.
+The folder holds CustomResourceDefinitions as their projects publish them. Unknown fields are
+errors, as for `kubectl apply --validate=strict`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ OURS = (
 
 
 def strict(schema: Any) -> Any:
-    """The same schema, without fields that it does not name; what Kubernetes adds to JSON Schema is taken as it means it."""
+    """The same schema, without fields that it does not name; what Kubernetes adds to JSON Schema is
+    taken as it means it."""
     if isinstance(schema, list):
         return [strict(part) for part in schema]
     if not isinstance(schema, dict):
@@ -44,7 +47,11 @@ def definitions(folder: Path) -> dict[tuple[str, str], Any]:
                 spec = doc["spec"]
                 for version in spec["versions"]:
                     schema = strict(version["schema"]["openAPIV3Schema"])
-                    schema["properties"] |= {"metadata": {"type": "object"}, "apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+                    schema["properties"] |= {
+                        "metadata": {"type": "object"},
+                        "apiVersion": {"type": "string"},
+                        "kind": {"type": "string"},
+                    }
                     found[f"{spec['group']}/{version['name']}", spec["names"]["kind"]] = schema
     return found
 
@@ -53,7 +60,11 @@ def main(folder: Path) -> int:
     known, checked, bad, unknown = definitions(folder), 0, 0, set[str]()
     for file in OURS:
         for doc in yaml.safe_load_all(file.read_text()):
-            if not doc or "." not in doc["apiVersion"].split("/")[0] or doc["apiVersion"].split("/")[0].endswith("k8s.io"):
+            if (
+                not doc
+                or "." not in doc["apiVersion"].split("/")[0]
+                or doc["apiVersion"].split("/")[0].endswith("k8s.io")
+            ):
                 continue
             schema = known.get((doc["apiVersion"], doc["kind"]))
             if schema is None:
@@ -62,8 +73,14 @@ def main(folder: Path) -> int:
             checked += 1
             for error in Draft202012Validator(schema).iter_errors(doc):
                 bad += 1
-                print(f"{file}: {doc['kind']} {doc['metadata']['name']}: {'.'.join(map(str, error.path))}: {error.message[:200]}")
-    print(f"{checked} objects checked, {bad} errors" + (f"; no definition in {folder} of: {', '.join(sorted(unknown))}" if unknown else ""))
+                print(
+                    f"{file}: {doc['kind']} {doc['metadata']['name']}: "
+                    f"{'.'.join(map(str, error.path))}: {error.message[:200]}"
+                )
+    print(
+        f"{checked} objects checked, {bad} errors"
+        + (f"; no definition in {folder} of: {', '.join(sorted(unknown))}" if unknown else "")
+    )
     return 1 if bad or not checked else 0
 
 

@@ -1,4 +1,5 @@
-"""`make fuzz`: look for bytes that a reader can't take, for so many seconds; a finding is printed with the number that makes it again."""
+"""`make fuzz`: look for bytes that a reader can't take, for so many seconds; a finding is printed
+with the number that makes it again."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def main() -> int:
                     case(reader, began + number)
                 except Exception:
                     found += 1
-                    bar.console.print(f"[red]finding[/] --reader {reader} --number {began + number}")
+                    bar.console.print(
+                        f"[red]finding[/] --reader {reader} --number {began + number}"
+                    )
                     bar.console.print(traceback.format_exc(limit=-4), markup=False)
             number += 1
             bar.update(shown, completed=options.seconds - max(0.0, ends - time.monotonic()))

@@ -1,7 +1,8 @@
-"""Bytes that are nearly right, for what reads bytes of others: providers' answers, requests over HTTP, records of topics.
+"""Bytes that are nearly right, for what reads bytes of others: providers' answers, requests over
+HTTP, records of topics.
 
-Mutations of real shapes by a seeded generator, so that a finding can be made again by its number. `make fuzz` runs it for an hour,
-`make test` for a few thousand cases.
+Mutations of real shapes by a seeded generator, so that a finding can be made again by its number.
+`make fuzz` runs it for an hour, `make test` for a few thousand cases.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from services.gateway.requests import ChatRequest, FeedbackRequest, Problem, RouteRequest, parse, understand, wishes_of
+from services.gateway.requests import (
+    ChatRequest,
+    FeedbackRequest,
+    Problem,
+    RouteRequest,
+    parse,
+    understand,
+    wishes_of,
+)
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.edge import receive_submitted
 from shared.adapters.kafka.settings import KafkaSettings
@@ -26,10 +35,31 @@ from shared.contracts.messages import Submitted, read, to_json
 from shared.contracts.portable import portable
 
 CATALOG = models.load()
-CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"a": 1}'}}
-USAGE = {"prompt_tokens": 5, "completion_tokens": 9, "cost": 0.002, "cost_details": {"upstream_inference_cost": 1}, "is_byok": True}
-MESSAGE = {"role": "assistant", "content": [{"type": "text", "text": "Paris"}], "tool_calls": [CALL], "reasoning": "hm"}
-CHOICE = {"index": 0, "message": MESSAGE, "finish_reason": "stop", "logprobs": {"content": [{"logprob": -0.1}]}}
+CALL = {
+    "index": 0,
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "look", "arguments": '{"a": 1}'},
+}
+USAGE = {
+    "prompt_tokens": 5,
+    "completion_tokens": 9,
+    "cost": 0.002,
+    "cost_details": {"upstream_inference_cost": 1},
+    "is_byok": True,
+}
+MESSAGE = {
+    "role": "assistant",
+    "content": [{"type": "text", "text": "Paris"}],
+    "tool_calls": [CALL],
+    "reasoning": "hm",
+}
+CHOICE = {
+    "index": 0,
+    "message": MESSAGE,
+    "finish_reason": "stop",
+    "logprobs": {"content": [{"logprob": -0.1}]},
+}
 WHOLE = {"id": "x", "object": "chat.completion", "model": "m", "choices": [CHOICE], "usage": USAGE}
 DELTAS: list[dict[str, Any]] = [
     {"role": "assistant", "content": ""},
@@ -39,19 +69,44 @@ DELTAS: list[dict[str, Any]] = [
     {"content": [{"type": "thinking", "thinking": "hm"}]},
 ]
 CHUNKS = [
-    *({"id": "x", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in DELTAS),
+    *(
+        {"id": "x", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+        for delta in DELTAS
+    ),
     {"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
     {"id": "x", "choices": [], "usage": USAGE},
 ]
 CHAT = [
     {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": [{"type": "text", "text": "What does this say?"}, {"type": "image_url", "image_url": {"url": "data:,"}}]},
-    {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_details": [{"signature": "s"}]},
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "What does this say?"},
+            {"type": "image_url", "image_url": {"url": "data:,"}},
+        ],
+    },
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [CALL],
+        "reasoning_details": [{"signature": "s"}],
+    },
     {"role": "tool", "tool_call_id": "call_1", "content": "a sign"},
     {"role": "user", "content": "Go on."},
 ]
-WISHES = {"preferences": {"usd_per_point": 0.1, "s_per_point": 60}, "constraints": {"max_cost_usd": 1, "deny": ["a"]}, "session_id": "s"}
-REQUEST = {"model": "auto", "messages": CHAT, "temperature": 0.5, "tools": [{"type": "function"}], "max_tokens": 5, "pointsman": WISHES}
+WISHES = {
+    "preferences": {"usd_per_point": 0.1, "s_per_point": 60},
+    "constraints": {"max_cost_usd": 1, "deny": ["a"]},
+    "session_id": "s",
+}
+REQUEST = {
+    "model": "auto",
+    "messages": CHAT,
+    "temperature": 0.5,
+    "tools": [{"type": "function"}],
+    "max_tokens": 5,
+    "pointsman": WISHES,
+}
 PROMPT = {
     "request_id": "r",
     "prompt": "Name a fish.",
@@ -59,16 +114,68 @@ PROMPT = {
     "parameters": {"temperature": 0.5, "tools": [{}]},
     "metadata": {"a": "b"},
 }
-PROMPT |= {"submitted_at": "2026-11-26T12:00:00Z", "deadline_s": 5, "constraints": {"allow": ["gpt-5"]}, "preferences": {"keep": 0.9}}
-RECORD = {"request_id": "r", "messages": CHAT, "profile": "fast", "reply_to": {"topic": "replies", "partition": 0}}
+PROMPT |= {
+    "submitted_at": "2026-11-26T12:00:00Z",
+    "deadline_s": 5,
+    "constraints": {"allow": ["gpt-5"]},
+    "preferences": {"keep": 0.9},
+}
+RECORD = {
+    "request_id": "r",
+    "messages": CHAT,
+    "profile": "fast",
+    "reply_to": {"topic": "replies", "partition": 0},
+}
 
 DEEP = "as deep as it goes"
 """Becomes lists or objects in one another, more than any reader follows."""
 LEAVES: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 1, 7, 10**9, 10**30, 10**400, 1e308, 0.5, -0.0, float("nan"), float("inf"), float("-inf")),
-    *("", "error", "stop", "[DONE]", "assistant", "auto", "\ud83d", "\ude00", "\u2028", "\x00", "\x85", "x" * 300, "9" * 400, "<think>"),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        7,
+        10**9,
+        10**30,
+        10**400,
+        1e308,
+        0.5,
+        -0.0,
+        float("nan"),
+        float("inf"),
+        float("-inf"),
+    ),
+    *(
+        "",
+        "error",
+        "stop",
+        "[DONE]",
+        "assistant",
+        "auto",
+        "\ud83d",
+        "\ude00",
+        "\u2028",
+        "\x00",
+        "\x85",
+        "x" * 300,
+        "9" * 400,
+        "<think>",
+    ),
     DEEP,
-    *([], {}, [None], [[]], {"": ""}, {"error": "x"}, {"code": 502, "message": "m"}, {"type": "text", "text": None}, {"total_cost": []}),
+    *(
+        [],
+        {},
+        [None],
+        [[]],
+        {"": ""},
+        {"error": "x"},
+        {"code": 502, "message": "m"},
+        {"type": "text", "text": None},
+        {"total_cost": []},
+    ),
 )
 BYTES = (
     b"\r",
@@ -113,7 +220,13 @@ def mutated(value: Any, rng: random.Random) -> Any:
 
 
 def _places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    below = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [way, *(place for key, child in below for place in _places(child, (*way, key)))]
 
 
@@ -130,7 +243,11 @@ def broken(data: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.randint(1, 3)):
         place = rng.randint(0, len(data))
         end = min(len(data), place + rng.choice((0, 0, 1, 5, 100)))
-        data = data[:place] + (rng.choice(BYTES) if rng.random() < 0.7 else bytes([rng.randrange(256)])) + data[end:]
+        data = (
+            data[:place]
+            + (rng.choice(BYTES) if rng.random() < 0.7 else bytes([rng.randrange(256)]))
+            + data[end:]
+        )
     return data
 
 
@@ -144,13 +261,17 @@ def some(value: Any, rng: random.Random) -> Any:
 
 
 def provider(rng: random.Random) -> None:
-    """A provider's answer, whole or as a stream, split anywhere: chunks that can be written, or `ModelUnreachable` that quotes nothing."""
+    """A provider's answer, whole or as a stream, split anywhere: chunks that can be written, or
+    `ModelUnreachable` that quotes nothing."""
     if rng.random() < 0.4:
         data = encoded(some(WHOLE, rng), rng)
     else:
         end = rng.choice((b"\n", b"\r", b"\r\n"))
         chunks = some(CHUNKS, rng)
-        parts = [b"data: " + encoded(one, rng) + end * 2 for one in (chunks if isinstance(chunks, list) else [chunks])]
+        parts = [
+            b"data: " + encoded(one, rng) + end * 2
+            for one in (chunks if isinstance(chunks, list) else [chunks])
+        ]
         data = b"".join(parts) + (b"data: [DONE]" + end * 2 if rng.random() < 0.7 else b"")
         data = broken(data, rng) if rng.random() < 0.2 else data
     reader = Reader()
@@ -167,22 +288,40 @@ def provider(rng: random.Random) -> None:
     else:
         answer = reader.answer()
         message = answer["choices"][0]["message"]
-        _require(message["content"] is None or isinstance(message["content"], str), "content is no text")
+        _require(
+            message["content"] is None or isinstance(message["content"], str), "content is no text"
+        )
         json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()
         told = usage(answer.get("usage"))
         _require(told.cost_usd is None or told.cost_usd >= 0, "a cost below nothing")
         _require(told.cached_tokens <= (told.prompt_tokens or 0), "more cached than read")
         without_thinking(message["content"] or "")
     for one in taken:
-        _require(len(json.dumps(one, ensure_ascii=False, allow_nan=False).encode()) <= 12 * len(data) + 4096, "more than what came")
+        _require(
+            len(json.dumps(one, ensure_ascii=False, allow_nan=False).encode())
+            <= 12 * len(data) + 4096,
+            "more than what came",
+        )
         for choice in one["choices"]:
-            _require(all(0 <= call["index"] < MOST_PARTS for call in choice["delta"].get("tool_calls", ())), "a huge index")
+            _require(
+                all(
+                    0 <= call["index"] < MOST_PARTS
+                    for call in choice["delta"].get("tool_calls", ())
+                ),
+                "a huge index",
+            )
     json.dumps(said(refusal(data), 400), ensure_ascii=False).encode()
 
 
 def http(rng: random.Random) -> None:
     """A request at the gateway: understood, or a `Problem` of the client's that can be written."""
-    kind, value = rng.choice(((ChatRequest, REQUEST), (RouteRequest, REQUEST), (RouteRequest, {"prompt": "x", "pointsman": WISHES})))
+    kind, value = rng.choice(
+        (
+            (ChatRequest, REQUEST),
+            (RouteRequest, REQUEST),
+            (RouteRequest, {"prompt": "x", "pointsman": WISHES}),
+        )
+    )
     if rng.random() < 0.1:
         kind, value = FeedbackRequest, {"request_id": "r", "thumb": "up", "better": "gpt-5"}
     data = encoded(some(value, rng), rng)
@@ -190,12 +329,22 @@ def http(rng: random.Random) -> None:
         request: Any = parse(kind, data)
         if kind is FeedbackRequest:
             return
-        wanted = understand(request, wishes_of({}, request.pointsman), "r-1", "team", CATALOG, CATALOG.retired, len(data))
+        wanted = understand(
+            request,
+            wishes_of({}, request.pointsman),
+            "r-1",
+            "team",
+            CATALOG,
+            CATALOG.retired,
+            len(data),
+        )
     except Problem as problem:
         _require(400 <= problem.status < 500, "not the client's fault")
         json.dumps(problem.error, ensure_ascii=False, allow_nan=False).encode()
         return
-    json.dumps([wanted.chat, wanted.parameters, portable(wanted.chat)], ensure_ascii=False, allow_nan=False).encode()
+    json.dumps(
+        [wanted.chat, wanted.parameters, portable(wanted.chat)], ensure_ascii=False, allow_nan=False
+    ).encode()
     if wanted.submitted is not None:
         read(Submitted, to_json(wanted.submitted))
 
@@ -206,17 +355,25 @@ def topic(rng: random.Random) -> None:
     if rng.random() < 0.02:
         data = rng.choice((None, b"", b"\x00\x00\x00\x00\x07{}", b"\xff\xfe{", b"\x1f\x8b"))
     time = rng.choice((0, -1, 1, 2**62, -(2**62), 1_700_000_000_000))
-    record = ConsumerRecord("prompts", 0, 7, time, 0, b"k", data, None, 0, 0, (("traceparent", None),))
+    record = ConsumerRecord(
+        "prompts", 0, 7, time, 0, b"k", data, None, 0, 0, (("traceparent", None),)
+    )
     try:
         message = receive_submitted(record, KafkaSettings())
     except ContractError as error:
         _require(len(str(error)) < 3000, "the error quotes")
         return
     again = read(Submitted, to_json(message))
-    _require(again.asked() == read(Submitted, to_json(again)).asked(), "not the same question any more")
+    _require(
+        again.asked() == read(Submitted, to_json(again)).asked(), "not the same question any more"
+    )
     json.dumps(message.chat(), ensure_ascii=False, allow_nan=False).encode()
     _require(message.context_tokens() > 0, "no room")
-    _require(message.submitted_at is not None and abs((message.submitted_at - datetime.now(UTC)).days) < 90_000, "a time like no other")
+    _require(
+        message.submitted_at is not None
+        and abs((message.submitted_at - datetime.now(UTC)).days) < 90_000,
+        "a time like no other",
+    )
     str(message.key, "utf-8")
 
 
@@ -225,7 +382,11 @@ def _require(holds: bool, what: str) -> None:
         raise AssertionError(what)
 
 
-READERS: dict[str, Callable[[random.Random], None]] = {"provider": provider, "http": http, "topic": topic}
+READERS: dict[str, Callable[[random.Random], None]] = {
+    "provider": provider,
+    "http": http,
+    "topic": topic,
+}
 
 
 def case(reader: str, number: int) -> None:

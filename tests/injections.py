@@ -1,4 +1,5 @@
-"""A hundred texts that would run, fetch, or break out of where they stand, if somebody forgot to escape them."""
+"""A hundred texts that would run, fetch, or break out of where they stand, if somebody forgot to
+escape them."""
 
 from __future__ import annotations
 
@@ -51,5 +52,12 @@ _OTHER = (
     '{{"rows": "</script><script>{run}</script>"}}',
 )
 
-TEXTS = tuple(text.format(run=RUN) for text in (*(around.replace("{}", html) for around in _AROUND for html in _HTML), *_MARKDOWN, *_OTHER))
+TEXTS = tuple(
+    text.format(run=RUN)
+    for text in (
+        *(around.replace("{}", html) for around in _AROUND for html in _HTML),
+        *_MARKDOWN,
+        *_OTHER,
+    )
+)
 """All are different."""

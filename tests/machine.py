@@ -1,4 +1,5 @@
-"""What machine a figure comes from: shared ones differ from day to day by a factor of three, so figures name theirs."""
+"""What machine a figure comes from: shared ones differ from day to day by a factor of three, so
+figures name theirs."""
 
 from __future__ import annotations
 
@@ -13,8 +14,12 @@ INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2")
 
 
 def machine() -> dict[str, str | int | float]:
-    """Its processor and the best instructions that it has for int8, its cores, and how fast one of them runs Python just now."""
-    known = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in _cpuinfo().splitlines())}
+    """Its processor and the best instructions that it has for int8, its cores, and how fast one of
+    them runs Python just now."""
+    known = {
+        key.strip(): value.strip()
+        for key, _, value in (line.partition(":") for line in _cpuinfo().splitlines())
+    }
     flags = known.get("flags", "").split()
     began = time.process_time()
     total = 0
@@ -31,7 +36,10 @@ def machine() -> dict[str, str | int | float]:
 
 def described(found: dict[str, str | int | float]) -> str:
     """A line for people."""
-    return f"{found['processor']} ({found['int8']}), {found['cores']} cores, {found['million_additions_per_s']} million additions a second in Python"
+    return (
+        f"{found['processor']} ({found['int8']}), {found['cores']} cores, "
+        f"{found['million_additions_per_s']} million additions a second in Python"
+    )
 
 
 def _cpuinfo() -> str:

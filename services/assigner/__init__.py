@@ -1,4 +1,6 @@
-"""Hears embeddings, says assignments: the nearest clusters of the current routing table, with weights.
+"""Hears embeddings, says assignments: the nearest clusters of the current routing table, with
+weights.
 
-Leaves the choice of a model to the selector. Refuses an embedding from another encoder than the table's.
+Leaves the choice of a model to the selector. Refuses an embedding from another encoder than the
+table's.
 """

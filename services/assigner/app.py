@@ -18,7 +18,8 @@ from shared.contracts.topics import ASSIGNMENTS, EMBEDDINGS
 
 
 def build(settings: AssignerSettings | None = None, tables: Tables | None = None) -> FastStream:
-    """The assigner as an application; prompts wait in their topic until there is a routing table."""
+    """The assigner as an application; prompts wait in their topic until there is a routing
+    table."""
     settings, kafka = settings or AssignerSettings(), KafkaSettings()
     known = tables or Tables("assigner", kafka, RedisSettings())
 

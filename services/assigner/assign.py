@@ -15,8 +15,11 @@ from shared.routing.selection import Prediction, predict
 from shared.routing.table import Array, RoutingTable
 
 
-def place(messages: Sequence[Embedded], ref: TableRef, table: RoutingTable) -> list[Placed | Exception]:
-    """Add to each message its assignment; a vector that is no point of the table's space gives an error in its place."""
+def place(
+    messages: Sequence[Embedded], ref: TableRef, table: RoutingTable
+) -> list[Placed | Exception]:
+    """Add to each message its assignment; a vector that is no point of the table's space gives an
+    error in its place."""
     results: list[Placed | Exception] = []
     good: list[tuple[int, Embedded]] = []
     features: list[Array] = []
@@ -26,7 +29,10 @@ def place(messages: Sequence[Embedded], ref: TableRef, table: RoutingTable) -> l
             form = None if embedding.form is None else unpack(embedding.form)
             for vector in (embedding.vector, *embedding.views):
                 check(unpack(vector), form, embedding.encoder.encoder(), table)
-            own = [embedding.features(), *(embedding.features(view) for view in range(len(embedding.views)))]
+            own = [
+                embedding.features(),
+                *(embedding.features(view) for view in range(len(embedding.views))),
+            ]
             table.require(len(own[0]))
         except RoutingError as error:
             results.append(error)
@@ -39,20 +45,41 @@ def place(messages: Sequence[Embedded], ref: TableRef, table: RoutingTable) -> l
         points = table.points(read)
         found = zip(assign(points, table), predict(table, read, points, 1.0), strict=True)
         for i, message in good:
-            whole, *rest = (_part(*next(found), table) for _ in range(1 + len(message.embedding.views)))
-            assigned = Assigned(table=ref, clusters=whole.clusters, novel=whole.novel, predicted=whole.predicted, views=tuple(rest))
+            whole, *rest = (
+                _part(*next(found), table) for _ in range(1 + len(message.embedding.views))
+            )
+            assigned = Assigned(
+                table=ref,
+                clusters=whole.clusters,
+                novel=whole.novel,
+                predicted=whole.predicted,
+                views=tuple(rest),
+            )
             results[i] = extend(message, Placed, assignment=assigned)
     return results
 
 
 def _part(assignment: Assignment, prediction: Prediction | None, table: RoutingTable) -> Place:
     clusters = tuple(
-        ClusterWeight(id=table.clusters[c].id, label=table.clusters[c].label, weight=min(1.0, float(w)), distance=float(d))
-        for c, w, d in zip(assignment.clusters, assignment.weights, assignment.distances, strict=True)
+        ClusterWeight(
+            id=table.clusters[c].id,
+            label=table.clusters[c].label,
+            weight=min(1.0, float(w)),
+            distance=float(d),
+        )
+        for c, w, d in zip(
+            assignment.clusters, assignment.weights, assignment.distances, strict=True
+        )
     )
-    predicted = () if prediction is None else zip(table.models, prediction.probability, prediction.spread, strict=True)
+    predicted = (
+        ()
+        if prediction is None
+        else zip(table.models, prediction.probability, prediction.spread, strict=True)
+    )
     return Place(
         clusters=clusters,
         novel=assignment.novel,
-        predicted=tuple(Predicted(model=m, probability=float(p), spread=float(s)) for m, p, s in predicted),
+        predicted=tuple(
+            Predicted(model=m, probability=float(p), spread=float(s)) for m, p, s in predicted
+        ),
     )

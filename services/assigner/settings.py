@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class AssignerSettings(BaseSettings):
     """POINTSMAN_ASSIGNER_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_ASSIGNER_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_ASSIGNER_", frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
 
     batch: Annotated[int, Field(ge=1)] = 64
     """The most embeddings assigned by one matrix product."""

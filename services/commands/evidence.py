@@ -26,13 +26,20 @@ def evidence(*, as_json: bool) -> int:
     if as_json:
         print_json(facts)
     elif not facts["votes"]:
-        out.print('nobody has voted yet. Send prompts with [bold]"answer": true[/], and see POINTSMAN_JUDGE_RATE', soft_wrap=True)
+        out.print(
+            'nobody has voted yet. Send prompts with [bold]"answer": true[/], and see '
+            "POINTSMAN_JUDGE_RATE",
+            soft_wrap=True,
+        )
     else:
         if facts["simulated"]:
             out.print("[yellow]SIMULATED[/] judges are among the raters")
         show_raters(facts)
         spent = facts["spent_today_usd"]
-        out.print(f"judging and shadow answers today (UTC): {usd(spent)} of {usd(facts['budget_usd_per_day'])}")
+        out.print(
+            f"judging and shadow answers today (UTC): {usd(spent)} of "
+            f"{usd(facts['budget_usd_per_day'])}"
+        )
     return 0
 
 

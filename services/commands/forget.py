@@ -1,9 +1,12 @@
-"""`pointsman forget`: what is known of single requests, of a session or of a sender, is deleted as far as that can be.
+"""`pointsman forget`: what is known of single requests, of a session or of a sender, is deleted as
+far as that can be.
 
 - `evaluations`, kept for a year, is copied without them, and what was there before is deleted.
-- The services that learn and show (re-clusterer, console) are told to drop them from memory: by a record without a value on `evaluations`.
+- The services that learn and show (re-clusterer, console) are told to drop them from memory: by a
+  record without a value on `evaluations`.
 - Answers and descriptions that Redis remembers are deleted.
-- The other topics keep them until their retention ends: Kafka deletes a partition's records from its beginning only. `--now` does that, up
+- The other topics keep them until their retention ends: Kafka deletes a partition's records from
+  its beginning only. `--now` does that, up
   to the newest of theirs, with all that lies before; the services must have read that far.
 """
 
@@ -26,7 +29,14 @@ from services.describer.settings import DescriberSettings
 from services.judge.judge import pairs_key, votes_key
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.kafka.client import publisher
-from shared.adapters.kafka.forgetting import Part, copy_without, delete_before, not_passed, part_of, scan
+from shared.adapters.kafka.forgetting import (
+    Part,
+    copy_without,
+    delete_before,
+    not_passed,
+    part_of,
+    scan,
+)
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
 from shared.adapters.redis.answers import RedisAnswers
@@ -59,7 +69,10 @@ HEARD_BY: Mapping[Topic, tuple[str, ...]] = {
     DEAD_LETTERS: (),
 }
 """The topics that are searched, and who must have read what is to be deleted."""
-TRANSIENT = "answers' places and conversations in Redis hold no text and end by themselves; bills on `spending` end after two days"
+TRANSIENT = (
+    "answers' places and conversations in Redis hold no text and end by themselves; bills "
+    "on `spending` end after two days"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +84,28 @@ class Wanted:
     metadata: tuple[tuple[str, str], ...] = ()
 
     def of(self, record: Any) -> str | None:
-        """The request id, if this record of a topic on a prompt's way is meant. What can't be read is meant if its key is."""
+        """The request id, if this record of a topic on a prompt's way is meant. What can't be read
+        is meant if its key is."""
         try:
             message = json.loads(record.value or b"")
-            request, session, metadata = message.get("request_id"), message.get("session_id"), message.get("metadata") or {}
+            request, session, metadata = (
+                message.get("request_id"),
+                message.get("session_id"),
+                message.get("metadata") or {},
+            )
         except (ValueError, AttributeError, TypeError):
             request, session, metadata = None, None, {}
         key = (record.key or b"").decode("utf-8", "replace")
-        name = str(request or (key if key in self.ids else f"{record.topic}-{record.partition}-{record.offset}"))
+        name = str(
+            request
+            or (key if key in self.ids else f"{record.topic}-{record.partition}-{record.offset}")
+        )
         asked = self.session is not None and session == self.session
-        tagged = bool(self.metadata) and isinstance(metadata, dict) and all(metadata.get(k) == v for k, v in self.metadata)
+        tagged = (
+            bool(self.metadata)
+            and isinstance(metadata, dict)
+            and all(metadata.get(k) == v for k, v in self.metadata)
+        )
         return name if name in self.ids or asked or tagged else None
 
 
@@ -105,13 +130,20 @@ class Found:
     texts: set[str] = field(default_factory=set)
 
 
-def forget(ids: list[str], session: str | None, metadata: list[str], *, yes: bool, now: bool, as_json: bool) -> None:
+def forget(
+    ids: list[str], session: str | None, metadata: list[str], *, yes: bool, now: bool, as_json: bool
+) -> None:
     """Find them, and with `yes` delete what can be deleted."""
     pairs = [item.partition("=") for item in metadata]
     if any(not key or not equals for key, equals, _ in pairs):
-        raise InvalidMessage("--metadata takes KEY=VALUE, as the sender set it (the gateway sets gateway.key=NAME)")
+        raise InvalidMessage(
+            "--metadata takes KEY=VALUE, as the sender set it (the gateway sets gateway.key=NAME)"
+        )
     if not (ids or session or pairs):
-        raise InvalidMessage("name what is to be forgotten: request ids, --session, --metadata KEY=VALUE or --key NAME")
+        raise InvalidMessage(
+            "name what is to be forgotten: request ids, --session, --metadata KEY=VALUE or --key "
+            "NAME"
+        )
     servers.find_running()
     wanted = Wanted(frozenset(ids), session, tuple((key, value) for key, _, value in pairs))
     report = asyncio.run(_forget(wanted, yes=yes, now=now))
@@ -124,16 +156,32 @@ def forget(ids: list[str], session: str | None, metadata: list[str], *, yes: boo
 async def _forget(wanted: Wanted, *, yes: bool, now: bool) -> dict[str, Any]:
     kafka, redis = KafkaSettings(), RedisSettings()
     found = await _find(kafka, wanted)
-    report: dict[str, Any] = {"requests": len(found.requests), "done": yes, "topics": {}, "labels": found.labels}
-    stays = {name: {"records": count, "until": _date(found.until[name])} for name, count in found.records.items()}
+    report: dict[str, Any] = {
+        "requests": len(found.requests),
+        "done": yes,
+        "topics": {},
+        "labels": found.labels,
+    }
+    stays = {
+        name: {"records": count, "until": _date(found.until[name])}
+        for name, count in found.records.items()
+    }
     report["topics"] = stays | {EVALUATIONS.name: {"records": found.evaluations, "until": None}}
     if not yes or not (found.requests or found.records):
         return report
     if why := await _under_way(kafka, wanted, found):
         return report | {"done": False, "why": why}
     report["redis"] = await _from_redis(redis, found)
-    copied, gone = await copy_without(kafka, EVALUATIONS, lambda record: record.value is not None and _about(record, found.requests))
-    left = [r async for r in scan(kafka, EVALUATIONS) if r.value is not None and _about(r, found.requests)]
+    copied, gone = await copy_without(
+        kafka,
+        EVALUATIONS,
+        lambda record: record.value is not None and _about(record, found.requests),
+    )
+    left = [
+        r
+        async for r in scan(kafka, EVALUATIONS)
+        if r.value is not None and _about(r, found.requests)
+    ]
     report["topics"][EVALUATIONS.name] |= {"deleted": gone, "copied": copied, "left": len(left)}
     async with publisher(kafka) as send:
         for request in sorted(found.requests):
@@ -147,11 +195,17 @@ async def _forget(wanted: Wanted, *, yes: bool, now: bool) -> dict[str, Any]:
 
 
 async def _under_way(kafka: KafkaSettings, wanted: Wanted, found: Found) -> str:
-    """Why it is too early: a service has yet to read something of theirs, or has just said something new. Empty: it is not."""
+    """Why it is too early: a service has yet to read something of theirs, or has just said
+    something new. Empty: it is not."""
     for topic, groups in HEARD_BY.items():
         for group in groups:
-            if topic.name in found.last and (late := await not_passed(kafka, group, found.last[topic.name])):
-                return f"the {group} has yet to read {topic.name} in {len(late)} partitions as far as something of theirs lies"
+            if topic.name in found.last and (
+                late := await not_passed(kafka, group, found.last[topic.name])
+            ):
+                return (
+                    f"the {group} has yet to read {topic.name} in {len(late)} partitions as "
+                    "far as something of theirs lies"
+                )
     again = await _find(kafka, wanted)
     same = (again.records, again.evaluations) == (found.records, found.evaluations)
     return "" if same else "something of theirs is still on its way through the services"
@@ -162,14 +216,20 @@ async def _find(kafka: KafkaSettings, wanted: Wanted) -> Found:
     for topic in (*HEARD_BY, SPENDING):
         async for record in scan(kafka, topic):
             request = wanted.of(record)
-            if request is None and topic is SPENDING and (record.key or b"").decode("utf-8", "replace") in found.requests:
+            if (
+                request is None
+                and topic is SPENDING
+                and (record.key or b"").decode("utf-8", "replace") in found.requests
+            ):
                 request = (record.key or b"").decode("utf-8", "replace")
             if request is None:
                 continue
             if topic is not DEAD_LETTERS:
                 found.requests.add(request)
             found.records[topic.name] = found.records.get(topic.name, 0) + 1
-            found.until[topic.name] = max(found.until.get(topic.name, 0.0), (record.timestamp + topic.retention_ms) / 1000)
+            found.until[topic.name] = max(
+                found.until.get(topic.name, 0.0), (record.timestamp + topic.retention_ms) / 1000
+            )
             part = part_of(record)
             found.last.setdefault(topic.name, {})[part] = record.offset + 1
             _note(found, topic, record)
@@ -210,7 +270,9 @@ async def _from_redis(redis: RedisSettings, found: Found) -> int:
     settings = DescriberSettings()
     models = found.models | set(CurrentCatalog(None)().models)
     described = [(text, model) for model, prompts in found.prompts.items() for text in prompts]
-    keys = {cache_key(text, asked) for text, model in described for asked in {model, settings.model}}
+    keys = {
+        cache_key(text, asked) for text, model in described for asked in {model, settings.model}
+    }
     gone = 0
     for request in found.requests:
         gone += await answers.forget(request, sorted(models))
@@ -218,7 +280,9 @@ async def _from_redis(redis: RedisSettings, found: Found) -> int:
     judged = TextCache(redis, "judged", 1)
     for message in found.completed:
         pairs = json.loads(await judged.get(pairs_key(message)) or "[]")
-        gone += await judged.forget([pairs_key(message), *(votes_key(message, first, second) for first, second in pairs)])
+        gone += await judged.forget(
+            [pairs_key(message), *(votes_key(message, first, second) for first, second in pairs)]
+        )
     await judged.close()
     await answers.close()
     await texts.close()
@@ -236,21 +300,38 @@ def _show(report: Mapping[str, Any]) -> None:
     shown = Table("topic", "records", "", box=None)
     for name, topic in report["topics"].items():
         if name == EVALUATIONS.name:
-            said = f"deleted; {topic['copied']} others copied" if "copied" in topic else "will be copied without them"
+            said = (
+                f"deleted; {topic['copied']} others copied"
+                if "copied" in topic
+                else "will be copied without them"
+            )
         elif topic.get("deleted"):
             said = "deleted, with all that lay before"
         else:
-            said = f"until about {topic['until']}, by retention; --now deletes them with all that lies before"
+            said = (
+                f"until about {topic['until']}, by retention; --now deletes them with all that "
+                "lies before"
+            )
         shown.add_row(name, str(topic["records"]), said)
     out.print(f"{report['requests']} requests")
     out.print(shown)
     if report["labels"]:
         shown_in = ", ".join(report["labels"])
-        out.print(f"tables {shown_in} name a task by a description of theirs; the next re-clustering chooses anew", soft_wrap=True)
+        out.print(
+            f"tables {shown_in} name a task by a description of theirs; the next re-clustering "
+            "chooses anew",
+            soft_wrap=True,
+        )
     out.print(f"[dim]{TRANSIENT}[/]", soft_wrap=True)
     if report["done"]:
-        out.print(f"{report['redis']} entries deleted in Redis; the re-clusterer and the console have been told")
+        out.print(
+            f"{report['redis']} entries deleted in Redis; the re-clusterer and the console have "
+            "been told"
+        )
     elif "why" in report:
-        out.print(f"[bold]nothing was changed[/]: {report['why']}; run this again in a while", soft_wrap=True)
+        out.print(
+            f"[bold]nothing was changed[/]: {report['why']}; run this again in a while",
+            soft_wrap=True,
+        )
     else:
         out.print("[bold]nothing was changed[/]; add --yes")

@@ -1,4 +1,5 @@
-"""Whether the service of this container takes records: `python -m services.commands.health`, exit code 0 or 1.
+"""Whether the service of this container takes records: `python -m services.commands.health`, exit
+code 0 or 1.
 
 Reads the service's own metrics. Standard library only: it runs every few seconds.
 """

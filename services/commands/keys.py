@@ -18,7 +18,10 @@ from shared.contracts.parts import Preferences
 def _file(given: Path | None) -> Path:
     found = given or KeySettings().file
     if found is None:
-        raise KeyFileInvalid("which file? Give --file, or set POINTSMAN_KEYS_FILE, which the gateway and the console need too")
+        raise KeyFileInvalid(
+            "which file? Give --file, or set POINTSMAN_KEYS_FILE, which the gateway and the "
+            "console need too"
+        )
     return found
 
 
@@ -41,7 +44,9 @@ def create(
         raise KeyFileInvalid(describe_error(error)) from None
     keys = read(path) if path.exists() else ()
     if any(key.name == name for key in keys):
-        raise KeyFileInvalid(f"{path} has a key {name} already; revoke it first, or choose another name")
+        raise KeyFileInvalid(
+            f"{path} has a key {name} already; revoke it first, or choose another name"
+        )
     try:
         clear, key = new(name, scopes, rate, usd, wanted)
     except ValidationError:
@@ -51,9 +56,15 @@ def create(
         print_json({"name": name, "key": clear, "file": str(path), "scopes": sorted(scopes)})
         return 0
     print(clear)
-    err.print(f"that is {name}'s key; it is not kept and can't be shown again. {path} has its hash, and running services have noticed.")
+    err.print(
+        f"that is {name}'s key; it is not kept and can't be shown again. {path} has its hash, and "
+        "running services have noticed."
+    )
     if KeySettings().file != path:
-        err.print(f"[yellow]start the gateway and the console with POINTSMAN_KEYS_FILE={path}[/]", soft_wrap=True)
+        err.print(
+            f"[yellow]start the gateway and the console with POINTSMAN_KEYS_FILE={path}[/]",
+            soft_wrap=True,
+        )
     return 0
 
 
@@ -61,7 +72,12 @@ def show(file: Path | None, *, as_json: bool) -> int:
     """List them. Returns the exit code."""
     keys = read(_file(file))
     if as_json:
-        print_json([key.model_dump(mode="json", exclude={"sha256"}) | {"scopes": sorted(key.scopes)} for key in keys])
+        print_json(
+            [
+                key.model_dump(mode="json", exclude={"sha256"}) | {"scopes": sorted(key.scopes)}
+                for key in keys
+            ]
+        )
         return 0
     shown = Table("name", "may", "requests a minute", "USD a day", "cares about", box=None)
     for key in keys:
@@ -71,7 +87,8 @@ def show(file: Path | None, *, as_json: bool) -> int:
             key.name,
             ", ".join(sorted(key.scopes)),
             *("no limit" if value is None else f"{value:g}" for value in limits),
-            ", ".join(f"{name} {value:g}" for name, value in cares.items()) or "the default profile",
+            ", ".join(f"{name} {value:g}" for name, value in cares.items())
+            or "the default profile",
         )
     out.print(shown if keys else "no keys yet: `pointsman keys create NAME --scope complete`")
     return 0
@@ -83,7 +100,9 @@ def revoke(name: str, file: Path | None) -> int:
     keys = read(path)
     left = tuple(key for key in keys if key.name != name)
     if len(left) == len(keys):
-        raise KeyFileInvalid(f"{path} has no key {name}; it has {', '.join(key.name for key in keys) or 'none'}")
+        raise KeyFileInvalid(
+            f"{path} has no key {name}; it has {', '.join(key.name for key in keys) or 'none'}"
+        )
     write(path, left)
     out.print(f"{name}'s key is taken out; running services refuse it within seconds")
     return 0

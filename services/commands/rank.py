@@ -1,7 +1,9 @@
-"""`pointsman rank`: the methodology. Every model of a profile answers the 25 tasks, every pair of answers is judged six times.
+"""`pointsman rank`: the methodology. Every model of a profile answers the 25 tasks, every pair of
+answers is judged six times.
 
-The prompts go through the very same services. What has been judged is kept in the folder of results as it arrives, so a
-run that was stopped goes on where it was; answers and votes that are there are not paid again.
+The prompts go through the very same services. What has been judged is kept in the folder of results
+as it arrives, so a run that was stopped goes on where it was; answers and votes that are there are
+not paid again.
 """
 
 from __future__ import annotations
@@ -57,17 +59,28 @@ class Plan:
 
     def costs(self, judge: JudgeSettings) -> dict[str, Any]:
         """Calls and their estimated cost in USD."""
-        answers = sum(m.price.cost_usd(PROMPT_TOKENS, ANSWER_TOKENS) for m in self.pool) * len(self.prompts)
+        answers = sum(m.price.cost_usd(PROMPT_TOKENS, ANSWER_TOKENS) for m in self.pool) * len(
+            self.prompts
+        )
         votes = len(self.prompts) * self.pairs * 2 * judge.orders
         read_tokens = PROMPT_TOKENS + 2 * ANSWER_TOKENS + JUDGE_OVERHEAD
-        judging = votes * (judge.price_input * read_tokens + judge.price_output * 12) / 1e6 * (1 + judge.both * (len(judge.models) > 1))
+        judging = (
+            votes
+            * (judge.price_input * read_tokens + judge.price_output * 12)
+            / 1e6
+            * (1 + judge.both * (len(judge.models) > 1))
+        )
         return {
             "prompts": len(self.prompts),
             "models": [m.name for m in self.pool],
             "answers": len(self.prompts) * len(self.pool),
             "comparisons": len(self.prompts) * self.pairs,
             "votes": votes,
-            "estimated_usd": {"answers": round(answers, 4), "votes": round(judging, 4), "total": round(answers + judging, 4)},
+            "estimated_usd": {
+                "answers": round(answers, 4),
+                "votes": round(judging, 4),
+                "total": round(answers + judging, 4),
+            },
         }
 
 
@@ -106,7 +119,10 @@ def rank(
             print_json(costs)
         return 0
     if not LLMSettings().simulated and costs["estimated_usd"]["total"] > budget:
-        err.print("[bold red]error:[/] the estimate is above the budget; allow more with --budget, or ask less with --prompts")
+        err.print(
+            "[bold red]error:[/] the estimate is above the budget; allow more with --budget, or "
+            "ask less with --prompts"
+        )
         return 1
     kind = "simulated" if LLMSettings().simulated else "real"
     folder = folder / f"{profile}-{kind}"
@@ -128,8 +144,15 @@ def rank(
         except KeyboardInterrupt:
             err.print(f"stopped. What was judged is in {file}; the same command goes on from there")
             return 130
-    study = study_of(_kept(file), [m.name for m in wanted.pool], {r: t for r, t, _ in wanted.prompts}, wanted.pool)
-    facts = report(study, folder, truth=_truth(study) if kind == "simulated" else None, missing=missing)
+    study = study_of(
+        _kept(file),
+        [m.name for m in wanted.pool],
+        {r: t for r, t, _ in wanted.prompts},
+        wanted.pool,
+    )
+    facts = report(
+        study, folder, truth=_truth(study) if kind == "simulated" else None, missing=missing
+    )
     if as_json:
         print_json(facts)
     else:
@@ -140,9 +163,12 @@ def rank(
 def _show_plan(costs: dict[str, Any], screen: Any) -> None:
     estimate = costs["estimated_usd"]
     screen.print(
-        f"[bold]Pointsman rank[/]: {costs['prompts']} prompts of 25 tasks, {len(costs['models'])} models ({', '.join(costs['models'])})\n"
-        f"  {costs['answers']} answers, {costs['comparisons']} comparisons, {costs['votes']} votes; "
-        f"estimated {usd(estimate['total'])} ({usd(estimate['answers'])} for answers, {usd(estimate['votes'])} for votes), "
+        f"[bold]Pointsman rank[/]: {costs['prompts']} prompts of 25 tasks, {len(costs['models'])} "
+        f"models ({', '.join(costs['models'])})\n"
+        f"  {costs['answers']} answers, {costs['comparisons']} comparisons, {costs['votes']} "
+        "votes; "
+        f"estimated {usd(estimate['total'])} ({usd(estimate['answers'])} for answers, "
+        f"{usd(estimate['votes'])} for votes), "
         f"budget {usd(costs['budget_usd'])}\n"
         f"  language models  {costs['language_models']}",
         soft_wrap=True,
@@ -150,14 +176,20 @@ def _show_plan(costs: dict[str, Any], screen: Any) -> None:
 
 
 async def _study(wanted: Plan, file: Path, environment: dict[str, str], *, embedded: bool) -> int:
-    """Have everything judged that is not yet; evaluations go to `file` as they arrive. Returns the comparisons that are missing."""
+    """Have everything judged that is not yet; evaluations go to `file` as they arrive. Returns the
+    comparisons that are missing."""
     pairs = {tuple(sorted(p)) for p in itertools.combinations([m.name for m in wanted.pool], 2)}
-    left: dict[str, set[tuple[str, ...]]] = {request: set(pairs) for request, _, _ in wanted.prompts}
+    left: dict[str, set[tuple[str, ...]]] = {
+        request: set(pairs) for request, _, _ in wanted.prompts
+    }
     for evaluation in _kept(file):
         left.get(evaluation.request_id, set()).discard((evaluation.first, evaluation.second))
     todo = [(r, p) for r, _, p in wanted.prompts if left[r]]
     if len(todo) < len(wanted.prompts):
-        err.print(f"  going on: {len(wanted.prompts) - len(todo)} of {len(wanted.prompts)} prompts have been judged before")
+        err.print(
+            f"  going on: {len(wanted.prompts) - len(todo)} of {len(wanted.prompts)} prompts have "
+            "been judged before"
+        )
     if not todo:
         return 0
     kafka = KafkaSettings()
@@ -169,7 +201,10 @@ async def _study(wanted: Plan, file: Path, environment: dict[str, str], *, embed
             await running.ready(READY_WITHIN_S, lambda _name: bar.advance(starting))
             answers = bar.add_task("answers", total=len(todo) * len(wanted.pool))
             judged = bar.add_task("comparisons", total=sum(len(left[r]) for r, _ in todo))
-            async with publisher(kafka) as send, reader(kafka, (COMPLETIONS, EVALUATIONS), from_start=False) as consumer:
+            async with (
+                publisher(kafka) as send,
+                reader(kafka, (COMPLETIONS, EVALUATIONS), from_start=False) as consumer,
+            ):
                 room = asyncio.Semaphore(AHEAD)
                 heard = [time.monotonic()]
 
@@ -182,12 +217,17 @@ async def _study(wanted: Plan, file: Path, environment: dict[str, str], *, embed
                             compare=tuple(m.name for m in wanted.pool),
                             metadata={"study": wanted.profile},
                         )
-                        await send.send_and_wait(kafka.name(PROMPTS), to_json(message), key=message.key)
+                        await send.send_and_wait(
+                            kafka.name(PROMPTS), to_json(message), key=message.key
+                        )
 
                 asking = asyncio.create_task(ask())
                 given_up: set[str] = set()
                 with file.open("a", encoding="utf-8") as kept:
-                    while any(left[r] for r, _ in todo if r not in given_up) and time.monotonic() - heard[0] < PATIENCE_S:
+                    while (
+                        any(left[r] for r, _ in todo if r not in given_up)
+                        and time.monotonic() - heard[0] < PATIENCE_S
+                    ):
                         for records in (await consumer.getmany(timeout_ms=200)).values():
                             for record in records:
                                 heard[0] = time.monotonic()
@@ -196,8 +236,12 @@ async def _study(wanted: Plan, file: Path, environment: dict[str, str], *, embed
                                         done = read(Completed, record.value)
                                         if done.request_id in left:
                                             bar.advance(answers, len(done.completion.answers))
-                                            short = {m.name for m in wanted.pool} - {a.model for a in done.completion.answers}
-                                            lost = {p for p in left[done.request_id] if short & set(p)}
+                                            short = {m.name for m in wanted.pool} - {
+                                                a.model for a in done.completion.answers
+                                            }
+                                            lost = {
+                                                p for p in left[done.request_id] if short & set(p)
+                                            }
                                             left[done.request_id] -= lost
                                             if not left[done.request_id]:
                                                 given_up.add(done.request_id)
@@ -208,7 +252,13 @@ async def _study(wanted: Plan, file: Path, environment: dict[str, str], *, embed
                                     continue
                                 if evaluation.request_id not in left:
                                     continue
-                                bare = evaluation.model_copy(update={"embedding": None, "prompt": None, "answers": _bare(evaluation)})
+                                bare = evaluation.model_copy(
+                                    update={
+                                        "embedding": None,
+                                        "prompt": None,
+                                        "answers": _bare(evaluation),
+                                    }
+                                )
                                 kept.write(bare.model_dump_json(exclude_none=True) + "\n")
                                 kept.flush()
                                 pair = (evaluation.first, evaluation.second)
@@ -229,7 +279,8 @@ async def _study(wanted: Plan, file: Path, environment: dict[str, str], *, embed
 
 
 async def _add_votes_of_people(wanted: Plan, file: Path) -> None:
-    """Take what people have said of the study's answers (`pointsman vote`) into the folder of results."""
+    """Take what people have said of the study's answers (`pointsman vote`) into the folder of
+    results."""
     requests = {request for request, _, _ in wanted.prompts}
     known = {(e.evaluation_id, e.votes) for e in _kept(file)}
     with file.open("a", encoding="utf-8") as kept:
@@ -239,8 +290,14 @@ async def _add_votes_of_people(wanted: Plan, file: Path) -> None:
             except InvalidMessage:
                 continue
             fresh = (evaluation.evaluation_id, evaluation.votes) not in known
-            if evaluation.request_id in requests and evaluation.rater.kind is not RaterKind.judge and fresh:
-                bare = evaluation.model_copy(update={"embedding": None, "prompt": None, "answers": _bare(evaluation)})
+            if (
+                evaluation.request_id in requests
+                and evaluation.rater.kind is not RaterKind.judge
+                and fresh
+            ):
+                bare = evaluation.model_copy(
+                    update={"embedding": None, "prompt": None, "answers": _bare(evaluation)}
+                )
                 kept.write(bare.model_dump_json(exclude_none=True) + "\n")
 
 
@@ -268,7 +325,16 @@ def _truth(study: Study) -> dict[str, dict[str, float]]:
 
 
 def _show(facts: dict[str, Any], folder: Path) -> None:
-    shown = Table("rank", "model", "strength", "95% interval", "cost per answer", "latency", "first on", box=None)
+    shown = Table(
+        "rank",
+        "model",
+        "strength",
+        "95% interval",
+        "cost per answer",
+        "latency",
+        "first on",
+        box=None,
+    )
     for i, row in enumerate(facts["overall"], 1):
         interval = f"{row['low']:+.2f} … {row['high']:+.2f}"
         shown.add_row(
@@ -283,14 +349,19 @@ def _show(facts: dict[str, Any], folder: Path) -> None:
     out.print(shown)
     per_task = Table("task", "first", "second", "third", box=None)
     for row in facts["tasks"]:
-        best = [f"{m['model']} {m['strength']:+.1f} ± {m['standard_error']:.1f}" for m in row["models"][:3]]
+        best = [
+            f"{m['model']} {m['strength']:+.1f} ± {m['standard_error']:.1f}"
+            for m in row["models"][:3]
+        ]
         per_task.add_row(row["name"], *best)
     out.print(per_task)
     show_raters(facts)
     if facts.get("truth"):
         out.print(
-            f"[yellow]SIMULATED[/] models, so the truth is known: Kendall tau {facts['truth']['tau']:.3f} on average over tasks, "
-            f"{facts['truth']['coverage']:.0%} of 95% intervals hold it; with votes in one order only, counted: "
+            "[yellow]SIMULATED[/] models, so the truth is known: Kendall tau "
+            f"{facts['truth']['tau']:.3f} on average over tasks, "
+            f"{facts['truth']['coverage']:.0%} of 95% intervals hold it; with votes in one order "
+            "only, counted: "
             f"tau {facts['truth']['single_order_tau']:.3f}",
             soft_wrap=True,
         )

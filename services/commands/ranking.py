@@ -40,13 +40,23 @@ class Study:
     latency_s: Mapping[str, float]
 
 
-def study_of(evaluations: Sequence[Evaluated], models: Sequence[str], task_of: Mapping[str, str], pool: Sequence[Model]) -> Study:
+def study_of(
+    evaluations: Sequence[Evaluated],
+    models: Sequence[str],
+    task_of: Mapping[str, str],
+    pool: Sequence[Model],
+) -> Study:
     """Rank `models` on each task by `evaluations`. The reference is the dearest model of `pool`."""
     known = [(t.id, t.name) for t in tasks.load()]
     position = {task: i for i, (task, _) in enumerate(known)}
     where = {model: i for i, model in enumerate(models)}
     used = sorted(
-        (e for e in evaluations if e.request_id in task_of and e.first in where and e.second in where), key=lambda e: e.evaluation_id
+        (
+            e
+            for e in evaluations
+            if e.request_id in task_of and e.first in where and e.second in where
+        ),
+        key=lambda e: e.evaluation_id,
     )
     data, ballots = arrays(used, where, lambda e: position[task_of[e.request_id]])
     reference = where[max(pool, key=lambda m: (m.price.output, m.name)).name]
@@ -55,13 +65,22 @@ def study_of(evaluations: Sequence[Evaluated], models: Sequence[str], task_of: M
     took: dict[str, dict[str, tuple[float, float]]] = {m: {} for m in models}
     for evaluation in used:
         for answer in evaluation.answers:
-            took.setdefault(answer.model, {})[evaluation.request_id] = (answer.cost_usd, answer.latency_s)
+            took.setdefault(answer.model, {})[evaluation.request_id] = (
+                answer.cost_usd,
+                answer.latency_s,
+            )
     cost = {m: float(np.mean([c for c, _ in took[m].values()])) if took[m] else 0.0 for m in models}
-    latency = {m: float(np.median([s for _, s in took[m].values()])) if took[m] else 0.0 for m in models}
-    return Study(tuple(models), tuple(known), ranking, hits, tuple(used), dict(task_of), cost, latency)
+    latency = {
+        m: float(np.median([s for _, s in took[m].values()])) if took[m] else 0.0 for m in models
+    }
+    return Study(
+        tuple(models), tuple(known), ranking, hits, tuple(used), dict(task_of), cost, latency
+    )
 
 
-def report(study: Study, folder: Path, truth: Mapping[str, Mapping[str, float]] | None, missing: int) -> dict[str, Any]:
+def report(
+    study: Study, folder: Path, truth: Mapping[str, Mapping[str, float]] | None, missing: int
+) -> dict[str, Any]:
     """Facts of a study; also written to `folder` as Markdown, CSV, JSON and a picture."""
     r = study.ranking
     firsts = r.strength.argmax(axis=1)
@@ -91,7 +110,9 @@ def report(study: Study, folder: Path, truth: Mapping[str, Mapping[str, float]] 
     (folder / "ranking.md").write_text(_markdown(facts))
     with (folder / "ranking.csv").open("w", newline="") as file:
         lines = csv.writer(file)
-        lines.writerow(["task", "rank", "model", "strength", "standard_error", "cost_usd", "latency_s"])
+        lines.writerow(
+            ["task", "rank", "model", "strength", "standard_error", "cost_usd", "latency_s"]
+        )
         for task in facts["tasks"]:
             for i, m in enumerate(task["models"], 1):
                 lines.writerow(
@@ -113,14 +134,22 @@ def _task(study: Study, c: int) -> dict[str, Any]:
     r = study.ranking
     order = np.argsort(-r.strength[c], kind="stable")
     ranked = [
-        {"model": study.models[i], "strength": float(r.strength[c, i]), "standard_error": float(r.standard_error[c, i])} for i in order
+        {
+            "model": study.models[i],
+            "strength": float(r.strength[c, i]),
+            "standard_error": float(r.standard_error[c, i]),
+        }
+        for i in order
     ]
     return {"id": study.tasks[c][0], "name": study.tasks[c][1], "models": ranked}
 
 
 def why(abstained: Mapping[str, int]) -> str:
     """The reasons of abstentions, where they are known."""
-    told = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(abstained.items(), key=lambda pair: -pair[1]))
+    told = ", ".join(
+        f"{count} {reason.replace('_', ' ')}"
+        for reason, count in sorted(abstained.items(), key=lambda pair: -pair[1])
+    )
     return f" ({told})" if told else ""
 
 
@@ -128,7 +157,8 @@ def show_raters(facts: Mapping[str, Any]) -> None:
     """Print what votes show of those who cast them."""
     for line in facts["votes"]:
         out.print(
-            f"{line['rater']}: {line['comparisons']} comparisons, {line['votes']} votes, {line['ties']:.1%} ties, "
+            f"{line['rater']}: {line['comparisons']} comparisons, {line['votes']} votes, "
+            f"{line['ties']:.1%} ties, "
             f"{line['abstentions']:.1%} abstentions{why(line['abstained'])}, "
             f"pull to the first position {line['pull']:+.2f}, hits {line['accuracy']:.2f}",
             soft_wrap=True,
@@ -148,7 +178,8 @@ def kendall(one: Floats, other: Floats) -> float:
 
 
 def _beside_truth(study: Study, truth: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """How near the ranking comes to the truth, and how near counting the votes of one order alone would have come."""
+    """How near the ranking comes to the truth, and how near counting the votes of one order alone
+    would have come."""
     true = np.array([[truth[task][m] for m in study.models] for task, _ in study.tasks])
     r = study.ranking
     reference = int(np.flatnonzero(np.abs(r.strength).sum(axis=0) == 0)[0])
@@ -158,7 +189,9 @@ def _beside_truth(study: Study, truth: Mapping[str, Mapping[str, float]]) -> dic
     wins = np.zeros_like(true)
     for e in study.evaluations:
         c = position[study.task_of[e.request_id]]
-        lead = np.sign(e.votes.straight_first - e.votes.straight_second)  # the first of the alphabet always stood first
+        lead = np.sign(
+            e.votes.straight_first - e.votes.straight_second
+        )  # the first of the alphabet always stood first
         wins[c, study.models.index(e.first)] += lead
         wins[c, study.models.index(e.second)] -= lead
     wins += 1e-9 * np.arange(len(study.models))
@@ -173,7 +206,10 @@ def _markdown(facts: Mapping[str, Any]) -> str:
     lines = ["# Ranking", ""]
     if facts["simulated"]:
         lines += ["**Language models and judges were SIMULATED.**", ""]
-    lines += ["| rank | model | strength | 95% interval | USD per answer | latency, s | first on |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        "| rank | model | strength | 95% interval | USD per answer | latency, s | first on |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for i, m in enumerate(facts["overall"], 1):
         lines.append(
             f"| {i} | {m['model']} | {m['strength']:+.2f} | {m['low']:+.2f} … {m['high']:+.2f} "
@@ -181,7 +217,9 @@ def _markdown(facts: Mapping[str, Any]) -> str:
         )
     lines += ["", "| task | ranking: strength ± standard error |", "|---|---|"]
     for task in facts["tasks"]:
-        ranked = ", ".join(f"{m['model']} {m['strength']:+.2f} ± {m['standard_error']:.2f}" for m in task["models"])
+        ranked = ", ".join(
+            f"{m['model']} {m['strength']:+.2f} ± {m['standard_error']:.2f}" for m in task["models"]
+        )
         lines.append(f"| {task['name']} | {ranked} |")
     lines += [
         "",
@@ -190,14 +228,16 @@ def _markdown(facts: Mapping[str, Any]) -> str:
     ]
     for v in facts["votes"]:
         lines.append(
-            f"| {v['rater']} | {v['comparisons']} | {v['votes']} | {v['ties']:.1%} | {v['abstentions']:.1%}{why(v['abstained'])} "
+            f"| {v['rater']} | {v['comparisons']} | {v['votes']} | {v['ties']:.1%} | "
+            f"{v['abstentions']:.1%}{why(v['abstained'])} "
             f"| {v['pull']:+.2f} | {v['accuracy']:.2f} |"
         )
     for a in facts["agreement"]:
         lines += [
             "",
             (
-                f"Agreement of {a['one']} and {a['other']}: kappa {a['kappa']:.2f} [{a['low']:.2f}, {a['high']:.2f}] "
+                f"Agreement of {a['one']} and {a['other']}: kappa {a['kappa']:.2f} "
+                f"[{a['low']:.2f}, {a['high']:.2f}] "
                 f"on {a['both']} comparisons."
             ),
         ]
@@ -206,7 +246,8 @@ def _markdown(facts: Mapping[str, Any]) -> str:
         lines += [
             "",
             (
-                f"Beside the simulator's truth: Kendall tau {t['tau']:.3f} on average over tasks (votes of one order, counted: "
+                f"Beside the simulator's truth: Kendall tau {t['tau']:.3f} on average over tasks "
+                "(votes of one order, counted: "
                 f"{t['single_order_tau']:.3f}); {t['coverage']:.1%} of the 95% intervals hold it."
             ),
         ]
@@ -221,19 +262,29 @@ def _picture(study: Study, facts: Mapping[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     order = [study.models.index(row["model"]) for row in facts["overall"]]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(15, 8), width_ratios=(3, 2), layout="constrained")
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(15, 8), width_ratios=(3, 2), layout="constrained"
+    )
     values = study.ranking.strength[:, order]
     centred = values - values.mean(axis=1, keepdims=True)
     limit = float(np.abs(centred).max()) or 1.0
     image = left.imshow(centred, cmap="RdYlGn", vmin=-limit, vmax=limit, aspect="auto")
     left.set_xticks(range(len(order)), [study.models[i] for i in order], rotation=30, ha="right")
     left.set_yticks(range(len(study.tasks)), [name for _, name in study.tasks])
-    left.set_title("strength on each task, less the task's mean (logits)" + (" · SIMULATED" if facts["simulated"] else ""))
+    left.set_title(
+        "strength on each task, less the task's mean (logits)"
+        + (" · SIMULATED" if facts["simulated"] else "")
+    )
     figure.colorbar(image, ax=left, shrink=0.6)
     for row in facts["overall"]:
         low, high = row["strength"] - row["low"], row["high"] - row["strength"]
         right.errorbar(row["cost_usd"], row["strength"], yerr=[[low], [high]], fmt="o", capsize=4)
-        right.annotate(row["model"], (row["cost_usd"], row["strength"]), textcoords="offset points", xytext=(8, 4))
+        right.annotate(
+            row["model"],
+            (row["cost_usd"], row["strength"]),
+            textcoords="offset points",
+            xytext=(8, 4),
+        )
     right.set_xscale("log")
     right.set_xlabel("USD per answer")
     right.set_ylabel("overall strength, 95% interval (logits)")

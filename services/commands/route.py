@@ -41,10 +41,13 @@ def route(
     if answer:
         body["answer"] = True
     servers.find_running()
-    outcome = asyncio.run(_one(answer, request_id, json.dumps(body, ensure_ascii=False).encode(), within_s))
+    outcome = asyncio.run(
+        _one(answer, request_id, json.dumps(body, ensure_ascii=False).encode(), within_s)
+    )
     if outcome is None:
         err.print(
-            f"[bold red]error:[/] no {'answer' if answer else 'decision'} within {within_s:g} s. Are the services running "
+            f"[bold red]error:[/] no {'answer' if answer else 'decision'} within {within_s:g} s. "
+            "Are the services running "
             "(`pointsman up`), and is there a routing table (`pointsman table list`)?",
             soft_wrap=True,
         )
@@ -53,13 +56,24 @@ def route(
         assert outcome.dead is not None
         if as_json:
             print_json(
-                {"request_id": request_id, "dead_letter": outcome.dead.id, "service": outcome.dead.service, "error": outcome.dead.error}
+                {
+                    "request_id": request_id,
+                    "dead_letter": outcome.dead.id,
+                    "service": outcome.dead.service,
+                    "error": outcome.dead.error,
+                }
             )
         else:
-            err.print(f"[bold red]refused by the {outcome.dead.service}:[/] {outcome.dead.error}", soft_wrap=True)
+            err.print(
+                f"[bold red]refused by the {outcome.dead.service}:[/] {outcome.dead.error}",
+                soft_wrap=True,
+            )
         return 1
     if as_json:
-        print_json(json.loads(outcome.decided.model_dump_json(exclude={"embedding"}, exclude_none=True)) | {"latency_s": outcome.latency_s})
+        print_json(
+            json.loads(outcome.decided.model_dump_json(exclude={"embedding"}, exclude_none=True))
+            | {"latency_s": outcome.latency_s}
+        )
     else:
         show(outcome.decided, outcome.latency_s)
     unanswered = isinstance(outcome.decided, Completed) and not outcome.decided.completion.answers
@@ -81,9 +95,14 @@ def show(message: Decided, latency_s: float) -> None:
     written = f"{description.origin}{', simulated' if description.simulated else ''}"
     out.print(f"[bold]task[/]      {description.text}  [dim]({written})[/]", soft_wrap=True)
     if description.fallback:
-        out.print(f"          [yellow]described locally, since {description.fallback}[/]", soft_wrap=True)
+        out.print(
+            f"          [yellow]described locally, since {description.fallback}[/]", soft_wrap=True
+        )
     places = " · ".join(f"{c.id} {c.weight:.0%} “{c.label}”" for c in assignment.clusters)
-    out.print(f"[bold]clusters[/]  {places}{'  [yellow]novel[/]' if assignment.novel else ''}", soft_wrap=True)
+    out.print(
+        f"[bold]clusters[/]  {places}{'  [yellow]novel[/]' if assignment.novel else ''}",
+        soft_wrap=True,
+    )
     if decision.model is None:
         out.print(f"[bold red]no model[/]  {decision.why}", soft_wrap=True)
         return
@@ -94,24 +113,39 @@ def show(message: Decided, latency_s: float) -> None:
     shown = Table("model", "success", "95% interval", "cost", "latency", "utility", box=None)
     for c in decision.candidates:
         interval = f"{c.success_low:.2f}–{c.success_high:.2f}"
-        shown.add_row(c.model, f"{c.success:.3f}", interval, usd(c.cost_usd), f"{c.latency_s:.1f} s", f"{c.utility:+.3f}")
+        shown.add_row(
+            c.model,
+            f"{c.success:.3f}",
+            interval,
+            usd(c.cost_usd),
+            f"{c.latency_s:.1f} s",
+            f"{c.utility:+.3f}",
+        )
     out.print(shown)
     if unproven := [c.model for c in decision.candidates if c.caution > 0]:
-        text = f"too little is known yet of {', '.join(unproven)}: utility counts the lower end of the interval"
+        text = (
+            f"too little is known yet of {', '.join(unproven)}: utility counts the lower end "
+            "of the interval"
+        )
         out.print(f"[yellow]{text}[/]", soft_wrap=True)
     for ruled in decision.ruled_out:
         out.print(f"[dim]ruled out {ruled.model}: {ruled.reason}[/]", soft_wrap=True)
     if isinstance(message, Completed):
         _answer(message)
     kind = "  [yellow]rankings SIMULATED[/]" if decision.simulated_rankings else ""
-    out.print(f"[dim]routing table {decision.table} ({decision.table.digest[:12]}), {1000 * latency_s:.0f} ms[/]{kind}")
+    out.print(
+        f"[dim]routing table {decision.table} ({decision.table.digest[:12]}), "
+        f"{1000 * latency_s:.0f} ms[/]{kind}"
+    )
 
 
 def worth(decision: Decision) -> str:
     """What a point of success was worth in this decision."""
     if (used := decision.rates) is None:
         w = decision.preferences
-        return f"weights: performance {w.performance:.2f}, cost {w.cost:.2f}, latency {w.latency:.2f}"
+        return (
+            f"weights: performance {w.performance:.2f}, cost {w.cost:.2f}, latency {w.latency:.2f}"
+        )
     goal = f"{wanted.text}: " if (wanted := used.goal()) is not None else ""
     seconds = "no matter how long" if used.s_per_point >= MOST_S else f"{used.s_per_point:.3g} s"
     return f"{goal}a point of success is worth {used.usd_per_point:.2g} USD or {seconds}"
@@ -121,7 +155,10 @@ def _answer(message: Completed) -> None:
     for call in message.completion.failed:
         out.print(f"[yellow]{call.model} failed: {escape(call.error)}[/]", soft_wrap=True)
     for answer in message.completion.answers:
-        took = f"{usd(answer.cost_usd)}, {answer.latency_s:.1f} s{', [yellow]SIMULATED[/]' if answer.simulated else ''}"
+        took = (
+            f"{usd(answer.cost_usd)}, {answer.latency_s:.1f} "
+            f"s{', [yellow]SIMULATED[/]' if answer.simulated else ''}"
+        )
         out.print(f"[bold]answer[/]    of {answer.model} ({took}):", soft_wrap=True)
         out.print(escape(answer.text), soft_wrap=True)
     if not message.completion.answers:

@@ -27,14 +27,18 @@ DOORS = ("gateway", "console")
 
 
 COLLECT = (20_000, 20, 20)
-"""Objects made before the youngest are looked at, and so on: a batch of messages makes thousands, nearly all without cycles."""
+"""Objects made before the youngest are looked at, and so on: a batch of messages makes thousands,
+nearly all without cycles."""
 
 
 def names() -> tuple[str, ...]:
-    """The services there are, in the order that prompts pass them as far as that is known; the doors last."""
+    """The services there are, in the order that prompts pass them as far as that is known; the
+    doors last."""
     found = {path.parent.name for root in services.__path__ for path in Path(root).glob("*/app.py")}
     order = (*HOT_PATH, "dispatcher", "judge", "reclusterer", *DOORS)
-    return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
+    return tuple(
+        sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
+    )
 
 
 def workers() -> tuple[str, ...]:
@@ -74,7 +78,8 @@ def run(name: str) -> int:
 
 
 def _loop(app: FastStream | Door) -> None:
-    # what is there by now stays for good: collecting it again and again would stop the service for tens of milliseconds each time
+    # what is there by now stays for good: collecting it again and again would stop the service for
+    # tens of milliseconds each time
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT)

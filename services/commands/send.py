@@ -1,4 +1,5 @@
-"""`pointsman send`: a file of prompts onto the topic, at a rate, without waiting for what comes of them."""
+"""`pointsman send`: a file of prompts onto the topic, at a rate, without waiting for what comes of
+them."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from shared.contracts.topics import PROMPTS
 
 
 def send(path: Path | None, rate: float, *, answer: bool, repeat: bool, as_json: bool) -> None:
-    """Publish the lines of a file; without one the test prompts of the catalogue's tasks. `repeat` goes on until Ctrl-C."""
+    """Publish the lines of a file; without one the test prompts of the catalogue's tasks. `repeat`
+    goes on until Ctrl-C."""
     servers.find_running()
     lines, run, begin = read_prompts(path), uuid.uuid4().hex[:8], time.monotonic()
     sent = [0]
@@ -36,13 +38,16 @@ def send(path: Path | None, rate: float, *, answer: bool, repeat: bool, as_json:
         print_json({"sent": sent[0], "seconds": seconds, "request_ids": f"{run}-N"})
     else:
         out.print(
-            f"{sent[0]} prompts sent in {seconds} s, under request ids of their own: {run}-1 to {run}-{sent[0]}; "
+            f"{sent[0]} prompts sent in {seconds} s, under request ids of their own: {run}-1 to "
+            f"{run}-{sent[0]}; "
             "what can't be taken is in `pointsman dead-letters list`",
             soft_wrap=True,
         )
 
 
-async def _send(lines: Iterator[str], total: int | None, run: str, rate: float, sent: list[int], *, answer: bool) -> None:
+async def _send(
+    lines: Iterator[str], total: int | None, run: str, rate: float, sent: list[int], *, answer: bool
+) -> None:
     kafka = KafkaSettings()
     async with publisher(kafka) as out_:
         with progress() as bar:
@@ -53,7 +58,9 @@ async def _send(lines: Iterator[str], total: int | None, run: str, rate: float, 
                 value = as_message(line, request_id)
                 if answer:
                     with suppress(ValueError):  # the services say what is wrong with it
-                        value = json.dumps({**json.loads(value), "answer": True}, ensure_ascii=False).encode()
+                        value = json.dumps(
+                            {**json.loads(value), "answer": True}, ensure_ascii=False
+                        ).encode()
                 await out_.send_and_wait(kafka.name(PROMPTS), value, key=request_id.encode())
                 sent[0] = number + 1
                 bar.advance(task)

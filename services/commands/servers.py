@@ -1,4 +1,5 @@
-"""Which Kafka and Redis a command talks to: those of the settings, or those of a running `pointsman up`."""
+"""Which Kafka and Redis a command talks to: those of the settings, or those of a running `pointsman
+up`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,11 @@ from typing import Any
 
 from shared.adapters.onnx.prepare import home
 
-KAFKA, REDIS, FETCH = "POINTSMAN_KAFKA_BOOTSTRAP_SERVERS", "POINTSMAN_REDIS_URL", "POINTSMAN_KAFKA_FETCH_MAX_WAIT_MS"
+KAFKA, REDIS, FETCH = (
+    "POINTSMAN_KAFKA_BOOTSTRAP_SERVERS",
+    "POINTSMAN_REDIS_URL",
+    "POINTSMAN_KAFKA_FETCH_MAX_WAIT_MS",
+)
 PARTITIONS = "POINTSMAN_KAFKA_PARTITIONS"
 
 
@@ -20,7 +25,8 @@ def _file() -> Path:
 
 
 def find_running() -> bool:
-    """Point the settings at a running `pointsman up`, unless the environment names servers. Returns whether one was found."""
+    """Point the settings at a running `pointsman up`, unless the environment names servers. Returns
+    whether one was found."""
     if os.environ.get(KAFKA):
         return False
     if (state := _announced()) is None:
@@ -42,7 +48,8 @@ def _announced() -> dict[str, Any] | None:
 
 @contextmanager
 def announced(environment: dict[str, str]) -> Iterator[None]:
-    """Let other commands find these servers while the block runs; if others are announced already, those stay the ones that are found."""
+    """Let other commands find these servers while the block runs; if others are announced already,
+    those stay the ones that are found."""
     path = _file()
     path.parent.mkdir(parents=True, exist_ok=True)
     if _announced() is None:

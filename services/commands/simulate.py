@@ -1,4 +1,5 @@
-"""`pointsman simulate`: simulated language models over HTTP, in the form of OpenAI's API. A test double with known truth."""
+"""`pointsman simulate`: simulated language models over HTTP, in the form of OpenAI's API. A test
+double with known truth."""
 
 from __future__ import annotations
 
@@ -32,7 +33,15 @@ def application(world: World) -> Starlette:
             if not isinstance(body.get("messages"), list):
                 raise TypeError
         except (ValueError, TypeError, AttributeError):
-            return JSONResponse({"error": {"message": "simulated: no chat with messages", "type": "invalid_request_error"}}, 400)
+            return JSONResponse(
+                {
+                    "error": {
+                        "message": "simulated: no chat with messages",
+                        "type": "invalid_request_error",
+                    }
+                },
+                400,
+            )
         status, value = world.respond(body)
         if status != 200:
             return JSONResponse(value, status)
@@ -43,7 +52,10 @@ def application(world: World) -> Starlette:
         return JSONResponse(value)
 
     async def models(_request: Request) -> Response:
-        data = [{"id": m.openrouter, "object": "model", "owned_by": "simulated"} for m in world.catalog.models.values()]
+        data = [
+            {"id": m.openrouter, "object": "model", "owned_by": "simulated"}
+            for m in world.catalog.models.values()
+        ]
         return JSONResponse({"object": "list", "data": data})
 
     async def simulation(request: Request) -> Response:
@@ -58,7 +70,9 @@ def application(world: World) -> Starlette:
                 if change:
                     raise ValueError
             except (ValueError, TypeError, AttributeError):
-                return JSONResponse({"error": f"POST shifts, errors, {', '.join(SETTABLE)} as numbers"}, 400)
+                return JSONResponse(
+                    {"error": f"POST shifts, errors, {', '.join(SETTABLE)} as numbers"}, 400
+                )
         facts: dict[str, Any] = {"seed": world.seed, "shifts": world.shifts, "errors": world.errors}
         facts |= {name: getattr(world, name) for name in SETTABLE}
         return JSONResponse(facts | {"calls": dict(world.calls), "billed_usd": world.billed_usd})
@@ -73,7 +87,8 @@ def application(world: World) -> Starlette:
 
 
 class Scripted(Response):
-    """A reply as the script has it; one that is cut ends without its end, so that the server closes the connection."""
+    """A reply as the script has it; one that is cut ends without its end, so that the server closes
+    the connection."""
 
     def __init__(self, reply: scripted.Reply) -> None:
         super().__init__()
@@ -97,7 +112,15 @@ def following(script: scripted.Script) -> Starlette:
             body = json.loads(await request.body())
             return Scripted(script.reply(dict(body)))
         except (ValueError, TypeError):
-            return JSONResponse({"error": {"message": "scripted: not a JSON object", "type": "invalid_request_error"}}, 400)
+            return JSONResponse(
+                {
+                    "error": {
+                        "message": "scripted: not a JSON object",
+                        "type": "invalid_request_error",
+                    }
+                },
+                400,
+            )
 
     return Starlette(
         routes=[
@@ -112,11 +135,29 @@ def simulate(host: str, port: int, seed: int, time_scale: float, script: Path | 
     where = f"http://{host}:{port}"
     if script is None:
         api, level = application(World(seed=seed, time_scale=time_scale)), "warning"
-        what, key = f"[yellow]SIMULATED[/] language models at {where}/v1 (seed {seed}); what is true: {where}/simulation", "simulated"
+        what, key = (
+            (
+                f"[yellow]SIMULATED[/] language models at {where}/v1 (seed {seed}); what is true: "
+                f"{where}/simulation"
+            ),
+            "simulated",
+        )
     else:
         api, level = following(scripted.load(script)), "critical"
-        what, key = f"[yellow]SCRIPTED[/] answers from {script} at {where}/v1; what was asked: {where}/asked", "scripted"
-    with listening("simulation", host, port, "choose another with --port") as door, suppress(KeyboardInterrupt):
-        out.print(f"{what}\nuse them with POINTSMAN_LLM_BASE_URL={where}/v1 POINTSMAN_LLM_API_KEY={key}", soft_wrap=True)
+        what, key = (
+            (
+                f"[yellow]SCRIPTED[/] answers from {script} at {where}/v1; what was asked: "
+                f"{where}/asked"
+            ),
+            "scripted",
+        )
+    with (
+        listening("simulation", host, port, "choose another with --port") as door,
+        suppress(KeyboardInterrupt),
+    ):
+        out.print(
+            f"{what}\nuse them with POINTSMAN_LLM_BASE_URL={where}/v1 POINTSMAN_LLM_API_KEY={key}",
+            soft_wrap=True,
+        )
         uvicorn.Server(uvicorn.Config(api, log_level=level)).run(sockets=[door])
     return 0

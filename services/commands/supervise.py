@@ -1,8 +1,8 @@
 """Services as processes of their own: started, watched, started again, and stopped together.
 
-They are forked from one server process that has imported what they have in common (multiprocessing's forkserver), since
-importing takes a service two seconds and forking takes none. Little is imported here, so that the
-server can start before anything else does.
+They are forked from one server process that has imported what they have in common
+(multiprocessing's forkserver), since importing takes a service two seconds and forking takes none.
+Little is imported here, so that the server can start before anything else does.
 """
 
 from __future__ import annotations
@@ -40,8 +40,16 @@ _fork = multiprocessing.get_context("forkserver")
 
 
 def warm() -> None:
-    """Start the server process and its imports in the background. Costs nothing if it runs already."""
-    _fork.set_forkserver_preload(["services.commands.run", "services.describer.app", "services.assigner.app", "services.selector.app"])
+    """Start the server process and its imports in the background. Costs nothing if it runs
+    already."""
+    _fork.set_forkserver_preload(
+        [
+            "services.commands.run",
+            "services.describer.app",
+            "services.assigner.app",
+            "services.selector.app",
+        ]
+    )
     forkserver.ensure_running()
 
 
@@ -68,7 +76,8 @@ def _serve(name: str, environment: dict[str, str], log: connection.Connection) -
 
 
 def _follow(parent: int) -> None:
-    """When the supervisor is gone, however it went, drain and go too; also if the broker is gone as well, and nothing can be drained."""
+    """When the supervisor is gone, however it went, drain and go too; also if the broker is gone as
+    well, and nothing can be drained."""
     connection.wait([parent])
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(STOP_WITHIN_S)
@@ -92,9 +101,11 @@ class _Child:
 
 
 def pause_s(lived_s: float, in_vain: int) -> float:
-    """How long to wait before a service is started again, after so many lives in a row in which it took no record.
+    """How long to wait before a service is started again, after so many lives in a row in which it
+    took no record.
 
-    One that took records and was killed comes back at once; one that can't get so far is tried less and less often.
+    One that took records and was killed comes back at once; one that can't get so far is tried less
+    and less often.
     """
     return 0.0 if lived_s >= SHORT_LIFE_S else RESTART_AFTER_S * min(max(1, in_vain), 10)
 
@@ -104,9 +115,14 @@ class Supervisor:
 
     def __init__(self, names: tuple[str, ...], environment: Mapping[str, str], say: Say) -> None:
         self._children = [_Child(name) for name in names]
-        own = {"POINTSMAN_KAFKA_INSTANCE": f"supervised-{uuid.uuid4().hex[:12]}", "POINTSMAN_LOG_FORMAT": "json"}
+        own = {
+            "POINTSMAN_KAFKA_INSTANCE": f"supervised-{uuid.uuid4().hex[:12]}",
+            "POINTSMAN_LOG_FORMAT": "json",
+        }
         self._environment = {**os.environ, **environment, **own}
-        level = logging.getLevelNamesMapping().get(self._environment.get("POINTSMAN_LOG_LEVEL", "INFO"), 0)
+        level = logging.getLevelNamesMapping().get(
+            self._environment.get("POINTSMAN_LOG_LEVEL", "INFO"), 0
+        )
         self._least = level if level > logging.INFO else 0
         if self._least:  # that a service takes records is said at INFO, and has to be heard
             self._environment["POINTSMAN_LOG_LEVEL"] = "INFO"
@@ -136,7 +152,11 @@ class Supervisor:
     @property
     def pids(self) -> dict[str, int]:
         """Process ids of the services that run now."""
-        return {c.name: c.process.pid for c in self._children if c.process is not None and c.process.pid is not None}
+        return {
+            c.name: c.process.pid
+            for c in self._children
+            if c.process is not None and c.process.pid is not None
+        }
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -149,18 +169,24 @@ class Supervisor:
         return {c.name: c.restarts for c in self._children}
 
     async def ready(self, within_s: float, tell: Callable[[str], object] = lambda _: None) -> None:
-        """Wait until every service takes records. Raises `ServiceFailed` when one can't, or does not in time."""
+        """Wait until every service takes records. Raises `ServiceFailed` when one can't, or does
+        not in time."""
 
         async def one(child: _Child) -> None:
             await child.settled.wait()
             if not child.was_ready:
                 said = child.last_words or "nothing"
-                raise ServiceFailed(f"the {child.name} ended {child.restarts} times before it took a record; the last it said: {said}")
+                raise ServiceFailed(
+                    f"the {child.name} ended {child.restarts} times before it took a record; the "
+                    f"last it said: {said}"
+                )
             await child.ready.wait()
             tell(child.name)
 
         waits = [asyncio.create_task(one(child)) for child in self._children]
-        done, late = await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_EXCEPTION)
+        done, late = await asyncio.wait(
+            waits, timeout=within_s, return_when=asyncio.FIRST_EXCEPTION
+        )
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
@@ -168,14 +194,19 @@ class Supervisor:
             task.result()
         if late:
             slow = [child.name for child in self._children if not child.ready.is_set()]
-            raise ServiceFailed(f"no record taken within {within_s:.0f} s by: {', '.join(slow)}; see what `pointsman doctor` says")
+            raise ServiceFailed(
+                f"no record taken within {within_s:.0f} s by: {', '.join(slow)}; see what "
+                "`pointsman doctor` says"
+            )
 
     async def _keep(self, child: _Child) -> None:
         in_vain = 0
         while not self._stopping.is_set():
             began = time.monotonic()
             reader, writer = _fork.Pipe(duplex=False)
-            child.process = _fork.Process(target=_serve, args=(child.name, self._environment, writer), name=child.name)
+            child.process = _fork.Process(
+                target=_serve, args=(child.name, self._environment, writer), name=child.name
+            )
             await asyncio.to_thread(child.process.start)
             writer.close()
             await self._read_log(child, reader)
@@ -199,7 +230,9 @@ class Supervisor:
         stream = asyncio.StreamReader(limit=2**20)
         pipe = os.fdopen(os.dup(log.fileno()), "rb", buffering=0)
         log.close()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), pipe
+        )
         while line := await stream.readline():
             self._tell(child, line)
         transport.close()
@@ -217,7 +250,9 @@ class Supervisor:
             child.address = str(entry.get("address", ""))
             child.ready.set()
             child.settled.set()
-        detail = ", ".join(f"{key}: {value}" for key, value in entry.items() if key not in {"timestamp", "service"})
+        detail = ", ".join(
+            f"{key}: {value}" for key, value in entry.items() if key not in {"timestamp", "service"}
+        )
         text = f"{text} ({detail})" if detail else text
         if level in {"error", "critical"}:
             child.last_words = text

@@ -1,4 +1,5 @@
-"""`pointsman topics`: the topics as they are, beside what they should be; and their AsyncAPI document."""
+"""`pointsman topics`: the topics as they are, beside what they should be; and their AsyncAPI
+document."""
 
 from __future__ import annotations
 
@@ -18,21 +19,28 @@ from shared.adapters.kafka.settings import KafkaSettings
 
 
 def topics(*, create: bool, as_json: bool) -> int:
-    """Check, and create or mend first if asked. Returns 1 if something is still not as it should be."""
+    """Check, and create or mend first if asked. Returns 1 if something is still not as it should
+    be."""
     servers.find_running()
     kafka = KafkaSettings()
     done = asyncio.run(create_topics(kafka)) if create else []
     states = asyncio.run(check_topics(kafka))
     wrong = [state for state in states if not state.right]
     if as_json:
-        print_json({"done": done, "topics": [_facts(state) for state in states], "right": not wrong})
+        print_json(
+            {"done": done, "topics": [_facts(state) for state in states], "right": not wrong}
+        )
         return 1 if wrong else 0
     for line in done:
         out.print(line)
     shown = Table("topic", "partitions", "keeps", "about", "", box=None)
     for state in states:
         hours = state.topic.retention_ms // 3_600_000
-        keeps = "every version" if state.topic.compacted else (f"{hours // 24} days" if hours >= 24 else f"{hours} h")
+        keeps = (
+            "every version"
+            if state.topic.compacted
+            else (f"{hours // 24} days" if hours >= 24 else f"{hours} h")
+        )
         shown.add_row(state.name, str(state.partitions), keeps, state.topic.about, _verdict(state))
     out.print(shown)
     if wrong:
@@ -46,7 +54,14 @@ def _verdict(state: TopicState) -> str:
     if state.partitions < state.wanted_partitions:
         return f"[red]{state.wanted_partitions} partitions wanted[/]"
     if state.differing:
-        return "[yellow]" + "; ".join(f"{key} is {have}, should be {want}" for key, (have, want) in state.differing.items()) + "[/]"
+        return (
+            "[yellow]"
+            + "; ".join(
+                f"{key} is {have}, should be {want}"
+                for key, (have, want) in state.differing.items()
+            )
+            + "[/]"
+        )
     return "[green]ok[/]"
 
 
@@ -55,13 +70,17 @@ def _facts(state: TopicState) -> dict[str, object]:
         "topic": state.name,
         "partitions": state.partitions,
         "wanted_partitions": state.wanted_partitions,
-        "differing": {key: {"is": have, "should_be": want} for key, (have, want) in state.differing.items()},
+        "differing": {
+            key: {"is": have, "should_be": want} for key, (have, want) in state.differing.items()
+        },
         "right": state.right,
     }
 
 
 def asyncapi(path: Path) -> int:
     """Write the AsyncAPI document of all services."""
-    path.write_text(document([app for name in workers() if isinstance(app := build(name), FastStream)]))
+    path.write_text(
+        document([app for name in workers() if isinstance(app := build(name), FastStream)])
+    )
     out.print(f"wrote {path}")
     return 0

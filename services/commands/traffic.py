@@ -20,7 +20,8 @@ from shared.contracts.topics import COMPLETIONS, DEAD_LETTERS, DECISIONS, PROMPT
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one prompt: a decision or a dead letter, and the seconds from publishing it to having read that."""
+    """What came of one prompt: a decision or a dead letter, and the seconds from publishing it to
+    having read that."""
 
     request_id: str
     decided: Decided | None
@@ -42,10 +43,13 @@ class Traffic:
     """Outcomes that came more than once: a service was killed between publishing and committing."""
 
     async def send(self, request_id: str, value: bytes, key: bytes | None = None) -> None:
-        """Publish one prompt and wait for its acknowledgement; the clock starts before. The key is the request id by default."""
+        """Publish one prompt and wait for its acknowledgement; the clock starts before. The key is
+        the request id by default."""
         self.sent[request_id] = time.monotonic()
         self.waiting.add(request_id)
-        await self.out.send_and_wait(self.kafka.name(PROMPTS), value, key=key or request_id.encode())
+        await self.out.send_and_wait(
+            self.kafka.name(PROMPTS), value, key=key or request_id.encode()
+        )
 
     def note(self, request_id: str, decided: Decided | None, dead: DeadLetter | None) -> None:
         if request_id not in self.sent:
@@ -54,15 +58,22 @@ class Traffic:
             self.repeated += 1
             return
         self.waiting.discard(request_id)
-        self.outcomes.put_nowait(Outcome(request_id, decided, dead, time.monotonic() - self.sent[request_id]))
+        self.outcomes.put_nowait(
+            Outcome(request_id, decided, dead, time.monotonic() - self.sent[request_id])
+        )
 
 
 @asynccontextmanager
-async def open_traffic(kafka: KafkaSettings, *, completions: bool = False) -> AsyncGenerator[Traffic, None]:
+async def open_traffic(
+    kafka: KafkaSettings, *, completions: bool = False
+) -> AsyncGenerator[Traffic, None]:
     """Read decisions (or completions) and dead letters from where they end now, and publish."""
     topic = COMPLETIONS if completions else DECISIONS
     kind: type[Decided] = Completed if completions else Decided
-    async with publisher(kafka) as out, reader(kafka, (topic, DEAD_LETTERS), from_start=False) as consumer:
+    async with (
+        publisher(kafka) as out,
+        reader(kafka, (topic, DEAD_LETTERS), from_start=False) as consumer,
+    ):
         traffic = Traffic(kafka, out)
         decisions = kafka.name(topic)
 
@@ -86,7 +97,8 @@ async def open_traffic(kafka: KafkaSettings, *, completions: bool = False) -> As
 
 
 def as_message(line: str, request_id: str) -> bytes:
-    """A line of a file of prompts as a message: JSON objects as they are, with a request id; anything else as a prompt.
+    """A line of a file of prompts as a message: JSON objects as they are, with a request id;
+    anything else as a prompt.
 
     What is no message is sent as it is: the services say what is wrong with it.
     """
@@ -109,4 +121,8 @@ def _json(value: dict[str, Any]) -> bytes:
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that `share` of them do not exceed; NaN of none."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, int(share * len(ordered) + 0.999999) - 1))] if ordered else float("nan")
+    return (
+        ordered[min(len(ordered) - 1, max(0, int(share * len(ordered) + 0.999999) - 1))]
+        if ordered
+        else float("nan")
+    )

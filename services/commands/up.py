@@ -15,7 +15,12 @@ from services.commands import servers
 from services.commands.run import HOT_PATH, names
 from services.commands.screen import err, out
 from services.commands.supervise import Say, Supervisor
-from shared.adapters.embedded import EMBEDDED_PARTITIONS, FETCH_WAIT_MS, embedded_kafka, embedded_redis
+from shared.adapters.embedded import (
+    EMBEDDED_PARTITIONS,
+    FETCH_WAIT_MS,
+    embedded_kafka,
+    embedded_redis,
+)
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
@@ -39,7 +44,8 @@ class Servers:
 
 @contextmanager
 def started_servers(kafka: str | None = None, redis: str | None = None) -> Iterator[Servers]:
-    """Real servers where they are named, embedded ones elsewhere; the environment points at them while the block runs."""
+    """Real servers where they are named, embedded ones elsewhere; the environment points at them
+    while the block runs."""
     kafka, redis = kafka or os.environ.get(servers.KAFKA), redis or os.environ.get(servers.REDIS)
     with ExitStack() as stack:
         environment: dict[str, str] = {}
@@ -55,8 +61,10 @@ def started_servers(kafka: str | None = None, redis: str | None = None) -> Itera
         try:
             yield Servers(
                 environment,
-                kafka=f"{environment[servers.KAFKA]} ({'real' if kafka else 'embedded, keeps nothing'})",
-                redis=f"{RedisSettings().address} ({'real' if redis else 'embedded, keeps nothing'})",
+                kafka=f"{environment[servers.KAFKA]} "
+                f"({'real' if kafka else 'embedded, keeps nothing'})",
+                redis=f"{RedisSettings().address} "
+                f"({'real' if redis else 'embedded, keeps nothing'})",
                 embedded=kafka is None,
             )
         finally:
@@ -88,7 +96,8 @@ def up(kafka: str | None, redis: str | None, *, hot_path: bool) -> int:
     """Start everything and keep it running. Returns the exit code."""
     with started_servers(kafka, redis) as where, servers.announced(where.environment):
         out.print(
-            f"[bold]Pointsman[/]\n  Kafka            {where.kafka}\n  Redis            {where.redis}\n  language models  {llm_line()}"
+            f"[bold]Pointsman[/]\n  Kafka            {where.kafka}\n  Redis            "
+            f"{where.redis}\n  language models  {llm_line()}"
         )
         return asyncio.run(_keep_up(where, hot_path=hot_path))
 
@@ -102,7 +111,9 @@ async def _keep_up(where: Servers, *, hot_path: bool) -> int:
         for line in await create_topics(settings):
             out.print(f"  topics           {line}")
     services = HOT_PATH if hot_path else names()
-    async with Supervisor(services, where.environment | on_a_laptop(where), teller(verbose=True)) as running:
+    async with Supervisor(
+        services, where.environment | on_a_laptop(where), teller(verbose=True)
+    ) as running:
         waiting = asyncio.create_task(stop.wait())
         starting = asyncio.create_task(_ready(settings, where, running))
         await asyncio.wait({waiting, starting}, return_when=asyncio.FIRST_COMPLETED)
@@ -120,16 +131,25 @@ async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -
     await running.ready(READY_WITHIN_S)
     show_addresses(running)
     if running.addresses and not where.embedded and KeySettings().file is None:
-        out.print("  keys             none, so the doors admit nobody: `pointsman keys create me --scope admin --file keys.yaml`,")
+        out.print(
+            "  keys             none, so the doors admit nobody: `pointsman keys create me --scope "
+            "admin --file keys.yaml`,"
+        )
         out.print("                   then start again with POINTSMAN_KEYS_FILE=keys.yaml")
     known = await versions(settings)
     if known:
         out.print(f"  routing table    {known[-1].ref}: {known[-1].note}")
     else:
-        out.print("  routing table    none yet: made of the first prompts, and ranked as answers are compared")
+        out.print(
+            "  routing table    none yet: made of the first prompts, and ranked as answers are "
+            "compared"
+        )
         if not where.embedded:
             out.print("                   (or bring one: `pointsman table build --outcomes FILE`)")
-    out.print('ready. In another terminal: [bold]pointsman route --answer "Translate this notice into French: …"[/]   Ctrl-C stops.')
+    out.print(
+        'ready. In another terminal: [bold]pointsman route --answer "Translate this notice into '
+        'French: …"[/]   Ctrl-C stops.'
+    )
 
 
 def show_addresses(running: Supervisor) -> None:
@@ -140,13 +160,23 @@ def show_addresses(running: Supervisor) -> None:
 
 
 def on_a_laptop(where: Servers) -> dict[str, str]:
-    """One wants to see it learn (rankings every 2 s, and every answer compared as long as nothing has a price) and needs no key."""
-    wanted = {"POINTSMAN_RECLUSTERER_EVERY_S": "2", "POINTSMAN_KEYS_OPEN_ON_LOOPBACK": "true"} if where.embedded else {}
+    """One wants to see it learn (rankings every 2 s, and every answer compared as long as nothing
+    has a price) and needs no key."""
+    wanted = (
+        {"POINTSMAN_RECLUSTERER_EVERY_S": "2", "POINTSMAN_KEYS_OPEN_ON_LOOPBACK": "true"}
+        if where.embedded
+        else {}
+    )
     if LLMSettings().simulated:
-        wanted |= {"POINTSMAN_JUDGE_RATE": "1", "POINTSMAN_JUDGE_PAIRS": "6", "POINTSMAN_JUDGE_BUDGET_USD_PER_DAY": "1000"}
+        wanted |= {
+            "POINTSMAN_JUDGE_RATE": "1",
+            "POINTSMAN_JUDGE_PAIRS": "6",
+            "POINTSMAN_JUDGE_BUDGET_USD_PER_DAY": "1000",
+        }
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
 def description_source() -> str:
-    """What the describer of these settings describes with, so that a table lies where its descriptions do."""
+    """What the describer of these settings describes with, so that a table lies where its
+    descriptions do."""
     return os.environ.get("POINTSMAN_DESCRIBER_BACKEND", "llm")

@@ -24,16 +24,25 @@ from shared.contracts.topics import COMPLETIONS, EVALUATIONS
 from shared.routing.table import RoutingTable
 
 OPINIONS: Mapping[str, Opinion] = {"a": "a", "b": "b", "t": "tie", "n": "bad"}
-KEYS = {"a": "A is better", "b": "B is better", "t": "tie", "n": "both bad", "s": "skip", "q": "stop"}
+KEYS = {
+    "a": "A is better",
+    "b": "B is better",
+    "t": "tie",
+    "n": "both bad",
+    "s": "skip",
+    "q": "stop",
+}
 
 
 def vote(rater: str, count: int, ask: Callable[[str], str] = input) -> int:
-    """Show pairs of answers without names, in an order drawn by lot, and publish the votes. Returns the exit code."""
+    """Show pairs of answers without names, in an order drawn by lot, and publish the votes. Returns
+    the exit code."""
     servers.find_running()
     pairs, table = asyncio.run(_open_pairs(rater))
     if not pairs:
         out.print(
-            "nothing to rate: no judge has compared answers yet, or you have rated them all. Send prompts with "
+            "nothing to rate: no judge has compared answers yet, or you have rated them all. Send "
+            "prompts with "
             '[bold]"answer": true[/], and see POINTSMAN_JUDGE_RATE and POINTSMAN_JUDGE_KEEP_TEXTS',
             soft_wrap=True,
         )
@@ -79,10 +88,16 @@ async def _open_pairs(rater: str) -> tuple[list[Evaluated], RoutingTable | None]
             continue
         if evaluation.rater.kind is RaterKind.human and evaluation.rater.name == rater:
             rated.add(evaluation.comparison_id)
-        elif evaluation.prompt and len(evaluation.answers) == 2 and all(a.text for a in evaluation.answers):
+        elif (
+            evaluation.prompt
+            and len(evaluation.answers) == 2
+            and all(a.text for a in evaluation.answers)
+        ):
             found.setdefault(evaluation.comparison_id, evaluation)
     known = await versions(kafka)
-    return [e for c, e in found.items() if c not in rated], known[-1].read_table() if known else None
+    return [e for c, e in found.items() if c not in rated], known[
+        -1
+    ].read_table() if known else None
 
 
 async def _publish(evaluation: Evaluated) -> None:
@@ -91,20 +106,32 @@ async def _publish(evaluation: Evaluated) -> None:
         await send.send_and_wait(kafka.name(EVALUATIONS), to_json(evaluation), key=evaluation.key)
 
 
-def feedback(request_id: str, thumb: Literal["up", "down"], better: str | None, sender: str, *, as_json: bool) -> int:
+def feedback(
+    request_id: str, thumb: Literal["up", "down"], better: str | None, sender: str, *, as_json: bool
+) -> int:
     """Publish a sender's thumb on an answer as weak evidence. Returns the exit code."""
     servers.find_running()
     completed = asyncio.run(_completed(request_id))
     if completed is None:
-        err.print(f"[bold red]error:[/] no answered request {request_id} on completions; it may be older than the topic keeps")
+        err.print(
+            f"[bold red]error:[/] no answered request {request_id} on completions; it may be older "
+            "than the topic keeps"
+        )
         return 1
     evaluation = thumbed(completed, thumb, better, sender)
     asyncio.run(_publish(evaluation))
-    facts: dict[str, Any] = {"evaluation_id": evaluation.evaluation_id, "first": evaluation.first, "second": evaluation.second}
+    facts: dict[str, Any] = {
+        "evaluation_id": evaluation.evaluation_id,
+        "first": evaluation.first,
+        "second": evaluation.second,
+    }
     if as_json:
         print_json(facts | {"votes": evaluation.votes.model_dump()})
     else:
-        out.print(f"noted: {evaluation.first} and {evaluation.second}, {thumb}; it counts as weak evidence")
+        out.print(
+            f"noted: {evaluation.first} and {evaluation.second}, {thumb}; it counts as weak "
+            "evidence"
+        )
     return 0
 
 

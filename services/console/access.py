@@ -1,4 +1,5 @@
-"""Who is at the desk: a key in a header, a session that began with one, or whoever sits at this very machine."""
+"""Who is at the desk: a key in a header, a session that began with one, or whoever sits at this
+very machine."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class _Session:
 
 
 class Access:
-    """Admits requests. Sessions are kept in memory: when the console starts again, people enter their key again."""
+    """Admits requests. Sessions are kept in memory: when the console starts again, people enter
+    their key again."""
 
     def __init__(self, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
         self.keys, self._clock = keys, clock
@@ -51,7 +53,11 @@ class Access:
     def viewer(self, request: Request) -> Viewer:
         """Who that is. Raises `Refused`, whose text says what to do."""
         presented = bearer(request.headers)
-        if presented is None and not self.keys.open and (session := self._session(request)) is not None:
+        if (
+            presented is None
+            and not self.keys.open
+            and (session := self._session(request)) is not None
+        ):
             for key in self.keys.all():
                 if key.sha256 == session.sha256:
                     return Viewer(key, key.name)
@@ -84,7 +90,9 @@ class Access:
 
     def _set(self, request: Request, response: Response, name: str, value: str, age: int) -> None:
         secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
-        response.set_cookie(name, value, max_age=age, httponly=True, samesite="strict", secure=secure)
+        response.set_cookie(
+            name, value, max_age=age, httponly=True, samesite="strict", secure=secure
+        )
 
     def _session(self, request: Request) -> _Session | None:
         token = request.cookies.get(COOKIE, "")
@@ -96,7 +104,8 @@ class Access:
 
 
 def from_here(request: Request) -> bool:
-    """Whether a request that changes something comes from a page of this console, or from a program that shows a key with it."""
+    """Whether a request that changes something comes from a page of this console, or from a program
+    that shows a key with it."""
     headers = request.headers
     if "authorization" in headers:  # a browser does not add it by itself
         return True

@@ -18,7 +18,13 @@ from urllib.parse import parse_qsl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,7 +55,15 @@ from shared.contracts.opinions import Opinion
 from shared.contracts.parts import Profile
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished, read_version
-from shared.contracts.topics import DECISIONS, EVALUATIONS, PROMPTS, REPLIES, ROUTING_TABLES, SPENDING, Topic
+from shared.contracts.topics import (
+    DECISIONS,
+    EVALUATIONS,
+    PROMPTS,
+    REPLIES,
+    ROUTING_TABLES,
+    SPENDING,
+    Topic,
+)
 from shared.routing.rates import PROFILES
 from shared.routing.table import RoutingTable
 
@@ -73,7 +87,8 @@ EXAMPLES = (
     "Summarise the minutes of a meeting in three sentences.",
 )
 POLICY = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
+    "'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -134,7 +149,9 @@ def build(settings: ConsoleSettings | None = None) -> Door:
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     handlers: Any = {404: console.nothing_here, 405: console.nothing_here}
-    application = Starlette(routes=routes, lifespan=lambda _app: console.running(), exception_handlers=handlers)
+    application = Starlette(
+        routes=routes, lifespan=lambda _app: console.running(), exception_handlers=handlers
+    )
     application.add_middleware(Guarded)
     door = Door(NAME, application, settings.host, settings.port, "POINTSMAN_CONSOLE_")
     console.stopping = door.stopping
@@ -142,7 +159,8 @@ def build(settings: ConsoleSettings | None = None) -> Door:
 
 
 class Guarded:
-    """Adds to every answer what a browser must know: nothing foreign runs, nothing is framed, pages are not kept."""
+    """Adds to every answer what a browser must know: nothing foreign runs, nothing is framed, pages
+    are not kept."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -150,10 +168,15 @@ class Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                kept = "public, max-age=3600" if scope["path"].startswith("/static/") else "no-store"
+                kept = (
+                    "public, max-age=3600" if scope["path"].startswith("/static/") else "no-store"
+                )
                 names = {name for name, _ in message["headers"]}
                 added = POLICY | ({} if b"cache-control" in names else {"cache-control": kept})
-                message["headers"] = [*message["headers"], *((n.encode(), v.encode()) for n, v in added.items())]
+                message["headers"] = [
+                    *message["headers"],
+                    *((n.encode(), v.encode()) for n, v in added.items()),
+                ]
             await send(message)
 
         await self.app(scope, receive, guarded)
@@ -183,7 +206,11 @@ class Console:
         self._facts: tuple[int, dict[str, Any]] | None = None
         self._heard = 0
         self._draw = Environment(
-            loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
         self._draw.globals.update(
             navigation=NAVIGATION,
@@ -201,7 +228,9 @@ class Console:
     async def running(self) -> AsyncGenerator[None, None]:
         """With everything that the pages need."""
         async with AsyncExitStack() as stack:
-            await require_topics(self.kafka, (PROMPTS, REPLIES, DECISIONS, EVALUATIONS, SPENDING, ROUTING_TABLES))
+            await require_topics(
+                self.kafka, (PROMPTS, REPLIES, DECISIONS, EVALUATIONS, SPENDING, ROUTING_TABLES)
+            )
             self.replies = Replies(self.kafka)
             await stack.enter_async_context(self.replies.running())
             tasks = [asyncio.create_task(self._follow(following)) for following in self._following]
@@ -217,7 +246,9 @@ class Console:
             try:
                 await following.run()
             except Exception as error:
-                log.warning("what happens is not heard; trying again", error=where(error, self.telemetry))
+                log.warning(
+                    "what happens is not heard; trying again", error=where(error, self.telemetry)
+                )
             await asyncio.sleep(2)
 
     def _hear(self, topic: Topic, record: Any) -> None:
@@ -238,11 +269,15 @@ class Console:
                 self._heard += 1
                 self.memory.evaluated(read(Evaluated, record.value), time_of(record))
         except InvalidMessage as error:
-            log.warning("ignored a record", topic=topic.name, offset=record.offset, error=str(error))
+            log.warning(
+                "ignored a record", topic=topic.name, offset=record.offset, error=str(error)
+            )
 
     # around every page
 
-    def page(self, work: Work, needs: May | None = None) -> Callable[[Request], Awaitable[Response]]:
+    def page(
+        self, work: Work, needs: May | None = None
+    ) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint for those who may."""
 
         async def endpoint(request: Request) -> Response:
@@ -256,14 +291,29 @@ class Console:
         try:
             viewer = self.access.viewer(request)
         except Refused as error:
-            if self.access.keys.open or request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
+            if (
+                self.access.keys.open
+                or request.method != "GET"
+                or "text/html" not in request.headers.get("accept", "")
+            ):
                 return self._trouble(None, 401, str(error))
             path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            return RedirectResponse(f"/login?next={path}" if inside(path) == path != "/now" else "/login", 303)
+            return RedirectResponse(
+                f"/login?next={path}" if inside(path) == path != "/now" else "/login", 303
+            )
         if needs is not None and not viewer.may(needs):
-            return self._trouble(viewer, 403, f"this needs a key with the scope “{needs.value}”; whoever runs Pointsman can make one")
+            return self._trouble(
+                viewer,
+                403,
+                f"this needs a key with the scope “{needs.value}”; whoever runs Pointsman can make "
+                "one",
+            )
         if request.method == "POST" and not from_here(request):
-            return self._trouble(viewer, 403, "that was not sent by a page of this console; open the page and do it there")
+            return self._trouble(
+                viewer,
+                403,
+                "that was not sent by a page of this console; open the page and do it there",
+            )
         try:
             return await work(request, viewer)
         except Trouble as trouble:
@@ -272,7 +322,9 @@ class Console:
             return self._trouble(viewer, 503, str(error))
         except Exception as error:
             log.error("a page failed", page=request.url.path, error=where(error, self.telemetry))
-            return self._trouble(viewer, 500, "something went wrong here; what it was stands in the console's log")
+            return self._trouble(
+                viewer, 500, "something went wrong here; what it was stands in the console's log"
+            )
 
     def _trouble(self, viewer: Viewer | None, status: int, text: str) -> Response:
         return self._html("error.html", viewer, "", status, text=text, code=status)
@@ -284,14 +336,18 @@ class Console:
             viewer = None
         return self._trouble(viewer, 404, "there is no such page")
 
-    def _html(self, template: str, viewer: Viewer | None, page: str, status: int = 200, **facts: Any) -> Response:
+    def _html(
+        self, template: str, viewer: Viewer | None, page: str, status: int = 200, **facts: Any
+    ) -> Response:
         current = self.memory.current
         latest = self.memory.decisions[-1] if self.memory.decisions else None
         shared = {
             "viewer": viewer,
             "page": page,
             "open": self.access.keys.open,
-            "simulated": bool((current and current.table.provenance.simulated) or (latest and latest.simulated)),
+            "simulated": bool(
+                (current and current.table.provenance.simulated) or (latest and latest.simulated)
+            ),
             "reading": not all(following.caught_up.is_set() for following in self._following),
         }
         return HTMLResponse(self._draw.get_template(template).render(**shared, **facts), status)
@@ -315,9 +371,15 @@ class Console:
         if self.access.keys.open:
             return RedirectResponse("/now", 303)
         if request.method == "GET":
-            return self._html("login.html", None, "", then=inside(request.query_params.get("next")), wrong=None)
+            return self._html(
+                "login.html", None, "", then=inside(request.query_params.get("next")), wrong=None
+            )
         if not from_here(request):
-            return self._trouble(None, 403, "that was not sent by a page of this console; open the page and do it there")
+            return self._trouble(
+                None,
+                403,
+                "that was not sent by a page of this console; open the page and do it there",
+            )
         try:
             form = await self._form(request)
         except Trouble as trouble:
@@ -342,15 +404,23 @@ class Console:
         """What happens."""
         at = time.time()
         return self._html(
-            "now.html", viewer, "now", **pages.now(self.memory, at, prompts=viewer.may(May.admin)), series=pages.series(self.memory, at)
+            "now.html",
+            viewer,
+            "now",
+            **pages.now(self.memory, at, prompts=viewer.may(May.admin)),
+            series=pages.series(self.memory, at),
         )
 
     async def events(self, request: Request, viewer: Viewer) -> Response:
         """The same as it goes on, several decisions at a time."""
         if self.watching >= self.settings.viewers:
-            raise Trouble(503, f"{self.settings.viewers} people watch already (POINTSMAN_CONSOLE_VIEWERS)")
+            raise Trouble(
+                503, f"{self.settings.viewers} people watch already (POINTSMAN_CONSOLE_VIEWERS)"
+            )
         happening = self._happening(request, prompts=viewer.may(May.admin))
-        return StreamingResponse(happening, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        return StreamingResponse(
+            happening, media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+        )
 
     async def _happening(self, request: Request, *, prompts: bool) -> AsyncIterator[str]:
         seen, second, looked = -1, int(time.time()), time.monotonic()
@@ -375,7 +445,9 @@ class Console:
     def _news(self, seen: int, second: int, at: float, *, prompts: bool) -> dict[str, Any]:
         known = self.memory
         models = known.current.table.models if known.current else ()
-        fresh = min(pages.SHOWN, len(known.decisions), known.count - seen if seen >= 0 else pages.SHOWN)
+        fresh = min(
+            pages.SHOWN, len(known.decisions), known.count - seen if seen >= 0 else pages.SHOWN
+        )
         rows = [pages.row(known.decisions[-1 - i], models, prompts=prompts) for i in range(fresh)]
         return {
             "rows": self._part("_rows.html", latest=rows),
@@ -390,15 +462,26 @@ class Console:
             return self._html("no_table.html", viewer, "map")
         wanted = request.query_params.get("profile", Profile.quality.value)
         profile = Profile(wanted) if wanted in set(Profile) else Profile.quality
-        return self._html("map.html", viewer, "map", profiles=list(Profile), **pages.map_of(self.memory, version, profile))
+        return self._html(
+            "map.html",
+            viewer,
+            "map",
+            profiles=list(Profile),
+            **pages.map_of(self.memory, version, profile),
+        )
 
     async def cluster(self, request: Request, viewer: Viewer) -> Response:
         """One of them."""
         if (version := self.memory.current) is None:
             return self._html("no_table.html", viewer, "map")
-        found = pages.cluster_of(self.memory, version, request.path_params["cluster"], prompts=viewer.may(May.admin))
+        found = pages.cluster_of(
+            self.memory, version, request.path_params["cluster"], prompts=viewer.may(May.admin)
+        )
         if found is None:
-            raise Trouble(404, "the current routing table has no such cluster; the Map shows those that it has")
+            raise Trouble(
+                404,
+                "the current routing table has no such cluster; the Map shows those that it has",
+            )
         return self._html("cluster.html", viewer, "map", may_prompts=viewer.may(May.admin), **found)
 
     async def models(self, request: Request, viewer: Viewer) -> Response:
@@ -413,32 +496,67 @@ class Console:
 
     async def ask(self, _request: Request, viewer: Viewer) -> Response:
         """Where a prompt is typed."""
-        return self._html("try.html", viewer, "try", prompt="", trial=None, wrong=None, examples=EXAMPLES)
+        return self._html(
+            "try.html", viewer, "try", prompt="", trial=None, wrong=None, examples=EXAMPLES
+        )
 
     async def route(self, request: Request, viewer: Viewer) -> Response:
         """Have it decided on."""
         prompt = (await self._form(request)).get("prompt", "")
         try:
             message = Submitted(
-                request_id=f"try-{secrets.token_hex(12)}", prompt=prompt, profile=Profile.balanced, metadata={"sender": NAME}
+                request_id=f"try-{secrets.token_hex(12)}",
+                prompt=prompt,
+                profile=Profile.balanced,
+                metadata={"sender": NAME},
             )
         except ValueError:
-            text = "Type a prompt first." if not prompt.strip() else "The prompt is too long: at most 256 KiB are taken."
-            return self._html("try.html", viewer, "try", 400, prompt=prompt[:10_000], trial=None, wrong=text, examples=EXAMPLES)
+            text = (
+                "Type a prompt first."
+                if not prompt.strip()
+                else "The prompt is too long: at most 256 KiB are taken."
+            )
+            return self._html(
+                "try.html",
+                viewer,
+                "try",
+                400,
+                prompt=prompt[:10_000],
+                trial=None,
+                wrong=text,
+                examples=EXAMPLES,
+            )
         began = time.monotonic()
         with self.replies.expecting(message.request_id) as expected:
             await self.replies.send(message.model_copy(update={"submitted_at": datetime.now(UTC)}))
             try:
                 decided = await asyncio.wait_for(expected.decided, self.settings.route_s)
             except TimeoutError:
-                stuck = "no service has taken it" if not expected.described.is_set() else "it was described and not decided on"
-                text = (
-                    f"No decision within {self.settings.route_s:.0f} s: {stuck}. Do describer, embedder, assigner and selector run? "
-                    "Without a routing table prompts wait; dead letters say what could not be taken (`pointsman dead-letters list`)."
+                stuck = (
+                    "no service has taken it"
+                    if not expected.described.is_set()
+                    else "it was described and not decided on"
                 )
-                return self._html("try.html", viewer, "try", 504, prompt=prompt, trial=None, wrong=text, examples=EXAMPLES)
+                text = (
+                    f"No decision within {self.settings.route_s:.0f} s: {stuck}. Do describer, "
+                    "embedder, assigner and selector run? "
+                    "Without a routing table prompts wait; dead letters say what could not be "
+                    "taken (`pointsman dead-letters list`)."
+                )
+                return self._html(
+                    "try.html",
+                    viewer,
+                    "try",
+                    504,
+                    prompt=prompt,
+                    trial=None,
+                    wrong=text,
+                    examples=EXAMPLES,
+                )
         took, token = time.monotonic() - began, secrets.token_urlsafe(12)
-        self.trials[token] = Trial(viewer.name, prompt, decided, took, await self._table(decided.decision.table.digest))
+        self.trials[token] = Trial(
+            viewer.name, prompt, decided, took, await self._table(decided.decision.table.digest)
+        )
         while len(self.trials) > TRIALS:
             self.trials.popitem(last=False)
         return RedirectResponse(f"/try/{token}", 303)
@@ -457,25 +575,45 @@ class Console:
             raise Trouble(404, "that trial is not kept any more; try the prompt again")
         decided = trial.decided
         place = pages.assignment_of(decided, trial.table)
-        dials = {name: _slider(request.query_params.get(name), start) for name, start in START.items()}
+        dials = {
+            name: _slider(request.query_params.get(name), start) for name, start in START.items()
+        }
         known = pages.profile_of(dials)
         rates = PROFILES[known] if known else pages.dialled(**dials)
         limits = pages.limits_of(decided, self.catalog.gone())
         prediction = pages.prediction_of(decided, trial.table)
         tokens = decided.prompt_tokens()
-        scores = pages.ranking_of(trial.table, place, rates, limits, self.catalog.contexts(), prediction, tokens)
+        scores = pages.ranking_of(
+            trial.table, place, rates, limits, self.catalog.contexts(), prediction, tokens
+        )
         facts = {"scores": scores, "dials": dials, "token": token, "known": known}
         if "hx-request" in request.headers:
             return HTMLResponse(self._part("_scores.html", **facts))
         shown = pages.trial_of(decided, trial.took_s)
-        return self._html("try.html", viewer, "try", prompt=trial.prompt, trial=shown, wrong=None, examples=(), **facts)
+        return self._html(
+            "try.html",
+            viewer,
+            "try",
+            prompt=trial.prompt,
+            trial=shown,
+            wrong=None,
+            examples=(),
+            **facts,
+        )
 
-    def _desk(self, request: Request, viewer: Viewer, said: str = "", status: int = 200) -> Response:
+    def _desk(
+        self, request: Request, viewer: Viewer, said: str = "", status: int = 200
+    ) -> Response:
         shown = self.rating.at(viewer.name)
         both, same = self.rating.agreement()
         facts = {
             "shown": shown,
-            "answers": [a.text or "" for a in (shown.pair.answers if shown.straight else shown.pair.answers[::-1])] if shown else [],
+            "answers": [
+                a.text or ""
+                for a in (shown.pair.answers if shown.straight else shown.pair.answers[::-1])
+            ]
+            if shown
+            else [],
             "desk": self.rating.desk(viewer.name),
             "left": len(self.rating.open(viewer.name)),
             "compared": len(self.memory.pairs),
@@ -513,7 +651,12 @@ class Console:
             raise Trouble(400, "that is none of A, B, tie, both bad, skip and undo")
         ballot = self.rating.ballot(viewer.name, token, opinions[opinion])
         if ballot is None:
-            return self._desk(request, viewer, "That pair was rated already, perhaps in another window. Here is the next.", 409)
+            return self._desk(
+                request,
+                viewer,
+                "That pair was rated already, perhaps in another window. Here is the next.",
+                409,
+            )
         await self._publish(ballot)
         self.rating.cast(viewer.name, token, opinions[opinion])
         return self._desk(request, viewer)
@@ -531,9 +674,16 @@ class Console:
         answer = RedirectResponse("/rate", 303)
         wanted = (await self._form(request)).get("name", "").strip()
         if not self.access.keys.open:
-            return self._desk(request, viewer, "With keys, your votes stand under your key's name.", 409)
+            return self._desk(
+                request, viewer, "With keys, your votes stand under your key's name.", 409
+            )
         if not self.access.call(request, wanted, answer):
-            return self._desk(request, viewer, "A name has letters, digits, “.”, “@”, “_” and “-”, at most 60.", 400)
+            return self._desk(
+                request,
+                viewer,
+                "A name has letters, digits, “.”, “@”, “_” and “-”, at most 60.",
+                400,
+            )
         return answer
 
     async def tables(self, request: Request, viewer: Viewer) -> Response:
@@ -541,14 +691,30 @@ class Console:
         done = request.query_params.get("done", "")
         rows = pages.tables_of(self.memory)
         note = next((r["note"] for r in rows if r["version"] == done), "") if done else ""
-        return self._html("tables.html", viewer, "tables", rows=rows, done=done, note=note, may_roll=viewer.may(May.admin))
+        return self._html(
+            "tables.html",
+            viewer,
+            "tables",
+            rows=rows,
+            done=done,
+            note=note,
+            may_roll=viewer.may(May.admin),
+        )
 
     async def diff(self, request: Request, viewer: Viewer) -> Response:
         """Two of them."""
         names = [request.query_params.get(which, "") for which in ("old", "new")]
         versions = [await self._find(name) for name in names]
         facts = pages.diff_of(versions[0], versions[1])
-        return self._html("diff.html", viewer, "tables", old=names[0], new=names[1], rows=pages.tables_of(self.memory), **facts)
+        return self._html(
+            "diff.html",
+            viewer,
+            "tables",
+            old=names[0],
+            new=names[1],
+            rows=pages.tables_of(self.memory),
+            **facts,
+        )
 
     async def _find(self, name: str) -> Version:
         for version in self.memory.versions.values():
@@ -585,9 +751,21 @@ class Console:
         """How far votes can be relied on."""
         if self._facts is None or self._facts[0] != self._heard:
             heard, evaluations = self._heard, list(self.memory.evaluations.values())
-            self._facts = heard, await asyncio.to_thread(pages.evidence_of, evaluations, self.settings.budget_usd_per_day)
+            self._facts = (
+                heard,
+                await asyncio.to_thread(
+                    pages.evidence_of, evaluations, self.settings.budget_usd_per_day
+                ),
+            )
         keys = pages.spending_of(self.memory, datetime.now(UTC)) if viewer.may(May.admin) else None
-        return self._html("evidence.html", viewer, "evidence", keys=keys, people=self.rating.agreement(), **self._facts[1])
+        return self._html(
+            "evidence.html",
+            viewer,
+            "evidence",
+            keys=keys,
+            people=self.rating.agreement(),
+            **self._facts[1],
+        )
 
     async def metrics(self, _request: Request, _viewer: Viewer) -> Response:
         """Prometheus's text."""
@@ -600,7 +778,9 @@ class Console:
             "caught_up": all(following.caught_up.is_set() for following in self._following),
             "keys": bool(self.access.keys.all()) or self.access.keys.open,
         }
-        return JSONResponse({"ready": all(parts.values()), **parts}, 200 if all(parts.values()) else 503)
+        return JSONResponse(
+            {"ready": all(parts.values()), **parts}, 200 if all(parts.values()) else 503
+        )
 
 
 START = pages.places_of(PROFILES["balanced"])
@@ -608,4 +788,8 @@ START = pages.places_of(PROFILES["balanced"])
 
 
 def _slider(text: str | None, start: int) -> int:
-    return min(100, int(text)) if text and text.isascii() and text.isdigit() and len(text) < 4 else start
+    return (
+        min(100, int(text))
+        if text and text.isascii() and text.isdigit() and len(text) < 4
+        else start
+    )

@@ -1,4 +1,5 @@
-"""What the pages show: the newest decisions, all votes, the newest routing tables. No framework, no adapter."""
+"""What the pages show: the newest decisions, all votes, the newest routing tables. No framework, no
+adapter."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class Seen:
     took_s: float
     task: str
     own_words: bool
-    """The description was made of the prompt's own words, so that it is to be shown only to those who may see prompts."""
+    """The description was made of the prompt's own words, so that it is to be shown only to those
+    who may see prompts."""
     cluster: str
     label: str
     novel: bool
@@ -51,7 +53,8 @@ class Seen:
     single_usd: float | None
     """What the best single model would have been expected to cost."""
     success: float | None
-    """What the selected model was expected to score, or its probability of winning; None where the table has older units."""
+    """What the selected model was expected to score, or its probability of winning; None where the
+    table has older units."""
     single_success: float | None
     goal: Goal | None
     """What the sender wanted to reach, if it was a goal."""
@@ -82,7 +85,8 @@ class Memory:
         self.count = 0
         """Decisions told of, those that are forgotten included."""
         self.chosen_usd = self.single_usd = 0.0
-        """What the selected models were expected to cost, and what the best single one would have, over the same decisions."""
+        """What the selected models were expected to cost, and what the best single one would have,
+        over the same decisions."""
         self.seconds: dict[int, list[float]] = {}
         """Latencies by the second in which the decision was made."""
         self.evaluations: dict[str, Evaluated] = {}
@@ -153,8 +157,15 @@ class Memory:
         self._second(int(at)).append(seen.took_s)
 
     def placed(self, table: RoutingTable) -> list[tuple[Seen, str]]:
-        """The newest decisions, and in which of this table's clusters each lies, whichever table it was made with."""
-        known = [s for s in self.points if s.point is not None and s.point[0] == table.encoder and len(s.point[1]) >= table.inputs]
+        """The newest decisions, and in which of this table's clusters each lies, whichever table it
+        was made with."""
+        known = [
+            s
+            for s in self.points
+            if s.point is not None
+            and s.point[0] == table.encoder
+            and len(s.point[1]) >= table.inputs
+        ]
         new = [s for s in known if s.placed is None or s.placed[0] != table.digest]
         if new:
             points = table.points_of([s.point[1] for s in new if s.point is not None])
@@ -175,13 +186,20 @@ class Memory:
         return self.seconds[second]
 
     def evaluated(self, evaluation: Evaluated, at: datetime) -> None:
-        """Votes; a rater's later ones on the same pair replace the earlier, in whatever order they are told."""
+        """Votes; a rater's later ones on the same pair replace the earlier, in whatever order they
+        are told."""
         stamped = evaluation if evaluation.at else evaluation.model_copy(update={"at": at})
         known = self.evaluations.get(evaluation.evaluation_id)
-        if evaluation.request_id in self._forgotten or (known and known.at and stamped.at and known.at > stamped.at):
+        if evaluation.request_id in self._forgotten or (
+            known and known.at and stamped.at and known.at > stamped.at
+        ):
             return
         comparison = evaluation.comparison_id
-        if evaluation.prompt and len(evaluation.answers) == 2 and all(a.text for a in evaluation.answers):
+        if (
+            evaluation.prompt
+            and len(evaluation.answers) == 2
+            and all(a.text for a in evaluation.answers)
+        ):
             self.pairs.setdefault(comparison, evaluation)
             while len(self.pairs) > PAIRS:
                 del self.pairs[next(iter(self.pairs))]
@@ -191,7 +209,9 @@ class Memory:
                 mine[evaluation.rater.name] = evaluation.votes.lead
             else:  # taken back
                 mine.pop(evaluation.rater.name, None)
-        self.evaluations[evaluation.evaluation_id] = stamped.model_copy(update={"answers": (), "prompt": None, "embedding": None})
+        self.evaluations[evaluation.evaluation_id] = stamped.model_copy(
+            update={"answers": (), "prompt": None, "embedding": None}
+        )
         while len(self.evaluations) > EVALUATIONS:
             oldest = self.evaluations.pop(next(iter(self.evaluations)))
             self.people.pop(oldest.comparison_id, None)
@@ -205,14 +225,21 @@ class Memory:
         for kept in (self.decisions, self.points):
             for seen in [s for s in kept if s.request_id == request_id]:
                 kept.remove(seen)
-        gone = {e.comparison_id for e in (*self.evaluations.values(), *self.pairs.values()) if e.request_id == request_id}
-        self.evaluations = {key: e for key, e in self.evaluations.items() if e.request_id != request_id}
+        gone = {
+            e.comparison_id
+            for e in (*self.evaluations.values(), *self.pairs.values())
+            if e.request_id == request_id
+        }
+        self.evaluations = {
+            key: e for key, e in self.evaluations.items() if e.request_id != request_id
+        }
         for comparison in gone:
             self.pairs.pop(comparison, None)
             self.people.pop(comparison, None)
 
     def published(self, published: TablePublished, table: RoutingTable) -> None:
-        """A version of the routing table, in the log's order: one that is not newer than those before it never counts."""
+        """A version of the routing table, in the log's order: one that is not newer than those
+        before it never counts."""
         version = published.ref.version
         if self.known and version <= max(self.known):
             return
@@ -234,20 +261,24 @@ class Memory:
         known = self._billed.setdefault(day, set())
         if spent.request_id not in known:
             known.add(spent.request_id)
-            self.spent[day, spent.spender] = self.spent.get((day, spent.spender), 0.0) + spent.cost_usd
+            self.spent[day, spent.spender] = (
+                self.spent.get((day, spent.spender), 0.0) + spent.cost_usd
+            )
         while len(self._billed) > BILLED_DAYS:
             gone = min(self._billed)
             del self._billed[gone]
             self.spent = {key: amount for key, amount in self.spent.items() if key[0] != gone}
 
     def last_seconds(self, now: float, count: int = SECONDS) -> Iterator[tuple[int, list[float]]]:
-        """(second, latencies of its decisions), the latest last; the second that is not over yet is left out."""
+        """(second, latencies of its decisions), the latest last; the second that is not over yet is
+        left out."""
         for second in range(int(now) - count, int(now)):
             yield second, self.seconds.get(second, [])
 
 
 def best_single(table: RoutingTable) -> str:
-    """The model that is best over all tasks, each weighed by its prompts; what the table's frontier says, where it has one."""
+    """The model that is best over all tasks, each weighed by its prompts; what the table's frontier
+    says, where it has one."""
     if table.frontier is not None:
         return table.frontier.single
     sizes = np.array([max(1, c.size) for c in table.clusters], np.float64)

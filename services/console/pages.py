@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 
 from services.console.memory import SECONDS, Memory, Seen, Version
-from services.console.pictures import HIGH, WIDE, apart, axis, decades, front, hull, inner, plane, ticks
+from services.console.pictures import (
+    HIGH,
+    WIDE,
+    apart,
+    axis,
+    decades,
+    front,
+    hull,
+    inner,
+    plane,
+    ticks,
+)
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
 from shared.contracts.messages import Decided
@@ -35,7 +46,11 @@ MOVED = 20
 
 def colour(model: str | None, models: Sequence[str]) -> str:
     """The class of a model's colour."""
-    return f"m{sorted(models).index(model) % COLOURS}" if model is not None and model in models else "m-none"
+    return (
+        f"m{sorted(models).index(model) % COLOURS}"
+        if model is not None and model in models
+        else "m-none"
+    )
 
 
 def row(seen: Seen, models: Sequence[str], *, prompts: bool) -> dict[str, Any]:
@@ -65,12 +80,22 @@ def usd(amount: float) -> str:
     """Dollars with enough digits to compare."""
     if amount == 0:
         return "$0"
-    return f"${amount:.2g}" if abs(amount) < 0.01 else f"${amount:,.2f}" if abs(amount) >= 1 else f"${amount:.3f}"
+    return (
+        f"${amount:.2g}"
+        if abs(amount) < 0.01
+        else f"${amount:,.2f}"
+        if abs(amount) >= 1
+        else f"${amount:.3f}"
+    )
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))] if ordered else None
+    return (
+        ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
+        if ordered
+        else None
+    )
 
 
 def numbers(memory: Memory, now: float) -> dict[str, Any]:
@@ -87,7 +112,11 @@ def numbers(memory: Memory, now: float) -> dict[str, Any]:
         "chosen": usd(memory.chosen_usd),
         "single": usd(memory.single_usd),
         "single_model": memory.single or "no table yet",
-        "saved": "–" if saved is None else f"{saved:.0%} less" if saved >= 0 else f"{-saved:.0%} more",
+        "saved": "–"
+        if saved is None
+        else f"{saved:.0%} less"
+        if saved >= 0
+        else f"{-saved:.0%} more",
     }
 
 
@@ -107,27 +136,43 @@ def goals_of(memory: Memory) -> list[dict[str, str]]:
 def _goal_row(goal: Goal, own: Sequence[Seen]) -> dict[str, str]:
     cost = 1000 * np.array([s.cost_usd for s in own])
     row = {"goal": goal.text, "prompts": f"{len(own):,}", "cost": _spread(cost, usd)}
-    both = np.array([(s.success, s.single_success) for s in own if s.success is not None and s.single_success is not None])
+    both = np.array(
+        [
+            (s.success, s.single_success)
+            for s in own
+            if s.success is not None and s.single_success is not None
+        ]
+    )
     if not len(both) or not both[:, 1].sum():
         return row | {"kept": "–"}
     ratio = float(both[:, 0].sum() / both[:, 1].sum())
-    error = float(np.std(both[:, 0] - ratio * both[:, 1]) / both[:, 1].mean() / math.sqrt(len(both)))
-    return row | {"kept": f"{ratio:.1%} ({ratio - INTERVAL * error:.1%} to {ratio + INTERVAL * error:.1%})"}
+    error = float(
+        np.std(both[:, 0] - ratio * both[:, 1]) / both[:, 1].mean() / math.sqrt(len(both))
+    )
+    return row | {
+        "kept": f"{ratio:.1%} ({ratio - INTERVAL * error:.1%} to {ratio + INTERVAL * error:.1%})"
+    }
 
 
 def _spread(values: np.ndarray, form: Callable[[float], str]) -> str:
     """The mean and its 95% interval."""
     mean, error = float(values.mean()), float(values.std() / math.sqrt(len(values)))
-    return f"{form(mean)} ({form(max(0.0, mean - INTERVAL * error))} to {form(mean + INTERVAL * error)})"
+    return (
+        f"{form(mean)} ({form(max(0.0, mean - INTERVAL * error))} to "
+        f"{form(mean + INTERVAL * error)})"
+    )
 
 
 def series(memory: Memory, now: float, since: int | None = None) -> dict[str, list[Any]]:
-    """The last two minutes second by second (or from the second `since` on): decisions, p50 and p99 in ms."""
+    """The last two minutes second by second (or from the second `since` on): decisions, p50 and p99
+    in ms."""
     at: list[int] = []
     rate: list[int] = []
     p50: list[float | None] = []
     p99: list[float | None] = []
-    for second, latencies in memory.last_seconds(now, SECONDS if since is None else max(0, min(SECONDS, int(now) - since))):
+    for second, latencies in memory.last_seconds(
+        now, SECONDS if since is None else max(0, min(SECONDS, int(now) - since))
+    ):
         at.append(second)
         rate.append(len(latencies))
         for share, values in ((0.5, p50), (0.99, p99)):
@@ -139,8 +184,16 @@ def series(memory: Memory, now: float, since: int | None = None) -> dict[str, li
 def now(memory: Memory, at: float, *, prompts: bool) -> dict[str, Any]:
     """The page Now."""
     models = memory.current.table.models if memory.current else ()
-    latest = [row(memory.decisions[-1 - i], models, prompts=prompts) for i in range(min(SHOWN, len(memory.decisions)))]
-    return {"numbers": numbers(memory, at), "latest": latest, "history": len(memory.decisions), "goals": goals_of(memory)}
+    latest = [
+        row(memory.decisions[-1 - i], models, prompts=prompts)
+        for i in range(min(SHOWN, len(memory.decisions)))
+    ]
+    return {
+        "numbers": numbers(memory, at),
+        "latest": latest,
+        "history": len(memory.decisions),
+        "goals": goals_of(memory),
+    }
 
 
 def about(version: Version) -> dict[str, Any]:
@@ -151,13 +204,18 @@ def about(version: Version) -> dict[str, Any]:
         "simulated": version.table.provenance.simulated,
         "unranked": origin(version.table) == "none yet",
         "source": version.table.provenance.source,
-        "models": [{"name": m, "colour": colour(m, version.table.models)} for m in sorted(version.table.models)],
+        "models": [
+            {"name": m, "colour": colour(m, version.table.models)}
+            for m in sorted(version.table.models)
+        ],
     }
 
 
 def choice(table: RoutingTable, cluster: int, rates: Rates) -> Selection:
     """What a prompt that lies right in `cluster` would be given."""
-    there = Assignment(np.array([cluster]), np.ones(1, np.float32), np.zeros(1, np.float32), novel=False)
+    there = Assignment(
+        np.array([cluster]), np.ones(1, np.float32), np.zeros(1, np.float32), novel=False
+    )
     return select(table, there, rates, Limits(), {})
 
 
@@ -168,12 +226,21 @@ def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]
     seen = [s for s, _ in placed]
     vectors = table.points_of([s.point[1] for s in seen if s.point])
     flat = plane(table.centroids, vectors)
-    centres, dots = flat.place(table.centroids), flat.place(vectors) if len(vectors) else np.zeros((0, 2))
+    centres, dots = (
+        flat.place(table.centroids),
+        flat.place(vectors) if len(vectors) else np.zeros((0, 2)),
+    )
     nearest = np.array([table.positions[place] for _, place in placed], np.intp)
-    winners = [choice(table, c, PROFILES[profile]).candidates[0] for c in range(len(table.clusters))]
+    winners = [
+        choice(table, c, PROFILES[profile]).candidates[0] for c in range(len(table.clusters))
+    ]
     traffic = [int((nearest == c).sum()) for c in range(len(table.clusters))]
     most = max(traffic, default=0) or 1
-    shown = apart([(float(x), float(y)) for x, y in centres], [_short(c.label) for c in table.clusters], traffic)
+    shown = apart(
+        [(float(x), float(y)) for x, y in centres],
+        [_short(c.label) for c in table.clusters],
+        traffic,
+    )
     areas = [
         {
             "id": cluster.id,
@@ -196,7 +263,10 @@ def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]
         for s, (x, y) in zip(seen, dots, strict=True)
         if -20 < x < WIDE + 20 and -20 < y < HIGH + 20
     ]
-    by_traffic = [areas[i] for i in sorted(range(len(areas)), key=lambda i: (-traffic[i], table.clusters[i].id))]
+    by_traffic = [
+        areas[i]
+        for i in sorted(range(len(areas)), key=lambda i: (-traffic[i], table.clusters[i].id))
+    ]
     return {
         "table": about(version),
         "areas": areas,
@@ -213,8 +283,11 @@ def _short(text: str, letters: int = 34) -> str:
     return text if len(text) <= letters else text[: letters - 1].rsplit(" ", 1)[0] + "…"
 
 
-def cluster_of(memory: Memory, version: Version, cluster_id: str, *, prompts: bool) -> dict[str, Any] | None:
-    """One cluster: its prompts' descriptions, its ranking with intervals, what its models cost and take, its history over tables."""
+def cluster_of(
+    memory: Memory, version: Version, cluster_id: str, *, prompts: bool
+) -> dict[str, Any] | None:
+    """One cluster: its prompts' descriptions, its ranking with intervals, what its models cost and
+    take, its history over tables."""
     table = version.table
     if (c := table.positions.get(cluster_id)) is None:
         return None
@@ -242,7 +315,10 @@ def cluster_of(memory: Memory, version: Version, cluster_id: str, *, prompts: bo
         }
         for m in order
     ]
-    latest = [{"task": s.task, "prompt": s.prompt if prompts else None, "model": s.model} for s in here[:12]]
+    latest = [
+        {"task": s.task, "prompt": s.prompt if prompts else None, "model": s.model}
+        for s in here[:12]
+    ]
     return {
         "table": about(version),
         "id": cluster.id,
@@ -258,7 +334,10 @@ def cluster_of(memory: Memory, version: Version, cluster_id: str, *, prompts: bo
         "reference": table.reference_model,
         "scatter": scatter(table.models, table.cost_usd[c], success, table.latency_s[c]),
         "history": history(memory, cluster_id, version),
-        "similar": [{"id": table.clusters[i].id, "label": table.clusters[i].label} for i, _ in similar(table, c)],
+        "similar": [
+            {"id": table.clusters[i].id, "label": table.clusters[i].label}
+            for i, _ in similar(table, c)
+        ],
     }
 
 
@@ -273,8 +352,14 @@ def scatter(models: Sequence[str], cost: Any, quality: Any, latency: Any) -> dic
     best = front([float(v) for v in logs], [float(v) for v in values])
     ends = [x(float(v)) > 430 for v in logs]
     radii = [slow(float(v)) for v in np.asarray(latency)]
-    places = [(x(float(logs[i])) + (-1 if ends[i] else 1) * (radii[i] + 5), y(float(values[i])) + 4) for i in range(len(models))]
-    middles = [(tx + (-1 if ends[i] else 1) * 3.7 * len(models[i]), ty) for i, (tx, ty) in enumerate(places)]
+    places = [
+        (x(float(logs[i])) + (-1 if ends[i] else 1) * (radii[i] + 5), y(float(values[i])) + 4)
+        for i in range(len(models))
+    ]
+    middles = [
+        (tx + (-1 if ends[i] else 1) * 3.7 * len(models[i]), ty)
+        for i, (tx, ty) in enumerate(places)
+    ]
     named = apart(middles, models, [float(v) for v in values])
     dots = [
         {
@@ -294,12 +379,18 @@ def scatter(models: Sequence[str], cost: Any, quality: Any, latency: Any) -> dic
         }
         for i, m in enumerate(models)
     ]
-    marks = [{"x": round(x(v), 1), "text": usd(10**v)} for v in decades(float(logs.min()) - 0.1, float(logs.max()) + 0.1)]
+    marks = [
+        {"x": round(x(v), 1), "text": usd(10**v)}
+        for v in decades(float(logs.min()) - 0.1, float(logs.max()) + 0.1)
+    ]
     return {
         "dots": dots,
         "line": " ".join(f"{x(float(logs[i])):.1f},{y(float(values[i])):.1f}" for i in best),
         "x": marks,
-        "y": [{"y": round(y(v), 1), "text": f"{v:.2f}"} for v in ticks(float(values.min()), float(values.max()), 4)],
+        "y": [
+            {"y": round(y(v), 1), "text": f"{v:.2f}"}
+            for v in ticks(float(values.min()), float(values.max()), 4)
+        ],
     }
 
 
@@ -310,7 +401,12 @@ def history(memory: Memory, cluster_id: str, version: Version) -> dict[str, Any]
         return None
     models = version.table.models
     rows = {
-        m: [float(v.table.success[v.table.positions[cluster_id], v.table.models.index(m)]) if m in v.table.models else None for v in known]
+        m: [
+            float(v.table.success[v.table.positions[cluster_id], v.table.models.index(m)])
+            if m in v.table.models
+            else None
+            for v in known
+        ]
         for m in models
     }
     values = [v for line in rows.values() for v in line if v is not None]
@@ -319,18 +415,31 @@ def history(memory: Memory, cluster_id: str, version: Version) -> dict[str, Any]
         {
             "model": m,
             "colour": colour(m, models),
-            "points": " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(line) if v is not None),
+            "points": " ".join(
+                f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(line) if v is not None
+            ),
             "first": next((f"{v:.2f}" for v in line if v is not None), ""),
             "last": next((f"{v:.2f}" for v in reversed(line) if v is not None), ""),
         }
         for m, line in rows.items()
     ]
-    marks = [{"x": round(x(i), 1), "text": str(v.published.ref)} for i, v in enumerate(known) if i % max(1, len(known) // 6) == 0]
-    return {"lines": lines, "x": marks, "y": [{"y": round(y(v), 1), "text": f"{v:.2f}"} for v in ticks(min(values), max(values), 4)]}
+    marks = [
+        {"x": round(x(i), 1), "text": str(v.published.ref)}
+        for i, v in enumerate(known)
+        if i % max(1, len(known) // 6) == 0
+    ]
+    return {
+        "lines": lines,
+        "x": marks,
+        "y": [
+            {"y": round(y(v), 1), "text": f"{v:.2f}"} for v in ticks(min(values), max(values), 4)
+        ],
+    }
 
 
 def models_of(version: Version, dial: int = 60) -> dict[str, Any]:
-    """The page Models: success per cluster, cost against success, what the dial and each profile would choose where."""
+    """The page Models: success per cluster, cost against success, what the dial and each profile
+    would choose where."""
     table = version.table
     models = sorted(table.models)
     places = [table.models.index(m) for m in models]
@@ -343,7 +452,11 @@ def models_of(version: Version, dial: int = 60) -> dict[str, Any]:
             "id": cluster.id,
             "label": cluster.label,
             "cells": [
-                {"text": f"{rate[c, m]:.0%}", "heat": f"h{min(9, int(10 * rate[c, m]))}", "best": bool(rate[c, m] == best[c, 0])}
+                {
+                    "text": f"{rate[c, m]:.0%}",
+                    "heat": f"h{min(9, int(10 * rate[c, m]))}",
+                    "best": bool(rate[c, m] == best[c, 0]),
+                }
                 for m in places
             ],
         }
@@ -367,7 +480,9 @@ def models_of(version: Version, dial: int = 60) -> dict[str, Any]:
         "heat": heat,
         "chosen": chosen,
         "profiles": [p.value for p in Profile],
-        "scatter": scatter(table.models, sizes @ table.cost_usd, sizes @ rate, sizes @ table.latency_s),
+        "scatter": scatter(
+            table.models, sizes @ table.cost_usd, sizes @ rate, sizes @ table.latency_s
+        ),
         "by_votes": by_votes(table),
         "reference": table.reference_model,
         "dial": dial,
@@ -380,7 +495,10 @@ def assignment_of(message: Decided, table: RoutingTable) -> Assignment:
     """Where a prompt lies in the table that it was assigned with."""
     parts = message.assignment.clusters
     clusters = np.array([table.positions[p.id] for p in parts], np.intp)
-    weights, distances = (np.array(values, np.float32) for values in ([p.weight for p in parts], [p.distance for p in parts]))
+    weights, distances = (
+        np.array(values, np.float32)
+        for values in ([p.weight for p in parts], [p.distance for p in parts])
+    )
     return Assignment(clusters, weights, distances, message.assignment.novel)
 
 
@@ -410,25 +528,45 @@ def places_of(rates: Rates) -> dict[str, int]:
 
 def profile_of(places: Mapping[str, int]) -> str | None:
     """The profile at these places of the dials, if one stands there."""
-    return next((name for name, rates in PROFILES.items() if places_of(rates) == dict(places)), None)
+    return next(
+        (name for name, rates in PROFILES.items() if places_of(rates) == dict(places)), None
+    )
 
 
 def curve(frontier: Frontier, rates: Rates) -> dict[str, Any]:
     """The quality-cost curve of a table, and where these rates stand on it."""
-    cost, success = np.maximum(frontier.cost_usd.astype(np.float64), 1e-9), frontier.success.astype(np.float64)
+    cost, success = (
+        np.maximum(frontier.cost_usd.astype(np.float64), 1e-9),
+        frontier.success.astype(np.float64),
+    )
     logs, at = np.log10(cost), math.log(rates.usd_per_point)
     grid = np.log(frontier.usd_per_point.astype(np.float64))
-    here_cost, here = float(np.exp(np.interp(at, grid, np.log(cost)))), float(np.interp(at, grid, success))
-    low, high = min(float(success.min()), frontier.single_success), max(float(success.max()), frontier.single_success)
+    here_cost, here = (
+        float(np.exp(np.interp(at, grid, np.log(cost)))),
+        float(np.interp(at, grid, success)),
+    )
+    low, high = (
+        min(float(success.min()), frontier.single_success),
+        max(float(success.max()), frontier.single_success),
+    )
     pad = 0.08 * ((high - low) or 1.0)
     single = math.log10(max(frontier.single_cost_usd, 1e-9))
     x = axis(min(float(logs.min()), single) - 0.05, max(float(logs.max()), single) + 0.05, 60, 580)
     y = axis(low - pad, high + pad, 300, 20)
     return {
-        "line": " ".join(f"{x(float(a)):.1f},{y(float(b)):.1f}" for a, b in zip(logs, success, strict=True)),
+        "line": " ".join(
+            f"{x(float(a)):.1f},{y(float(b)):.1f}" for a, b in zip(logs, success, strict=True)
+        ),
         "here": {"x": round(x(math.log10(here_cost)), 1), "y": round(y(here), 1)},
-        "single": {"x": round(x(single), 1), "y": round(y(frontier.single_success), 1), "model": frontier.single},
-        "x": [{"x": round(x(v), 1), "text": usd(1000 * 10**v)} for v in decades(float(logs.min()) - 0.1, float(logs.max()) + 0.1)],
+        "single": {
+            "x": round(x(single), 1),
+            "y": round(y(frontier.single_success), 1),
+            "model": frontier.single,
+        },
+        "x": [
+            {"x": round(x(v), 1), "text": usd(1000 * 10**v)}
+            for v in decades(float(logs.min()) - 0.1, float(logs.max()) + 0.1)
+        ],
         "y": [{"y": round(y(v), 1), "text": f"{v:.2f}"} for v in ticks(low, high, 4)],
         "success": f"{here:.3f}",
         "cost": usd(1000 * here_cost),
@@ -468,7 +606,10 @@ def ranking_of(
 ) -> dict[str, Any]:
     """Every model's utility broken down, for one prompt and these rates."""
     found = select(table, assignment, rates, limits, contexts, prediction, tokens)
-    spans = (max(c.gain, min(1.0, c.cost_penalty + c.latency_penalty + c.caution)) for c in found.candidates)
+    spans = (
+        max(c.gain, min(1.0, c.cost_penalty + c.latency_penalty + c.caution))
+        for c in found.candidates
+    )
     span = max(spans, default=1.0) or 1.0
     rows = [
         {
@@ -502,7 +643,9 @@ def ranking_of(
         "confidence": f"{found.confidence:.2f}",
         "rates": {
             "usd": usd(rates.usd_per_point),
-            "s": "no matter how long" if rates.s_per_point >= MOST_S else f"{rates.s_per_point:.3g} s",
+            "s": "no matter how long"
+            if rates.s_per_point >= MOST_S
+            else f"{rates.s_per_point:.3g} s",
         },
         "by_votes": by_votes(table),
         "reference": table.reference_model,
@@ -516,7 +659,13 @@ def tables_of(memory: Memory) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for published, clusters in (memory.known[v] for v in sorted(memory.known, reverse=True)):
         at = published.published_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        facts = {"version": str(published.ref), "at": at, "note": published.note, "pinned": published.pinned, "clusters": clusters}
+        facts = {
+            "version": str(published.ref),
+            "at": at,
+            "note": published.note,
+            "pinned": published.pinned,
+            "clusters": clusters,
+        }
         rows.append(facts | {"digest": published.digest[:12], "current": not rows})
     return rows
 
@@ -524,7 +673,11 @@ def tables_of(memory: Memory) -> list[dict[str, Any]]:
 def diff_of(before: Version, after: Version) -> dict[str, Any]:
     """Two versions side by side."""
     moved = sorted(_moved(before.table, after.table), key=lambda r: -abs(r.by))[:MOVED]
-    return {"changes": differences(before.table, after.table), "equal": before.table == after.table, "moved": moved}
+    return {
+        "changes": differences(before.table, after.table),
+        "equal": before.table == after.table,
+        "moved": moved,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -552,7 +705,10 @@ def _moved(before: RoutingTable, after: RoutingTable) -> Iterator[Moved]:
             if model in before.models:
                 k = before.models.index(model)
                 was, is_now = float(before.success[i, k]), float(after.success[j, m])
-                errors = was * (1 - was) * float(before.standard_error[i, k]), is_now * (1 - is_now) * float(after.standard_error[j, m])
+                errors = (
+                    was * (1 - was) * float(before.standard_error[i, k]),
+                    is_now * (1 - is_now) * float(after.standard_error[j, m]),
+                )
                 yield Moved(cluster.id, cluster.label, model, was, is_now, math.hypot(*errors))
 
 
@@ -566,5 +722,8 @@ def evidence_of(evaluations: Sequence[Evaluated], budget_usd: float) -> dict[str
 def spending_of(memory: Memory, now: datetime) -> list[tuple[str, str]]:
     """What was spent today (UTC) on each key, the most first."""
     today = now.astimezone(UTC).date().isoformat()
-    keys = sorted(((key, amount) for (day, key), amount in memory.spent.items() if day == today), key=lambda k: -k[1])
+    keys = sorted(
+        ((key, amount) for (day, key), amount in memory.spent.items() if day == today),
+        key=lambda k: -k[1],
+    )
     return [(key, usd(amount)) for key, amount in keys]

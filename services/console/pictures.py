@@ -1,4 +1,5 @@
-"""Pictures as numbers: where points, hulls, bars and lines lie. Drawn as SVG by the templates, so they need no JavaScript."""
+"""Pictures as numbers: where points, hulls, bars and lines lie. Drawn as SVG by the templates, so
+they need no JavaScript."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ WIDE, HIGH, EDGE = 1000.0, 620.0, 60.0
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """A projection of the embedding space onto the picture: two directions, with the outskirts drawn nearer (by arcsinh)."""
+    """A projection of the embedding space onto the picture: two directions, with the outskirts
+    drawn nearer (by arcsinh)."""
 
     mean: Floats
     axes: Floats
@@ -25,7 +27,9 @@ class Plane:
 
     def place(self, vectors: npt.NDArray[Any]) -> Floats:
         """(n, 2): x and y on the picture."""
-        placed: Floats = (self._bent(vectors) - self.middle) * self.scale + np.array([WIDE, HIGH]) / 2
+        placed: Floats = (self._bent(vectors) - self.middle) * self.scale + np.array(
+            [WIDE, HIGH]
+        ) / 2
         return placed
 
     def _bent(self, vectors: npt.NDArray[Any]) -> Floats:
@@ -35,17 +39,30 @@ class Plane:
 
 
 def plane(centroids: npt.NDArray[Any], points: npt.NDArray[Any]) -> Plane:
-    """The two principal components of the centroids (of the points, where there are too few). Signs are fixed, so pictures stay put."""
-    basis = np.asarray(centroids if len(centroids) > 2 else np.vstack([centroids, points]) if len(points) else centroids, np.float64)
+    """The two principal components of the centroids (of the points, where there are too few). Signs
+    are fixed, so pictures stay put."""
+    basis = np.asarray(
+        centroids
+        if len(centroids) > 2
+        else np.vstack([centroids, points])
+        if len(points)
+        else centroids,
+        np.float64,
+    )
     mean = np.median(basis, axis=0)
     axes = np.zeros((2, basis.shape[1]))
     if len(basis) > 1:
         found = np.linalg.svd(basis - basis.mean(axis=0), full_matrices=False)[2][:2]
-        axes[: len(found)] = found * np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]
+        axes[: len(found)] = (
+            found * np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]
+        )
     flat = (basis - mean) @ axes.T
     spread = np.maximum(np.median(np.abs(flat), axis=0), 1e-9) * 1.5
     bare = Plane(mean, axes, spread, np.zeros(2), np.ones(2))
-    centres, everything = bare.place(centroids), bare.place(np.vstack([centroids, points]) if len(points) else centroids)
+    centres, everything = (
+        bare.place(centroids),
+        bare.place(np.vstack([centroids, points]) if len(points) else centroids),
+    )
     low, high = np.quantile(everything, 0.01, axis=0), np.quantile(everything, 0.99, axis=0)
     low, high = np.minimum(low, centres.min(axis=0)), np.maximum(high, centres.max(axis=0))
     shift = np.array([WIDE, HIGH]) / 2
@@ -55,7 +72,8 @@ def plane(centroids: npt.NDArray[Any], points: npt.NDArray[Any]) -> Plane:
 
 
 def hull(points: Floats) -> list[tuple[float, float]]:
-    """The convex hull of (n, 2) points, by Andrew's monotone chain (1979); fewer than three corners are no hull."""
+    """The convex hull of (n, 2) points, by Andrew's monotone chain (1979); fewer than three corners
+    are no hull."""
     ordered = sorted({(float(x), float(y)) for x, y in points})
     if len(ordered) < 3:
         return []
@@ -85,7 +103,12 @@ def inner(points: Floats, share: float = 0.9) -> Floats:
     return kept
 
 
-def apart(places: Sequence[tuple[float, float]], texts: Sequence[str], sizes: Sequence[float], letter: float = 7.4) -> list[bool]:
+def apart(
+    places: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    sizes: Sequence[float],
+    letter: float = 7.4,
+) -> list[bool]:
     """Which labels can be written without covering another: the largest first."""
     taken: list[tuple[float, float, float, float]] = []
     shown = [False] * len(texts)
@@ -116,7 +139,8 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def decades(low: float, high: float, most: int = 7) -> list[float]:
-    """Logarithms of 1, 2 and 5 times powers of ten between two logarithms; fewer of them where they would crowd."""
+    """Logarithms of 1, 2 and 5 times powers of ten between two logarithms; fewer of them where they
+    would crowd."""
     powers = range(int(np.floor(low)), int(np.ceil(high)) + 1)
     for steps in ((1, 2, 5), (1, 3), (1,)):
         found = [float(np.log10(step)) + power for power in powers for step in steps]

@@ -12,7 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ConsoleSettings(BaseSettings):
     """POINTSMAN_CONSOLE_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_CONSOLE_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_CONSOLE_", frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
 
     host: str = "127.0.0.1"
     """Address to listen at; 0.0.0.0 in a container."""
@@ -21,7 +23,8 @@ class ConsoleSettings(BaseSettings):
     history: Annotated[int, Field(ge=100)] = 100_000
     """Decisions kept in memory, the newest; what the pages count."""
     points: Annotated[int, Field(ge=1)] = 2000
-    """Of these, so many are kept with their embedding and their prompt's beginning: what Map shows."""
+    """Of these, so many are kept with their embedding and their prompt's beginning: what Map
+    shows."""
     tables: Annotated[int, Field(ge=2)] = 12
     """Routing tables kept for histories."""
     rate_twice: Annotated[float, Field(ge=0, le=1)] = 0.2
@@ -30,7 +33,9 @@ class ConsoleSettings(BaseSettings):
     """Seconds that Try waits for a decision."""
     catalog: Path | None = None
     """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""
-    budget_usd_per_day: Annotated[float, Field(ge=0, validation_alias="POINTSMAN_JUDGE_BUDGET_USD_PER_DAY")] = 5.0
+    budget_usd_per_day: Annotated[
+        float, Field(ge=0, validation_alias="POINTSMAN_JUDGE_BUDGET_USD_PER_DAY")
+    ] = 5.0
     """The judge's setting, to be shown on Evidence."""
     viewers: Annotated[int, Field(ge=1)] = 200
     """People who watch Now at the same time."""

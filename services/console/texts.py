@@ -1,4 +1,5 @@
-"""Answers as sanitised HTML: Markdown without HTML of its own, pictures or anything that runs or is fetched."""
+"""Answers as sanitised HTML: Markdown without HTML of its own, pictures or anything that runs or is
+fetched."""
 
 from __future__ import annotations
 
@@ -6,12 +7,41 @@ import nh3
 from markdown_it import MarkdownIt
 
 TAGS = {
-    *("p", "br", "hr", "strong", "em", "s", "code", "pre", "blockquote", "ul", "ol", "li", "h1", "h2", "h3", "h4", "h5", "h6"),
+    *(
+        "p",
+        "br",
+        "hr",
+        "strong",
+        "em",
+        "s",
+        "code",
+        "pre",
+        "blockquote",
+        "ul",
+        "ol",
+        "li",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+    ),
     *("table", "thead", "tbody", "tr", "th", "td", "a"),
 }
-_markdown = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"]).disable("image")
+_markdown = (
+    MarkdownIt("commonmark", {"html": False, "linkify": False})
+    .enable(["table", "strikethrough"])
+    .disable("image")
+)
 
 
 def safe(text: str) -> str:
-    """HTML of a foreign text. It is parsed as Markdown without HTML, and what comes out is cleaned all the same."""
-    return nh3.clean(_markdown.render(text), tags=TAGS, attributes={"a": {"href"}}, url_schemes={"http", "https", "mailto"})
+    """HTML of a foreign text. It is parsed as Markdown without HTML, and what comes out is cleaned
+    all the same."""
+    return nh3.clean(
+        _markdown.render(text),
+        tags=TAGS,
+        attributes={"a": {"href"}},
+        url_schemes={"http", "https", "mailto"},
+    )

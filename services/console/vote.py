@@ -48,7 +48,9 @@ class Desk:
 class Rating:
     """All desks, by rater."""
 
-    def __init__(self, memory: Memory, rate_twice: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, memory: Memory, rate_twice: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._memory, self._twice, self._clock = memory, rate_twice, clock
         self._desks: dict[str, Desk] = {}
 
@@ -57,13 +59,19 @@ class Rating:
 
     def twice(self, comparison: str) -> bool:
         """Whether that pair is for two people: drawn by its id, so that all consoles draw alike."""
-        return int(hashlib.sha256(f"twice {comparison}".encode()).hexdigest()[:8], 16) / 2**32 < self._twice
+        return (
+            int(hashlib.sha256(f"twice {comparison}".encode()).hexdigest()[:8], 16) / 2**32
+            < self._twice
+        )
 
     def open(self, rater: str) -> list[Evaluated]:
-        """What this person may be shown: pairs that they have not rated, and for which a rater is wanting; the most open question first."""
+        """What this person may be shown: pairs that they have not rated, and for which a rater is
+        wanting; the most open question first."""
         desk, now = self.desk(rater), self._clock()
         others = [d for d in self._desks.values() if d is not desk]
-        held = {s.pair.comparison_id for d in others for s in d.shown.values() if now - s.at < HELD_S}
+        held = {
+            s.pair.comparison_id for d in others for s in d.shown.values() if now - s.at < HELD_S
+        }
         table = self._memory.current.table if self._memory.current else None
         found: list[tuple[float, Evaluated]] = []
         for comparison, pair in self._memory.pairs.items():
@@ -72,12 +80,15 @@ class Rating:
             if rater in raters or comparison in desk.voted or wanting < 1 or comparison in held:
                 continue
             second = 1.0 if raters else 0.0  # half done first: agreement needs both
-            later = 3.0 + list(desk.skipped).index(comparison) if comparison in desk.skipped else 0.0
+            later = (
+                3.0 + list(desk.skipped).index(comparison) if comparison in desk.skipped else 0.0
+            )
             found.append((second - later + overlap(pair, table), pair))
         return [pair for _, pair in sorted(found, key=lambda f: (-f[0], f[1].comparison_id))]
 
     def at(self, rater: str) -> Shown | None:
-        """What is on this person's screen: what was shown last and not rated, else the next pair, its sides drawn by lot."""
+        """What is on this person's screen: what was shown last and not rated, else the next pair,
+        its sides drawn by lot."""
         desk = self.desk(rater)
         if desk.shown:
             return next(reversed(desk.shown.values()))
@@ -90,9 +101,12 @@ class Rating:
         return shown
 
     def ballot(self, rater: str, token: str, opinion: Opinion) -> Evaluated | None:
-        """The vote as a message, to be published before it is `cast`; None if that pair is not on this person's screen any more."""
+        """The vote as a message, to be published before it is `cast`; None if that pair is not on
+        this person's screen any more."""
         shown = self.desk(rater).shown.get(token)
-        return None if shown is None else judged(shown.pair, rater, opinion, straight=shown.straight)
+        return (
+            None if shown is None else judged(shown.pair, rater, opinion, straight=shown.straight)
+        )
 
     def cast(self, rater: str, token: str, opinion: Opinion) -> None:
         """The vote is published."""
@@ -111,12 +125,15 @@ class Rating:
             desk.skipped[shown.pair.comparison_id] = None
 
     def withdrawal(self, rater: str) -> Evaluated | None:
-        """An empty vote in place of this person's last one, to be published before it is `undone`; None if there is none."""
+        """An empty vote in place of this person's last one, to be published before it is `undone`;
+        None if there is none."""
         desk = self.desk(rater)
         if not desk.done:
             return None
         shown, opinion = desk.done[-1]
-        return judged(shown.pair, rater, opinion, straight=shown.straight).model_copy(update={"votes": Votes()})
+        return judged(shown.pair, rater, opinion, straight=shown.straight).model_copy(
+            update={"votes": Votes()}
+        )
 
     def undone(self, rater: str) -> None:
         """The withdrawal is published: the same pair is on the screen again, on the same sides."""

@@ -39,10 +39,13 @@ WRITTEN_BY_A_MODEL = b'"source":"llm"'
 NOTING_AT_MOST = 64
 """Descriptions that wait to be learnt from."""
 PASSED_OVER = 5
-"""Records of `descriptions` read at the start for each pair that is kept: some were cached or foreseen."""
+"""Records of `descriptions` read at the start for each pair that is kept: some were cached or
+foreseen."""
 
 
-def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cache: Cache | None = None) -> FastStream:
+def build(
+    settings: DescriberSettings | None = None, ask: Ask | None = None, cache: Cache | None = None
+) -> FastStream:
     """The describer as an application; tests pass their own language model and cache."""
     settings, kafka = effective(settings or DescriberSettings()), KafkaSettings()
     slow = settings.backend == "llm"
@@ -52,7 +55,9 @@ def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cac
 
     async def work(batch: Sequence[Submitted]) -> Sequence[Described | Exception]:
         foresee = foresight[0] if foresight else None
-        described = await asyncio.gather(*(describe(m, settings, ports[0], remembered, foresee) for m in batch))
+        described = await asyncio.gather(
+            *(describe(m, settings, ports[0], remembered, foresee) for m in batch)
+        )
         for message in described:
             WRITTEN.labels(message.description.origin).inc()
         return described
@@ -62,8 +67,14 @@ def build(settings: DescriberSettings | None = None, ask: Ask | None = None, cac
         async with AsyncExitStack() as stack:
             if not ports:
                 ports.append(await stack.enter_async_context(asking(settings)))
-            if slow and settings.foresee and (encoder := await asyncio.to_thread(_encoder, settings)) is not None:
-                foresight.append(await stack.enter_async_context(foreseeing(settings, kafka, *encoder)))
+            if (
+                slow
+                and settings.foresee
+                and (encoder := await asyncio.to_thread(_encoder, settings)) is not None
+            ):
+                foresight.append(
+                    await stack.enter_async_context(foreseeing(settings, kafka, *encoder))
+                )
             yield
         if isinstance(remembered, TextCache):
             await remembered.close()
@@ -96,12 +107,23 @@ def effective(settings: DescriberSettings) -> DescriberSettings:
 async def asking(settings: DescriberSettings) -> AsyncGenerator[Ask, None]:
     """The language model of these settings, real or simulated, as the describer asks it."""
     model = chat(LLMSettings())
-    price = next((m.price for m in CurrentCatalog(None)().models.values() if m.openrouter == settings.model), None)
+    price = next(
+        (m.price for m in CurrentCatalog(None)().models.values() if m.openrouter == settings.model),
+        None,
+    )
 
     async def ask(instruction: str, content: str) -> Answer:
-        messages = [{"role": "system", "content": instruction}, {"role": "user", "content": content}]
+        messages = [
+            {"role": "system", "content": instruction},
+            {"role": "user", "content": content},
+        ]
         try:
-            got = await model.complete(settings.model, messages, max_tokens=settings.max_tokens, within_s=settings.time_limit_s)
+            got = await model.complete(
+                settings.model,
+                messages,
+                max_tokens=settings.max_tokens,
+                within_s=settings.time_limit_s,
+            )
         except ModelUnreachable as error:
             raise Unavailable(str(error)) from None
         return said(got, price)
@@ -119,20 +141,30 @@ def _encoder(settings: DescriberSettings) -> tuple[Encode, Encoder] | None:
 
         live = load(settings.encoder_dir, settings.variant, "cpu", 1)
     except (ImportError, OSError, AdapterError) as error:
-        reason = "onnxruntime is not installed here" if isinstance(error, ImportError) else str(error)
-        log.warning("nothing is foreseen: the language model is asked about every prompt", because=reason)
+        reason = (
+            "onnxruntime is not installed here" if isinstance(error, ImportError) else str(error)
+        )
+        log.warning(
+            "nothing is foreseen: the language model is asked about every prompt", because=reason
+        )
         return None
     return live.encode, live.identity
 
 
 @asynccontextmanager
-async def foreseeing(settings: DescriberSettings, kafka: KafkaSettings, encode: Encode, encoder: Encoder) -> AsyncGenerator[Foresee, None]:
-    """What is foreseen, from what the topic remembers of earlier descriptions and from those to come."""
+async def foreseeing(
+    settings: DescriberSettings, kafka: KafkaSettings, encode: Encode, encoder: Encoder
+) -> AsyncGenerator[Foresee, None]:
+    """What is foreseen, from what the topic remembers of earlier descriptions and from those to
+    come."""
     tables = Tables("describer", kafka, RedisSettings())
     known = Foreseeing(settings, encode, encoder, DESCRIPTIONS.retention_ms / 1000)
     live = _Foreseeing(known, tables)
     async with tables.running():
-        tasks = [asyncio.create_task(task) for task in (live.remember(kafka, settings.foresee_pairs), live.keep_learning())]
+        tasks = [
+            asyncio.create_task(task)
+            for task in (live.remember(kafka, settings.foresee_pairs), live.keep_learning())
+        ]
         try:
             yield live
         finally:
@@ -144,7 +176,8 @@ async def foreseeing(settings: DescriberSettings, kafka: KafkaSettings, encode: 
 
 
 class _Foreseeing:
-    """`Foreseeing` behind one thread, so that the encoder is asked by one at a time and the event loop goes on."""
+    """`Foreseeing` behind one thread, so that the encoder is asked by one at a time and the event
+    loop goes on."""
 
     def __init__(self, known: Foreseeing, tables: Tables) -> None:
         self._known, self._tables = known, tables
@@ -171,7 +204,8 @@ class _Foreseeing:
         return table is not None and table.text == "prompt"
 
     def note(self, written: Written, glance: Glance, /) -> None:
-        """Behind the prompt's back: nobody waits for it, and where too much is waiting it is left."""
+        """Behind the prompt's back: nobody waits for it, and where too much is waiting it is
+        left."""
         if len(self.noting) < NOTING_AT_MOST:
             task = asyncio.create_task(self._note(written, glance))
             self.noting.add(task)
@@ -179,7 +213,9 @@ class _Foreseeing:
 
     async def _note(self, written: Written, glance: Glance) -> None:
         try:
-            same: bool | None = await self._run(self._known.note, glance.read, written, glance, self._table())
+            same: bool | None = await self._run(
+                self._known.note, glance.read, written, glance, self._table()
+            )
         except Exception as error:  # what was written stands, whether it is learnt from or not
             log.error("a description was not learnt from", error=where(error, TelemetrySettings()))
             return
@@ -197,14 +233,22 @@ class _Foreseeing:
                     written = message.description
                     if written.source is Source.llm:
                         at = record.timestamp / 1000
-                        found.append((Read.of(message.task_text()), Written(written.text, written.simulated, at)))
+                        found.append(
+                            (
+                                Read.of(message.task_text()),
+                                Written(written.text, written.simulated, at),
+                            )
+                        )
 
         following = Following(kafka, (DESCRIPTIONS,), learn, last=PASSED_OVER * pairs)
         reading = asyncio.create_task(following.run())
         ended = asyncio.create_task(following.caught_up.wait())
         await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
         if reading.done() and (error := reading.exception()) is not None:
-            log.warning("earlier descriptions can't be read, so foreseeing begins anew", error=where(error, TelemetrySettings()))
+            log.warning(
+                "earlier descriptions can't be read, so foreseeing begins anew",
+                error=where(error, TelemetrySettings()),
+            )
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
         ended.cancel()
@@ -219,7 +263,11 @@ class _Foreseeing:
             table = self._table()
             if table is not None and table.encoder != self._known.encoder and table.encoder != told:
                 told = table.encoder
-                log.warning("nothing is foreseen: the table is of another space", table=str(told), here=str(self._known.encoder))
+                log.warning(
+                    "nothing is foreseen: the table is of another space",
+                    table=str(told),
+                    here=str(self._known.encoder),
+                )
             if table is not None and self._known.due(table):
                 try:
                     learnt = await asyncio.to_thread(self._known.learn, table)
@@ -228,5 +276,11 @@ class _Foreseeing:
                     await asyncio.sleep(10 * LOOK_EVERY_S)
                     continue
                 if learnt is not None:
-                    sure = {name: round(float(least), 3) for name, least in zip(PROFILES, learnt.agreement, strict=True) if least <= 1}
-                    log.info("foresight learnt", prompts=len(self._known), sure_from=sure or "never")
+                    sure = {
+                        name: round(float(least), 3)
+                        for name, least in zip(PROFILES, learnt.agreement, strict=True)
+                        if least <= 1
+                    }
+                    log.info(
+                        "foresight learnt", prompts=len(self._known), sure_from=sure or "never"
+                    )

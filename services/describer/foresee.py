@@ -1,7 +1,8 @@
 """What the describer knows of prompts like the one at hand, so that it need not ask about each.
 
-Keeps the newest prompts that a language model described, as points, and learns from them where a description would lie
-(`shared.routing.foresight`). It keeps no word, neither of a prompt nor of a description: somebody else's would tell of them.
+Keeps the newest prompts that a language model described, as points, and learns from them where a
+description would lie (`shared.routing.foresight`). It keeps no word, neither of a prompt nor of a
+description: somebody else's would tell of them.
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ class Read:
 
     @classmethod
     def of(cls, prompt: str) -> Read:
-        return cls(hashlib.sha256(prompt.encode()).digest(), prompt.strip()[:READ_CHARS] or prompt[:READ_CHARS], form(prompt))
+        return cls(
+            hashlib.sha256(prompt.encode()).digest(),
+            prompt.strip()[:READ_CHARS] or prompt[:READ_CHARS],
+            form(prompt),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +78,14 @@ class _Pair:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """A prompt as it was looked at; and, where it is `sure` at the sender's rates, where its description would lie."""
+    """A prompt as it was looked at; and, where it is `sure` at the sender's rates, where its
+    description would lie."""
 
     read: Read
     rates: Rates
     vector: Array | None = None
-    """The prompt's own point; None as long as nothing can be told, since then nobody should wait for it."""
+    """The prompt's own point; None as long as nothing can be told, since then nobody should wait
+    for it."""
     sure: bool = False
     foreseen: Foreseen | None = None
     label: str = ""
@@ -97,10 +104,14 @@ class _Learnt:
 
 
 class Foreseeing:
-    """Known pairs of prompts and descriptions. Its methods may be called from different threads; they take a processor's time."""
+    """Known pairs of prompts and descriptions. Its methods may be called from different threads;
+    they take a processor's time."""
 
-    def __init__(self, settings: DescriberSettings, encode: Encode, encoder: Encoder, keep_s: float) -> None:
-        """`keep_s`: pairs older than that are forgotten, as the topic they came over forgets them."""
+    def __init__(
+        self, settings: DescriberSettings, encode: Encode, encoder: Encoder, keep_s: float
+    ) -> None:
+        """`keep_s`: pairs older than that are forgotten, as the topic they came over forgets
+        them."""
         self._settings, self._encode, self.encoder, self._keep_s = settings, encode, encoder, keep_s
         self._pairs: OrderedDict[bytes, _Pair] = OrderedDict()
         self._new = 0
@@ -108,7 +119,8 @@ class Foreseeing:
         self._lock = threading.Lock()
 
     def look(self, prompt: str, wanted: Rates | Goal, table: RoutingTable | None) -> Glance:
-        """Look at a prompt, and see whether its description can be told, as far as it matters to what is wanted."""
+        """Look at a prompt, and see whether its description can be told, as far as it matters to
+        what is wanted."""
         read, learnt, rates = Read.of(prompt), self._learnt, _rates(wanted, table)
         if learnt is None or table is None or table.encoder != self.encoder:
             return Glance(read, rates)
@@ -116,30 +128,62 @@ class Foreseeing:
         found = foresee(learnt.foresight, vector[None], read.form[None], table, rates)
         if not (found.sure[0] and self._without_edges(read, found.vectors, rates, table, learnt)):
             return Glance(read, rates, vector)
-        part = Foreseen(vector=pack(found.vectors[0]), encoder=EncoderRef.of(self.encoder), agreement=min(1.0, float(found.agreement[0])))
+        part = Foreseen(
+            vector=pack(found.vectors[0]),
+            encoder=EncoderRef.of(self.encoder),
+            agreement=min(1.0, float(found.agreement[0])),
+        )
         (nearest,) = assign(table.points(_features(found.vectors, read)), table)
-        return Glance(read, rates, vector, True, part, table.clusters[nearest.clusters[0]].label, learnt.simulated)
+        return Glance(
+            read,
+            rates,
+            vector,
+            True,
+            part,
+            table.clusters[nearest.clusters[0]].label,
+            learnt.simulated,
+        )
 
-    def _without_edges(self, read: Read, foreseen: Array, rates: Rates, table: RoutingTable, learnt: _Learnt) -> bool:
-        """Whether the model would be the same without the prompt's edges, where an attacker may have put something."""
+    def _without_edges(
+        self, read: Read, foreseen: Array, rates: Rates, table: RoutingTable, learnt: _Learnt
+    ) -> bool:
+        """Whether the model would be the same without the prompt's edges, where an attacker may
+        have put something."""
         others = views(read.text)
         if not others:
             return True
         own = self._encode(others)[None]
-        return bool(same_without_edges(learnt.foresight, foreseen, own, read.form[None], table, rates)[0])
+        return bool(
+            same_without_edges(learnt.foresight, foreseen, own, read.form[None], table, rates)[0]
+        )
 
-    def note(self, read: Read, written: Written, glance: Glance | None = None, table: RoutingTable | None = None) -> bool | None:
-        """Take note of a description. If it had been sure of it: whether the model is the same as was foreseen; else None."""
+    def note(
+        self,
+        read: Read,
+        written: Written,
+        glance: Glance | None = None,
+        table: RoutingTable | None = None,
+    ) -> bool | None:
+        """Take note of a description. If it had been sure of it: whether the model is the same as
+        was foreseen; else None."""
         own = None if glance is None else glance.vector
         vectors = self._encode([written.text, read.text] if own is None else [written.text])
-        pair = _Pair(vectors[1] if own is None else own, read.form, vectors[0], written.simulated, written.at)
+        pair = _Pair(
+            vectors[1] if own is None else own, read.form, vectors[0], written.simulated, written.at
+        )
         with self._lock:
             self._pairs[read.key] = pair
             self._pairs.move_to_end(read.key)
             self._new += 1
             while len(self._pairs) > self._settings.foresee_pairs:
                 self._pairs.popitem(last=False)
-        if glance is None or not glance.sure or glance.foreseen is None or table is None or table.encoder != self.encoder:
+        if (
+            glance is None
+            or not glance.sure
+            or glance.foreseen is None
+            or table is None
+            or table.encoder != self.encoder
+        ):
             return None
         both = np.stack([unpack(glance.foreseen.vector), vectors[0]])
         chosen = routes(table, _features(both, read), (glance.rates,))
@@ -152,10 +196,13 @@ class Foreseeing:
             return False
         if before is None or self._new >= GROWN * known:
             return True
-        return (before.table != table.digest and now - before.at >= AGAIN_S) or (self._new > 0 and now - before.at >= AT_LEAST_EVERY_S)
+        return (before.table != table.digest and now - before.at >= AGAIN_S) or (
+            self._new > 0 and now - before.at >= AT_LEAST_EVERY_S
+        )
 
     def learn(self, table: RoutingTable) -> Foresight | None:
-        """Learn from all pairs, for this table; from now on `look` goes by it. None if too few are left: then nothing is foreseen."""
+        """Learn from all pairs, for this table; from now on `look` goes by it. None if too few are
+        left: then nothing is foreseen."""
         oldest = time.time() - self._keep_s
         with self._lock:
             for key in [key for key, pair in self._pairs.items() if pair.at < oldest]:
@@ -165,7 +212,10 @@ class Foreseeing:
         if len(kept) < self._least:
             self._learnt = None
             return None
-        prompts, descriptions, forms = (np.stack(part) for part in zip(*((p.prompt, p.description, p.form) for p in kept), strict=True))
+        prompts, descriptions, forms = (
+            np.stack(part)
+            for part in zip(*((p.prompt, p.description, p.form) for p in kept), strict=True)
+        )
         found = learn(prompts, descriptions, forms, table, self._settings.foresee_target)
         self._learnt = _Learnt(found, kept[-1].simulated, table.digest, time.monotonic())
         return found
@@ -184,7 +234,8 @@ def _features(vectors: Array, read: Read) -> Array:
 
 
 def _rates(wanted: Rates | Goal, table: RoutingTable | None) -> Rates:
-    """What the selector decides by, as far as the table tells: of a goal the rates that reach it over the traffic."""
+    """What the selector decides by, as far as the table tells: of a goal the rates that reach it
+    over the traffic."""
     if isinstance(wanted, Rates):
         return wanted
     return rates_for(None if table is None else table.frontier, wanted)

@@ -14,33 +14,45 @@ from shared.contracts.parts import PROFILES_VARIABLE, Preferences, Profile
 class DescriberSettings(BaseSettings):
     """POINTSMAN_DESCRIBER_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_DESCRIBER_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_DESCRIBER_",
+        frozen=True,
+        use_attribute_docstrings=True,
+        extra="ignore",
+    )
 
     backend: Literal["auto", "llm", "local", "prompt"] = "auto"
-    """llm: a language model; local: extractive rules; prompt: the prompt itself. auto: a language model where there is a key
-    (POINTSMAN_LLM_API_KEY), else rules, whose words are shown to people while the prompt itself is embedded."""
+    """llm: a language model; local: extractive rules; prompt: the prompt itself. auto: a language
+    model where there is a key (POINTSMAN_LLM_API_KEY), else rules, whose words are shown to people
+    while the prompt itself is embedded."""
     model: str = "google/gemini-2.5-flash-lite"
     """The language model that describes; a small one is enough."""
     time_limit_s: Annotated[float, Field(gt=0)] = 4.0
-    """Seconds that the language model has, retries included, before the local description is used."""
+    """Seconds that the language model has, retries included, before the local description is
+    used."""
     max_tokens: Annotated[int, Field(ge=16)] = 1000
-    """Tokens it may answer with; a reasoning model thinks within them, others need forty. An answer that reaches them is not used."""
+    """Tokens it may answer with; a reasoning model thinks within them, others need forty. An answer
+    that reaches them is not used."""
     read_chars: Annotated[int, Field(ge=500)] = 12_000
     """Characters of a prompt that it is shown: a longer one loses its middle."""
     workers: Annotated[int, Field(ge=1)] = 16
     """Prompts described at the same time."""
     window_ms: Annotated[float, Field(ge=0)] = 10.0
-    """How long a prompt waits for company while they come closer together than that; without a language model only."""
+    """How long a prompt waits for company while they come closer together than that; without a
+    language model only."""
     cache_ttl_s: Annotated[int, Field(ge=1)] = 7 * 24 * 3600
     """How long a description is kept for the same prompt."""
     foresee: bool = True
-    """Whether the language model is left out where its description makes no difference: where the routing table reads the prompt itself,
-    and where what it would say of a prompt is foreseen from what it said of others. Needs the encoder beside the describer, and an
-    embedder that embeds the description alone."""
+    """Whether the language model is left out where its description makes no difference: where the
+    routing table reads the prompt itself, and where what it would say of a prompt is foreseen from
+    what it said of others. Needs the encoder beside the describer, and an embedder that embeds the
+    description alone."""
     foresee_target: Annotated[float, Field(gt=0, lt=1)] = 0.97
-    """Share of the foreseen prompts that are to get the models that the language model's description would have given them."""
+    """Share of the foreseen prompts that are to get the models that the language model's
+    description would have given them."""
     profiles: dict[Profile, Preferences] = Field(default={}, validation_alias=PROFILES_VARIABLE)
-    """What profiles mean here, where they are to mean something else: JSON such as `{"balanced": {"keep": 0.97}}`."""
+    """What profiles mean here, where they are to mean something else: JSON such as `{"balanced":
+    {"keep": 0.97}}`."""
     default_profile: Profile = Profile.balanced
     """The selector's: whose models must stay the same for a request that states no preferences."""
     foresee_from: Annotated[int, Field(ge=1)] = 500
@@ -48,8 +60,10 @@ class DescriberSettings(BaseSettings):
     foresee_pairs: Annotated[int, Field(ge=100)] = 4000
     """Prompts and their descriptions kept to foresee from, the newest: 5 KB each, as points."""
     foresee_check: Annotated[float, Field(ge=0, le=1)] = 0.02
-    """Share of the prompts that could be foreseen of which the language model is asked all the same, to see whether it holds."""
+    """Share of the prompts that could be foreseen of which the language model is asked all the
+    same, to see whether it holds."""
     encoder_dir: Path | None = None
     """Directory of the encoder, as the embedder's. None: the default encoder."""
     variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
-    """Which variant of the default encoder, as the embedder's: nothing is foreseen for a table of another space."""
+    """Which variant of the default encoder, as the embedder's: nothing is foreseen for a table of
+    another space."""

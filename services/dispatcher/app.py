@@ -28,23 +28,34 @@ from shared.contracts.topics import COMPLETIONS, DECISIONS
 
 
 def build(
-    settings: DispatcherSettings | None = None, call: Call | None = None, answers: Answers | None = None, assess: Assess | None = None
+    settings: DispatcherSettings | None = None,
+    call: Call | None = None,
+    answers: Answers | None = None,
+    assess: Assess | None = None,
 ) -> FastStream:
-    """The dispatcher as an application; tests pass their own models, memory and way to assess answers."""
+    """The dispatcher as an application; tests pass their own models, memory and way to assess
+    answers."""
     settings, kafka = settings or DispatcherSettings(), KafkaSettings()
     assessor = None
     if settings.cascade and assess is None:
-        assess = assessor = Assessor(Tables("dispatcher", kafka, RedisSettings()), settings.encoder_dir, settings.variant)
+        assess = assessor = Assessor(
+            Tables("dispatcher", kafka, RedisSettings()), settings.encoder_dir, settings.variant
+        )
     remembered = answers or RedisAnswers(RedisSettings())
     ports: list[Call] = [call] if call else []
 
     async def work(batch: Sequence[Decided]) -> Sequence[Completed | tuple[()] | Exception]:
-        done = await asyncio.gather(*(dispatch(message, settings, ports[0], remembered, assess) for message in batch))
+        done = await asyncio.gather(
+            *(dispatch(message, settings, ports[0], remembered, assess) for message in batch)
+        )
         for result in done:
             if isinstance(result, Completed):
                 GIVEN.labels(result.completion.status).inc()
                 if result.completion.conflict:
-                    log.warning("a request id came again with another question, which was asked too", request_id=result.request_id)
+                    log.warning(
+                        "a request id came again with another question, which was asked too",
+                        request_id=result.request_id,
+                    )
                 if (told := result.completion.cascade) is not None:
                     CASCADES.labels("escalated" if told.escalated else "accepted").inc()
         return done
@@ -78,9 +89,17 @@ def build(
 def calling(providers: Providers) -> Call:
     """The models of the catalogue, as the dispatcher asks them."""
 
-    async def call(model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float, once: str) -> Answer:
+    async def call(
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        within_s: float,
+        once: str,
+    ) -> Answer:
         try:
-            answer = await providers.ask(model, messages, parameters, within_s, stream=True, once=once)
+            answer = await providers.ask(
+                model, messages, parameters, within_s, stream=True, once=once
+            )
         except ModelUnreachable as error:
             raise Refused(str(error)) from None
         SPENT.labels("dispatcher", model).inc(answer.cost_usd)

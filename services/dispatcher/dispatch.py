@@ -9,18 +9,33 @@ from typing import Any, Protocol
 
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.messages import Completed, Decided, extend
-from shared.contracts.parts import Answer, Assessed, CascadePlan, Completion, Conflict, FailedCall, answer_name, one_text
+from shared.contracts.parts import (
+    Answer,
+    Assessed,
+    CascadePlan,
+    Completion,
+    Conflict,
+    FailedCall,
+    answer_name,
+    one_text,
+)
 from shared.contracts.portable import portable
 
 
 class Call(Protocol):
-    """Ask one model of the catalogue; `once` names what is asked, for providers that bill a repeated call once.
+    """Ask one model of the catalogue; `once` names what is asked, for providers that bill a
+    repeated call once.
 
     Raises `Refused` with a reason that quotes nothing.
     """
 
     async def __call__(
-        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float, once: str
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        within_s: float,
+        once: str,
     ) -> Answer: ...
 
 
@@ -28,7 +43,8 @@ class Answers(Protocol):
     """Answers that were paid already, by request and model; forgets rather than fails."""
 
     async def get(self, request_id: str, model: str, asked: str) -> Answer | None:
-        """Raises `Conflict` if what is there answers another question than the one with the digest `asked`."""
+        """Raises `Conflict` if what is there answers another question than the one with the digest
+        `asked`."""
         ...
 
     async def put(self, request_id: str, answer: Answer, asked: str, keep_s: int) -> None: ...
@@ -53,16 +69,24 @@ class Refused(Exception):
 
 
 async def dispatch(
-    message: Decided, settings: DispatcherSettings, call: Call, answers: Answers, assess: Assess | None = None
+    message: Decided,
+    settings: DispatcherSettings,
+    call: Call,
+    answers: Answers,
+    assess: Assess | None = None,
 ) -> Completed | tuple[()]:
-    """Add the answer; nothing if none is asked for. Models are asked in the decision's order until one answers.
+    """Add the answer; nothing if none is asked for. Models are asked in the decision's order until
+    one answers.
 
-    Where the decision has a cascade and answers can be assessed, the cheap model is asked first, and the other only if its answer is not
-    good enough. A request that wants models compared gets all their answers. Each is asked once for a request, as far as Redis remembers.
+    Where the decision has a cascade and answers can be assessed, the cheap model is asked first,
+    and the other only if its answer is not good enough. A request that wants models compared gets
+    all their answers. Each is asked once for a request, as far as Redis remembers.
     """
     if not message.answer and not message.compare:
         return ()
-    ends = (message.submitted_at or datetime.now(UTC)) + timedelta(seconds=message.deadline_s or settings.deadline_s)
+    ends = (message.submitted_at or datetime.now(UTC)) + timedelta(
+        seconds=message.deadline_s or settings.deadline_s
+    )
     asker = _Asker(message, settings, call, answers, ends)
     if message.compare:
         completion = await _all(asker, message.compare)
@@ -81,8 +105,21 @@ async def dispatch(
 
 
 class _Asker:
-    def __init__(self, message: Decided, settings: DispatcherSettings, call: Call, answers: Answers, ends: datetime) -> None:
-        self._message, self._settings, self._call, self._answers, self._ends = message, settings, call, answers, ends
+    def __init__(
+        self,
+        message: Decided,
+        settings: DispatcherSettings,
+        call: Call,
+        answers: Answers,
+        ends: datetime,
+    ) -> None:
+        self._message, self._settings, self._call, self._answers, self._ends = (
+            message,
+            settings,
+            call,
+            answers,
+            ends,
+        )
         self.repeated, self.conflict = False, False
         self._asked = message.asked()
 
@@ -115,8 +152,12 @@ class _Asker:
             within_s = min(left, self._settings.call_s)
             once = answer_name(request, model, self._asked)
             chat = self._message.chat()
-            if model != self._message.decision.model and any(turn.get("role") == "assistant" for turn in chat):
-                chat = portable(chat)  # who is asked instead does not understand all that another has said
+            if model != self._message.decision.model and any(
+                turn.get("role") == "assistant" for turn in chat
+            ):
+                chat = portable(
+                    chat
+                )  # who is asked instead does not understand all that another has said
             answer = await self._call(model, chat, self._message.parameters, within_s, once)
             await self._answers.put(request, answer, self._asked, self._settings.remember_s)
             return answer
@@ -128,23 +169,39 @@ def _order(message: Decided, settings: DispatcherSettings) -> list[str]:
     return [c.model for c in message.decision.candidates][: settings.models]
 
 
-async def _cascaded(asker: _Asker, message: Decided, plan: CascadePlan, assess: Assess, settings: DispatcherSettings) -> Completion:
+async def _cascaded(
+    asker: _Asker, message: Decided, plan: CascadePlan, assess: Assess, settings: DispatcherSettings
+) -> Completion:
     try:
         answer = await asker.ask(plan.first)
     except Refused as error:
-        rest = await _first(asker, [m for m in (plan.then, *_order(message, settings)) if m != plan.first])
-        return rest.model_copy(update={"failed": (FailedCall(model=plan.first, error=str(error)), *rest.failed)})
+        rest = await _first(
+            asker, [m for m in (plan.then, *_order(message, settings)) if m != plan.first]
+        )
+        return rest.model_copy(
+            update={"failed": (FailedCall(model=plan.first, error=str(error)), *rest.failed)}
+        )
     good = await assess(message, answer)
     if good is not None and good >= plan.accept_at:
         told = Assessed(first=plan.first, good=good, escalated=False)
-        return Completion(status="answered", answers=(answer,), repeated=asker.repeated, cascade=told)
+        return Completion(
+            status="answered", answers=(answer,), repeated=asker.repeated, cascade=told
+        )
     told = Assessed(first=plan.first, good=good, escalated=True)
     try:
         better = await asker.ask(plan.then)
     except Refused as error:  # then the answer that is there is the best that can be had
         failed = (FailedCall(model=plan.then, error=str(error)),)
-        return Completion(status="answered", answers=(answer,), failed=failed, repeated=asker.repeated, cascade=told)
-    return Completion(status="answered", answers=(better, answer), repeated=asker.repeated, cascade=told)
+        return Completion(
+            status="answered",
+            answers=(answer,),
+            failed=failed,
+            repeated=asker.repeated,
+            cascade=told,
+        )
+    return Completion(
+        status="answered", answers=(better, answer), repeated=asker.repeated, cascade=told
+    )
 
 
 async def _first(asker: _Asker, order: Sequence[str]) -> Completion:
@@ -155,7 +212,9 @@ async def _first(asker: _Asker, order: Sequence[str]) -> Completion:
         except Refused as error:
             failed.append(FailedCall(model=model, error=str(error)))
             continue
-        return Completion(status="answered", answers=(answer,), failed=tuple(failed), repeated=asker.repeated)
+        return Completion(
+            status="answered", answers=(answer,), failed=tuple(failed), repeated=asker.repeated
+        )
     return Completion(status="failed", failed=tuple(failed))
 
 
@@ -169,4 +228,9 @@ async def _all(asker: _Asker, names: Sequence[str]) -> Completion:
     results = await asyncio.gather(*(one(model) for model in dict.fromkeys(names)))
     found = tuple(r for r in results if isinstance(r, Answer))
     failed = tuple(r for r in results if isinstance(r, FailedCall))
-    return Completion(status="answered" if found else "failed", answers=found, failed=failed, repeated=asker.repeated)
+    return Completion(
+        status="answered" if found else "failed",
+        answers=found,
+        failed=failed,
+        repeated=asker.repeated,
+    )

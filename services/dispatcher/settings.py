@@ -12,7 +12,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class DispatcherSettings(BaseSettings):
     """POINTSMAN_DISPATCHER_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_DISPATCHER_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_DISPATCHER_",
+        frozen=True,
+        use_attribute_docstrings=True,
+        extra="ignore",
+    )
 
     deadline_s: Annotated[float, Field(gt=0)] = 120.0
     """Seconds from submission within which an answer is wanted, where the request does not say."""
@@ -21,10 +26,12 @@ class DispatcherSettings(BaseSettings):
     models: Annotated[int, Field(ge=1)] = 4
     """How many models of the ranking are asked at most."""
     cascade: bool = True
-    """Whether a cheap model is asked first, and another only if its answer is not good enough, where the routing table knows how to tell.
-    Needs the encoder beside the dispatcher (the extra `cpu`); without it the decision's model is asked."""
+    """Whether a cheap model is asked first, and another only if its answer is not good enough,
+    where the routing table knows how to tell. Needs the encoder beside the dispatcher (the extra
+    `cpu`); without it the decision's model is asked."""
     encoder_dir: Path | None = None
-    """Directory of the encoder that answers are assessed with, as the embedder's. None: the default encoder."""
+    """Directory of the encoder that answers are assessed with, as the embedder's. None: the default
+    encoder."""
     variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
     """Which variant of the default encoder, as the embedder's."""
     workers: Annotated[int, Field(ge=1)] = 32

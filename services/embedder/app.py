@@ -26,11 +26,16 @@ LOOK_S = 10.0
 """How long the first look for a routing table may take before embedding begins without."""
 
 
-def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None = None) -> FastStream:
-    """The embedder as an application; the encoder is loaded when it starts, and runs in a thread of its own."""
+def build(
+    settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None = None
+) -> FastStream:
+    """The embedder as an application; the encoder is loaded when it starts, and runs in a thread of
+    its own."""
     settings = settings or EmbedderSettings()
     thread = ThreadPoolExecutor(1, "encoder")
-    tables = Tables("embedder", KafkaSettings(), RedisSettings()) if settings.text == "table" else None
+    tables = (
+        Tables("embedder", KafkaSettings(), RedisSettings()) if settings.text == "table" else None
+    )
     loaded: list[OnnxEncoder] = [encoder] if encoder else []
 
     async def work(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
@@ -40,7 +45,9 @@ def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None 
             try:
                 return embed(batch, live.encode, live.identity, text, guard=settings.guard)
             except Exception:
-                live.probe()  # an encoder that fails on anything (a GPU that is gone) must not make dead letters of all there is
+                # an encoder that fails on anything (a GPU that is gone) must not make dead letters
+                # of all there is
+                live.probe()
                 raise
 
         return await asyncio.get_running_loop().run_in_executor(thread, run)
@@ -49,14 +56,23 @@ def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None 
     async def lifespan() -> AsyncGenerator[None, None]:
         if not loaded:
             loaded.append(
-                load(settings.encoder_dir, settings.variant, settings.provider, settings.threads, settings.batch, settings.gpu_tokens)
+                load(
+                    settings.encoder_dir,
+                    settings.variant,
+                    settings.provider,
+                    settings.threads,
+                    settings.batch,
+                    settings.gpu_tokens,
+                )
             )
         live = loaded[0]
         PROVIDER.labels(live.provider, str(live.identity)).set(1)
         log.info("encoder ready", encoder=str(live.identity), provider=live.provider)
         async with tables.running() if tables else nullcontext():
             if tables:
-                with suppress(TimeoutError):  # then what is embedded follows the description until a table is found
+                with suppress(
+                    TimeoutError
+                ):  # then what is embedded follows the description until a table is found
                     await asyncio.wait_for(tables.looked.wait(), LOOK_S)
             yield
         thread.shutdown()
@@ -76,7 +92,8 @@ def build(settings: EmbedderSettings | None = None, encoder: OnnxEncoder | None 
 
 
 def _text(settings: EmbedderSettings, tables: Tables | None) -> Text | None:
-    """What is embedded; None while there is no table to say so. Tables of the version before were made with descriptions."""
+    """What is embedded; None while there is no table to say so. Tables of the version before were
+    made with descriptions."""
     if settings.text != "table":
         return settings.text
     there = tables.at_hand() if tables else None

@@ -26,10 +26,12 @@ def embed(
     *,
     guard: bool = False,
 ) -> list[Embedded]:
-    """Add to each message the embedding of what `text` names; None: of what `fitting` says. Equal texts are encoded once.
+    """Add to each message the embedding of what `text` names; None: of what `fitting` says. Equal
+    texts are encoded once.
 
-    Where the describer has foreseen the description's point in this very space, that is it, and nothing is encoded.
-    `guard`: with the views of what is embedded; where rules wrote the description, with what they write of the prompt's views.
+    Where the describer has foreseen the description's point in this very space, that is it, and
+    nothing is encoded. `guard`: with the views of what is embedded; where rules wrote the
+    description, with what they write of the prompt's views.
     """
     began, space = time.perf_counter(), EncoderRef.of(encoder)
     jobs = [_Job.of(message, text or fitting(message), space, guard=guard) for message in messages]
@@ -55,7 +57,8 @@ def embed(
 
 
 def fitting(message: Described) -> Text:
-    """What to embed before a routing table says so: a language model's description, else the prompt itself.
+    """What to embed before a routing table says so: a language model's description, else the prompt
+    itself.
 
     What rules extract of a prompt routes worse than the prompt (docs/decisions/0010-true-units.md).
     """
@@ -66,7 +69,8 @@ def fitting(message: Described) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One message with what is to be encoded for it: its text, and the views of that behind it. Nothing where its point is known."""
+    """One message with what is to be encoded for it: its text, and the views of that behind it.
+    Nothing where its point is known."""
 
     message: Described
     text: Text
@@ -89,7 +93,8 @@ class _Job:
 def _views(message: Described, text: Text) -> tuple[str, ...]:
     """What is embedded, without its edges.
 
-    A gadget stands at the edge of a prompt. A language model's words have it there too, if at all; rules may take it into the middle.
+    A gadget stands at the edge of a prompt. A language model's words have it there too, if at all;
+    rules may take it into the middle.
     """
     if text == "description":
         if message.description.source is Source.local:

@@ -12,19 +12,24 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class EmbedderSettings(BaseSettings):
     """POINTSMAN_EMBEDDER_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_EMBEDDER_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_EMBEDDER_", frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
 
     encoder_dir: Path | None = None
-    """Directory of the encoder, in optimum's layout. None: the default encoder, prepared on first use."""
+    """Directory of the encoder, in optimum's layout. None: the default encoder, prepared on first
+    use."""
     variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
-    """Which variant of the default encoder: its first three layers (fp16 for a GPU), or the whole of it. A routing table belongs to one
-    of them."""
+    """Which variant of the default encoder: its first three layers (fp16 for a GPU), or the whole
+    of it. A routing table belongs to one of them."""
     text: Literal["table", "prompt", "description", "both"] = "table"
-    """What is embedded: the prompt itself, its description, or both. `table`: what the current routing table was made with; before there
-    is one, the description where a language model wrote it, else the prompt."""
+    """What is embedded: the prompt itself, its description, or both. `table`: what the current
+    routing table was made with; before there is one, the description where a language model wrote
+    it, else the prompt."""
     guard: bool = False
-    """Whether texts are also embedded without their edges, so that a string put before or behind every prompt can't push it to a dearer
-    model: the least expensive of three choices stands. Costs up to three times the encoder's time for texts of 16 words and more."""
+    """Whether texts are also embedded without their edges, so that a string put before or behind
+    every prompt can't push it to a dearer model: the least expensive of three choices stands. Costs
+    up to three times the encoder's time for texts of 16 words and more."""
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """Execution provider; auto takes CUDA where it is to be had."""
     threads: Annotated[int, Field(ge=0)] = 0
@@ -32,13 +37,18 @@ class EmbedderSettings(BaseSettings):
     batch: Annotated[int, Field(ge=1)] = 64
     """The most texts encoded together. A GPU wants more: 1024."""
     gpu_tokens: Annotated[int, Field(ge=256)] = 16_384
-    """The most tokens, padding included, that a GPU encodes in one go; longer texts make smaller batches."""
+    """The most tokens, padding included, that a GPU encodes in one go; longer texts make smaller
+    batches."""
     window_ms: Annotated[float, Field(ge=0)] = 10.0
-    """How long a text waits for company while texts come closer together than that. From here on prompts travel in batches, which is
-    what makes them cheap; one that comes alone never waits. 0: take what is waiting."""
+    """How long a text waits for company while texts come closer together than that. From here on
+    prompts travel in batches, which is what makes them cheap; one that comes alone never waits. 0:
+    take what is waiting."""
 
     @model_validator(mode="after")
     def _guardable(self) -> Self:
         if self.guard and self.text == "both":
-            raise ValueError("POINTSMAN_EMBEDDER_GUARD goes with POINTSMAN_EMBEDDER_TEXT=description: it takes edges off descriptions")
+            raise ValueError(
+                "POINTSMAN_EMBEDDER_GUARD goes with POINTSMAN_EMBEDDER_TEXT=description: it takes "
+                "edges off descriptions"
+            )
         return self

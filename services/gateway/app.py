@@ -7,7 +7,15 @@ import json
 import time
 import uuid
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -24,7 +32,16 @@ from services.gateway import chat as work
 from services.gateway import documented
 from services.gateway.chat import Choice, Unavailable, Unrouted, choose
 from services.gateway.replies import HotPath
-from services.gateway.requests import ChatRequest, FeedbackRequest, Problem, RouteRequest, Wanted, parse, understand, wishes_of
+from services.gateway.requests import (
+    ChatRequest,
+    FeedbackRequest,
+    Problem,
+    RouteRequest,
+    Wanted,
+    parse,
+    understand,
+    wishes_of,
+)
 from services.gateway.settings import GatewaySettings
 from shared.adapters import tracing
 from shared.adapters.catalog import CurrentCatalog
@@ -44,7 +61,16 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.redis.purses import Purses
 from shared.adapters.redis.rates import Rates
 from shared.adapters.tables import Tables
-from shared.adapters.telemetry import DEFAULTED, DOOR, DOOR_SECONDS, IN_FLIGHT, SPENT, TelemetrySettings, log, where
+from shared.adapters.telemetry import (
+    DEFAULTED,
+    DOOR,
+    DOOR_SECONDS,
+    IN_FLIGHT,
+    SPENT,
+    TelemetrySettings,
+    log,
+    where,
+)
 from shared.catalog.models import Catalog, CatalogError
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.messages import Completed, read, to_json
@@ -62,7 +88,8 @@ FOR_PAGES: dict[str, Any] = {
 }
 """What pages of `origins` may do."""
 SILENCES, REST_S = 3, 5.0
-"""After so many requests in a row without a decision the hot path is not waited for, for so many seconds."""
+"""After so many requests in a row without a decision the hot path is not waited for, for so many
+seconds."""
 
 
 def build(settings: GatewaySettings | None = None, models: work.Models | None = None) -> Door:
@@ -70,12 +97,28 @@ def build(settings: GatewaySettings | None = None, models: work.Models | None = 
     settings = settings or GatewaySettings()
     gateway = Gateway(settings, models)
     routes = [
-        Route("/v1/chat/completions", Endpoint(gateway, "chat", May.complete, gateway.complete), methods=["POST"]),
+        Route(
+            "/v1/chat/completions",
+            Endpoint(gateway, "chat", May.complete, gateway.complete),
+            methods=["POST"],
+        ),
         Route("/v1/route", Endpoint(gateway, "route", May.route, gateway.route), methods=["POST"]),
-        Route("/v1/feedback", Endpoint(gateway, "feedback", May.complete, gateway.feedback), methods=["POST"]),
-        Route("/v1/models", Endpoint(gateway, "models", None, gateway.list_models), methods=["GET"]),
-        Route("/v1/models/{name:path}", Endpoint(gateway, "models", None, gateway.show_model), methods=["GET"]),
-        Route("/metrics", Endpoint(gateway, "metrics", May.admin, gateway.metrics), methods=["GET"]),
+        Route(
+            "/v1/feedback",
+            Endpoint(gateway, "feedback", May.complete, gateway.feedback),
+            methods=["POST"],
+        ),
+        Route(
+            "/v1/models", Endpoint(gateway, "models", None, gateway.list_models), methods=["GET"]
+        ),
+        Route(
+            "/v1/models/{name:path}",
+            Endpoint(gateway, "models", None, gateway.show_model),
+            methods=["GET"],
+        ),
+        Route(
+            "/metrics", Endpoint(gateway, "metrics", May.admin, gateway.metrics), methods=["GET"]
+        ),
         Route("/healthz", lambda _request: JSONResponse({"status": "alive"})),
         Route("/readyz", gateway.ready),
         Route("/openapi.json", lambda _request: JSONResponse(documented.openapi())),
@@ -83,15 +126,39 @@ def build(settings: GatewaySettings | None = None, models: work.Models | None = 
         Route("/", lambda _request: HTMLResponse(documented.page())),
     ]
     handlers: Any = {404: _not_there, 405: _not_so}
-    pages = [Middleware(CORSMiddleware, allow_origins=settings.origins, **FOR_PAGES)] if settings.origins else []
-    application = Starlette(routes=routes, middleware=pages, lifespan=lambda _app: gateway.running(), exception_handlers=handlers)
+    pages = (
+        [Middleware(CORSMiddleware, allow_origins=settings.origins, **FOR_PAGES)]
+        if settings.origins
+        else []
+    )
+    application = Starlette(
+        routes=routes,
+        middleware=pages,
+        lifespan=lambda _app: gateway.running(),
+        exception_handlers=handlers,
+    )
     return Door(NAME, application, settings.host, settings.port, "POINTSMAN_GATEWAY_")
 
 
 async def _not_there(request: Request, _error: Exception) -> Response:
-    meant = next((path for path in ANSWERED if request.url.path.rstrip("/").endswith(path.removeprefix("/v1"))), None)
-    there = f"did you mean {meant}? A client's base URL ends in /v1" if meant else f"there are {', '.join(ANSWERED)}"
-    return _problem(Problem(404, f"there is nothing here; {there}; GET /docs says what there is", code="not_found"))
+    meant = next(
+        (
+            path
+            for path in ANSWERED
+            if request.url.path.rstrip("/").endswith(path.removeprefix("/v1"))
+        ),
+        None,
+    )
+    there = (
+        f"did you mean {meant}? A client's base URL ends in /v1"
+        if meant
+        else f"there are {', '.join(ANSWERED)}"
+    )
+    return _problem(
+        Problem(
+            404, f"there is nothing here; {there}; GET /docs says what there is", code="not_found"
+        )
+    )
 
 
 async def _not_so(request: Request, error: Exception) -> Response:
@@ -116,7 +183,9 @@ class Call:
     began: float
     status: int = 0
 
-    async def say(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
+    async def say(
+        self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
         """Answer with JSON."""
         given = {"x-pointsman-request-id": self.request_id} | dict(headers or {})
         rendered = JSONResponse(dict(body), status, given)
@@ -125,15 +194,32 @@ class Call:
 
     async def begin(self, headers: Mapping[str, str]) -> None:
         """Begin a stream of events."""
-        given = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
+        given = {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-cache",
+            "x-accel-buffering": "no",
+        }
         given |= {"x-pointsman-request-id": self.request_id} | dict(headers)
-        raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in given.items()]
+        raw = [
+            (name.encode("latin-1"), value.encode("latin-1", "replace"))
+            for name, value in given.items()
+        ]
         self.status = 200
         await self.send({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def event(self, data: Mapping[str, Any] | str, *, last: bool = False) -> None:
-        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-        await self.send({"type": "http.response.body", "body": f"data: {text}\n\n".encode(), "more_body": not last})
+        text = (
+            data
+            if isinstance(data, str)
+            else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        )
+        await self.send(
+            {
+                "type": "http.response.body",
+                "body": f"data: {text}\n\n".encode(),
+                "more_body": not last,
+            }
+        )
 
 
 async def _nothing() -> Message:
@@ -160,7 +246,14 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        call = Call(request, NOBODY, b"", send, f"{ID_PREFIX.get(self.name, self.name)}-{uuid.uuid4().hex}", time.monotonic())
+        call = Call(
+            request,
+            NOBODY,
+            b"",
+            send,
+            f"{ID_PREFIX.get(self.name, self.name)}-{uuid.uuid4().hex}",
+            time.monotonic(),
+        )
         traced = tracing.live()
         if traced is None or self.name not in TRACED:
             await self._serve(call, receive)
@@ -177,15 +270,24 @@ class Endpoint:
         except Gone:
             call.status = 499
         except Exception as error:
-            log.error("a request failed", endpoint=self.name, request_id=call.request_id, error=where(error, self.gateway.telemetry))
+            log.error(
+                "a request failed",
+                endpoint=self.name,
+                request_id=call.request_id,
+                error=where(error, self.gateway.telemetry),
+            )
             trouble = "something went wrong here, and it is in the log under this request id"
-            await self._refuse(call, Problem(500, trouble, kind="server_error", code="internal_error"))
+            await self._refuse(
+                call, Problem(500, trouble, kind="server_error", code="internal_error")
+            )
         DOOR.labels(NAME, self.name, str(call.status)).inc()
 
     async def _refuse(self, call: Call, problem: Problem) -> None:
         if call.status:
             with suppress(Exception):
-                await call.event({"error": problem.error}, last=True)  # the stream has begun; a client knows an error by its key
+                await call.event(
+                    {"error": problem.error}, last=True
+                )  # the stream has begun; a client knows an error by its key
         else:
             await call.say(problem.status, {"error": problem.error}, problem.headers)
 
@@ -195,24 +297,49 @@ class Endpoint:
             call.key = who(call.request, gateway.keys, bearer(call.request.headers))
         except Refused as error:
             headers = {"www-authenticate": "Bearer"}
-            raise Problem(401, str(error), kind="authentication_error", code="invalid_api_key", headers=headers) from None
+            raise Problem(
+                401,
+                str(error),
+                kind="authentication_error",
+                code="invalid_api_key",
+                headers=headers,
+            ) from None
         if self.needs is not None and not call.key.may(self.needs):
-            raise Problem(403, f"this key may not {self.needs.value}; it may {', '.join(sorted(call.key.scopes))}", kind="permission_error")
+            raise Problem(
+                403,
+                f"this key may not {self.needs.value}; it may {', '.join(sorted(call.key.scopes))}",
+                kind="permission_error",
+            )
         if call.key.requests_per_minute is not None:
             wait = await gateway.rates.take(call.key.name, call.key.requests_per_minute)
             if wait > 0:
-                raise busy(f"this key may ask {call.key.requests_per_minute} times a minute", wait, "rate_limit_exceeded")
+                raise busy(
+                    f"this key may ask {call.key.requests_per_minute} times a minute",
+                    wait,
+                    "rate_limit_exceeded",
+                )
         if call.request.method != "POST":
             await self.work(call)
             return
         coding = call.request.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("", "identity", "gzip", "x-gzip"):
-            raise Problem(415, f"content-encoding {coding[:40]} is not read here; send it plain, or gzip", code="unsupported_media_type")
+            raise Problem(
+                415,
+                f"content-encoding {coding[:40]} is not read here; send it plain, or gzip",
+                code="unsupported_media_type",
+            )
         kind = call.request.headers.get("content-type", "").split(";")[0].strip().lower()
-        if kind != "application/json":  # a page of a foreign site can't send this kind without being asked first
+        if (
+            kind != "application/json"
+        ):  # a page of a foreign site can't send this kind without being asked first
             raise Problem(415, "send content-type: application/json", code="unsupported_media_type")
         with gateway.room.place() as place:
-            call.body = await _read(receive, place, gateway.settings.max_body_bytes, call.request.headers.get("content-length"))
+            call.body = await _read(
+                receive,
+                place,
+                gateway.settings.max_body_bytes,
+                call.request.headers.get("content-length"),
+            )
             if coding.endswith("gzip"):
                 call.body = _unzipped(call.body, place, gateway.settings.max_body_bytes)
             await self._work_or_leave(call, receive)
@@ -240,7 +367,9 @@ async def _left(receive: Receive) -> None:
 
 
 async def _read(receive: Receive, place: Place, limit: int, length: str | None) -> bytes:
-    too_much = Problem(413, f"the request is too large; at most {limit} bytes are taken", code="request_too_large")
+    too_much = Problem(
+        413, f"the request is too large; at most {limit} bytes are taken", code="request_too_large"
+    )
     if length is not None and length.isdigit() and int(length) > limit:
         raise too_much
     parts: list[bytes] = []
@@ -266,7 +395,11 @@ def _unzipped(body: bytes, place: Place, limit: int) -> bytes:
     except zlib.error:
         raise Problem(400, "the body is not gzip, though content-encoding says so") from None
     if len(found) > limit:
-        raise Problem(413, f"the request is too large unpacked; at most {limit} bytes are taken", code="request_too_large")
+        raise Problem(
+            413,
+            f"the request is too large unpacked; at most {limit} bytes are taken",
+            code="request_too_large",
+        )
     if not reading.eof or reading.unused_data:
         raise Problem(400, "the body is not one whole gzip member, though content-encoding says so")
     place.take(len(found))
@@ -275,7 +408,13 @@ def _unzipped(body: bytes, place: Place, limit: int) -> bytes:
 
 def busy(text: str, wait_s: float, code: str) -> Problem:
     """429, with when to come again."""
-    return Problem(429, text, kind="rate_limit_error", code=code, headers={"retry-after": str(max(1, round(wait_s + 0.5)))})
+    return Problem(
+        429,
+        text,
+        kind="rate_limit_error",
+        code=code,
+        headers={"retry-after": str(max(1, round(wait_s + 0.5)))},
+    )
 
 
 @dataclass(slots=True)
@@ -348,7 +487,9 @@ class Gateway:
             self.places = TextCache(redis, "answered", settings.feedback_s)
             stack.push_async_callback(self.conversations.close)
             stack.push_async_callback(self.places.close)
-            budgets = [(k.name, k.usd_per_day) for k in self.keys.all() if k.usd_per_day is not None]
+            budgets = [
+                (k.name, k.usd_per_day) for k in self.keys.all() if k.usd_per_day is not None
+            ]
             await stack.enter_async_context(self.purses.running(budgets))
             tables = Tables(NAME, self.kafka, redis)
             self.assess: work.Assess | None = None
@@ -360,8 +501,14 @@ class Gateway:
             self.replies = Replies(self.kafka)
             await stack.enter_async_context(self.replies.running())
             self.rest = Breaker(SILENCES, REST_S)
-            self.router = HotPath(self.replies, self.rest, tables.at_hand, self.catalog, self.catalog.gone, settings)
-            self.models = self.given if self.given is not None else await stack.enter_async_context(calling(self.catalog, settings))
+            self.router = HotPath(
+                self.replies, self.rest, tables.at_hand, self.catalog, self.catalog.gone, settings
+            )
+            self.models = (
+                self.given
+                if self.given is not None
+                else await stack.enter_async_context(calling(self.catalog, settings))
+            )
             stack.push_async_callback(self._finish)
             yield
 
@@ -388,14 +535,20 @@ class Gateway:
         wishes = wishes_of(call.request.headers, request.pointsman)
         if wishes.profile is None and wishes.stated() is None and request.model == "auto":
             own = call.key.preferences
-            wishes = wishes.model_copy(update={"preferences": own} if own else {"profile": self.settings.default_profile})
+            wishes = wishes.model_copy(
+                update={"preferences": own} if own else {"profile": self.settings.default_profile}
+            )
         gone = self.catalog.gone()
-        return understand(request, wishes, call.request_id, call.key.name, self.catalog(), gone, len(call.body))
+        return understand(
+            request, wishes, call.request_id, call.key.name, self.catalog(), gone, len(call.body)
+        )
 
     async def complete(self, call: Call) -> None:
         """Answer a chat."""
         wanted = self._understand(call, parse(ChatRequest, call.body))
-        choice = await choose(wanted, self.router, self.conversations, self.settings, call.key.name, self.assess)
+        choice = await choose(
+            wanted, self.router, self.conversations, self.settings, call.key.name, self.assess
+        )
         DOOR_SECONDS.labels(NAME, "decision").observe(time.monotonic() - call.began)
         if choice.instead:
             DEFAULTED.labels(choice.instead.split(" (")[0]).inc()
@@ -404,22 +557,43 @@ class Gateway:
         if (cap := call.key.usd_per_day) is not None:
             purse = await self.purses.of(call.key.name, cap)
             if not await purse.reserve(expected):
-                text = f"this key may spend {cap:g} USD a day, and about {expected:.6f} more is too much today"
-                raise Problem(429, text, kind="insufficient_quota", code="insufficient_quota", headers={"x-should-retry": "false"})
+                text = (
+                    f"this key may spend {cap:g} USD a day, and about {expected:.6f} more is "
+                    "too much today"
+                )
+                raise Problem(
+                    429,
+                    text,
+                    kind="insufficient_quota",
+                    code="insufficient_quota",
+                    headers={"x-should-retry": "false"},
+                )
         told: list[work.Told] = []
         try:
             await (self._stream if wanted.stream else self._whole)(call, wanted, choice, told)
         finally:
             self._record(wanted, choice, told, call.key, expected, purse)
 
-    async def _whole(self, call: Call, wanted: Wanted, choice: Choice, told: list[work.Told]) -> None:
-        done, body = await work.ask_whole(wanted, choice, self.models, self.settings.answer_s, self.assess)
+    async def _whole(
+        self, call: Call, wanted: Wanted, choice: Choice, told: list[work.Told]
+    ) -> None:
+        done, body = await work.ask_whole(
+            wanted, choice, self.models, self.settings.answer_s, self.assess
+        )
         told.append(done)
-        headers = choice.headers(done.model) | done.headers() | {"x-pointsman-cost-usd": f"{done.cost_usd:.8f}"}
+        headers = (
+            choice.headers(done.model)
+            | done.headers()
+            | {"x-pointsman-cost-usd": f"{done.cost_usd:.8f}"}
+        )
         await call.say(200, body, headers)
 
-    async def _stream(self, call: Call, wanted: Wanted, choice: Choice, told: list[work.Told]) -> None:
-        async with work.ask_streamed(wanted, choice, self.models, self.settings.answer_s, self.assess) as speaking:
+    async def _stream(
+        self, call: Call, wanted: Wanted, choice: Choice, told: list[work.Told]
+    ) -> None:
+        async with work.ask_streamed(
+            wanted, choice, self.models, self.settings.answer_s, self.assess
+        ) as speaking:
             told.append(speaking.told)
             await call.begin(choice.headers(speaking.told.model) | speaking.told.headers())
             first = True
@@ -430,8 +604,17 @@ class Gateway:
                     first = False
             await call.event("[DONE]", last=True)
 
-    def _record(self, wanted: Wanted, choice: Choice, told: list[work.Told], key: Key, expected: float, purse: work.Purse | None) -> None:
-        """Leave behind what is to be learnt and what is to be paid; also when the client has left."""
+    def _record(
+        self,
+        wanted: Wanted,
+        choice: Choice,
+        told: list[work.Told],
+        key: Key,
+        expected: float,
+        purse: work.Purse | None,
+    ) -> None:
+        """Leave behind what is to be learnt and what is to be paid; also when the client has
+        left."""
         if not told:
             if purse is not None:
                 self.later(purse.settle(expected, 0.0))
@@ -441,8 +624,14 @@ class Gateway:
         if purse is not None:
             self.later(purse.settle(expected, bill.cost_usd))
         self.later(self.replies.publish(SPENDING, to_json(bill), bill.key))
-        if (conversation := choice.conversation) is not None and told[0].answer is not None and told[0].model != choice.order[0]:
-            self.later(self.conversations.put(conversation.key, conversation.said_by(told[0].model)))
+        if (
+            (conversation := choice.conversation) is not None
+            and told[0].answer is not None
+            and told[0].model != choice.order[0]
+        ):
+            self.later(
+                self.conversations.put(conversation.key, conversation.said_by(told[0].model))
+            )
         if choice.decided is not None and wanted.whole and told[0].answer is not None:
             self.later(self._completed(work.completed(choice.decided, told[0]), key))
 
@@ -461,20 +650,33 @@ class Gateway:
         wanted = self._understand(call, parse(RouteRequest, call.body))
         if wanted.submitted is None:
             profiles = ", ".join(f"auto:{name}" for name in Profile)
-            raise Problem(400, f"to be routed, the model is auto or one of {profiles}", param="model")
+            raise Problem(
+                400, f"to be routed, the model is auto or one of {profiles}", param="model"
+            )
         began = time.monotonic()
         try:
             decided = await self.router.route(wanted.submitted)
         except Unrouted as error:
             text = f"no decision now: {error}"
-            raise Problem(503, text, kind="server_error", code="routing_unavailable", headers={"retry-after": "2"}) from None
-        await call.say(200, work.explained(decided), {"server-timing": work.timing(time.monotonic() - began)})
+            raise Problem(
+                503,
+                text,
+                kind="server_error",
+                code="routing_unavailable",
+                headers={"retry-after": "2"},
+            ) from None
+        await call.say(
+            200, work.explained(decided), {"server-timing": work.timing(time.monotonic() - began)}
+        )
 
     async def feedback(self, call: Call) -> None:
         """Take a thumb on an answer as weak evidence."""
         wanted: FeedbackRequest = parse(FeedbackRequest, call.body)
         missing = Problem(
-            404, f"no answer {wanted.request_id[:80]!r} of this key is known; it may be too old", code="not_found", param="request_id"
+            404,
+            f"no answer {wanted.request_id[:80]!r} of this key is known; it may be too old",
+            code="not_found",
+            param="request_id",
         )
         place = (await self.places.get(wanted.request_id) or "").split("\n")
         if len(place) != 3 or (place[2] != call.key.name and not call.key.may(May.admin)):
@@ -485,7 +687,12 @@ class Gateway:
         except InvalidMessage:
             raise missing from None
         if wanted.better is not None and wanted.better not in self.catalog().models:
-            raise Problem(404, f"there is no model {wanted.better[:80]!r}", code="model_not_found", param="better")
+            raise Problem(
+                404,
+                f"there is no model {wanted.better[:80]!r}",
+                code="model_not_found",
+                param="better",
+            )
         try:
             evaluation = thumbed(message, wanted.thumb, wanted.better, call.key.name)
         except InvalidMessage as error:
@@ -493,17 +700,24 @@ class Gateway:
         try:
             await self.replies.publish(EVALUATIONS, to_json(evaluation), evaluation.key)
         except AdapterError as error:
-            raise Problem(503, str(error), kind="server_error", headers={"retry-after": "2"}) from None
+            raise Problem(
+                503, str(error), kind="server_error", headers={"retry-after": "2"}
+            ) from None
         said = {"object": "pointsman.feedback", "evaluation_id": evaluation.evaluation_id}
-        await call.say(200, said | {"compared": [evaluation.first, evaluation.second], "thumb": wanted.thumb})
+        await call.say(
+            200, said | {"compared": [evaluation.first, evaluation.second], "thumb": wanted.thumb}
+        )
 
     def _listed(self) -> list[dict[str, Any]]:
         """The profiles and the models, as OpenAI lists them."""
         catalog, gone = self.catalog(), self.catalog.gone()
         rows: list[dict[str, Any]] = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "pointsman"} for name in ("auto", *(f"auto:{p}" for p in Profile))
+            {"id": name, "object": "model", "created": 0, "owned_by": "pointsman"}
+            for name in ("auto", *(f"auto:{p}" for p in Profile))
         ]
-        return rows + [documented.model(model) for model in catalog.models.values() if model.name not in gone]
+        return rows + [
+            documented.model(model) for model in catalog.models.values() if model.name not in gone
+        ]
 
     async def list_models(self, call: Call) -> None:
         """The profiles and the models."""
@@ -533,11 +747,19 @@ class Gateway:
             "decisions_come": self.rest.would_allow(),
             "keys": bool(self.keys.all()) or self.keys.open,
         }
-        return JSONResponse({"ready": all(parts.values()), **parts}, 200 if all(parts.values()) else 503)
+        return JSONResponse(
+            {"ready": all(parts.values()), **parts}, 200 if all(parts.values()) else 503
+        )
 
 
 def _unavailable(error: ModelUnreachable) -> Unavailable:
-    return Unavailable(str(error), error.status, error.said, late=error.trouble is Trouble.late, retry_after_s=error.retry_after_s)
+    return Unavailable(
+        str(error),
+        error.status,
+        error.said,
+        late=error.trouble is Trouble.late,
+        retry_after_s=error.retry_after_s,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -570,17 +792,27 @@ class Calling:
 
     @asynccontextmanager
     async def open(
-        self, model: str, chat: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+        self,
+        model: str,
+        chat: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        within_s: float,
     ) -> AsyncGenerator[_Talking, None]:
         async with AsyncExitStack() as stack:
             try:
-                talking = await stack.enter_async_context(self._providers.open(model, chat, parameters, within_s))
+                talking = await stack.enter_async_context(
+                    self._providers.open(model, chat, parameters, within_s)
+                )
             except ModelUnreachable as error:
                 raise _unavailable(error) from None
             yield _Talking(talking)
 
     async def whole(
-        self, model: str, chat: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+        self,
+        model: str,
+        chat: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        within_s: float,
     ) -> tuple[Answer, Mapping[str, Any]]:
         try:
             return await self._providers.whole(model, chat, parameters, within_s)
@@ -592,8 +824,11 @@ class Calling:
 
 
 @asynccontextmanager
-async def calling(catalog: CurrentCatalog, settings: GatewaySettings) -> AsyncGenerator[Calling, None]:
-    """The providers, with as many calls under way as there may be requests, unless the environment says otherwise."""
+async def calling(
+    catalog: CurrentCatalog, settings: GatewaySettings
+) -> AsyncGenerator[Calling, None]:
+    """The providers, with as many calls under way as there may be requests, unless the environment
+    says otherwise."""
     llm = LLMSettings()
     if "concurrency" not in llm.model_fields_set:
         llm = llm.model_copy(update={"concurrency": settings.max_requests})

@@ -1,4 +1,5 @@
-"""From a request to an answer: ask for a decision, call the model, fall back, keep the conversation, say what it cost."""
+"""From a request to an answer: ask for a decision, call the model, fall back, keep the
+conversation, say what it cost."""
 
 from __future__ import annotations
 
@@ -14,7 +15,15 @@ from typing import Any, Protocol
 from services.gateway.requests import Problem, Wanted
 from services.gateway.settings import GatewaySettings
 from shared.contracts.messages import Completed, Decided, Submitted, answer_room, extend
-from shared.contracts.parts import Answer, Assessed, CascadePlan, Completion, Decision, FailedCall, one_text
+from shared.contracts.parts import (
+    Answer,
+    Assessed,
+    CascadePlan,
+    Completion,
+    Decision,
+    FailedCall,
+    one_text,
+)
 from shared.contracts.portable import portable
 from shared.contracts.spending import Spent
 
@@ -28,7 +37,8 @@ ANSWER_TOKENS = 400
 
 
 class Unavailable(Exception):
-    """A model gave no usable answer. `status` is its API's; `said` what that said of the error, as far as it is for the requester.
+    """A model gave no usable answer. `status` is its API's; `said` what that said of the error, as
+    far as it is for the requester.
 
     `late`: there was no answer in time. `retry_after_s`: how long the API asks to be left alone.
     """
@@ -51,7 +61,8 @@ class Unrouted(Exception):
 
 
 class Talk(Protocol):
-    """A model that is answering: its chunks, and afterwards what they made. Taking the chunks raises `Unavailable`."""
+    """A model that is answering: its chunks, and afterwards what they made. Taking the chunks
+    raises `Unavailable`."""
 
     @property
     def chunks(self) -> Any: ...
@@ -63,12 +74,22 @@ class Models(Protocol):
     """The models of the catalogue. Both raise `Unavailable`."""
 
     def open(
-        self, model: str, chat: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+        self,
+        model: str,
+        chat: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        within_s: float,
     ) -> AbstractAsyncContextManager[Talk]: ...
     async def whole(
-        self, model: str, chat: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+        self,
+        model: str,
+        chat: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        within_s: float,
     ) -> tuple[Answer, Mapping[str, Any]]: ...
-    def expected_cost_usd(self, model: str, prompt_tokens: float, answer_tokens: float) -> float: ...
+    def expected_cost_usd(
+        self, model: str, prompt_tokens: float, answer_tokens: float
+    ) -> float: ...
 
 
 class Router(Protocol):
@@ -125,8 +146,13 @@ class Choice:
     conversation: Conversation | None = None
 
     def history(self, wanted: Wanted, model: str) -> Sequence[Mapping[str, Any]]:
-        """The chat as `model` takes it: what only another model understands is left out, where another has spoken."""
-        spoke = self.conversation.spoke if self.conversation is not None and self.conversation.spoke else self.order[0]
+        """The chat as `model` takes it: what only another model understands is left out, where
+        another has spoken."""
+        spoke = (
+            self.conversation.spoke
+            if self.conversation is not None and self.conversation.spoke
+            else self.order[0]
+        )
         return wanted.chat if wanted.turns == 1 or model == spoke else portable(wanted.chat)
 
     def headers(self, model: str) -> dict[str, str]:
@@ -154,9 +180,15 @@ class Choice:
 
 
 async def choose(
-    wanted: Wanted, router: Router, conversations: Conversations, settings: GatewaySettings, spender: str, assess: Assess | None = None
+    wanted: Wanted,
+    router: Router,
+    conversations: Conversations,
+    settings: GatewaySettings,
+    spender: str,
+    assess: Assess | None = None,
 ) -> Choice:
-    """The model that is named, or that is decided, or the default. Raises `Problem` if the constraints leave none."""
+    """The model that is named, or that is decided, or the default. Raises `Problem` if the
+    constraints leave none."""
     if wanted.model is not None:
         return Choice((wanted.model,), None)
     began = time.monotonic()
@@ -167,11 +199,19 @@ async def choose(
         decided = await router.route(wanted.submitted)
     except Unrouted as error:
         fallback, table = router.default(wanted)
-        return Choice(tuple(fallback[: settings.models]), None, str(error), table=table, took_s=time.monotonic() - began)
+        return Choice(
+            tuple(fallback[: settings.models]),
+            None,
+            str(error),
+            table=table,
+            took_s=time.monotonic() - began,
+        )
     took_s = time.monotonic() - began
     order = tuple(c.model for c in decided.decision.candidates)
     if not order:
-        raise Problem(400, decided.decision.why, code="no_eligible_model", param="pointsman.constraints")
+        raise Problem(
+            400, decided.decision.why, code="no_eligible_model", param="pointsman.constraints"
+        )
     kept, conversation = False, None
     if settings.keep_model:
         order, kept, conversation = await _kept(wanted, order, decided, conversations, spender)
@@ -180,7 +220,14 @@ async def choose(
     cascade = decided.decision.cascade if fits else None
     if cascade is not None and not (assess is not None and await assess.ready(decided)):
         cascade = None
-    return Choice(order[: settings.models], decided, kept=kept, took_s=took_s, cascade=cascade, conversation=conversation)
+    return Choice(
+        order[: settings.models],
+        decided,
+        kept=kept,
+        took_s=took_s,
+        cascade=cascade,
+        conversation=conversation,
+    )
 
 
 def timing(decision_s: float) -> str:
@@ -189,10 +236,16 @@ def timing(decision_s: float) -> str:
 
 
 async def _kept(
-    wanted: Wanted, order: tuple[str, ...], decided: Decided, conversations: Conversations, spender: str
+    wanted: Wanted,
+    order: tuple[str, ...],
+    decided: Decided,
+    conversations: Conversations,
+    spender: str,
 ) -> tuple[tuple[str, ...], bool, Conversation]:
     """Stay with the conversation's model while its task and its preferences are the same."""
-    key = hashlib.sha256("\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()).hexdigest()
+    key = hashlib.sha256(
+        "\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()
+    ).hexdigest()
     here = f"{decided.assignment.clusters[0].id}\n{_cares(decided.decision)}"
     kept, spoke = False, None
     if wanted.turns > 1 and (before := await conversations.get(key)) is not None:
@@ -205,7 +258,8 @@ async def _kept(
 
 
 def _cares(decision: Decision) -> str:
-    """Equal for decisions whose senders care about the same; the rates of a goal move, the goal does not."""
+    """Equal for decisions whose senders care about the same; the rates of a goal move, the goal
+    does not."""
     if (used := decision.rates) is None:
         weights = decision.preferences
         return f"{weights.performance:.4f} {weights.cost:.4f} {weights.latency:.4f}"
@@ -215,11 +269,18 @@ def _cares(decision: Decision) -> str:
 
 
 def expected_usd(wanted: Wanted, choice: Choice, models: Models) -> float:
-    """What the answer is expected to cost, in USD: what the decision says, but no less than the catalogue's price for its tokens."""
+    """What the answer is expected to cost, in USD: what the decision says, but no less than the
+    catalogue's price for its tokens."""
     tokens = answer_room(wanted.parameters, ANSWER_TOKENS)
-    said = [c.cost_usd for c in choice.decided.decision.candidates if c.model == choice.order[0]] if choice.decided else []
+    said = (
+        [c.cost_usd for c in choice.decided.decision.candidates if c.model == choice.order[0]]
+        if choice.decided
+        else []
+    )
     asked = (choice.cascade.first, choice.cascade.then) if choice.cascade else choice.order[:1]
-    return max(sum(models.expected_cost_usd(model, wanted.tokens, tokens) for model in asked), *said, 0.0)
+    return max(
+        sum(models.expected_cost_usd(model, wanted.tokens, tokens) for model in asked), *said, 0.0
+    )
 
 
 @dataclass(slots=True)
@@ -249,7 +310,10 @@ class Told:
         if self.cascade is None:
             return {}
         good = "" if self.cascade.good is None else f"; good={self.cascade.good:.3f}"
-        return {"x-pointsman-cascade": f"{'escalated' if self.cascade.escalated else 'accepted'}; first={self.cascade.first}{good}"}
+        return {
+            "x-pointsman-cascade": f"{'escalated' if self.cascade.escalated else 'accepted'}; "
+            f"first={self.cascade.first}{good}"
+        }
 
 
 class Assess(Protocol):
@@ -285,14 +349,20 @@ def _body(wanted: Wanted, came: Mapping[str, Any], told: Told) -> dict[str, Any]
 async def ask_whole(
     wanted: Wanted, choice: Choice, models: Models, within_s: float, assess: Assess | None = None
 ) -> tuple[Told, dict[str, Any]]:
-    """A whole answer in OpenAI's form, from the first model that gives one, or, by a cascade, a good one. Raises `Problem`."""
+    """A whole answer in OpenAI's form, from the first model that gives one, or, by a cascade, a
+    good one. Raises `Problem`."""
     ends = time.monotonic() + within_s
     order, first, failed = await _begin(wanted, choice, models, within_s, assess)
     if first is not None and first.accepted:
         return first.told, _body(wanted, first.came, first.told)
     for model in order:
         try:
-            answer, came = await models.whole(model, choice.history(wanted, model), wanted.parameters, max(0.1, ends - time.monotonic()))
+            answer, came = await models.whole(
+                model,
+                choice.history(wanted, model),
+                wanted.parameters,
+                max(0.1, ends - time.monotonic()),
+            )
         except Unavailable as error:
             failed.append((model, error))
             continue
@@ -300,7 +370,9 @@ async def ask_whole(
         return told, _body(wanted, came, told)
     if first is None:
         raise unanswered(failed)
-    first.told.failed = failures(failed)  # nobody better answers, so the answer that is there is the best that can be had
+    first.told.failed = failures(
+        failed
+    )  # nobody better answers, so the answer that is there is the best that can be had
     return first.told, _body(wanted, first.came, first.told)
 
 
@@ -317,7 +389,11 @@ class _Whole:
 
     async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
         choices = [
-            {"index": i, "delta": choice.get("message") or {}, "finish_reason": choice.get("finish_reason") or "stop"}
+            {
+                "index": i,
+                "delta": choice.get("message") or {},
+                "finish_reason": choice.get("finish_reason") or "stop",
+            }
             for i, choice in enumerate(self.body.get("choices") or ())
         ]
         yield dict(self.body) | {"object": "chat.completion.chunk", "choices": choices}
@@ -331,7 +407,8 @@ class _Whole:
 async def ask_streamed(
     wanted: Wanted, choice: Choice, models: Models, within_s: float, assess: Assess | None = None
 ) -> AsyncGenerator[Speaking, None]:
-    """An answer as it comes, from the first model that begins one; by a cascade, once the cheap model's is there and assessed.
+    """An answer as it comes, from the first model that begins one; by a cascade, once the cheap
+    model's is there and assessed.
 
     Raises `Problem`, before the block or in it.
     """
@@ -344,7 +421,12 @@ async def ask_streamed(
         async with AsyncExitStack() as stack:
             try:
                 talk = await stack.enter_async_context(
-                    models.open(model, choice.history(wanted, model), wanted.parameters, max(0.1, ends - time.monotonic()))
+                    models.open(
+                        model,
+                        choice.history(wanted, model),
+                        wanted.parameters,
+                        max(0.1, ends - time.monotonic()),
+                    )
                 )
             except Unavailable as error:
                 failed.append((model, error))
@@ -353,29 +435,41 @@ async def ask_streamed(
                 yield Speaking(wanted, talk, Told(model, None, failures(failed)).after(first))
             except Unavailable as error:  # it broke off in the middle: too late for another model
                 text = f"the answer broke off: {model}: {error}{_quoted(error)}"
-                raise Problem(502, text, kind="upstream_error", code=f"{model}_unavailable") from None
+                raise Problem(
+                    502, text, kind="upstream_error", code=f"{model}_unavailable"
+                ) from None
             return
     if first is None:
         raise unanswered(failed)
-    first.told.failed = failures(failed)  # nobody better answers, so the answer that is there is the best that can be had
+    first.told.failed = failures(
+        failed
+    )  # nobody better answers, so the answer that is there is the best that can be had
     yield first.speaking(wanted)
 
 
 async def _begin(
     wanted: Wanted, choice: Choice, models: Models, within_s: float, assess: Assess | None
 ) -> tuple[tuple[str, ...], _First | None, list[tuple[str, Unavailable]]]:
-    """The models that are left to ask, in order; what came of asking a cheap one first, where there is a cascade; and who failed."""
+    """The models that are left to ask, in order; what came of asking a cheap one first, where there
+    is a cascade; and who failed."""
     plan, decided = choice.cascade, choice.decided
     if plan is None or decided is None or assess is None:
         return choice.order, None, []
-    rest = tuple(dict.fromkeys(model for model in (plan.then, *choice.order) if model != plan.first))
+    rest = tuple(
+        dict.fromkeys(model for model in (plan.then, *choice.order) if model != plan.first)
+    )
     try:
         answer, came = await models.whole(plan.first, wanted.chat, wanted.parameters, within_s)
     except Unavailable as error:
         return rest, None, [(plan.first, error)]
     good = await assess(decided, answer)
     accepted = good is not None and good >= plan.accept_at
-    told = Told(plan.first, answer, (), cascade=Assessed(first=plan.first, good=good, escalated=not accepted))
+    told = Told(
+        plan.first,
+        answer,
+        (),
+        cascade=Assessed(first=plan.first, good=good, escalated=not accepted),
+    )
     return rest, _First(told, came, accepted), []
 
 
@@ -388,12 +482,17 @@ class Speaking:
     told: Told
 
     async def chunks(self) -> AsyncIterator[dict[str, Any]]:
-        """The chunks as they come, under our id and the model's real name; the last has the usage with what it cost.
+        """The chunks as they come, under our id and the model's real name; the last has the usage
+        with what it cost.
 
-        Usage has a chunk of its own only if the client asked for one; many clients stumble over one without choices. It is left out
-        only if the client said so.
+        Usage has a chunk of its own only if the client asked for one; many clients stumble over one
+        without choices. It is left out only if the client said so.
         """
-        mine = {"id": self.wanted.request_id, "object": "chat.completion.chunk", "model": self.told.model}
+        mine = {
+            "id": self.wanted.request_id,
+            "object": "chat.completion.chunk",
+            "model": self.told.model,
+        }
         held: dict[str, Any] | None = None
         counted: Mapping[str, Any] | None = None
         common: dict[str, Any] = {"created": int(time.time())}
@@ -405,13 +504,21 @@ class Speaking:
                 continue
             if held is not None:
                 yield held
-            ending = any(isinstance(c, Mapping) and c.get("finish_reason") for c in chunk["choices"])
+            ending = any(
+                isinstance(c, Mapping) and c.get("finish_reason") for c in chunk["choices"]
+            )
             held = chunk if ending else None
             if not ending:
                 yield chunk
         self.told.answer = self.talk.answer()
-        told = {"usage": usage(counted, self.told)} | {k: v for k, v in common.items() if k == "simulated"}
-        last = held or common | mine | {"choices": [{"index": 0, "delta": {}, "finish_reason": self.told.answer.finish_reason or "stop"}]}
+        told = {"usage": usage(counted, self.told)} | {
+            k: v for k, v in common.items() if k == "simulated"
+        }
+        last = held or common | mine | {
+            "choices": [
+                {"index": 0, "delta": {}, "finish_reason": self.told.answer.finish_reason or "stop"}
+            ]
+        }
         if self.wanted.usage is None:
             yield last | told
             return
@@ -422,14 +529,20 @@ class Speaking:
 
 
 def usage(came: Any, told: Told) -> dict[str, Any]:
-    """The API's own usage, with what is missing or can't be read, and the cost in USD of all that was answered."""
+    """The API's own usage, with what is missing or can't be read, and the cost in USD of all that
+    was answered."""
     answer = told.answer
     assert answer is not None
     found = dict(came) if isinstance(came, Mapping) else {}
     counted = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens}
     if not isinstance(found.get("total_tokens"), int):
         counted["total_tokens"] = answer.prompt_tokens + answer.completion_tokens
-    return found | counted | {"cost": told.cost_usd} | ({"estimated": True} if answer.estimated else {})
+    return (
+        found
+        | counted
+        | {"cost": told.cost_usd}
+        | ({"estimated": True} if answer.estimated else {})
+    )
 
 
 def failures(failed: Sequence[tuple[str, Unavailable]]) -> tuple[FailedCall, ...]:
@@ -440,14 +553,23 @@ def unanswered(failed: Sequence[tuple[str, Unavailable]]) -> Problem:
     """Why no model answered, as OpenAI would say it."""
     model, last = failed[-1]
     if last.said is not None and last.status in OF_THE_REQUEST:
-        return Problem(last.status, last.said.get("message", str(last)), code=last.said.get("code"), param=last.said.get("param"))
+        return Problem(
+            last.status,
+            last.said.get("message", str(last)),
+            code=last.said.get("code"),
+            param=last.said.get("param"),
+        )
     said = "; ".join(f"{name}: {error}{_quoted(error)}" for name, error in failed)
     if all(error.status == 429 for _, error in failed):
         wait = min(error.retry_after_s or BUSY_S for _, error in failed)
         headers = {"retry-after": str(max(1, ceil(wait)))}
-        return Problem(429, f"the providers have no room now: {said}", kind="rate_limit_error", headers=headers)
+        return Problem(
+            429, f"the providers have no room now: {said}", kind="rate_limit_error", headers=headers
+        )
     status = 504 if all(error.late for _, error in failed) else 502
-    return Problem(status, f"no model answered: {said}", kind="upstream_error", code=f"{model}_unavailable")
+    return Problem(
+        status, f"no model answered: {said}", kind="upstream_error", code=f"{model}_unavailable"
+    )
 
 
 def _quoted(error: Unavailable) -> str:
@@ -458,7 +580,12 @@ def _quoted(error: Unavailable) -> str:
 def completed(decided: Decided, told: Told) -> Completed:
     """What goes on `completions`, to be learnt from."""
     completion = (
-        Completion(status="answered", answers=(told.answer, *told.before), failed=told.failed, cascade=told.cascade)
+        Completion(
+            status="answered",
+            answers=(told.answer, *told.before),
+            failed=told.failed,
+            cascade=told.cascade,
+        )
         if told.answer
         else Completion(status="failed", failed=told.failed)
     )
@@ -481,5 +608,9 @@ def bill(wanted: Wanted, told: Told, spender: str, expected: float) -> Spent:
 
 def explained(decided: Decided) -> dict[str, Any]:
     """The answer to POST /v1/route."""
-    said = decided.model_dump(mode="json", include={"request_id", "description", "assignment", "decision"}, exclude_none=True)
+    said = decided.model_dump(
+        mode="json",
+        include={"request_id", "description", "assignment", "decision"},
+        exclude_none=True,
+    )
     return said | {"model": decided.decision.model, "object": "pointsman.decision"}

@@ -20,7 +20,8 @@ ERRORS = {
     "404": "There is no such model, profile or answer",
     "413": "The request is too large",
     "415": "The content-type is not application/json",
-    "429": "Too much under way, or this key's rate or budget is used up; Retry-After says when to come again",
+    "429": "Too much under way, or this key's rate or budget is used up; Retry-After says when to "
+    "come again",
     "500": "A fault of Pointsman's, logged under the request's id",
     "502": "No model answered",
     "503": "Not available now; Retry-After says when to come again",
@@ -44,14 +45,19 @@ ERROR = {
 }
 COMPLETION = {
     "type": "object",
-    "description": "As OpenAI's API has it. `id` names the request, `model` is the model that answered, `usage.cost` its cost in USD.",
+    "description": "As OpenAI's API has it. `id` names the request, `model` is the model that "
+    "answered, `usage.cost` its cost in USD.",
     "required": ["id", "object", "model", "choices", "usage"],
     "properties": {
         "id": {"type": "string"},
         "object": {"const": "chat.completion"},
         "model": {"type": "string"},
         "choices": {"type": "array", "items": {"type": "object"}},
-        "usage": {"type": "object", "required": ["cost"], "properties": {"cost": {"type": "number"}}},
+        "usage": {
+            "type": "object",
+            "required": ["cost"],
+            "properties": {"cost": {"type": "number"}},
+        },
     },
 }
 ROUTED = {
@@ -69,7 +75,10 @@ ROUTED = {
 ASKED = "Translate this notice into French: the library is closed on Monday."
 EXAMPLES: dict[type, dict[str, Any]] = {
     ChatRequest: {"model": "auto:economy", "messages": [{"role": "user", "content": ASKED}]},
-    RouteRequest: {"prompt": ASKED, "pointsman": {"cost_quality_tradeoff": 3, "constraints": {"max_latency_s": 20}}},
+    RouteRequest: {
+        "prompt": ASKED,
+        "pointsman": {"cost_quality_tradeoff": 3, "constraints": {"max_latency_s": 20}},
+    },
     FeedbackRequest: {"request_id": "chatcmpl-0123456789abcdef", "thumb": "up"},
 }
 NAMED = {
@@ -83,84 +92,156 @@ ANSWER_HEADERS = {
     "x-pointsman-model": "The model that answered",
     "x-pointsman-cluster": "The nearest task cluster",
     "x-pointsman-table": "Version of the routing table",
-    "x-pointsman-confidence": "Probability that the selected model is really better than the runner-up",
+    "x-pointsman-confidence": "Probability that the selected model is really better than the "
+    "runner-up",
     "x-pointsman-cost-usd": "What the answer cost (not of a stream, whose last chunk has it)",
     "x-pointsman-expected-cost-usd": "What it was expected to cost",
     "x-pointsman-request-id": "The request's id",
-    "server-timing": "`decision;dur=`: milliseconds from publishing the prompt to having its decision",
+    "server-timing": "`decision;dur=`: milliseconds from publishing the prompt to having its "
+    "decision",
     "x-pointsman-default": "Why the profile's default model answered, if routing was not available",
     "x-pointsman-kept": "Says so, if the conversation stays with its model",
-    "x-pointsman-cascade": "If a cheaper model was asked first: `accepted` or `escalated`, that model, how probably its answer is good",
+    "x-pointsman-cascade": "If a cheaper model was asked first: `accepted` or `escalated`, that "
+    "model, how probably its answer is good",
 }
 
 
 def model(one: Model) -> dict[str, Any]:
     """A model of the catalogue as OpenAI lists it, and what it costs."""
-    price = {"input_usd_per_million": one.price.input, "output_usd_per_million": one.price.output, "as_of": one.as_of.isoformat()}
+    price = {
+        "input_usd_per_million": one.price.input,
+        "output_usd_per_million": one.price.output,
+        "as_of": one.as_of.isoformat(),
+    }
     own = {"price": price, "context_tokens": one.context_tokens, "provider_id": one.openrouter}
-    return {"id": one.name, "object": "model", "created": 0, "owned_by": one.openrouter.split("/")[0], "pointsman": own}
+    return {
+        "id": one.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": one.openrouter.split("/")[0],
+        "pointsman": own,
+    }
 
 
 @cache
 def openapi() -> dict[str, Any]:
     """The API as OpenAPI 3.1."""
     kinds = (ChatRequest, RouteRequest, FeedbackRequest)
-    _, taken = models_json_schema([(kind, "validation") for kind in kinds], ref_template="#/components/schemas/{model}")
-    _, given = models_json_schema(
-        [(k, "serialization") for k in (Description, Assigned, Decision)], ref_template="#/components/schemas/{model}"
+    _, taken = models_json_schema(
+        [(kind, "validation") for kind in kinds], ref_template="#/components/schemas/{model}"
     )
-    schemas = taken["$defs"] | given["$defs"] | {"Error": ERROR, "Completion": COMPLETION, "Routed": ROUTED}
+    _, given = models_json_schema(
+        [(k, "serialization") for k in (Description, Assigned, Decision)],
+        ref_template="#/components/schemas/{model}",
+    )
+    schemas = (
+        taken["$defs"]
+        | given["$defs"]
+        | {"Error": ERROR, "Completion": COMPLETION, "Routed": ROUTED}
+    )
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Pointsman gateway",
             "version": version("pointsman"),
-            "description": "An OpenAI-compatible API whose model is chosen per prompt. Set a client's base URL to this address and /v1.",
+            "description": "An OpenAI-compatible API whose model is chosen per prompt. Set a "
+            "client's base URL to this address and /v1.",
         },
         "paths": {
-            "/v1/chat/completions": {"post": _operation("complete", "Answer a chat", ChatRequest, "Completion", stream=True)},
-            "/v1/route": {
-                "post": _operation("route", "Decide which model is best for a prompt, and why; call none", RouteRequest, "Routed")
+            "/v1/chat/completions": {
+                "post": _operation(
+                    "complete", "Answer a chat", ChatRequest, "Completion", stream=True
+                )
             },
-            "/v1/feedback": {"post": _operation("complete", "A thumb up or down on an answer", FeedbackRequest, None)},
+            "/v1/route": {
+                "post": _operation(
+                    "route",
+                    "Decide which model is best for a prompt, and why; call none",
+                    RouteRequest,
+                    "Routed",
+                )
+            },
+            "/v1/feedback": {
+                "post": _operation(
+                    "complete", "A thumb up or down on an answer", FeedbackRequest, None
+                )
+            },
             "/v1/models": {"get": _operation(None, "The profiles and the models", None, None)},
-            "/v1/models/{name}": {"get": _operation(None, "One of them, by its name or its provider's", None, None), "parameters": [NAMED]},
+            "/v1/models/{name}": {
+                "get": _operation(None, "One of them, by its name or its provider's", None, None),
+                "parameters": [NAMED],
+            },
             "/healthz": {"get": _operation("", "Whether the process lives", None, None)},
             "/readyz": {"get": _operation("", "Whether requests are routed now", None, None)},
             "/metrics": {"get": _operation("admin", "Prometheus metrics", None, None, text=True)},
         },
-        "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
         "security": [{"key": []}],
     }
 
 
 def _operation(
-    scope: str | None, summary: str, body: type | None, answer: str | None, *, stream: bool = False, text: bool = False
+    scope: str | None,
+    summary: str,
+    body: type | None,
+    answer: str | None,
+    *,
+    stream: bool = False,
+    text: bool = False,
 ) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{answer}"} if answer else {"type": "object"}
-    kind = {"text/plain": {"schema": {"type": "string"}}} if text else {"application/json": {"schema": schema}}
+    kind = (
+        {"text/plain": {"schema": {"type": "string"}}}
+        if text
+        else {"application/json": {"schema": schema}}
+    )
     kind |= {"text/event-stream": {"schema": {"type": "string"}}} if stream else {}
     right: dict[str, Any] = {"description": "As asked", "content": kind}
     if stream:
-        right["headers"] = {name: {"description": about, "schema": {"type": "string"}} for name, about in ANSWER_HEADERS.items()}
+        right["headers"] = {
+            name: {"description": about, "schema": {"type": "string"}}
+            for name, about in ANSWER_HEADERS.items()
+        }
     wrong = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    codes = ERRORS if body else {c: t for c, t in ERRORS.items() if c in {"401", "403", "429", "500", "503"}}
+    codes = (
+        ERRORS
+        if body
+        else {c: t for c, t in ERRORS.items() if c in {"401", "403", "429", "500", "503"}}
+    )
     found: dict[str, Any] = {
         "summary": summary,
-        "responses": {"200": right} | {code: {"description": about, "content": wrong} for code, about in codes.items()},
+        "responses": {"200": right}
+        | {code: {"description": about, "content": wrong} for code, about in codes.items()},
     }
     if scope == "":
-        found |= {"security": [], "responses": {"200": right, "503": {"description": "Not ready", "content": kind}}}
+        found |= {
+            "security": [],
+            "responses": {"200": right, "503": {"description": "Not ready", "content": kind}},
+        }
     elif scope:
         found["description"] = f"Needs a key with the scope `{scope}`, or `admin`."
     if body is not None:
         found["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}, "example": EXAMPLES[body]}},
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": f"#/components/schemas/{body.__name__}"},
+                    "example": EXAMPLES[body],
+                }
+            },
         }
         if body is not FeedbackRequest:
             found["parameters"] = [
-                {"name": name, "in": "header", "required": False, "description": HELP[name], "schema": {"type": "string"}}
+                {
+                    "name": name,
+                    "in": "header",
+                    "required": False,
+                    "description": HELP[name],
+                    "schema": {"type": "string"},
+                }
                 for name, _, _ in HEADERS
             ]
     return found
@@ -169,8 +250,16 @@ def _operation(
 @cache
 def page() -> str:
     """The API for people."""
-    pages = Environment(loader=PackageLoader("services.gateway", "."), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    pages = Environment(
+        loader=PackageLoader("services.gateway", "."),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     described = openapi()
     return pages.get_template("docs.html").render(
-        api=described, schemas=described["components"]["schemas"], headers=ANSWER_HEADERS, errors=ERRORS
+        api=described,
+        schemas=described["components"]["schemas"],
+        headers=ANSWER_HEADERS,
+        errors=ERRORS,
     )

@@ -30,7 +30,8 @@ class Expected(Protocol):
 
 
 class Asking(Protocol):
-    """Publish a prompt and hear what comes of it. `send` raises an error of any kind when the broker is away."""
+    """Publish a prompt and hear what comes of it. `send` raises an error of any kind when the
+    broker is away."""
 
     def expecting(self, request_id: str) -> AbstractContextManager[Expected]: ...
     async def send(self, message: Submitted) -> None: ...
@@ -60,11 +61,18 @@ class HotPath:
         gone: Callable[[], frozenset[str]],
         settings: GatewaySettings,
     ) -> None:
-        self._asking, self._rest, self._current, self._catalog, self._gone = asking, rest, current, catalog, gone
+        self._asking, self._rest, self._current, self._catalog, self._gone = (
+            asking,
+            rest,
+            current,
+            catalog,
+            gone,
+        )
         self._settings = settings
 
     async def route(self, message: Submitted) -> Decided:
-        """The decision. Raises `Unrouted` after the deadlines, or at once while nothing has come for a while."""
+        """The decision. Raises `Unrouted` after the deadlines, or at once while nothing has come
+        for a while."""
         if not self._rest.allows():
             raise Unrouted("routing gave no decisions lately, so it is not waited for now")
         settings, what = self._settings, "description"
@@ -90,10 +98,11 @@ class HotPath:
         return decided
 
     def default(self, wanted: Wanted) -> tuple[list[str], str]:
-        """The default model of the request's profile, those after it, and the routing table's version.
+        """The default model of the request's profile, those after it, and the routing table's
+        version.
 
-        Named in the settings; else the best of the routing table over all its tasks; without a table, by the catalogue's prices.
-        Raises `Problem` if the constraints leave none.
+        Named in the settings; else the best of the routing table over all its tasks; without a
+        table, by the catalogue's prices. Raises `Problem` if the constraints leave none.
         """
         wish = self._wanted(wanted)
         order, version = self._by_table(wish, wanted) or (self._by_price(wish, wanted), "")
@@ -121,7 +130,12 @@ class HotPath:
             return None
         ref, table = found
         sizes = np.array([max(1, c.size) for c in table.clusters], np.float32)
-        everywhere = Assignment(np.arange(len(sizes)), sizes / sizes.sum(), np.zeros(len(sizes), np.float32), novel=False)
+        everywhere = Assignment(
+            np.arange(len(sizes)),
+            sizes / sizes.sum(),
+            np.zeros(len(sizes), np.float32),
+            novel=False,
+        )
         contexts = {m.name: m.context_tokens for m in self._catalog().models.values()}
         limits = wanted.wishes.constraints.limits(wanted.tokens)
         if isinstance(wish, Goal):
@@ -131,7 +145,8 @@ class HotPath:
         return [c.model for c in chosen if c.model not in gone], str(ref)
 
     def _by_price(self, wish: Rates | Goal, wanted: Wanted) -> list[str]:
-        """Expensive models are taken for good ones: nothing else is known of them without a table."""
+        """Expensive models are taken for good ones: nothing else is known of them without a
+        table."""
         weights = weights_of(wish if isinstance(wish, Rates) else PROFILES["balanced"])
         catalog, limits = self._catalog(), wanted.wishes.constraints
         names = catalog.profiles.get(self._settings.profile) or tuple(catalog.models)
@@ -146,7 +161,11 @@ class HotPath:
         ]
         price = _ranks({m.name: m.price.output for m in known})
         slow = _ranks({m.name: m.latency_s for m in known})
-        utility = {m.name: (weights.performance - weights.cost) * price[m.name] - weights.latency * slow[m.name] for m in known}
+        utility = {
+            m.name: (weights.performance - weights.cost) * price[m.name]
+            - weights.latency * slow[m.name]
+            for m in known
+        }
         return sorted(utility, key=lambda n: (-utility[n], price[n], n))
 
 

@@ -49,19 +49,27 @@ class Problem(Exception):
 
 
 class Wishes(Asked):
-    """What the sender cares about: one of profile, preferences and cost_quality_tradeoff, and hard limits."""
+    """What the sender cares about: one of profile, preferences and cost_quality_tradeoff, and hard
+    limits."""
 
     profile: Profile | None = None
     preferences: Preferences | None = None
     cost_quality_tradeoff: Annotated[float, Field(ge=0, le=10)] | None = None
-    """A dial: 0 is the best model whatever it costs, 10 the cheapest, as OpenRouter's auto router has it."""
+    """A dial: 0 is the best model whatever it costs, 10 the cheapest, as OpenRouter's auto router
+    has it."""
     constraints: Constraints = Constraints()
     session_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """Names the conversation. Without it a conversation is known by how it begins."""
 
     @model_validator(mode="after")
     def _one_wish(self) -> Wishes:
-        if sum(wish is not None for wish in (self.profile, self.preferences, self.cost_quality_tradeoff)) > 1:
+        if (
+            sum(
+                wish is not None
+                for wish in (self.profile, self.preferences, self.cost_quality_tradeoff)
+            )
+            > 1
+        ):
             raise ValueError("give one of profile, preferences and cost_quality_tradeoff")
         return self
 
@@ -69,16 +77,22 @@ class Wishes(Asked):
         """The preferences, stated or by the dial."""
         if self.cost_quality_tradeoff is None:
             return self.preferences
-        return Preferences(performance=1 - self.cost_quality_tradeoff / 10, cost=self.cost_quality_tradeoff / 10)
+        return Preferences(
+            performance=1 - self.cost_quality_tradeoff / 10, cost=self.cost_quality_tradeoff / 10
+        )
 
 
 class ChatRequest(BaseModel):
-    """A chat completion as OpenAI's API takes it. Fields that are not named here go to the model untouched."""
+    """A chat completion as OpenAI's API takes it. Fields that are not named here go to the model
+    untouched."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="allow", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     model: Annotated[str, Field(min_length=1, max_length=200)] = AUTO
-    """`auto`, `auto:PROFILE`, or a model of `GET /v1/models`, which is then asked without routing."""
+    """`auto`, `auto:PROFILE`, or a model of `GET /v1/models`, which is then asked without
+    routing."""
     messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=2000)]
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
@@ -90,9 +104,12 @@ class ChatRequest(BaseModel):
 
 
 class RouteRequest(BaseModel):
-    """A prompt or a chat that is to be decided and not answered. What else a chat completion has is passed over."""
+    """A prompt or a chat that is to be decided and not answered. What else a chat completion has is
+    passed over."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="allow", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     model: Annotated[str, Field(min_length=1, max_length=200)] = AUTO
     """`auto` or `auto:PROFILE`."""
@@ -102,16 +119,22 @@ class RouteRequest(BaseModel):
 
     @model_validator(mode="after")
     def _in_their_place(self) -> Self:
-        """What the topic takes beside the prompt has its place under `pointsman` here, and must not be passed over."""
+        """What the topic takes beside the prompt has its place under `pointsman` here, and must not
+        be passed over."""
         if misplaced := sorted((self.model_extra or {}).keys() & Wishes.model_fields.keys()):
-            raise ValueError(f'{", ".join(misplaced)}: goes into "pointsman", as in {{"prompt": "…", "pointsman": {{"profile": "fast"}}}}')
+            raise ValueError(
+                f'{", ".join(misplaced)}: goes into "pointsman", as in {{"prompt": "…", '
+                '"pointsman": {"profile": "fast"}}'
+            )
         return self
 
 
 class FeedbackRequest(BaseModel):
     """A thumb on an answer."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     request_id: Annotated[str, Field(min_length=1, max_length=200)]
     """The answer's `id`."""
@@ -122,7 +145,8 @@ class FeedbackRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request as the gateway understood it: either `model`, or the router's choice by `wishes`."""
+    """A request as the gateway understood it: either `model`, or the router's choice by
+    `wishes`."""
 
     request_id: str
     submitted: Submitted | None
@@ -137,7 +161,8 @@ class Wanted:
     """About how many tokens a model has to read."""
     stream: bool = False
     usage: bool | None = None
-    """Whether a stream is to end with a chunk of its own for usage. None: it stands in the last chunk with choices."""
+    """Whether a stream is to end with a chunk of its own for usage. None: it stands in the last
+    chunk with choices."""
     turns: int = 1
     begins: str = ""
     """How the conversation begins."""
@@ -159,7 +184,8 @@ def parse(model: type[BaseModel], value: bytes) -> Any:
 
 
 def wishes_of(headers: Mapping[str, str], body: Wishes) -> Wishes:
-    """The wishes of the body, and those of x-pointsman-* headers where the body has none. Raises `Problem`."""
+    """The wishes of the body, and those of x-pointsman-* headers where the body has none. Raises
+    `Problem`."""
     said: dict[str, Any] = {}
     limits: dict[str, Any] = {}
     for name, place, convert in HEADERS:
@@ -168,20 +194,35 @@ def wishes_of(headers: Mapping[str, str], body: Wishes) -> Wishes:
         try:
             value = convert(text)
         except (ValueError, TypeError, IndexError):
-            raise Problem(400, f"the header {name} can't be read: {HELP[name]}", param=name) from None
+            raise Problem(
+                400, f"the header {name} can't be read: {HELP[name]}", param=name
+            ) from None
         (limits if place in Constraints.model_fields else said)[place] = value
     if body.profile or body.preferences or body.cost_quality_tradeoff is not None:
         said = {place: value for place, value in said.items() if place == "session_id"}
     try:
         if limits:
-            said["constraints"] = Constraints(**(limits | body.constraints.model_dump(exclude_unset=True)))
-        return body if not said else Wishes.model_validate(said | {n: getattr(body, n) for n in body.model_fields_set if n not in said})
+            said["constraints"] = Constraints(
+                **(limits | body.constraints.model_dump(exclude_unset=True))
+            )
+        return (
+            body
+            if not said
+            else Wishes.model_validate(
+                said | {n: getattr(body, n) for n in body.model_fields_set if n not in said}
+            )
+        )
     except ValidationError as error:
         raise Problem(400, f"in the x-pointsman headers: {describe_error(error)}") from None
 
 
 def _preferences(text: str) -> Preferences:
-    return Preferences(**{name.strip(): float(value) for name, value in (part.split("=", 1) for part in text.split(","))})
+    return Preferences(
+        **{
+            name.strip(): float(value)
+            for name, value in (part.split("=", 1) for part in text.split(","))
+        }
+    )
 
 
 def _names(text: str) -> frozenset[str]:
@@ -200,7 +241,8 @@ HEADERS: tuple[tuple[str, str, Any], ...] = (
 )
 HELP: Mapping[str, str] = {
     "x-pointsman-profile": f"one of {', '.join(Profile)}",
-    "x-pointsman-preferences": "what success is worth, usd_per_point=0.1,s_per_point=60; or a goal, keep=0.97 or spend_usd_per_1000=2",
+    "x-pointsman-preferences": "what success is worth, usd_per_point=0.1,s_per_point=60; or a "
+    "goal, keep=0.97 or spend_usd_per_1000=2",
     "x-pointsman-cost-quality-tradeoff": "a number from 0 (quality) to 10 (cost)",
     "x-pointsman-session-id": "a name of the conversation",
     "x-pointsman-max-cost-usd": "a number of USD",
@@ -211,26 +253,42 @@ HELP: Mapping[str, str] = {
 
 
 def understand(
-    request: ChatRequest | RouteRequest, wishes: Wishes, request_id: str, spender: str, catalog: Catalog, gone: frozenset[str], size: int
+    request: ChatRequest | RouteRequest,
+    wishes: Wishes,
+    request_id: str,
+    spender: str,
+    catalog: Catalog,
+    gone: frozenset[str],
+    size: int,
 ) -> Wanted:
-    """What is wanted. Raises `Problem` for a model that there is not, a chat without a task, or one that is too long."""
+    """What is wanted. Raises `Problem` for a model that there is not, a chat without a task, or one
+    that is too long."""
     name, _, profile = request.model.partition(":")
     messages = request.messages
     turns = [as_turn(turn) for turn in messages or ()]
     parameters = request.parameters() if isinstance(request, ChatRequest) else {}
     stream = bool(request.stream) if isinstance(request, ChatRequest) else False
     options = (request.stream_options or {}) if isinstance(request, ChatRequest) else {}
-    tokens = tokens_of_chat(turns, parameters) if turns else tokens_in(getattr(request, "prompt", None) or "")
+    tokens = (
+        tokens_of_chat(turns, parameters)
+        if turns
+        else tokens_in(getattr(request, "prompt", None) or "")
+    )
     common: dict[str, Any] = {
         "request_id": request_id,
         "chat": turns if isinstance(request, ChatRequest) else [],
         "parameters": parameters,
         "tokens": tokens,
         "stream": stream,
-        "usage": options["include_usage"] if isinstance(options.get("include_usage"), bool) else None,
+        "usage": options["include_usage"]
+        if isinstance(options.get("include_usage"), bool)
+        else None,
         "turns": sum(m.role == "assistant" for m in messages or ()) + 1,
         "begins": "\n".join(
-            m.text() for m in (messages or ())[: 1 + next((i for i, m in enumerate(messages or ()) if m.role == "user"), 0)]
+            m.text()
+            for m in (messages or ())[
+                : 1 + next((i for i, m in enumerate(messages or ()) if m.role == "user"), 0)
+            ]
         ),
     }
     if name != AUTO:
@@ -239,20 +297,31 @@ def understand(
         except CatalogError:
             raise Problem(
                 404,
-                f"there is no model {request.model[:80]!r}; GET /v1/models lists them, and {AUTO!r} lets Pointsman choose",
+                f"there is no model {request.model[:80]!r}; GET /v1/models lists them, and "
+                f"{AUTO!r} lets Pointsman choose",
                 code="model_not_found",
                 param="model",
             ) from None
         if model.name in gone:
-            raise Problem(404, f"the model {model.name} has been retired", code="model_not_found", param="model")
+            raise Problem(
+                404,
+                f"the model {model.name} has been retired",
+                code="model_not_found",
+                param="model",
+            )
         return Wanted(submitted=None, model=model.name, wishes=wishes, whole=False, **common)
     if profile:
         if profile not in Profile.__members__:
             raise Problem(
-                404, f"there is no profile {profile[:40]!r}; there are {', '.join(Profile)}", code="model_not_found", param="model"
+                404,
+                f"there is no profile {profile[:40]!r}; there are {', '.join(Profile)}",
+                code="model_not_found",
+                param="model",
             )
         if wishes.preferences or wishes.profile or wishes.cost_quality_tradeoff is not None:
-            raise Problem(400, "the model names a profile, so give no other preferences", param="pointsman")
+            raise Problem(
+                400, "the model names a profile, so give no other preferences", param="pointsman"
+            )
         wishes = wishes.model_copy(update={"profile": Profile(profile)})
     if isinstance(request, ChatRequest) and not task_of(request.messages).strip():
         return Wanted(submitted=None, model=None, wishes=wishes, whole=False, **common)
@@ -261,9 +330,16 @@ def understand(
 
 
 def _submitted(
-    request: ChatRequest | RouteRequest, wishes: Wishes, request_id: str, spender: str, parameters: dict[str, Any], size: int, tokens: int
+    request: ChatRequest | RouteRequest,
+    wishes: Wishes,
+    request_id: str,
+    spender: str,
+    parameters: dict[str, Any],
+    size: int,
+    tokens: int,
 ) -> tuple[Submitted, bool]:
-    """What is published. Of a chat that is too long for a topic only what poses its task, and how many `tokens` there are to be read."""
+    """What is published. Of a chat that is too long for a topic only what poses its task, and how
+    many `tokens` there are to be read."""
     fields: dict[str, Any] = {
         "request_id": request_id,
         "session_id": wishes.session_id,
@@ -274,14 +350,21 @@ def _submitted(
     }
     prompt = request.prompt if isinstance(request, RouteRequest) else None
     messages = request.messages
-    long = size > MAX_MESSAGE_BYTES - ROOM_FOR_REST or sum(len(m.text().encode()) for m in messages or ()) > MAX_PROMPT_BYTES
+    long = (
+        size > MAX_MESSAGE_BYTES - ROOM_FOR_REST
+        or sum(len(m.text().encode()) for m in messages or ()) > MAX_PROMPT_BYTES
+    )
     try:
         if messages is None or not long:
             whole = len(parameters) <= MAX_METADATA
-            return Submitted(prompt=prompt, messages=messages, parameters=parameters if whole else {}, **fields), whole
+            return Submitted(
+                prompt=prompt, messages=messages, parameters=parameters if whole else {}, **fields
+            ), whole
         task = task_of(messages)
         need = max(wishes.constraints.context_tokens, tokens + answer_room(parameters))
         fields["constraints"] = wishes.constraints.model_copy(update={"context_tokens": need})
         return Submitted(prompt=task[: MAX_PROMPT_BYTES // 8], **fields), False
     except ValidationError as error:
-        raise Problem(400, describe_error(error), param="prompt" if messages is None else "messages") from None
+        raise Problem(
+            400, describe_error(error), param="prompt" if messages is None else "messages"
+        ) from None

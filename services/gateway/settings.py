@@ -15,36 +15,45 @@ from shared.contracts.parts import PROFILES_VARIABLE, Preferences, Profile
 class GatewaySettings(BaseSettings):
     """POINTSMAN_GATEWAY_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_GATEWAY_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_GATEWAY_", frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
 
     host: str = "127.0.0.1"
     """Address to listen at; 0.0.0.0 in a container."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8787
     """Port to listen at; 0: any that is free."""
     origins: tuple[str, ...] = ()
-    """Origins whose pages may ask from a browser, `["https://chat.example.org"]`; `["*"]` are all. None: no page may."""
+    """Origins whose pages may ask from a browser, `["https://chat.example.org"]`; `["*"]` are all.
+    None: no page may."""
     profiles: dict[Profile, Preferences] = Field(default={}, validation_alias=PROFILES_VARIABLE)
-    """What profiles mean here, where they are to mean something else: JSON such as `{"balanced": {"keep": 0.97}}`."""
+    """What profiles mean here, where they are to mean something else: JSON such as `{"balanced":
+    {"keep": 0.97}}`."""
     default_profile: Profile = Profile.balanced
     """The profile of a request that states no preferences."""
     deadline_s: Annotated[float, Field(gt=0)] = 0.3
-    """Seconds after the description within which a decision must be there; then the profile's default model answers."""
+    """Seconds after the description within which a decision must be there; then the profile's
+    default model answers."""
     describe_s: Annotated[float, Field(gt=0)] = 5.0
-    """Seconds within which the description must be there: a little more than the describer gives its language model."""
+    """Seconds within which the description must be there: a little more than the describer gives
+    its language model."""
     answer_s: Annotated[float, Field(gt=0)] = 300.0
     """Seconds that a model has for its whole answer."""
     models: Annotated[int, Field(ge=1)] = 3
     """How many models of the ranking are asked at most, until one answers."""
     defaults: Mapping[Profile, str] = {}
-    """The default model of a profile, {"economy": "gpt-5-mini"}; where none is named, the best single one of the routing table."""
+    """The default model of a profile, {"economy": "gpt-5-mini"}; where none is named, the best
+    single one of the routing table."""
     profile: str = "current"
     """The catalogue's models that may be such a default while there is no routing table."""
     cascade: Literal["off", "whole", "streams"] = "whole"
-    """Whether a cheap model is asked first, and another only if its answer is not good enough, where the routing table knows how to tell:
-    never; where the whole answer is wanted; or for streams, too, which are then held back until the first answer is there. Needs the
-    encoder beside the gateway (the extra `cpu`)."""
+    """Whether a cheap model is asked first, and another only if its answer is not good enough,
+    where the routing table knows how to tell: never; where the whole answer is wanted; or for
+    streams, too, which are then held back until the first answer is there. Needs the encoder beside
+    the gateway (the extra `cpu`)."""
     encoder_dir: Path | None = None
-    """Directory of the encoder that answers are assessed with, as the embedder's. None: the default encoder."""
+    """Directory of the encoder that answers are assessed with, as the embedder's. None: the default
+    encoder."""
     variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
     """Which variant of the default encoder, as the embedder's."""
     keep_model: bool = True

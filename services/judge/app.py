@@ -40,7 +40,8 @@ ANSWER_TOKENS = 300
 PROMPT_TOKENS = 200
 REMEMBER_S = 24 * 3600
 PATIENT_CALLS = 6
-"""Calls one after another in one comparison, at most: two shadow answers, and twice two rounds of votes."""
+"""Calls one after another in one comparison, at most: two shadow answers, and twice two rounds of
+votes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +57,24 @@ class CatalogPrices:
 
 def build(settings: JudgeSettings | None = None) -> FastStream:
     """The judge as an application."""
-    settings, kafka, redis, llm = settings or JudgeSettings(), KafkaSettings(), RedisSettings(), LLMSettings()
+    settings, kafka, redis, llm = (
+        settings or JudgeSettings(),
+        KafkaSettings(),
+        RedisSettings(),
+        LLMSettings(),
+    )
     if llm.simulated:
-        settings = settings.model_copy(update={"models": tuple(f"{JUDGE}-{i + 1}" for i in range(len(settings.models)))})
+        settings = settings.model_copy(
+            update={"models": tuple(f"{JUDGE}-{i + 1}" for i in range(len(settings.models)))}
+        )
     catalog = CurrentCatalog(settings.catalog)
     catalog().profile(settings.profile)  # a profile that is not there is said at the start
     sampler = Sampler(settings)
     tables, budget = (
         Tables("judge", kafka, redis),
-        DailyBudget(redis, "judge", settings.budget_usd_per_day, lambda day: spent_since(kafka, day)),
+        DailyBudget(
+            redis, "judge", settings.budget_usd_per_day, lambda day: spent_since(kafka, day)
+        ),
     )
     kept, attendance = TextCache(redis, "judged", REMEMBER_S), Attendance(settings.rest_s)
     ports: list[tuple[AskModel, AskJudge]] = []
@@ -75,7 +85,9 @@ def build(settings: JudgeSettings | None = None) -> FastStream:
         chosen = await chosen_once(message, lambda: sampler.choose(message, table, costs), kept)
         if not chosen:
             return []
-        found = await judge(message, chosen, settings, *ports[0], budget, CatalogPrices(catalog()), kept, attendance)
+        found = await judge(
+            message, chosen, settings, *ports[0], budget, CatalogPrices(catalog()), kept, attendance
+        )
         JUDGED.labels("judged").inc(len(found))
         JUDGED.labels("left out").inc(max(0, len(chosen) - len(found)))
         for evaluation in found:
@@ -112,7 +124,11 @@ def build(settings: JudgeSettings | None = None) -> FastStream:
 
 def challengers(catalog: Catalog, profile: str) -> dict[str, float]:
     """The models of a profile, with what an answer of each is expected to cost, in USD."""
-    pool = (catalog.models[name] for name in catalog.profiles.get(profile, ()) if name not in catalog.retired)
+    pool = (
+        catalog.models[name]
+        for name in catalog.profiles.get(profile, ())
+        if name not in catalog.retired
+    )
     return {m.name: m.price.cost_usd(PROMPT_TOKENS, ANSWER_TOKENS) for m in pool}
 
 
@@ -130,7 +146,9 @@ async def asking(
                 return known
         once = answer_name(message.request_id, model, asked)
         try:
-            answer = await providers.ask(model, message.chat(), message.parameters, settings.call_s, once=once)
+            answer = await providers.ask(
+                model, message.chat(), message.parameters, settings.call_s, once=once
+            )
         except ModelUnreachable as error:
             raise Unavailable(str(error)) from None
         SPENT.labels("judge", model).inc(answer.cost_usd)
@@ -166,15 +184,26 @@ async def asking(
 
 
 def attend(evaluation: Evaluated, attendance: Attendance) -> None:
-    """Take note of votes that could not be read, and name a judge model that is not asked any more."""
+    """Take note of votes that could not be read, and name a judge model that is not asked any
+    more."""
     name, abstained = evaluation.rater.name, evaluation.abstained.reasons()
     for reason, count in abstained.items():
         ABSTAINED.labels(name, reason).inc(count)
     if abstained:
-        log.warning("votes that say nothing", judge=name, request_id=evaluation.request_id, cost_usd=evaluation.cost_usd, **abstained)
+        log.warning(
+            "votes that say nothing",
+            judge=name,
+            request_id=evaluation.request_id,
+            cost_usd=evaluation.cost_usd,
+            **abstained,
+        )
     votes = evaluation.votes
     if attendance.note(name, int(sum(votes.counts())) + votes.ties, evaluation.abstained.paid):
-        log.error("a judge model is not asked for a while: most of its votes can't be read", judge=name, rest_s=attendance.rest_s)
+        log.error(
+            "a judge model is not asked for a while: most of its votes can't be read",
+            judge=name,
+            rest_s=attendance.rest_s,
+        )
     STOPPED.labels(name).set(not attendance.votes(name))
 
 
@@ -189,5 +218,7 @@ async def spent_since(kafka: KafkaSettings, begin: datetime) -> float:
         except InvalidMessage:
             continue
         if evaluation.rater.kind is RaterKind.judge:
-            paid[evaluation.evaluation_id] = evaluation.cost_usd  # one that came twice was paid once
+            paid[evaluation.evaluation_id] = (
+                evaluation.cost_usd
+            )  # one that came twice was paid once
     return sum(paid.values())

@@ -1,4 +1,5 @@
-"""Which judge models give votes that can be read. One that mostly does not is not paid for a while."""
+"""Which judge models give votes that can be read. One that mostly does not is not paid for a
+while."""
 
 from __future__ import annotations
 
@@ -8,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 SEEN, LEAST = 24, 8
-"""How many of a model's votes are looked back on, and how many there must be before it is stopped."""
+"""How many of a model's votes are looked back on, and how many there must be before it is
+stopped."""
 
 
 @dataclass(slots=True)
 class Attendance:
-    """By judge model: whether each of its latest votes could be read. Calls that failed are left out: they cost nothing."""
+    """By judge model: whether each of its latest votes could be read. Calls that failed are left
+    out: they cost nothing."""
 
     rest_s: float
     clock: Callable[[], float] = time.monotonic

@@ -24,7 +24,8 @@ from shared.routing.sampling import Pair
 BYTES_PER_TOKEN = 3
 """Fewer than there are, so that an estimate errs on the dear side."""
 SHADOW_TOKENS = 2000
-"""Tokens that a challenger's answer is taken to have, before it is there, where the request sets no limit."""
+"""Tokens that a challenger's answer is taken to have, before it is there, where the request sets no
+limit."""
 EVALUATIONS = TypeAdapter(list[Evaluated])
 OVERHEAD_TOKENS = 400
 """The judge's instruction and the codes."""
@@ -54,9 +55,12 @@ class AskModel(Protocol):
 
 
 class AskJudge(Protocol):
-    """One vote of a judge model; `turn` tells repeated votes apart, `once` is the vote's name. Raises `Unavailable`."""
+    """One vote of a judge model; `turn` tells repeated votes apart, `once` is the vote's name.
+    Raises `Unavailable`."""
 
-    async def __call__(self, model: str, messages: list[dict[str, str]], turn: int, once: str) -> Judgement: ...
+    async def __call__(
+        self, model: str, messages: list[dict[str, str]], turn: int, once: str
+    ) -> Judgement: ...
 
 
 class Budget(Protocol):
@@ -90,7 +94,8 @@ async def judge(
     kept: Kept,
     attendance: Attendance,
 ) -> list[Evaluated]:
-    """Compare the chosen pairs. A pair that the budget does not allow, or whose answers can't be had, is left out.
+    """Compare the chosen pairs. A pair that the budget does not allow, or whose answers can't be
+    had, is left out.
 
     Votes that were paid for are `kept`, so that a message that comes again is not paid for again.
     """
@@ -99,7 +104,9 @@ async def judge(
         key = votes_key(message, pair.first, pair.second)
         if (known := await kept.get(key)) is not None:
             return EVALUATIONS.validate_json(known)
-        found = await _pair(message, pair, settings, ask_model, ask_judge, budget, prices, attendance)
+        found = await _pair(
+            message, pair, settings, ask_model, ask_judge, budget, prices, attendance
+        )
         if found:
             await kept.put(key, EVALUATIONS.dump_json(found, exclude_none=True).decode())
         return found
@@ -115,8 +122,11 @@ async def judge(
     return found
 
 
-async def chosen_once(message: Completed, choose: Callable[[], list[Pair]], kept: Kept) -> list[Pair]:
-    """What `choose` chose when the message first came, however often it comes: by then the table may be another."""
+async def chosen_once(
+    message: Completed, choose: Callable[[], list[Pair]], kept: Kept
+) -> list[Pair]:
+    """What `choose` chose when the message first came, however often it comes: by then the table
+    may be another."""
     key = pairs_key(message)
     if (known := await kept.get(key)) is not None:
         return [Pair(first, second, 0.0) for first, second in json.loads(known)]
@@ -137,11 +147,16 @@ def votes_key(message: Completed, first: str, second: str) -> str:
 
 def _key(kind: str, message: Completed, *names: str) -> str:
     answered = (answer.model for answer in message.completion.answers)
-    return hashlib.sha256("\0".join((kind, message.request_id, message.asked(), *names, *answered)).encode()).hexdigest()[:40]
+    return hashlib.sha256(
+        "\0".join((kind, message.request_id, message.asked(), *names, *answered)).encode()
+    ).hexdigest()[:40]
 
 
-def judges_of(pair: Pair, request_id: str, settings: JudgeSettings, attendance: Attendance) -> list[str]:
-    """The judge models this comparison falls to, of those that give votes; the same ones each time it is asked."""
+def judges_of(
+    pair: Pair, request_id: str, settings: JudgeSettings, attendance: Attendance
+) -> list[str]:
+    """The judge models this comparison falls to, of those that give votes; the same ones each time
+    it is asked."""
     models = [model for model in settings.models if attendance.votes(model)]
     if not models:
         return []
@@ -165,7 +180,14 @@ async def _pair(
     raters = judges_of(pair, message.request_id, settings, attendance)
     if not raters:
         return []
-    reserved = _bound(message, [there[n] for n in there if n in (pair.first, pair.second)], missing, len(raters), settings, prices)
+    reserved = _bound(
+        message,
+        [there[n] for n in there if n in (pair.first, pair.second)],
+        missing,
+        len(raters),
+        settings,
+        prices,
+    )
     if not await budget.reserve(reserved):
         return []
     spent = 0.0
@@ -176,7 +198,9 @@ async def _pair(
         shadows = spent
         found = []
         for i, rater in enumerate(raters):
-            cast = await _votes(message, there[pair.first], there[pair.second], rater, settings, ask_judge)
+            cast = await _votes(
+                message, there[pair.first], there[pair.second], rater, settings, ask_judge
+            )
             cost = sum(vote.cost_usd for vote in cast)
             spent += cost
             found.append(_evaluated(message, pair, there, rater, cast, settings))
@@ -198,18 +222,43 @@ class Vote:
     simulated: bool = False
 
 
-async def _votes(message: Completed, first: Answer, second: Answer, rater: str, settings: JudgeSettings, ask: AskJudge) -> list[Vote]:
-    """Six votes, three in each order. Where the first in either order can't be read, the others are not asked for."""
+async def _votes(
+    message: Completed,
+    first: Answer,
+    second: Answer,
+    rater: str,
+    settings: JudgeSettings,
+    ask: AskJudge,
+) -> list[Vote]:
+    """Six votes, three in each order. Where the first in either order can't be read, the others are
+    not asked for."""
 
     async def one(turn: int) -> Vote:
         turned = turn >= settings.orders
         shown = (second.text, first.text) if turned else (first.text, second.text)
-        once = "\0".join(("vote", message.request_id, message.asked(), first.model, second.model, rater, str(turn)))
+        once = "\0".join(
+            (
+                "vote",
+                message.request_id,
+                message.asked(),
+                first.model,
+                second.model,
+                rater,
+                str(turn),
+            )
+        )
         try:
-            said = await ask(rater, verdict.question(message.task_text(), *shown, settings.answer_chars), turn, once)
+            said = await ask(
+                rater,
+                verdict.question(message.task_text(), *shown, settings.answer_chars),
+                turn,
+                once,
+            )
         except Unavailable:
             return Vote(turned, Abstention.failed)
-        return Vote(turned, verdict.read(said.text, said.finish_reason), said.cost_usd, said.simulated)
+        return Vote(
+            turned, verdict.read(said.text, said.finish_reason), said.cost_usd, said.simulated
+        )
 
     turns = range(2 * settings.orders)
     begun = (0, settings.orders)
@@ -224,39 +273,71 @@ def counted(cast: Sequence[Vote]) -> Votes:
     count = dict.fromkeys(Votes.model_fields, 0)
     for vote in cast:
         order = "turned" if vote.turned else "straight"
-        count["abstentions" if isinstance(vote.said, Abstention) else "ties" if vote.said == "tie" else f"{order}_{vote.said}"] += 1
+        count[
+            "abstentions"
+            if isinstance(vote.said, Abstention)
+            else "ties"
+            if vote.said == "tie"
+            else f"{order}_{vote.said}"
+        ] += 1
     return Votes(**count)
 
 
-def _bound(message: Completed, known: list[Answer], missing: list[str], raters: int, settings: JudgeSettings, prices: Prices) -> float:
+def _bound(
+    message: Completed,
+    known: list[Answer],
+    missing: list[str],
+    raters: int,
+    settings: JudgeSettings,
+    prices: Prices,
+) -> float:
     """The most that this comparison may cost."""
     prompt_tokens = message.prompt_bytes() // BYTES_PER_TOKEN + 50
     answer_tokens = answer_room(message.parameters, SHADOW_TOKENS)
     shadows = sum(prices.bound(name, prompt_tokens, answer_tokens) for name in missing)
     lengths = [min(len(a.text), settings.answer_chars) / BYTES_PER_TOKEN for a in known]
     lengths += [min(answer_tokens * 5, settings.answer_chars) / BYTES_PER_TOKEN for _ in missing]
-    read = min(message.prompt_bytes(), settings.answer_chars) / BYTES_PER_TOKEN + sum(lengths) + OVERHEAD_TOKENS
+    read = (
+        min(message.prompt_bytes(), settings.answer_chars) / BYTES_PER_TOKEN
+        + sum(lengths)
+        + OVERHEAD_TOKENS
+    )
     vote = (settings.price_input * read + settings.price_output * settings.max_tokens) / 1e6
     return shadows + raters * 2 * settings.orders * vote
 
 
 def _evaluated(
-    message: Completed, pair: Pair, there: Mapping[str, Answer], rater: str, cast: Sequence[Vote], settings: JudgeSettings
+    message: Completed,
+    pair: Pair,
+    there: Mapping[str, Answer],
+    rater: str,
+    cast: Sequence[Vote],
+    settings: JudgeSettings,
 ) -> Evaluated:
     shown = (there[pair.first], there[pair.second])
     return Evaluated(
         request_id=message.request_id,
         first=pair.first,
         second=pair.second,
-        rater=Rater(kind=RaterKind.judge, name=rater, simulated=any(vote.simulated for vote in cast)),
+        rater=Rater(
+            kind=RaterKind.judge, name=rater, simulated=any(vote.simulated for vote in cast)
+        ),
         votes=counted(cast),
-        abstained=Abstained(**Counter(vote.said.value for vote in cast if isinstance(vote.said, Abstention))),
+        abstained=Abstained(
+            **Counter(vote.said.value for vote in cast if isinstance(vote.said, Abstention))
+        ),
         at=datetime.now(UTC),
         description=message.description.text,
         embedding=message.embedding,
         prompt=message.task_text() if settings.keep_texts else None,
         answers=tuple(
-            Shown(model=a.model, cost_usd=a.cost_usd, latency_s=a.latency_s, text=a.text if settings.keep_texts else None) for a in shown
+            Shown(
+                model=a.model,
+                cost_usd=a.cost_usd,
+                latency_s=a.latency_s,
+                text=a.text if settings.keep_texts else None,
+            )
+            for a in shown
         ),
         study=message.metadata.get("study"),
         cost_usd=sum(vote.cost_usd for vote in cast),

@@ -27,8 +27,11 @@ class Sampler:
     settings: JudgeSettings
     usual: float = field(default=0.0)
 
-    def choose(self, message: Completed, table: RoutingTable, costs: Mapping[str, float]) -> list[Pair]:
-        """The pairs of this completion that are to be compared; mostly none. All pairs where the sender wants models compared.
+    def choose(
+        self, message: Completed, table: RoutingTable, costs: Mapping[str, float]
+    ) -> list[Pair]:
+        """The pairs of this completion that are to be compared; mostly none. All pairs where the
+        sender wants models compared.
 
         `costs` says of each possible challenger what an answer is expected to cost, in USD.
         The draw follows from the request id: a repeated message is sampled alike.
@@ -40,8 +43,16 @@ class Sampler:
         if not answers or not self.settings.rate:
             return []
         limits = message.constraints
-        eligible = [m for m in costs if m not in limits.deny and (limits.allow is None or m in limits.allow)]
-        found = pairs(table, assignment(message, table), answers[0].model, sorted({*eligible, answers[0].model}), costs)
+        eligible = [
+            m for m in costs if m not in limits.deny and (limits.allow is None or m in limits.allow)
+        ]
+        found = pairs(
+            table,
+            assignment(message, table),
+            answers[0].model,
+            sorted({*eligible, answers[0].model}),
+            costs,
+        )
         if not found:
             return []
         worth = found[0].worth * (NOVEL_BOOST if message.assignment.novel else 1.0)
@@ -50,7 +61,8 @@ class Sampler:
         return self._draw(message, found) if chance("sample", message.request_id) < share else []
 
     def _draw(self, message: Completed, found: list[Pair]) -> list[Pair]:
-        """Some of the pairs, by worth: the best most often, the others often enough to notice what has changed."""
+        """Some of the pairs, by worth: the best most often, the others often enough to notice what
+        has changed."""
         left, drawn = list(found), []
         for turn in range(min(self.settings.pairs, len(found))):
             worth = np.array([p.worth for p in left]) + 1e-12
@@ -61,11 +73,22 @@ class Sampler:
 
 
 def assignment(message: Completed, table: RoutingTable) -> Assignment:
-    """The clusters of the message that `table` still has; all clusters alike if it has none of them."""
+    """The clusters of the message that `table` still has; all clusters alike if it has none of
+    them."""
     kept = [c for c in message.assignment.clusters if c.id in table.positions]
     if not kept:
         count = len(table.clusters)
-        return Assignment(np.arange(count), np.full(count, 1 / count, np.float32), np.zeros(count, np.float32), True)
+        return Assignment(
+            np.arange(count),
+            np.full(count, 1 / count, np.float32),
+            np.zeros(count, np.float32),
+            True,
+        )
     weights = np.array([c.weight for c in kept], np.float32)
     where = np.array([table.positions[c.id] for c in kept], np.intp)
-    return Assignment(where, weights / max(weights.sum(), 1e-9), np.array([c.distance for c in kept], np.float32), message.assignment.novel)
+    return Assignment(
+        where,
+        weights / max(weights.sum(), 1e-9),
+        np.array([c.distance for c in kept], np.float32),
+        message.assignment.novel,
+    )

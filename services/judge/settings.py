@@ -12,28 +12,38 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class JudgeSettings(BaseSettings):
     """POINTSMAN_JUDGE_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_JUDGE_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_JUDGE_", frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
 
     budget_usd_per_day: Annotated[float, Field(ge=0)] = 5.0
     """What all judges together may spend in a day (UTC), shadow answers included. Never passed."""
     rate: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """The share of answered prompts that are compared when what they teach is of the usual worth; more where they teach more."""
+    """The share of answered prompts that are compared when what they teach is of the usual worth;
+    more where they teach more."""
     pairs: Annotated[int, Field(ge=1, le=50)] = 1
-    """Pairs compared on a prompt that is sampled; further ones share its answers, so they cost less and say less."""
-    models: Annotated[tuple[str, ...], Field(min_length=1)] = ("openai/gpt-5-mini", "google/gemini-2.5-flash")
+    """Pairs compared on a prompt that is sampled; further ones share its answers, so they cost less
+    and say less."""
+    models: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "openai/gpt-5-mini",
+        "google/gemini-2.5-flash",
+    )
     """Judge models, by the API's names. Each comparison falls to one of them, in rotation."""
     both: Annotated[float, Field(ge=0, le=1)] = 0.1
     """The share of comparisons that fall to two judge models, so that their agreement is known."""
     price_input: Annotated[float, Field(ge=0)] = 0.5
-    """USD per million tokens that a judge model is taken to cost before its own figure is known: a bound, not a guess."""
+    """USD per million tokens that a judge model is taken to cost before its own figure is known: a
+    bound, not a guess."""
     price_output: Annotated[float, Field(ge=0)] = 4.0
     """Likewise for what it writes."""
     orders: Annotated[int, Field(ge=1, le=10)] = 3
     """Votes in each of the two orders."""
     max_tokens: Annotated[int, Field(ge=16)] = 2000
-    """Tokens that a judge model may answer with; a reasoning model thinks within them, others need ten."""
+    """Tokens that a judge model may answer with; a reasoning model thinks within them, others need
+    ten."""
     rest_s: Annotated[float, Field(gt=0)] = 3600.0
-    """How long a judge model is not asked when more than half of its latest votes could not be read."""
+    """How long a judge model is not asked when more than half of its latest votes could not be
+    read."""
     call_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds that one call may take, retries included."""
     answer_chars: Annotated[int, Field(ge=200)] = 16_000

@@ -1,5 +1,7 @@
-"""Hears embeddings, evaluations and completions, says routing-tables: finds the tasks and ranks the models in each.
+"""Hears embeddings, evaluations and completions, says routing-tables: finds the tasks and ranks the
+models in each.
 
-One writer at a time: re-clusterers form a group on the single partition of `routing-tables`; its owner writes under an epoch
-of its own, the others learn and stand by. Everything it knows comes from the topics and can be learnt from them again.
+One writer at a time: re-clusterers form a group on the single partition of `routing-tables`; its
+owner writes under an epoch of its own, the others learn and stand by. Everything it knows comes
+from the topics and can be learnt from them again.
 """

@@ -59,7 +59,13 @@ def build(settings: ReclustererSettings | None = None) -> FastStream:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    return connect_writer("reclusterer", "Finds the tasks among embeddings and ranks the models in each", TOPICS, running, kafka)
+    return connect_writer(
+        "reclusterer",
+        "Finds the tasks among embeddings and ranks the models in each",
+        TOPICS,
+        running,
+        kafka,
+    )
 
 
 def ranked(catalog: Catalog, settings: ReclustererSettings) -> list[Model]:
@@ -88,14 +94,21 @@ class Learner:
     told_changes: set[str] = field(default_factory=set)
     opinions: int = 0
     seen: int = 0
-    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "clustering", initializer=give_way))
+    thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, "clustering", initializer=give_way)
+    )
 
     def __post_init__(self) -> None:
-        self.catalog, self.memory, self.watch = CurrentCatalog(self.settings.catalog), Memory(self.settings), Watch(self.settings)
+        self.catalog, self.memory, self.watch = (
+            CurrentCatalog(self.settings.catalog),
+            Memory(self.settings),
+            Watch(self.settings),
+        )
         self.following = Following(self.kafka, TOPICS, self.learn)
 
     def learn(self, topic: Topic, record: Any) -> None:
-        """One record of a topic that is read. What can't be read is somebody else's to complain about."""
+        """One record of a topic that is read. What can't be read is somebody else's to complain
+        about."""
         try:
             if topic is EMBEDDINGS:
                 if (sample := self.memory.embedded(read(Embedded, record.value))) is not None:
@@ -103,19 +116,29 @@ class Learner:
             elif topic is EVALUATIONS and record.value is None:
                 self.memory.forget((record.key or b"").decode("utf-8", "replace"))
             elif topic is EVALUATIONS:
-                self.opinions += self.memory.evaluated(read(Evaluated, record.value), record.timestamp / 1000)
+                self.opinions += self.memory.evaluated(
+                    read(Evaluated, record.value), record.timestamp / 1000
+                )
             else:
                 self.memory.completed(read(Completed, record.value))
                 self.seen += 1
         except ContractError as error:
-            log.warning("ignored a record", topic=topic.name, partition=record.partition, offset=record.offset, error=str(error))
+            log.warning(
+                "ignored a record",
+                topic=topic.name,
+                partition=record.partition,
+                offset=record.offset,
+                error=str(error),
+            )
         LEARNT.labels("embeddings").set(len(self.memory.samples))
         LEARNT.labels("evaluations").set(len(self.memory.opinions))
 
     async def write(self) -> None:
         """While it is our turn, publish what has been learnt."""
         await self.following.caught_up.wait()
-        warming = asyncio.create_task(asyncio.to_thread(warm))  # the first table needs nothing of it
+        warming = asyncio.create_task(
+            asyncio.to_thread(warm)
+        )  # the first table needs nothing of it
         term, epoch, told = 0, 0, NOTHING
         while True:
             if self.current is not None:
@@ -130,7 +153,11 @@ class Learner:
                     self._take(known)
                     self.end, told = await end(self.kafka), NOTHING
                 due = self.watch.due(time.time()) if self.memory.samples else ""
-                state = (self.opinions, self.seen // 20, hash(tuple(ranked(self.catalog(), self.settings))))
+                state = (
+                    self.opinions,
+                    self.seen // 20,
+                    hash(tuple(ranked(self.catalog(), self.settings))),
+                )
                 if (due or state != told) and self.memory.samples and not self.pinned:
                     told = state
                     await self._publish(due, epoch)
@@ -143,18 +170,27 @@ class Learner:
             await asyncio.sleep(self.settings.every_s if self.current is not None else 0.2)
 
     def _take(self, known: list[TablePublished]) -> None:
-        """What stands on the topic, whoever wrote it. The newest table that was not learnt from traffic is the anchor."""
+        """What stands on the topic, whoever wrote it. The newest table that was not learnt from
+        traffic is the anchor."""
         if not known:
             return
         self.current, self.pinned = known[-1].read_table(), known[-1].pinned
-        brought = [v for v in known if not v.basis and not v.note.startswith(("rolled back", "unpinned"))]
+        brought = [
+            v for v in known if not v.basis and not v.note.startswith(("rolled back", "unpinned"))
+        ]
         self.anchor = brought[-1].read_table() if brought else None
         for version in known:
             self.used_ids |= {c.id for c in version.read_table().clusters}
         if self.watch.when == 0.0:
-            self.watch.done(self.current.provenance.prompts, 0.0, known[-1].published_at.timestamp())
+            self.watch.done(
+                self.current.provenance.prompts, 0.0, known[-1].published_at.timestamp()
+            )
         if self.pinned:
-            log.info("the current table is pinned; `pointsman table unpin` lets what is learnt replace it", version=str(known[-1].ref))
+            log.info(
+                "the current table is pinned; `pointsman table unpin` lets what is learnt replace "
+                "it",
+                version=str(known[-1].ref),
+            )
 
     async def _publish(self, due: str, epoch: int) -> None:
         models = ranked(self.catalog(), self.settings)
@@ -164,31 +200,61 @@ class Learner:
         proposal: Proposal | None = await asyncio.get_running_loop().run_in_executor(
             self.thread,
             lambda: propose(
-                frozen, self.current, sorted(self.used_ids), models, self.settings, recluster=bool(due) and not first, anchor=self.anchor
+                frozen,
+                self.current,
+                sorted(self.used_ids),
+                models,
+                self.settings,
+                recluster=bool(due) and not first,
+                anchor=self.anchor,
             ),
         )
         if proposal is None or not self.turn.mine.is_set():
             return
         if due and not first:
-            recent = [s.vector for s in list(frozen.samples.values())[:5000] if len(s.vector) >= proposal.table.inputs]
-            usual = float(nearest_of(proposal.table.points_of(recent), proposal.table.centroids)[0].mean())
+            recent = [
+                s.vector
+                for s in list(frozen.samples.values())[:5000]
+                if len(s.vector) >= proposal.table.inputs
+            ]
+            usual = float(
+                nearest_of(proposal.table.points_of(recent), proposal.table.centroids)[0].mean()
+            )
             self.watch.done(total, usual, time.time())
         if self.current is not None and proposal.table == self.current:
             return
-        note = f"{proposal.why}; because {due}" if due and not proposal.refused else proposal.refused or proposal.why
-        note += "".join(f"; {change}" for change in proposal.changed if change not in self.told_changes)
+        note = (
+            f"{proposal.why}; because {due}"
+            if due and not proposal.refused
+            else proposal.refused or proposal.why
+        )
+        note += "".join(
+            f"; {change}" for change in proposal.changed if change not in self.told_changes
+        )
         self.told_changes = set(proposal.changed)
-        version = await publish(self.kafka, self.redis, proposal.table, note, epoch=epoch, basis=basis)
+        version = await publish(
+            self.kafka, self.redis, proposal.table, note, epoch=epoch, basis=basis
+        )
         self.current, self.end = proposal.table, await end(self.kafka)
         self.used_ids |= {c.id for c in proposal.table.clusters}
-        log.info("published", version=str(version.ref), why=note, seconds=round(time.monotonic() - began, 2))
+        log.info(
+            "published",
+            version=str(version.ref),
+            why=note,
+            seconds=round(time.monotonic() - began, 2),
+        )
 
 
 def _frozen(memory: Memory) -> Memory:
     """What is known now, as it stays while the thread works on it."""
     memory.trim()
     copy = Memory(memory.settings, memory.encoder)
-    copy.samples, copy.opinions, copy.seen, copy.newest = dict(memory.samples), dict(memory.opinions), dict(memory.seen), memory.newest
+    copy.samples, copy.opinions, copy.seen, copy.newest = (
+        dict(memory.samples),
+        dict(memory.opinions),
+        dict(memory.seen),
+        memory.newest,
+    )
     return copy
 
 
@@ -208,11 +274,16 @@ async def rebuild(
     kafka: KafkaSettings,
     anchor: RoutingTable | None = None,
 ) -> RoutingTable | None:
-    """Learn again, from the topics alone, what `version` was learnt from, and make its table anew."""
+    """Learn again, from the topics alone, what `version` was learnt from, and make its table
+    anew."""
     memory = Memory(settings)
 
     def learn(topic: Topic, record: Any) -> None:
-        kinds: Mapping[str, Any] = {EMBEDDINGS.name: Embedded, EVALUATIONS.name: Evaluated, COMPLETIONS.name: Completed}
+        kinds: Mapping[str, Any] = {
+            EMBEDDINGS.name: Embedded,
+            EVALUATIONS.name: Evaluated,
+            COMPLETIONS.name: Completed,
+        }
         with suppress(ContractError):
             if topic is EVALUATIONS and record.value is None:
                 memory.forget((record.key or b"").decode("utf-8", "replace"))
@@ -228,5 +299,7 @@ async def rebuild(
     await Following(kafka, TOPICS, learn).run(until=version.basis)
     memory.trim()
     models, recluster = ranked(load(settings.catalog), settings), "clusters of" in version.note
-    proposal = propose(memory, before, used_ids, models, settings, recluster=recluster, anchor=anchor)
+    proposal = propose(
+        memory, before, used_ids, models, settings, recluster=recluster, anchor=anchor
+    )
     return proposal.table if proposal else None

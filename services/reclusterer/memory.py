@@ -1,4 +1,5 @@
-"""What the re-clusterer remembers, bounded, and the same whatever the order in which it was told."""
+"""What the re-clusterer remembers, bounded, and the same whatever the order in which it was
+told."""
 
 from __future__ import annotations
 
@@ -69,12 +70,14 @@ class Seen:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     priced: bool = False
-    """Whether `cost_usd` is tokens times the catalogue's price of that day, rather than what the provider said."""
+    """Whether `cost_usd` is tokens times the catalogue's price of that day, rather than what the
+    provider said."""
 
     read: Text = "description"
 
     def answer_usd(self, price: Price) -> float:
-        """What the answer itself cost, without the prompt: at today's price where the catalogue's counted."""
+        """What the answer itself cost, without the prompt: at today's price where the catalogue's
+        counted."""
         if self.priced:
             return price.cost_usd(0, self.completion_tokens)
         return max(0.0, self.cost_usd - price.cost_usd(self.prompt_tokens, 0))
@@ -82,7 +85,8 @@ class Seen:
 
 @dataclass(slots=True)
 class Memory:
-    """A uniform sample of embeddings (those with the least hashes), and the newest evaluations and observations."""
+    """A uniform sample of embeddings (those with the least hashes), and the newest evaluations and
+    observations."""
 
     settings: ReclustererSettings
     encoder: Encoder | None = None
@@ -106,7 +110,11 @@ class Memory:
     def embedded(self, message: Embedded) -> Sample | None:
         """Take note of an embedding; returns it if it is new."""
         vector = self._vector(message)
-        if vector is None or message.request_id in self.samples or message.request_id in self.forgotten:
+        if (
+            vector is None
+            or message.request_id in self.samples
+            or message.request_id in self.forgotten
+        ):
             return None
         self._recent(message.request_id, vector, message.embedding.text)
         for evaluation, at in self.pending.pop(message.request_id, []):
@@ -116,7 +124,14 @@ class Memory:
         self.told += 1
         at = message.submitted_at.timestamp() if message.submitted_at else 0.0
         tokens = message.prompt_tokens()
-        sample = Sample(message.request_id, vector, message.description.text[:LABEL], at, tokens, message.embedding.text)
+        sample = Sample(
+            message.request_id,
+            vector,
+            message.description.text[:LABEL],
+            at,
+            tokens,
+            message.embedding.text,
+        )
         self.samples[message.request_id] = sample
         heapq.heappush(self.heap, (-mark, message.request_id))
         if len(self.heap) > self.settings.embeddings:
@@ -146,7 +161,8 @@ class Memory:
                 )
 
     def evaluated(self, message: Evaluated, at: float) -> bool:
-        """Take note of votes; a rater's later votes on the same pair replace the earlier. False if its embedding is not known."""
+        """Take note of votes; a rater's later votes on the same pair replace the earlier. False if
+        its embedding is not known."""
         if message.request_id in self.forgotten:
             return True
         if message.embedding is not None and self._known(message.embedding.encoder.encoder()):
@@ -180,7 +196,11 @@ class Memory:
             self.opinions[opinion.evaluation_id] = opinion
         for answer in message.answers:
             key = f"{message.request_id}\0{answer.model}"
-            self._observe(Seen(key, answer.model, answer.cost_usd, answer.latency_s, moment, vector, read=text))
+            self._observe(
+                Seen(
+                    key, answer.model, answer.cost_usd, answer.latency_s, moment, vector, read=text
+                )
+            )
         if len(self.opinions) > self.settings.evaluations + SLACK:
             self.trim()
         return True
@@ -193,19 +213,30 @@ class Memory:
             heapq.heapify(self.heap)
         self.pending.pop(request_id, None)
         self.vectors.pop(request_id, None)
-        self.opinions = {key: one for key, one in self.opinions.items() if one.request_id != request_id}
-        self.seen = {key: one for key, one in self.seen.items() if key.partition("\0")[0] != request_id}
+        self.opinions = {
+            key: one for key, one in self.opinions.items() if one.request_id != request_id
+        }
+        self.seen = {
+            key: one for key, one in self.seen.items() if key.partition("\0")[0] != request_id
+        }
 
     def trim(self) -> None:
         """Drop what is too old to be kept. What is left does not depend on when this is done."""
-        for kept, most in ((self.opinions, self.settings.evaluations), (self.seen, self.settings.observations)):
-            for key, _ in sorted(kept.items(), key=lambda item: (item[1].at, item[0]))[: max(0, len(kept) - most)]:
+        for kept, most in (
+            (self.opinions, self.settings.evaluations),
+            (self.seen, self.settings.observations),
+        ):
+            for key, _ in sorted(kept.items(), key=lambda item: (item[1].at, item[0]))[
+                : max(0, len(kept) - most)
+            ]:
                 del kept[key]
 
     def matrix(self) -> tuple[list[Sample], Array]:
         """The samples in the order of their hashes, and their vectors (n, dim)."""
         ordered = sorted(self.samples.values(), key=lambda s: (chance(s.request_id), s.request_id))
-        return ordered, np.stack([s.vector for s in ordered]) if ordered else np.zeros((0, 1), np.float32)
+        return ordered, np.stack([s.vector for s in ordered]) if ordered else np.zeros(
+            (0, 1), np.float32
+        )
 
     @property
     def text(self) -> Text:
@@ -214,21 +245,29 @@ class Memory:
         return max(counts, key=lambda text: (counts[text], text), default="description")
 
     def seen_by(self, table: RoutingTable | None) -> Memory:
-        """A copy whose vectors are points of the table's space; of the encoder's own, if there is none or it has another encoder.
+        """A copy whose vectors are points of the table's space; of the encoder's own, if there is
+        none or it has another encoder.
 
-        What has no form, from an embedder of an older version, is left out where the table's projection needs one; and what stands for
-        another part of the prompt than the table reads.
+        What has no form, from an embedder of an older version, is left out where the table's
+        projection needs one; and what stands for another part of the prompt than the table reads.
         """
         own = table if table is not None and table.encoder == self.encoder else None
         inputs = own.inputs if own else self.encoder.dimension if self.encoder else 0
         read = (table.text or "description") if table is not None else self.text
         copy = Memory(self.settings, self.encoder, newest=self.newest)
         for name in ("samples", "opinions", "seen"):
-            mine = {key: item for key, item in getattr(self, name).items() if len(item.vector) >= inputs and item.read == read}
+            mine = {
+                key: item
+                for key, item in getattr(self, name).items()
+                if len(item.vector) >= inputs and item.read == read
+            }
             if mine:
                 features = np.stack([item.vector[:inputs] for item in mine.values()])
                 points = own.points(features) if own else features
-                mine = {key: replace(item, vector=point) for (key, item), point in zip(mine.items(), points, strict=True)}
+                mine = {
+                    key: replace(item, vector=point)
+                    for (key, item), point in zip(mine.items(), points, strict=True)
+                }
             setattr(copy, name, mine)
         return copy
 
@@ -251,7 +290,11 @@ class Memory:
 
     def _observe(self, one: Seen) -> None:
         before = self.seen.get(one.key)
-        if before is None or (before.at, before.cost_usd, before.latency_s) < (one.at, one.cost_usd, one.latency_s):
+        if before is None or (before.at, before.cost_usd, before.latency_s) < (
+            one.at,
+            one.cost_usd,
+            one.latency_s,
+        ):
             self.seen[one.key] = one
         if len(self.seen) > self.settings.observations + SLACK:
             self.trim()

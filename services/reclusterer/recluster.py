@@ -1,4 +1,5 @@
-"""From what is remembered to the next routing table. Pure: the same memory and the same table before give the same bytes."""
+"""From what is remembered to the next routing table. Pure: the same memory and the same table
+before give the same bytes."""
 
 from __future__ import annotations
 
@@ -36,9 +37,11 @@ RECENT = 2000
 PER_CLUSTER = 8
 """Prompts a cluster at least, when clusters are first made."""
 TIGHTER = 0.93
-"""Clusters evolve from those there are, unless fresh ones lie this much closer around their prompts."""
+"""Clusters evolve from those there are, unless fresh ones lie this much closer around their
+prompts."""
 GUARD_TOLERANCE = 0.01
-"""Nats a comparison by which new clusters may predict recent comparisons worse than the old before they are refused."""
+"""Nats a comparison by which new clusters may predict recent comparisons worse than the old before
+they are refused."""
 GUARD_SURE = 2.0
 """…and by at least so many standard errors."""
 GUARD_FROM = 60
@@ -68,11 +71,13 @@ def propose(
     recluster: bool,
     anchor: RoutingTable | None = None,
 ) -> Proposal | None:
-    """The next table: the old clusters with new rankings, or new clusters too. None while nothing has been embedded.
+    """The next table: the old clusters with new rankings, or new clusters too. None while nothing
+    has been embedded.
 
-    `used_ids` are the cluster ids that earlier tables had; `models` are those to be ranked. `anchor` is a table that was
-    not learnt from traffic (an outcome matrix, say): what it knows is combined with what traffic shows. A projection stays; an estimator
-    is learnt from the votes, or stays the anchor's while they can't tell.
+    `used_ids` are the cluster ids that earlier tables had; `models` are those to be ranked.
+    `anchor` is a table that was not learnt from traffic (an outcome matrix, say): what it knows is
+    combined with what traffic shows. A projection stays; an estimator is learnt from the votes, or
+    stays the anchor's while they can't tell.
     """
     known = memory.seen_by(before)
     samples, vectors = known.matrix()
@@ -83,11 +88,17 @@ def propose(
         old = None if foreign else before
         refused = ""
         for found in _cluster(vectors, old, settings):
-            refused = "" if old is None else _guard(known, old.centroids, found.centroids, models, settings)
+            refused = (
+                ""
+                if old is None
+                else _guard(known, old.centroids, found.centroids, models, settings)
+            )
             if not refused:
                 break
         else:
-            kept = propose(memory, before, used_ids, models, settings, recluster=False, anchor=anchor)
+            kept = propose(
+                memory, before, used_ids, models, settings, recluster=False, anchor=anchor
+            )
             return replace(kept, refused=refused) if kept else None
         clusters, why = _named(found, vectors, [s.text for s in samples], old, used_ids)
         centroids = found.centroids
@@ -96,36 +107,56 @@ def propose(
         centroids, why = before.centroids, "rankings"
         _, labels = nearest_of(vectors, centroids)
         sizes = np.bincount(labels, minlength=len(centroids))
-        clusters = tuple(replace(c, size=int(n)) for c, n in zip(before.clusters, sizes, strict=True))
+        clusters = tuple(
+            replace(c, size=int(n)) for c, n in zip(before.clusters, sizes, strict=True)
+        )
     space = None if before is None or foreign else before
     usable = anchor is not None and (
-        anchor.space == space.space if space else anchor.encoder == memory.encoder and anchor.projection is None
+        anchor.space == space.space
+        if space
+        else anchor.encoder == memory.encoder and anchor.projection is None
     )
     projection = space.projection if space else None
     text = (before.text or "description") if before is not None else memory.text
-    table, changed = _ranked(known, clusters, centroids, models, settings, anchor if usable else None, projection, text)
-    table = replace(table, estimator=_estimator(memory, known, table, anchor if usable else None, settings))
+    table, changed = _ranked(
+        known, clusters, centroids, models, settings, anchor if usable else None, projection, text
+    )
+    table = replace(
+        table, estimator=_estimator(memory, known, table, anchor if usable else None, settings)
+    )
     if usable and anchor is not None:
         table = replace(table, cascade=anchor.cascade)
     table = replace(table, frontier=_frontier(memory, table))
     return Proposal(table, why, foreign or recluster, changed=changed)
 
 
-def _cluster(vectors: Array, before: RoutingTable | None, settings: ReclustererSettings) -> list[Clustering]:
+def _cluster(
+    vectors: Array, before: RoutingTable | None, settings: ReclustererSettings
+) -> list[Clustering]:
     """New clusters, the better first: the next is for when the guard refuses the one before."""
     if settings.method != "kmeans":
         return [by_density(vectors, settings.method, settings.min_size, settings.reach)]
     wanted = max(1, min(settings.clusters, len(vectors) // PER_CLUSTER))
-    if before is None:  # prompts are waiting for a table, so the first is one cluster of them all, and the next is better
+    if (
+        before is None
+        # prompts are waiting for a table, so the first is one cluster of them all, and the next is
+        # better
+    ):
         return [settle(vectors, vectors.mean(axis=0, keepdims=True))]
-    evolved = evolve(vectors, before.centroids, before.radii, settings.min_size, settings.most_clusters)
+    evolved = evolve(
+        vectors, before.centroids, before.radii, settings.min_size, settings.most_clusters
+    )
     fresh = kmeans(vectors, max(wanted, len(evolved.centroids)), settings.seed)
     apart = [float(nearest_of(vectors, found.centroids)[0].mean()) for found in (evolved, fresh)]
     return [fresh, evolved] if apart[1] < TIGHTER * apart[0] else [evolved]
 
 
 def _named(
-    found: Clustering, vectors: Array, texts: Sequence[str], before: RoutingTable | None, used: Sequence[str]
+    found: Clustering,
+    vectors: Array,
+    texts: Sequence[str],
+    before: RoutingTable | None,
+    used: Sequence[str],
 ) -> tuple[tuple[Cluster, ...], str]:
     k = len(found.centroids)
     old_ids = [c.id for c in before.clusters] if before else []
@@ -144,9 +175,15 @@ def _named(
             clusters.append(replace(before.clusters[kept[c]], size=0))
             continue
         nearest = members[distances[members].argmin()]
-        clusters.append(Cluster(line.ids[c], label(texts[nearest]), len(members), float(found.radii[c])))
-    events = ", ".join(line.events[:12]) + (f" and {len(line.events) - 12} more" if len(line.events) > 12 else "")
-    why = f"{k} clusters of {len(vectors)} prompts" + (f": {events}" if before is not None and events else "")
+        clusters.append(
+            Cluster(line.ids[c], label(texts[nearest]), len(members), float(found.radii[c]))
+        )
+    events = ", ".join(line.events[:12]) + (
+        f" and {len(line.events) - 12} more" if len(line.events) > 12 else ""
+    )
+    why = f"{k} clusters of {len(vectors)} prompts" + (
+        f": {events}" if before is not None and events else ""
+    )
     return tuple(clusters), why
 
 
@@ -166,21 +203,47 @@ def _ranked(
     ranking, opinions = rank(memory, centroids, names, names.index(reference), settings)
     where = {name: i for i, name in enumerate(names)}
     seen = sorted((s for s in memory.seen.values() if s.model in where), key=lambda s: s.key)
-    cluster = nearest_of(np.stack([s.vector for s in seen]), centroids)[1] if seen else np.zeros(0, np.intp)
+    cluster = (
+        nearest_of(np.stack([s.vector for s in seen]), centroids)[1]
+        if seen
+        else np.zeros(0, np.intp)
+    )
     which = np.array([where[s.model] for s in seen], np.intp)
     prices = {m.name: m.price for m in models}
     answers = np.array([s.answer_usd(prices[s.model]) for s in seen])
     prior = np.array([m.price.cost_usd(0, ANSWER_TOKENS) for m in models])
     per_token, tokens = np.array([m.price.input / 1e6 for m in models]), _tokens(memory, centroids)
-    cost = expectations(cluster, which, answers, prior, len(centroids)) + tokens[:, None] * per_token
+    cost = (
+        expectations(cluster, which, answers, prior, len(centroids)) + tokens[:, None] * per_token
+    )
     latency = expectations(
-        cluster, which, np.array([s.latency_s for s in seen]), np.array([m.latency_s for m in models]), len(centroids), median=True
+        cluster,
+        which,
+        np.array([s.latency_s for s in seen]),
+        np.array([m.latency_s for m in models]),
+        len(centroids),
+        median=True,
     )
     simulated = any(o.simulated for o in opinions)
-    strength, error, source = ranking.strength, ranking.standard_error, f"{len(opinions)} evaluations of live traffic"
+    strength, error, source = (
+        ranking.strength,
+        ranking.standard_error,
+        f"{len(opinions)} evaluations of live traffic",
+    )
     if anchor is not None:
-        strength, error = anchored(anchor, centroids, names, reference, strength, error, {(c, m) for c, m, _ in ranking.changed})
-        simulated, source = simulated or anchor.provenance.simulated, f"{source}, and {anchor.provenance.source}"
+        strength, error = anchored(
+            anchor,
+            centroids,
+            names,
+            reference,
+            strength,
+            error,
+            {(c, m) for c, m, _ in ranking.changed},
+        )
+        simulated, source = (
+            simulated or anchor.provenance.simulated,
+            f"{source}, and {anchor.provenance.source}",
+        )
     table = RoutingTable(
         encoder=memory.encoder,
         models=tuple(names),
@@ -200,11 +263,15 @@ def _ranked(
         prompt_tokens=tokens.astype(np.float32),
         text=text,
     )
-    return table, tuple(f"{names[m]} has changed in {clusters[c].id} “{clusters[c].label}”" for c, m, _ in ranking.changed)
+    return table, tuple(
+        f"{names[m]} has changed in {clusters[c].id} “{clusters[c].label}”"
+        for c, m, _ in ranking.changed
+    )
 
 
 def _base(anchor: RoutingTable | None, centroids: Array, reference: str) -> Floats:
-    """(clusters,): the reference's success: 0.5 against itself; where an anchor knows its expected score, that score."""
+    """(clusters,): the reference's success: 0.5 against itself; where an anchor knows its expected
+    score, that score."""
     if anchor is None or anchor.reference_success is None or reference not in anchor.models:
         return np.full(len(centroids), 0.5)
     known = anchor.success[:, anchor.models.index(reference)].astype(np.float64)
@@ -212,9 +279,14 @@ def _base(anchor: RoutingTable | None, centroids: Array, reference: str) -> Floa
 
 
 def _estimator(
-    memory: Memory, known: Memory, table: RoutingTable, anchor: RoutingTable | None, settings: ReclustererSettings
+    memory: Memory,
+    known: Memory,
+    table: RoutingTable,
+    anchor: RoutingTable | None,
+    settings: ReclustererSettings,
 ) -> Estimator | None:
-    """What the votes tell of single prompts; else what the anchor knew of them, as long as it knows all models."""
+    """What the votes tell of single prompts; else what the anchor knew of them, as long as it knows
+    all models."""
     reference = table.models.index(table.reference_model)
     data, ballots, opinions, _ = gather(known, table.centroids, table.models, settings)
     first_of = {opinion.comparison_id: opinion for opinion in reversed(opinions)}
@@ -225,7 +297,9 @@ def _estimator(
         order = np.lexsort((sorted(first_of), [first_of[c].at for c in sorted(first_of)]))
         features = np.stack([memory.opinions[ids[i]].vector for i in order])
         k, m = table.strength.shape
-        if (found := fit_votes_estimator(features, data.rows(order), ratio[order], k, m, reference)) is not None:
+        if (
+            found := fit_votes_estimator(features, data.rows(order), ratio[order], k, m, reference)
+        ) is not None:
             return found
     if anchor is None or anchor.estimator is None:
         return None
@@ -233,7 +307,8 @@ def _estimator(
 
 
 def _tokens(memory: Memory, centroids: Array) -> Floats:
-    """(clusters,): mean length of the prompts of each cluster, in tokens; that of all where a cluster has none."""
+    """(clusters,): mean length of the prompts of each cluster, in tokens; that of all where a
+    cluster has none."""
     samples, points = memory.matrix()
     lengths = np.array([s.tokens for s in samples])
     labels = nearest_of(points, centroids)[1]
@@ -244,7 +319,9 @@ def _tokens(memory: Memory, centroids: Array) -> Floats:
 
 def _frontier(memory: Memory, table: RoutingTable) -> Frontier:
     """What each rate reaches over the newest prompts, as far as the table can tell."""
-    fitting = (s for s in memory.samples.values() if s.read == table.text and len(s.vector) >= table.inputs)
+    fitting = (
+        s for s in memory.samples.values() if s.read == table.text and len(s.vector) >= table.inputs
+    )
     newest = sorted(fitting, key=lambda s: (-s.at, s.request_id))[:RECENT]
     features = np.stack([s.vector[: table.inputs] for s in newest])
     expected = expected_of(table, features, np.array([s.tokens for s in newest]))
@@ -261,12 +338,15 @@ def anchored(
     error: Floats,
     changed: AbstractSet[tuple[int, int]] = frozenset(),
 ) -> tuple[Floats, Floats]:
-    """Strengths and standard errors (clusters, models) combined with those of `anchor`, each by what it is sure of.
+    """Strengths and standard errors (clusters, models) combined with those of `anchor`, each by
+    what it is sure of.
 
-    A cluster takes the anchor's figures where its centroid lies. Models the anchor does not know, or that have `changed`
-    (cluster, model), keep their own.
+    A cluster takes the anchor's figures where its centroid lies. Models the anchor does not know,
+    or that have `changed` (cluster, model), keep their own.
     """
-    both = [(i, anchor.models.index(name)) for i, name in enumerate(models) if name in anchor.models]
+    both = [
+        (i, anchor.models.index(name)) for i, name in enumerate(models) if name in anchor.models
+    ]
     strength, error = strength.copy(), error.copy()
     if reference not in anchor.models or len(both) < 2:
         return strength, error
@@ -281,16 +361,24 @@ def anchored(
             if (c, i) in changed:
                 continue
             if models[i] == reference:
-                error[c, i] = 1.0 / np.sqrt(1.0 / error[c, i] ** 2 + 1.0 / max(spread[j], 1e-3) ** 2)
+                error[c, i] = 1.0 / np.sqrt(
+                    1.0 / error[c, i] ** 2 + 1.0 / max(spread[j], 1e-3) ** 2
+                )
                 continue
             mine, theirs = 1.0 / max(error[c, i], 1e-3) ** 2, 1.0 / max(spread[j], 1e-3) ** 2
-            strength[c, i] = (mine * strength[c, i] + theirs * (known[j] - known[base])) / (mine + theirs)
+            strength[c, i] = (mine * strength[c, i] + theirs * (known[j] - known[base])) / (
+                mine + theirs
+            )
             error[c, i] = 1.0 / np.sqrt(mine + theirs)
     return strength, error
 
 
 def rank(
-    memory: Memory, centroids: Array, models: Sequence[str], reference: int, settings: ReclustererSettings
+    memory: Memory,
+    centroids: Array,
+    models: Sequence[str],
+    reference: int,
+    settings: ReclustererSettings,
 ) -> tuple[Ranking, list[Opinion]]:
     """Rank the models in the clusters of `centroids` by the evaluations' own embeddings."""
     data, ballots, opinions, at = gather(memory, centroids, models, settings)
@@ -303,24 +391,34 @@ def rank(
 
 def weight(settings: ReclustererSettings, kind: str) -> float:
     """How much votes of this kind of rater count."""
-    return {"judge": settings.weigh_judge, "human": settings.weigh_human}.get(kind, settings.weigh_feedback)
+    return {"judge": settings.weigh_judge, "human": settings.weigh_human}.get(
+        kind, settings.weigh_feedback
+    )
 
 
 def gather(
     memory: Memory, centroids: Array, models: Sequence[str], settings: ReclustererSettings
 ) -> tuple[Comparisons, dict[str, tuple[npt.NDArray[np.intp], Ballots]], list[Opinion], Floats]:
-    """Evaluations as arrays, in an order that does not depend on when they came; also the comparisons' times (n,).
+    """Evaluations as arrays, in an order that does not depend on when they came; also the
+    comparisons' times (n,).
 
     People and thumbs are pooled by kind.
     """
     where = {name: i for i, name in enumerate(models)}
-    opinions = sorted((o for o in memory.opinions.values() if o.first in where and o.second in where), key=lambda o: o.evaluation_id)
+    opinions = sorted(
+        (o for o in memory.opinions.values() if o.first in where and o.second in where),
+        key=lambda o: o.evaluation_id,
+    )
     rows = {c: i for i, c in enumerate(sorted({o.comparison_id for o in opinions}))}
     first_of: dict[str, Opinion] = {}
     for opinion in opinions:
         first_of.setdefault(opinion.comparison_id, opinion)
     ordered = [first_of[c] for c in rows]
-    cluster = nearest_of(np.stack([o.vector for o in ordered]), centroids)[1] if ordered else np.zeros(0, np.intp)
+    cluster = (
+        nearest_of(np.stack([o.vector for o in ordered]), centroids)[1]
+        if ordered
+        else np.zeros(0, np.intp)
+    )
     prompts = {r: i for i, r in enumerate(sorted({o.request_id for o in ordered}))}
     at = np.array([o.at for o in ordered], np.float64)
     data = Comparisons(
@@ -332,16 +430,24 @@ def gather(
     )
     by_rater: dict[str, list[Opinion]] = {}
     for opinion in opinions:
-        by_rater.setdefault(f"{opinion.kind}:{opinion.rater}" if opinion.kind == "judge" else f"{opinion.kind}:", []).append(opinion)
+        by_rater.setdefault(
+            f"{opinion.kind}:{opinion.rater}" if opinion.kind == "judge" else f"{opinion.kind}:", []
+        ).append(opinion)
     ballots = {
-        key: (np.array([rows[o.comparison_id] for o in own], np.intp), Ballots.of([o.votes.counts() for o in own]))
+        key: (
+            np.array([rows[o.comparison_id] for o in own], np.intp),
+            Ballots.of([o.votes.counts() for o in own]),
+        )
         for key, own in sorted(by_rater.items())
     }
     return data, ballots, opinions, at
 
 
-def _guard(memory: Memory, old: Array, new: Array, models: Sequence[Model], settings: ReclustererSettings) -> str:
-    """Why the new centroids should not be used: recent comparisons, left out in turn, are predicted worse with them. Else ""."""
+def _guard(
+    memory: Memory, old: Array, new: Array, models: Sequence[Model], settings: ReclustererSettings
+) -> str:
+    """Why the new centroids should not be used: recent comparisons, left out in turn, are predicted
+    worse with them. Else ""."""
     names = [m.name for m in models]
     each = []
     for centroids in (old, new):
@@ -352,7 +458,10 @@ def _guard(memory: Memory, old: Array, new: Array, models: Sequence[Model], sett
     worse = each[1] - each[0]
     error = float(worse.std() / len(worse) ** 0.5)
     if worse.mean() > max(GUARD_TOLERANCE, GUARD_SURE * error):
-        return f"new clusters predict comparisons worse by {worse.mean():.3f} ± {error:.3f} nats, so the old ones stay"
+        return (
+            f"new clusters predict comparisons worse by {worse.mean():.3f} ± {error:.3f} nats, "
+            "so the old ones stay"
+        )
     return ""
 
 
@@ -364,13 +473,25 @@ def _ratio(data: Comparisons, ballots: dict[str, tuple[npt.NDArray[np.intp], Bal
     return ratio
 
 
-def _held_out_losses(data: Comparisons, ballots: dict[str, tuple[npt.NDArray[np.intp], Ballots]], clusters: int, models: int) -> Floats:
-    """(n,): loss, in nats, of each comparison, predicted from those of other prompts, in two folds."""
+def _held_out_losses(
+    data: Comparisons,
+    ballots: dict[str, tuple[npt.NDArray[np.intp], Ballots]],
+    clusters: int,
+    models: int,
+) -> Floats:
+    """(n,): loss, in nats, of each comparison, predicted from those of other prompts, in two
+    folds."""
     ratio = _ratio(data, ballots)
     lost = np.zeros(len(data))
     for fold in (0, 1):
-        held, kept = np.flatnonzero(data.prompt % 2 == fold), np.flatnonzero(data.prompt % 2 != fold)
+        held, kept = (
+            np.flatnonzero(data.prompt % 2 == fold),
+            np.flatnonzero(data.prompt % 2 != fold),
+        )
         ranking = fit(data.rows(kept), ratio[kept], clusters, models, 0)
-        lead = ranking.strength[data.cluster[held], data.first[held]] - ranking.strength[data.cluster[held], data.second[held]]
+        lead = (
+            ranking.strength[data.cluster[held], data.first[held]]
+            - ranking.strength[data.cluster[held], data.second[held]]
+        )
         lost[held] = data.weight[held] * losses(lead, ratio[held])
     return lost

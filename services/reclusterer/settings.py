@@ -12,10 +12,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ReclustererSettings(BaseSettings):
     """POINTSMAN_RECLUSTERER_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_RECLUSTERER_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_RECLUSTERER_",
+        frozen=True,
+        use_attribute_docstrings=True,
+        extra="ignore",
+    )
 
     method: Literal["kmeans", "dbscan", "hdbscan"] = "kmeans"
-    """How tasks are found. k-means goes over to mini-batches by itself where there are many embeddings."""
+    """How tasks are found. k-means goes over to mini-batches by itself where there are many
+    embeddings."""
     clusters: Annotated[int, Field(ge=1)] = 25
     """Clusters that k-means begins with, once there are prompts enough for them."""
     most_clusters: Annotated[int, Field(ge=1)] = 1000
@@ -23,7 +29,8 @@ class ReclustererSettings(BaseSettings):
     min_size: Annotated[int, Field(ge=2)] = 20
     """Prompts that make a new task a cluster."""
     reach: Annotated[float, Field(gt=0)] = 0.6
-    """DBSCAN's eps: prompts nearer than this belong together (Euclidean, between embeddings of length 1)."""
+    """DBSCAN's eps: prompts nearer than this belong together (Euclidean, between embeddings of
+    length 1)."""
     profile: str = "current"
     """The catalogue's models that are ranked."""
     reference: str | None = None
@@ -41,7 +48,8 @@ class ReclustererSettings(BaseSettings):
     every_s: Annotated[float, Field(gt=0)] = 30.0
     """How often it is looked whether there is something to publish."""
     grown: Annotated[float, Field(gt=0)] = 0.5
-    """Re-cluster when there are so many more embeddings than at the last time, as a share of them."""
+    """Re-cluster when there are so many more embeddings than at the last time, as a share of
+    them."""
     novel: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Re-cluster when so large a share of the embeddings since the last time is novel."""
     drift: Annotated[float, Field(gt=0)] = 0.15
@@ -57,8 +65,8 @@ class ReclustererSettings(BaseSettings):
     weigh_feedback: Annotated[float, Field(ge=0)] = 0.3
     """How much a sender's thumb counts."""
     unproven: Annotated[float, Field(gt=0)] = 1.5
-    """A model whose standard error (in logits) is above this stands before a proven one only where it would if it did as badly as
-    the worst."""
+    """A model whose standard error (in logits) is above this stands before a proven one only where
+    it would if it did as badly as the worst."""
     top_p: Annotated[int, Field(ge=1)] = 4
     """Clusters that an assignment has at most."""
     seed: int = 0

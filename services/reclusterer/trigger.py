@@ -47,8 +47,15 @@ class Watch:
             return ""
         if self.novel >= max(s.min_size, s.novel * self.count):
             return f"{self.novel} of {self.count} new prompts are novel"
-        if self.usual and self.distance / self.count > (1 + s.drift) * self.usual and self.count >= s.min_size:
-            return f"prompts lie {self.distance / self.count / self.usual - 1:.0%} further from their clusters than before"
+        if (
+            self.usual
+            and self.distance / self.count > (1 + s.drift) * self.usual
+            and self.count >= s.min_size
+        ):
+            return (
+                f"prompts lie {self.distance / self.count / self.usual - 1:.0%} further from "
+                "their clusters than before"
+            )
         if now - self.when > s.age_s:
             return f"the clusters are {s.age_s / 3600:.0f} hours old"
         return ""

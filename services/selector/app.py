@@ -30,7 +30,15 @@ def build(settings: SelectorSettings | None = None, tables: Tables | None = None
         try:
             table = await known.get(message.assignment.table)
             wish = pacers.wish(message.wanted(settings.default_profile, settings.profiles), table)
-            decided = decide(message, table, catalog.contexts(), wish, settings.candidates, catalog.gone(), settings.predictor_share)
+            decided = decide(
+                message,
+                table,
+                catalog.contexts(),
+                wish,
+                settings.candidates,
+                catalog.gone(),
+                settings.predictor_share,
+            )
         except (NoRoutingTable, RoutingError) as error:
             return error
         pacers.decided(wish, decided.decision, table)

@@ -9,7 +9,15 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from shared.contracts.messages import Decided, Placed, extend
-from shared.contracts.parts import CandidateScore, CascadePlan, Decision, Place, Preferences, RatesUsed, RuledOut
+from shared.contracts.parts import (
+    CandidateScore,
+    CascadePlan,
+    Decision,
+    Place,
+    Preferences,
+    RatesUsed,
+    RuledOut,
+)
 from shared.routing.assignment import Assignment
 from shared.routing.cascade import Alone, plan
 from shared.routing.errors import TableInvalid
@@ -36,25 +44,46 @@ def decide(
     retired: frozenset[str] = frozenset(),
     predictor_share: float | None = None,
 ) -> Decided:
-    """Add the decision. `table` must be the one that the assignment names; raises `TableInvalid` if it is not.
+    """Add the decision. `table` must be the one that the assignment names; raises `TableInvalid` if
+    it is not.
 
-    `contexts` are the tokens that models can read; `retired` models are not selected, whatever the table says of them.
-    `predictor_share` replaces the part of the success that the table leaves to its predictor.
+    `contexts` are the tokens that models can read; `retired` models are not selected, whatever the
+    table says of them. `predictor_share` replaces the part of the success that the table leaves to
+    its predictor.
     """
     if table.digest != message.assignment.table.digest:
-        raise TableInvalid(f"the assignment was made with table {message.assignment.table.digest[:12]}, not with {table.digest[:12]}")
+        raise TableInvalid(
+            f"the assignment was made with table {message.assignment.table.digest[:12]}, not with "
+            f"{table.digest[:12]}"
+        )
     tokens = message.prompt_tokens()
     limits = replace(message.constraints.limits(message.context_tokens()), retired=retired)
     places = (message.assignment, *message.assignment.views)
     selections = [
-        select(table, _assignment(p, table), wish.rates, limits, contexts, p.prediction(table, predictor_share), tokens) for p in places
+        select(
+            table,
+            _assignment(p, table),
+            wish.rates,
+            limits,
+            contexts,
+            p.prediction(table, predictor_share),
+            tokens,
+        )
+        for p in places
     ]
     selection = _guarded(selections[0], selections[1:])
-    return extend(message, Decided, decision=_part(selection, wish, message, table, candidates, _cascade(selection, table, wish.rates)))
+    return extend(
+        message,
+        Decided,
+        decision=_part(
+            selection, wish, message, table, candidates, _cascade(selection, table, wish.rates)
+        ),
+    )
 
 
 def _cascade(selection: Selection, table: RoutingTable, rates: Rates) -> CascadePlan | None:
-    """Whether asking a cheap model first is worth more. What is guarded, or not known well enough, is not put at risk."""
+    """Whether asking a cheap model first is worth more. What is guarded, or not known well enough,
+    is not put at risk."""
     best = selection.candidates
     if table.cascade is None or not best or best[0].utility < best[-1].utility:
         return None
@@ -89,9 +118,11 @@ class Pacers:
 
 
 def _guarded(whole: Selection, views: Sequence[Selection]) -> Selection:
-    """What is selected for the whole prompt; or, if without its edges a model wins that costs less here, that one.
+    """What is selected for the whole prompt; or, if without its edges a model wins that costs less
+    here, that one.
 
-    All figures and limits stay those of the whole prompt, so that a view can only make a choice cheaper.
+    All figures and limits stay those of the whole prompt, so that a view can only make a choice
+    cheaper.
     """
     winners = {view.candidates[0].model for view in views if view.candidates}
     if not whole.candidates:
@@ -101,8 +132,16 @@ def _guarded(whole: Selection, views: Sequence[Selection]) -> Selection:
     if not cheaper:
         return whole
     chosen = min(cheaper, key=lambda c: c.cost_usd)
-    why = f"{chosen.model} wins without an edge of the prompt, and costs less than {first.model}, which wins with it (guarded); {whole.why}"
-    return replace(whole, candidates=(chosen, *(c for c in whole.candidates if c is not chosen)), confidence=0.0, why=why)
+    why = (
+        f"{chosen.model} wins without an edge of the prompt, and costs less than {first.model}, "
+        f"which wins with it (guarded); {whole.why}"
+    )
+    return replace(
+        whole,
+        candidates=(chosen, *(c for c in whole.candidates if c is not chosen)),
+        confidence=0.0,
+        why=why,
+    )
 
 
 def _assignment(place: Place, table: RoutingTable) -> Assignment:
@@ -110,12 +149,24 @@ def _assignment(place: Place, table: RoutingTable) -> Assignment:
     try:
         clusters = np.array([table.positions[p.id] for p in parts], np.intp)
     except KeyError as error:
-        raise TableInvalid(f"the assignment names cluster {error}, which table {table.digest[:12]} does not have") from None
-    weights, distances = (np.array(values, np.float32) for values in ([p.weight for p in parts], [p.distance for p in parts]))
+        raise TableInvalid(
+            f"the assignment names cluster {error}, which table {table.digest[:12]} does not have"
+        ) from None
+    weights, distances = (
+        np.array(values, np.float32)
+        for values in ([p.weight for p in parts], [p.distance for p in parts])
+    )
     return Assignment(clusters, weights, distances, place.novel)
 
 
-def _part(selection: Selection, wish: Wish, message: Placed, table: RoutingTable, candidates: int, cascade: CascadePlan | None) -> Decision:
+def _part(
+    selection: Selection,
+    wish: Wish,
+    message: Placed,
+    table: RoutingTable,
+    candidates: int,
+    cascade: CascadePlan | None,
+) -> Decision:
     best = selection.candidates
     weights, goal = weights_of(wish.rates), wish.goal
     used = RatesUsed(usd_per_point=wish.rates.usd_per_point, s_per_point=wish.rates.s_per_point)
@@ -128,8 +179,12 @@ def _part(selection: Selection, wish: Wish, message: Placed, table: RoutingTable
         runner_up=best[1].model if len(best) > 1 else None,
         confidence=min(1.0, max(0.0, selection.confidence)),
         candidates=tuple(_score(c) for c in best[:candidates]),
-        ruled_out=tuple(RuledOut(model=model, reason=reason) for model, reason in selection.ruled_out),
-        preferences=Preferences(performance=weights.performance, cost=weights.cost, latency=weights.latency),
+        ruled_out=tuple(
+            RuledOut(model=model, reason=reason) for model, reason in selection.ruled_out
+        ),
+        preferences=Preferences(
+            performance=weights.performance, cost=weights.cost, latency=weights.latency
+        ),
         rates=used,
         single=None if table.frontier is None else table.frontier.single,
         cascade=cascade,

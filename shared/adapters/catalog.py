@@ -1,4 +1,5 @@
-"""The catalogue's file, read again when it has changed, so that a model can come and go without a restart."""
+"""The catalogue's file, read again when it has changed, so that a model can come and go without a
+restart."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ LOOK_EVERY_S = 1.0
 
 
 class CurrentCatalog:
-    """What the file says now. Raises `CatalogError` if it can't be read at first; later, what was read last stays."""
+    """What the file says now. Raises `CatalogError` if it can't be read at first; later, what was
+    read last stays."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or DEFAULT
@@ -30,13 +32,18 @@ class CurrentCatalog:
                 self._stamp = stamp
                 try:
                     self._take(load(self._path), self._ever)
-                    log.info("the catalogue has changed", models=len(self._catalog.models), gone=sorted(self._gone))
+                    log.info(
+                        "the catalogue has changed",
+                        models=len(self._catalog.models),
+                        gone=sorted(self._gone),
+                    )
                 except CatalogError as error:
                     log.warning("the catalogue stays as it was", error=str(error))
         return self._catalog
 
     def gone(self) -> frozenset[str]:
-        """Models that may not be selected any more: those that are retired, and those that were in the file and are not now."""
+        """Models that may not be selected any more: those that are retired, and those that were in
+        the file and are not now."""
         self()
         return self._gone
 

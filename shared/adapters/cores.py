@@ -1,4 +1,5 @@
-"""How many processor cores this process may use: fewer than the machine has, in a container or under `taskset`."""
+"""How many processor cores this process may use: fewer than the machine has, in a container or
+under `taskset`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ OWN = Path("/proc/self/cgroup")
 
 
 def allowed_cores() -> int:
-    """Cores that the scheduler gives this process: its affinity, and the quota of its control group (cpu.max), rounded up."""
+    """Cores that the scheduler gives this process: its affinity, and the quota of its control group
+    (cpu.max), rounded up."""
     try:
         cores = len(os.sched_getaffinity(0))
     except (AttributeError, OSError):  # not on macOS
@@ -21,7 +23,8 @@ def allowed_cores() -> int:
 
 
 def _quota() -> float | None:
-    """Cores by the tightest quota of the process's control groups, of version 2 or 1; None without one."""
+    """Cores by the tightest quota of the process's control groups, of version 2 or 1; None without
+    one."""
     found: list[float] = []
     for line in _read(OWN).splitlines():
         _, _, rest = line.partition(":")
@@ -31,7 +34,10 @@ def _quota() -> float | None:
             pairs = [_read(folder / "cpu.max").strip().partition(" ")[::2] for folder in folders]
         elif "cpu" in controllers.split(","):
             folders = [*_up(CGROUPS / controllers, path), *_up(CGROUPS / "cpu", path)]
-            pairs = [(_read(f / "cpu.cfs_quota_us").strip(), _read(f / "cpu.cfs_period_us").strip()) for f in folders]
+            pairs = [
+                (_read(f / "cpu.cfs_quota_us").strip(), _read(f / "cpu.cfs_period_us").strip())
+                for f in folders
+            ]
         else:
             continue
         found += [share for quota, period in pairs if (share := _share(quota, period)) is not None]

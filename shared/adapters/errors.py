@@ -62,8 +62,9 @@ class Trouble(StrEnum):
 class ModelUnreachable(AdapterError):
     """A language model that gave no usable answer in time.
 
-    `status` is the API's own, where it gave one. `said` is what the API said of an error: it may quote the request, so it is for the
-    requester and for no log. `retry_after_s` is how long the API asks to be left alone.
+    `status` is the API's own, where it gave one. `said` is what the API said of an error: it may
+    quote the request, so it is for the requester and for no log. `retry_after_s` is how long the
+    API asks to be left alone.
     """
 
     def __init__(
@@ -75,7 +76,12 @@ class ModelUnreachable(AdapterError):
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(text)
-        self.trouble, self.status, self.said, self.retry_after_s = trouble, status, said, retry_after_s
+        self.trouble, self.status, self.said, self.retry_after_s = (
+            trouble,
+            status,
+            said,
+            retry_after_s,
+        )
         self.named: frozenset[str] = frozenset()
         """Fields of the request that the API's error names."""
 

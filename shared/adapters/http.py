@@ -41,7 +41,9 @@ class Door:
 
     def bind(self) -> socket.socket:
         """A listening socket. Raises `PortTaken`."""
-        return listening(self.name, self.host, self.port, f"set {self.settings_prefix}PORT to a free one")
+        return listening(
+            self.name, self.host, self.port, f"set {self.settings_prefix}PORT to a free one"
+        )
 
 
 def listening(name: str, host: str, port: int, mend: str) -> socket.socket:
@@ -52,7 +54,9 @@ def listening(name: str, host: str, port: int, mend: str) -> socket.socket:
         made.bind((host, port))
     except OSError as error:
         made.close()
-        raise PortTaken(f"the {name} can't listen at {host}:{port} ({error.strerror}); {mend}") from None
+        raise PortTaken(
+            f"the {name} can't listen at {host}:{port} ({error.strerror}); {mend}"
+        ) from None
     made.listen(BACKLOG)
     return made
 
@@ -76,7 +80,8 @@ class _Server(uvicorn.Server):
 
 
 async def serve(door: Door) -> None:
-    """Serve until SIGTERM or Ctrl-C, then finish what is under way, for at most `DRAIN_S` seconds."""
+    """Serve until SIGTERM or Ctrl-C, then finish what is under way, for at most `DRAIN_S`
+    seconds."""
     listening = door.bind()
     host, port = listening.getsockname()[:2]
     shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
@@ -108,16 +113,24 @@ def who(request: Request, keys: Keys, presented: str | None) -> Key:
     """Whose request that is. Raises `shared.adapters.keys.Refused`."""
     headers = request.headers
     forwarded = any(name in headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
-    return keys.admit(presented, request.client.host if request.client else None, headers.get("host", ""), forwarded=forwarded)
+    return keys.admit(
+        presented,
+        request.client.host if request.client else None,
+        headers.get("host", ""),
+        forwarded=forwarded,
+    )
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:
-    """The key in an Authorization header, with Bearer or bare; or in x-api-key or api-key, as Anthropic's and Azure's clients send it."""
+    """The key in an Authorization header, with Bearer or bare; or in x-api-key or api-key, as
+    Anthropic's and Azure's clients send it."""
     kind, _, value = headers.get("authorization", "").strip().partition(" ")
     if kind.lower() == "bearer" and value.strip():
         return value.strip()
     bare = kind if not value and kind.lower() != "bearer" else ""
-    return bare or headers.get("x-api-key", "").strip() or headers.get("api-key", "").strip() or None
+    return (
+        bare or headers.get("x-api-key", "").strip() or headers.get("api-key", "").strip() or None
+    )
 
 
 def metrics() -> tuple[bytes, dict[str, str]]:

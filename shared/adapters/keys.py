@@ -1,7 +1,8 @@
-"""Keys of those who may use the gateway and the console: hashed at rest, scoped, with limits of their own.
+"""Keys of those who may use the gateway and the console: hashed at rest, scoped, with limits of
+their own.
 
-The file is YAML, written by `pointsman keys` and read again when it has changed. A key is 256 random bits, so one round of
-SHA-256 keeps it: there is nothing to guess.
+The file is YAML, written by `pointsman keys` and read again when it has changed. A key is 256
+random bits, so one round of SHA-256 keeps it: there is nothing to guess.
 """
 
 from __future__ import annotations
@@ -44,12 +45,15 @@ class Scope(StrEnum):
 class KeySettings(BaseSettings):
     """POINTSMAN_KEYS_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_KEYS_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_KEYS_", frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
 
     file: Path | None = None
     """YAML file of keys, written by `pointsman keys create`. None: there are no keys."""
     open_on_loopback: bool = False
-    """Without a file: let whoever comes from this very machine do everything. `pointsman up` sets it on embedded servers."""
+    """Without a file: let whoever comes from this very machine do everything. `pointsman up` sets
+    it on embedded servers."""
 
 
 class Key(BaseModel):
@@ -82,8 +86,8 @@ class KeyFileInvalid(AdapterError):
 
 
 class Keys:
-    """The keys of the file as it is now: none until it is made. Raises `KeyFileInvalid` if what is there at first can't be read;
-    later, what was read last stays."""
+    """The keys of the file as it is now: none until it is made. Raises `KeyFileInvalid` if what is
+    there at first can't be read; later, what was read last stays."""
 
     def __init__(self, settings: KeySettings | None = None) -> None:
         self._settings = settings or KeySettings()
@@ -93,7 +97,10 @@ class Keys:
             if self._settings.file.exists():
                 self._keys = read(self._settings.file)
             else:
-                log.warning(f"there are no keys yet, so nobody is admitted: `pointsman keys create` makes {self._settings.file}")
+                log.warning(
+                    "there are no keys yet, so nobody is admitted: `pointsman keys create` makes "
+                    f"{self._settings.file}"
+                )
 
     @property
     def open(self) -> bool:
@@ -126,17 +133,21 @@ class Keys:
     def admit(self, presented: str | None, peer: str | None, host: str, *, forwarded: bool) -> Key:
         """Who is there. Raises `Refused`, whose text says what to do.
 
-        `peer` is the address that the connection comes from, `host` what the request names as its host (so that a page of
-        a foreign site, whose name was bound to loopback, is not taken for this machine), `forwarded` whether a proxy stands between.
+        `peer` is the address that the connection comes from, `host` what the request names as its
+        host (so that a page of a foreign site, whose name was bound to loopback, is not taken for
+        this machine), `forwarded` whether a proxy stands between.
         """
         if self.open:
             if is_loopback(peer) and host_name(host) in LOOPBACK_NAMES and not forwarded:
                 return LOCAL
             raise Refused(
-                "without keys only this machine itself is served; make one with `pointsman keys create`, and set POINTSMAN_KEYS_FILE"
+                "without keys only this machine itself is served; make one with `pointsman keys "
+                "create`, and set POINTSMAN_KEYS_FILE"
             )
         if not presented:
-            none = ". There are none yet: `pointsman keys create`" + ("" if self._settings.file else ", then set POINTSMAN_KEYS_FILE")
+            none = ". There are none yet: `pointsman keys create`" + (
+                "" if self._settings.file else ", then set POINTSMAN_KEYS_FILE"
+            )
             where = "" if self._keys else none
             raise Refused(f"a key is needed: Authorization: Bearer {PREFIX}…{where}")
         key = self.find(presented)
@@ -175,12 +186,20 @@ def read(path: Path) -> tuple[Key, ...]:
         data = yaml.safe_load(path.read_text()) or {}
         keys = tuple(Key.model_validate(one) for one in data["keys"])
     except OSError as error:
-        raise KeyFileInvalid(f"the keys {path} can't be read: {error.strerror}; make them with `pointsman keys create`") from None
+        raise KeyFileInvalid(
+            f"the keys {path} can't be read: {error.strerror}; make them with `pointsman keys "
+            "create`"
+        ) from None
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        raise KeyFileInvalid(f"the keys {path} are wrong at {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise KeyFileInvalid(
+            f"the keys {path} are wrong at {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from None
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise KeyFileInvalid(f"the keys {path} are not in the form that `pointsman keys create` writes ({type(error).__name__})") from None
+        raise KeyFileInvalid(
+            f"the keys {path} are not in the form that `pointsman keys create` writes "
+            f"({type(error).__name__})"
+        ) from None
     if len({key.name for key in keys}) < len(keys):
         raise KeyFileInvalid(f"the keys {path} have a name twice")
     return keys
@@ -189,13 +208,15 @@ def read(path: Path) -> tuple[Key, ...]:
 def write(path: Path, keys: tuple[Key, ...]) -> None:
     """Replace the file, readable by its owner only."""
     rows = [
-        key.model_dump(mode="json", exclude_none=True, exclude_defaults=True) | {"scopes": sorted(scope.value for scope in key.scopes)}
+        key.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        | {"scopes": sorted(scope.value for scope in key.scopes)}
         for key in keys
     ]
     fresh = path.with_name(path.name + ".new")
     fresh.touch(mode=0o600)
     fresh.write_text(
-        "# Keys of Pointsman, hashed. Made by `pointsman keys`; read again when it changes.\n" + yaml.safe_dump({"keys": rows})
+        "# Keys of Pointsman, hashed. Made by `pointsman keys`; read again when it changes.\n"
+        + yaml.safe_dump({"keys": rows})
     )
     fresh.replace(path)
 

@@ -1,4 +1,5 @@
-"""Secrets from files, as Docker and Kubernetes mount them: POINTSMAN_KAFKA_PASSWORD_FILE names the file of POINTSMAN_KAFKA_PASSWORD."""
+"""Secrets from files, as Docker and Kubernetes mount them: POINTSMAN_KAFKA_PASSWORD_FILE names the
+file of POINTSMAN_KAFKA_PASSWORD."""
 
 from __future__ import annotations
 
@@ -25,7 +26,13 @@ class SecretSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, dotenv_settings, _Files(settings_cls), file_secret_settings
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            _Files(settings_cls),
+            file_secret_settings,
+        )
 
 
 class _Files(PydanticBaseSettingsSource):
@@ -33,7 +40,11 @@ class _Files(PydanticBaseSettingsSource):
         if field.annotation is not SecretStr:
             return None, field_name, False
         path = os.environ.get(f"{self.config.get('env_prefix', '')}{field_name}_FILE".upper())
-        return (SecretStr(Path(path).read_text(encoding="utf-8").strip()) if path else None), field_name, False
+        return (
+            (SecretStr(Path(path).read_text(encoding="utf-8").strip()) if path else None),
+            field_name,
+            False,
+        )
 
     def __call__(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -42,7 +53,9 @@ class _Files(PydanticBaseSettingsSource):
                 value, key, _ = self.get_field_value(field, name)
             except OSError as error:
                 variable = f"{self.config.get('env_prefix', '')}{name}_FILE".upper()
-                raise SecretUnreadable(f"the file that {variable} names can't be read: {error.strerror}") from None
+                raise SecretUnreadable(
+                    f"the file that {variable} names can't be read: {error.strerror}"
+                ) from None
             if value is not None:
                 found[key] = value
         return found

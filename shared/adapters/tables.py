@@ -1,8 +1,9 @@
 """The routing tables as a service of the hot path sees them: in memory, refreshed behind its back.
 
-The order of places is memory, Redis, topic. Redis tells of a new version and is asked every few seconds besides, since
-its notifications may be lost. While it is away the tables in memory go on; when it comes back empty it is filled again
-from the topic. A version older than the one in use is never taken.
+The order of places is memory, Redis, topic. Redis tells of a new version and is asked every few
+seconds besides, since its notifications may be lost. While it is away the tables in memory go on;
+when it comes back empty it is filled again from the topic. A version older than the one in use is
+never taken.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from shared.contracts.tables import TablePublished
 from shared.routing.table import RoutingTable
 
 KEEP = 8
-"""Tables kept in memory: an assignment names the one it was made with, and may have waited in a topic since."""
+"""Tables kept in memory: an assignment names the one it was made with, and may have waited in a
+topic since."""
 ASK_EVERY_S = 2.0
 LOOK_AT_TOPIC_EVERY_S = 10.0
 """Redis may have been away when a version was published; then only the topic knows."""
@@ -47,27 +49,34 @@ async def publish(
 ) -> TablePublished:
     """Publish `table` as the next version: on the topic, then in Redis, which tells everybody.
 
-    Without Redis the services find it on the topic within seconds. Raises `PublishConflict` if another writer was faster.
+    Without Redis the services find it on the topic within seconds. Raises `PublishConflict` if
+    another writer was faster.
     """
     version = await append(kafka, table, note, epoch=epoch, basis=basis, pinned=pinned)
     hot = HotTables(redis)
     try:
         await hot.put(version)
     except RedisError as error:
-        log.warning("published on the topic, but Redis is away", redis=redis.address, error=type(error).__name__)
+        log.warning(
+            "published on the topic, but Redis is away",
+            redis=redis.address,
+            error=type(error).__name__,
+        )
     finally:
         await hot.close()
     return version
 
 
 async def roll_back(kafka: KafkaSettings, redis: RedisSettings, name: str) -> TablePublished:
-    """Publish an old version's table as the next version, and pin it. Raises `NoRoutingTable` if there is no such version."""
+    """Publish an old version's table as the next version, and pin it. Raises `NoRoutingTable` if
+    there is no such version."""
     old = await find(kafka, name)
     return await publish(kafka, redis, old.read_table(), f"rolled back to {old.ref}", pinned=True)
 
 
 async def unpin(kafka: KafkaSettings, redis: RedisSettings) -> TablePublished:
-    """Publish the current table anew, so that what is learnt may replace it again. Raises `NoRoutingTable` if there is none."""
+    """Publish the current table anew, so that what is learnt may replace it again. Raises
+    `NoRoutingTable` if there is none."""
     now = await find(kafka, "current")
     return await publish(kafka, redis, now.read_table(), f"unpinned {now.ref}", basis=now.basis)
 
@@ -99,12 +108,16 @@ class Tables:
             await self._hot.close()
 
     async def current(self) -> tuple[TableRef, RoutingTable]:
-        """The version in use and its table; waits for the first one, and prompts wait in their topic meanwhile."""
+        """The version in use and its table; waits for the first one, and prompts wait in their
+        topic meanwhile."""
         if self._current is None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._first.wait(), QUIET_S)
             if self._current is None:
-                log.info("waiting for the first routing table: a re-clusterer makes it, or `pointsman table build`")
+                log.info(
+                    "waiting for the first routing table: a re-clusterer makes it, or `pointsman "
+                    "table build`"
+                )
                 await self._first.wait()
         assert self._current is not None
         return self._current, self._known[self._current.digest]
@@ -114,7 +127,8 @@ class Tables:
         return None if self._current is None else (self._current, self._known[self._current.digest])
 
     async def get(self, ref: TableRef) -> RoutingTable:
-        """The very table that `ref` names: from memory, else Redis, else the topic. Raises `NoRoutingTable`."""
+        """The very table that `ref` names: from memory, else Redis, else the topic. Raises
+        `NoRoutingTable`."""
         if ref.digest in self._known:
             self._known.move_to_end(ref.digest)
             return self._known[ref.digest]
@@ -122,9 +136,14 @@ class Tables:
         with suppress(RedisError):
             version = await self._hot.by_digest(ref.digest)
         if version is None:
-            version = next((v for v in reversed(await versions(self._kafka)) if v.digest == ref.digest), None)
+            version = next(
+                (v for v in reversed(await versions(self._kafka)) if v.digest == ref.digest), None
+            )
         if version is None:
-            raise NoRoutingTable(f"routing table {ref} ({ref.digest[:12]}) is in neither Redis nor the topic any more; replay the prompt")
+            raise NoRoutingTable(
+                f"routing table {ref} ({ref.digest[:12]}) is in neither Redis nor the topic any "
+                "more; replay the prompt"
+            )
         return self._remember(version)
 
     def _remember(self, version: TablePublished) -> RoutingTable:
@@ -132,7 +151,9 @@ class Tables:
         self._known[version.digest] = table
         self._known.move_to_end(version.digest)
         while len(self._known) > KEEP:
-            oldest = next(d for d in self._known if self._current is None or d != self._current.digest)
+            oldest = next(
+                d for d in self._known if self._current is None or d != self._current.digest
+            )
             del self._known[oldest]
         return table
 
@@ -146,7 +167,12 @@ class Tables:
         self._first.set()
         TABLE.labels(self._service, str(version.epoch), version.digest[:12]).set(version.sequence)
         TABLE_AT.labels(self._service).set(version.published_at.timestamp())
-        log.info("routing table in use", version=str(version.ref), digest=version.digest[:12], clusters=len(table.clusters))
+        log.info(
+            "routing table in use",
+            version=str(version.ref),
+            digest=version.digest[:12],
+            clusters=len(table.clusters),
+        )
 
     async def _refresh(self) -> bool:
         """Take the newest version there is; returns whether there is one at all."""
@@ -158,7 +184,9 @@ class Tables:
                     await self._rebuild()
                 else:
                     self._adopt(version)
-            elif newest is None or (self._current is not None and newest[:2] < self._current.version):
+            elif newest is None or (
+                self._current is not None and newest[:2] < self._current.version
+            ):
                 await self._rebuild()
             self._note_redis(away=False)
         except RedisError:

@@ -17,27 +17,36 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class TelemetrySettings(BaseSettings):
     """POINTSMAN_*: logs and metrics of every service."""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_", frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least severe message that is logged."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """auto: for people on a terminal, JSON otherwise."""
     log_prompts: bool = False
-    """Let prompts, descriptions and the texts of foreign errors into the log. For debugging with harmless data."""
+    """Let prompts, descriptions and the texts of foreign errors into the log. For debugging with
+    harmless data."""
     metrics_port: int = 0
     """Port of Prometheus metrics and the health check; 0: none."""
     metrics_host: str = "127.0.0.1"
     """Address that the metrics listen on; 0.0.0.0 in a container."""
     trace_endpoint: str = ""
-    """A collector's address for OTLP over HTTP (http://otel-collector:4318). Empty: no traces are made, and those of others passed
-    on."""
+    """A collector's address for OTLP over HTTP (http://otel-collector:4318). Empty: no traces are
+    made, and those of others passed on."""
     trace_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """The share of the traces that begin here which is kept; one that began elsewhere follows its beginner."""
+    """The share of the traces that begin here which is kept; one that began elsewhere follows its
+    beginner."""
 
 
 REGISTRY = CollectorRegistry()
-RECORDS = Counter("pointsman_records", "Records that a service finished, by outcome", ["service", "outcome"], registry=REGISTRY)
+RECORDS = Counter(
+    "pointsman_records",
+    "Records that a service finished, by outcome",
+    ["service", "outcome"],
+    registry=REGISTRY,
+)
 SECONDS = Histogram(
     "pointsman_work_seconds",
     "Seconds from taking a record to the acknowledgement of what came of it",
@@ -46,12 +55,26 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 BATCH = Histogram(
-    "pointsman_batch_size", "Records worked on together", ["service"], registry=REGISTRY, buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+    "pointsman_batch_size",
+    "Records worked on together",
+    ["service"],
+    registry=REGISTRY,
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
-IN_FLIGHT = Gauge("pointsman_in_flight", "Records taken and not yet done", ["service"], registry=REGISTRY)
-LAG = Gauge("pointsman_lag", "Records that wait in the topic, of the partitions that are this instance's", ["service"], registry=REGISTRY)
+IN_FLIGHT = Gauge(
+    "pointsman_in_flight", "Records taken and not yet done", ["service"], registry=REGISTRY
+)
+LAG = Gauge(
+    "pointsman_lag",
+    "Records that wait in the topic, of the partitions that are this instance's",
+    ["service"],
+    registry=REGISTRY,
+)
 READY = Gauge(
-    "pointsman_ready", "1 while the service takes records and none of its partitions stands still", ["service"], registry=REGISTRY
+    "pointsman_ready",
+    "1 while the service takes records and none of its partitions stands still",
+    ["service"],
+    registry=REGISTRY,
 )
 STALLED = Gauge(
     "pointsman_stalled_partitions",
@@ -59,34 +82,87 @@ STALLED = Gauge(
     ["service"],
     registry=REGISTRY,
 )
-UNREAD = Counter("pointsman_fetch_failures", "Fetches that failed, by what they failed with", ["service", "error"], registry=REGISTRY)
-DESCRIPTIONS = Counter("pointsman_descriptions", "Task descriptions, by who wrote them", ["source"], registry=REGISTRY)
+UNREAD = Counter(
+    "pointsman_fetch_failures",
+    "Fetches that failed, by what they failed with",
+    ["service", "error"],
+    registry=REGISTRY,
+)
+DESCRIPTIONS = Counter(
+    "pointsman_descriptions", "Task descriptions, by who wrote them", ["source"], registry=REGISTRY
+)
 FORESEEN = Counter(
     "pointsman_foreseen_checked",
-    "Foreseen prompts of which the language model was asked all the same, by whether its description gave the same models",
+    "Foreseen prompts of which the language model was asked all the same, by whether its "
+    "description gave the same models",
     ["same"],
     registry=REGISTRY,
 )
-PROVIDER = Gauge("pointsman_encoder_provider", "1 for the execution provider that is live", ["provider", "encoder"], registry=REGISTRY)
-TABLE = Gauge("pointsman_table_sequence", "Sequence of the routing table in use", ["service", "epoch", "digest"], registry=REGISTRY)
+PROVIDER = Gauge(
+    "pointsman_encoder_provider",
+    "1 for the execution provider that is live",
+    ["provider", "encoder"],
+    registry=REGISTRY,
+)
+TABLE = Gauge(
+    "pointsman_table_sequence",
+    "Sequence of the routing table in use",
+    ["service", "epoch", "digest"],
+    registry=REGISTRY,
+)
 TABLE_AT = Gauge(
-    "pointsman_table_published_at", "When the routing table in use was published, seconds since 1970", ["service"], registry=REGISTRY
+    "pointsman_table_published_at",
+    "When the routing table in use was published, seconds since 1970",
+    ["service"],
+    registry=REGISTRY,
 )
-NOVEL = Counter("pointsman_assignments", "Assignments, by whether the prompt was novel", ["novel"], registry=REGISTRY)
-DECISIONS = Counter("pointsman_decisions", "Decisions, by model and status", ["model", "status"], registry=REGISTRY)
-COMPLETIONS = Counter("pointsman_completions", "Completions, by status", ["status"], registry=REGISTRY)
+NOVEL = Counter(
+    "pointsman_assignments",
+    "Assignments, by whether the prompt was novel",
+    ["novel"],
+    registry=REGISTRY,
+)
+DECISIONS = Counter(
+    "pointsman_decisions", "Decisions, by model and status", ["model", "status"], registry=REGISTRY
+)
+COMPLETIONS = Counter(
+    "pointsman_completions", "Completions, by status", ["status"], registry=REGISTRY
+)
 CASCADES = Counter(
-    "pointsman_cascades", "Answers of a cheap model that was asked first, by whether they were accepted", ["outcome"], registry=REGISTRY
+    "pointsman_cascades",
+    "Answers of a cheap model that was asked first, by whether they were accepted",
+    ["outcome"],
+    registry=REGISTRY,
 )
-SPENT = Counter("pointsman_spent_usd", "What calls of language models cost", ["service", "model"], registry=REGISTRY)
-JUDGED = Counter("pointsman_comparisons", "Comparisons, by what became of them", ["outcome"], registry=REGISTRY)
-VOTES = Counter("pointsman_votes", "Votes of judges, by what they said", ["model", "vote"], registry=REGISTRY)
-ABSTAINED = Counter("pointsman_abstentions", "Votes of judges that could not be read, by why", ["model", "reason"], registry=REGISTRY)
+SPENT = Counter(
+    "pointsman_spent_usd",
+    "What calls of language models cost",
+    ["service", "model"],
+    registry=REGISTRY,
+)
+JUDGED = Counter(
+    "pointsman_comparisons", "Comparisons, by what became of them", ["outcome"], registry=REGISTRY
+)
+VOTES = Counter(
+    "pointsman_votes", "Votes of judges, by what they said", ["model", "vote"], registry=REGISTRY
+)
+ABSTAINED = Counter(
+    "pointsman_abstentions",
+    "Votes of judges that could not be read, by why",
+    ["model", "reason"],
+    registry=REGISTRY,
+)
 STOPPED = Gauge(
-    "pointsman_judge_stopped", "1 while a judge model is not asked since most of its votes can't be read", ["model"], registry=REGISTRY
+    "pointsman_judge_stopped",
+    "1 while a judge model is not asked since most of its votes can't be read",
+    ["model"],
+    registry=REGISTRY,
 )
 DOOR = Counter(
-    "pointsman_http_requests", "Requests over HTTP, by endpoint and status", ["service", "endpoint", "status"], registry=REGISTRY
+    "pointsman_http_requests",
+    "Requests over HTTP, by endpoint and status",
+    ["service", "endpoint", "status"],
+    registry=REGISTRY,
 )
 DOOR_SECONDS = Histogram(
     "pointsman_http_seconds",
@@ -95,8 +171,15 @@ DOOR_SECONDS = Histogram(
     registry=REGISTRY,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-DEFAULTED = Counter("pointsman_defaulted", "Requests that the profile's default model answered, by why", ["why"], registry=REGISTRY)
-LEARNT = Gauge("pointsman_learnt", "What the re-clusterer has in memory", ["what"], registry=REGISTRY)
+DEFAULTED = Counter(
+    "pointsman_defaulted",
+    "Requests that the profile's default model answered, by why",
+    ["why"],
+    registry=REGISTRY,
+)
+LEARNT = Gauge(
+    "pointsman_learnt", "What the re-clusterer has in memory", ["what"], registry=REGISTRY
+)
 
 log = structlog.stdlib.get_logger("pointsman")
 
@@ -108,18 +191,27 @@ def start(service: str, settings: TelemetrySettings) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
-    renderer = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(ensure_ascii=False)
+    console = settings.log_format == "console" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
+    renderer = (
+        structlog.dev.ConsoleRenderer()
+        if console
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.log_level]
+        ),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     handler.addFilter(Seldom())
@@ -132,7 +224,8 @@ def start(service: str, settings: TelemetrySettings) -> None:
 
 
 class Seldom(logging.Filter):
-    """Lets a library say the same thing once in a while only: a broker that is away makes aiokafka say so many times a second."""
+    """Lets a library say the same thing once in a while only: a broker that is away makes aiokafka
+    say so many times a second."""
 
     EVERY_S = 30.0
 
@@ -151,7 +244,8 @@ class Seldom(logging.Filter):
 
 
 def where(error: BaseException, settings: TelemetrySettings) -> str:
-    """An unexpected error for the log: its kind and place; its text only where prompts may be logged."""
+    """An unexpected error for the log: its kind and place; its text only where prompts may be
+    logged."""
     frames = traceback.extract_tb(error.__traceback__)
     place = " < ".join(f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno}" for f in reversed(frames[-4:]))
     text = f": {error}" if settings.log_prompts else ""

@@ -1,7 +1,9 @@
-"""Traces over OTLP: one from the door to the decision, the completion and the evaluation. Nothing is imported while there is no collector.
+"""Traces over OTLP: one from the door to the decision, the completion and the evaluation. Nothing
+is imported while there is no collector.
 
-The context travels in the headers of records and requests (W3C Trace Context). Attributes are OpenTelemetry's for generative AI
-(`gen_ai.*`, which still change) beside our own (`pointsman.*`, which do not). Prompts and answers are in none of them.
+The context travels in the headers of records and requests (W3C Trace Context). Attributes are
+OpenTelemetry's for generative AI (`gen_ai.*`, which still change) beside our own (`pointsman.*`,
+which do not). Prompts and answers are in none of them.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Tracing:
     """A service's spans."""
 
     def __init__(self, service: str, endpoint: str, share: float) -> None:
-        """`endpoint` is a collector's address for OTLP over HTTP; `share` of the traces that begin here are kept, by trace id."""
+        """`endpoint` is a collector's address for OTLP over HTTP; `share` of the traces that begin
+        here are kept, by trace id."""
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -38,18 +41,30 @@ class Tracing:
         from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        resource = Resource.create({"service.name": f"pointsman-{service}", "service.namespace": "pointsman"})
-        self._provider: TracerProvider = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(share)))
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint.rstrip("/") + "/v1/traces")))
+        resource = Resource.create(
+            {"service.name": f"pointsman-{service}", "service.namespace": "pointsman"}
+        )
+        self._provider: TracerProvider = TracerProvider(
+            resource=resource, sampler=ParentBased(TraceIdRatioBased(share))
+        )
+        self._provider.add_span_processor(
+            BatchSpanProcessor(OTLPSpanExporter(endpoint.rstrip("/") + "/v1/traces"))
+        )
         self._tracer: Tracer = self._provider.get_tracer("pointsman")
         self._propagator: TraceContextTextMapPropagator = TraceContextTextMapPropagator()
         self._service = service
 
-    def taken(self, headers: Iterable[tuple[str, bytes]], topic: str, partition: int, offset: int) -> Work:
+    def taken(
+        self, headers: Iterable[tuple[str, bytes]], topic: str, partition: int, offset: int
+    ) -> Work:
         """The span of one record, from now on."""
         from opentelemetry.trace import SpanKind
 
-        carrier = {name: text.decode("ascii", "replace") for name, text in headers if name in ("traceparent", "tracestate") and text}
+        carrier = {
+            name: text.decode("ascii", "replace")
+            for name, text in headers
+            if name in ("traceparent", "tracestate") and text
+        }
         span = self._tracer.start_span(
             f"{self._service} {topic}",
             context=self._propagator.extract(carrier),
@@ -70,7 +85,9 @@ class Tracing:
         from opentelemetry.trace import SpanKind, use_span
 
         carrier = {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}
-        span = self._tracer.start_span(name, context=self._propagator.extract(carrier), kind=SpanKind.SERVER)
+        span = self._tracer.start_span(
+            name, context=self._propagator.extract(carrier), kind=SpanKind.SERVER
+        )
         with use_span(span, end_on_exit=True, record_exception=False):
             yield Work(self, span)
 
@@ -89,7 +106,9 @@ class Tracing:
         self._propagator.inject(carrier, context)
         return [(name, text.encode()) for name, text in carrier.items()]
 
-    def call(self, parent: Span, model: str, began_ns: int, ended_ns: int, attributes: Mapping[str, Any]) -> None:
+    def call(
+        self, parent: Span, model: str, began_ns: int, ended_ns: int, attributes: Mapping[str, Any]
+    ) -> None:
         """A call of a language model that is over."""
         from opentelemetry.trace import SpanKind, set_span_in_context
 
@@ -98,7 +117,11 @@ class Tracing:
             context=set_span_in_context(parent),
             kind=SpanKind.CLIENT,
             start_time=began_ns,
-            attributes={"gen_ai.operation.name": "chat", "gen_ai.request.model": model, **attributes},
+            attributes={
+                "gen_ai.operation.name": "chat",
+                "gen_ai.request.model": model,
+                **attributes,
+            },
         )
         span.end(ended_ns)
 
@@ -147,9 +170,21 @@ class Work:
 def attributes(message: object) -> dict[str, Any]:
     """What a message says of itself, without its words."""
     if isinstance(message, Evaluated):
-        rater = {"pointsman.rater.kind": message.rater.kind.value, "pointsman.rater.name": message.rater.name}
-        pair = {"pointsman.first": message.first, "pointsman.second": message.second, "pointsman.cost_usd": message.cost_usd}
-        return {"pointsman.request_id": message.request_id, "pointsman.evaluation_id": message.evaluation_id, **rater, **pair}
+        rater = {
+            "pointsman.rater.kind": message.rater.kind.value,
+            "pointsman.rater.name": message.rater.name,
+        }
+        pair = {
+            "pointsman.first": message.first,
+            "pointsman.second": message.second,
+            "pointsman.cost_usd": message.cost_usd,
+        }
+        return {
+            "pointsman.request_id": message.request_id,
+            "pointsman.evaluation_id": message.evaluation_id,
+            **rater,
+            **pair,
+        }
     if not isinstance(message, Submitted):
         return {}
     told: dict[str, Any] = {"pointsman.request_id": message.request_id}
@@ -165,24 +200,41 @@ def attributes(message: object) -> dict[str, Any]:
             "pointsman.confidence": decision.confidence,
             "pointsman.table": str(decision.table),
         }
-        told |= {"pointsman.decision.status": decision.status, "pointsman.simulated_rankings": decision.simulated_rankings}
+        told |= {
+            "pointsman.decision.status": decision.status,
+            "pointsman.simulated_rankings": decision.simulated_rankings,
+        }
     elif isinstance(message, Placed):
-        told |= {"pointsman.cluster": message.assignment.clusters[0].id, "pointsman.novel": message.assignment.novel}
+        told |= {
+            "pointsman.cluster": message.assignment.clusters[0].id,
+            "pointsman.novel": message.assignment.novel,
+        }
     elif isinstance(message, Embedded):
-        told |= {"pointsman.encoder": message.embedding.encoder.id, "pointsman.batch": message.embedding.batch}
+        told |= {
+            "pointsman.encoder": message.embedding.encoder.id,
+            "pointsman.batch": message.embedding.batch,
+        }
     elif isinstance(message, Described):
         told |= {"pointsman.description.source": message.description.origin}
     return told
 
 
 def calls(message: object) -> Iterable[tuple[str, float, dict[str, Any]]]:
-    """(model, seconds, attributes) of each call of a language model that a stage's message tells of first."""
+    """(model, seconds, attributes) of each call of a language model that a stage's message tells of
+    first."""
     if isinstance(message, Completed):
         for answer in message.completion.answers if not message.completion.repeated else ():
             yield answer.model, answer.latency_s, of_answer(answer)
-    elif type(message) is Described and message.description.source is Source.llm and message.description.model:
+    elif (
+        type(message) is Described
+        and message.description.source is Source.llm
+        and message.description.model
+    ):
         description = message.description
-        told = {"pointsman.cost_usd": description.cost_usd, "pointsman.simulated": description.simulated}
+        told = {
+            "pointsman.cost_usd": description.cost_usd,
+            "pointsman.simulated": description.simulated,
+        }
         yield description.model or "", description.latency_s, told
 
 
@@ -196,19 +248,23 @@ def of_answer(answer: Answer) -> dict[str, Any]:
         "pointsman.cost_usd": answer.cost_usd,
         "pointsman.simulated": answer.simulated,
     }
-    return told | ({"gen_ai.response.finish_reasons": [answer.finish_reason]} if answer.finish_reason else {})
+    return told | (
+        {"gen_ai.response.finish_reasons": [answer.finish_reason]} if answer.finish_reason else {}
+    )
 
 
 _live: list[Tracing] = []
 
 
 def start(service: str, endpoint: str, share: float) -> None:
-    """Send spans to a collector from now on. Call once a process. Raises `AdapterError` where OpenTelemetry is not installed."""
+    """Send spans to a collector from now on. Call once a process. Raises `AdapterError` where
+    OpenTelemetry is not installed."""
     try:
         _live[:] = [Tracing(service, endpoint, share)]
     except ModuleNotFoundError as error:
         raise AdapterError(
-            f"traces need {error.name}, which is not installed: pip install 'pointsman[trace]', or leave POINTSMAN_TRACE_ENDPOINT empty"
+            f"traces need {error.name}, which is not installed: pip install 'pointsman[trace]', or "
+            "leave POINTSMAN_TRACE_ENDPOINT empty"
         ) from None
 
 

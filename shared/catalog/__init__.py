@@ -1,1 +1,2 @@
-"""What comes with Pointsman: models with their prices, and 25 tasks with their prompts. Data and its readers only."""
+"""What comes with Pointsman: models with their prices, and 25 tasks with their prompts. Data and
+its readers only."""

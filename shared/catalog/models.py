@@ -20,17 +20,26 @@ class CatalogError(Exception):
 class Price(BaseModel):
     """USD per million tokens."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     input: Annotated[float, Field(ge=0)]
     output: Annotated[float, Field(ge=0)]
     cached_input: Annotated[float, Field(ge=0)] | None = None
-    """Of what the provider has in its cache. None: a tenth of `input`, as OpenAI, Anthropic and Google had it in 2026."""
+    """Of what the provider has in its cache. None: a tenth of `input`, as OpenAI, Anthropic and
+    Google had it in 2026."""
 
-    def cost_usd(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0.0) -> float:
+    def cost_usd(
+        self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0.0
+    ) -> float:
         """Of one answer; `cached_tokens` are among the prompt's."""
         cached = 0.1 * self.input if self.cached_input is None else self.cached_input
-        return (self.input * (prompt_tokens - cached_tokens) + cached * cached_tokens + self.output * completion_tokens) / 1e6
+        return (
+            self.input * (prompt_tokens - cached_tokens)
+            + cached * cached_tokens
+            + self.output * completion_tokens
+        ) / 1e6
 
 
 class Model(BaseModel):
@@ -60,26 +69,36 @@ class Catalog(BaseModel):
     models: Mapping[str, Model]
     profiles: Mapping[str, tuple[str, ...]]
     retired: frozenset[str] = frozenset()
-    """Models that are not selected any more, whatever the rankings say. They may be missing from `models`."""
+    """Models that are not selected any more, whatever the rankings say. They may be missing from
+    `models`."""
 
     @model_validator(mode="after")
     def _profiles_name_models(self) -> Catalog:
         for profile, names in self.profiles.items():
             if missing := [n for n in names if n not in self.models]:
-                raise ValueError(f"profile {profile} names {', '.join(missing)}, which the catalogue does not have")
+                raise ValueError(
+                    f"profile {profile} names {', '.join(missing)}, which the catalogue does not "
+                    "have"
+                )
         return self
 
     def model(self, name: str) -> Model:
         """The model called `name`, by its own name or its OpenRouter id. Raises `CatalogError`."""
-        found = self.models.get(name) or next((m for m in self.models.values() if m.openrouter == name), None)
+        found = self.models.get(name) or next(
+            (m for m in self.models.values() if m.openrouter == name), None
+        )
         if found is None:
-            raise CatalogError(f"the catalogue has no model {name}; it has {', '.join(sorted(self.models))}")
+            raise CatalogError(
+                f"the catalogue has no model {name}; it has {', '.join(sorted(self.models))}"
+            )
         return found
 
     def profile(self, name: str) -> tuple[Model, ...]:
         """The models of a profile, in its order. Raises `CatalogError`."""
         if name not in self.profiles:
-            raise CatalogError(f"the catalogue has no profile {name}; it has {', '.join(sorted(self.profiles))}")
+            raise CatalogError(
+                f"the catalogue has no profile {name}; it has {', '.join(sorted(self.profiles))}"
+            )
         return tuple(self.models[n] for n in self.profiles[name])
 
 
@@ -89,11 +108,22 @@ def load(path: Path | None = None) -> Catalog:
     try:
         data = yaml.safe_load(path.read_text())
         models = {name: {"name": name} | fields for name, fields in data["models"].items()}
-        return Catalog.model_validate({"models": models, "profiles": data.get("profiles") or {}, "retired": data.get("retired") or ()})
+        return Catalog.model_validate(
+            {
+                "models": models,
+                "profiles": data.get("profiles") or {},
+                "retired": data.get("retired") or (),
+            }
+        )
     except OSError as error:
         raise CatalogError(f"the catalogue {path} can't be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise CatalogError(f"the catalogue {path} is wrong at {'.'.join(map(str, first['loc'])) or 'the top'}: {first['msg']}") from None
+        raise CatalogError(
+            f"the catalogue {path} is wrong at {'.'.join(map(str, first['loc'])) or 'the top'}: "
+            f"{first['msg']}"
+        ) from None
     except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
-        raise CatalogError(f"the catalogue {path} is not in the form of models.yaml: {type(error).__name__}") from None
+        raise CatalogError(
+            f"the catalogue {path} is not in the form of models.yaml: {type(error).__name__}"
+        ) from None

@@ -1,7 +1,7 @@
 """The message on `dead-letters`: a record that a service could not take, as it came.
 
-Its value and key are the original bytes, so nothing is lost and any tool can read it; everything else
-stands in headers, beside the headers that the record had.
+Its value and key are the original bytes, so nothing is lost and any tool can read it; everything
+else stands in headers, beside the headers that the record had.
 """
 
 from __future__ import annotations
@@ -48,10 +48,17 @@ class DeadLetter:
         return (*self.headers, *((PREFIX + name, text.encode()) for name, text in own.items()))
 
     @classmethod
-    def of(cls, value: bytes | None, key: bytes | None, headers: Iterable[tuple[str, bytes]]) -> DeadLetter | None:
-        """Read one back from a record of `dead-letters`; None if a stranger put something else there."""
+    def of(
+        cls, value: bytes | None, key: bytes | None, headers: Iterable[tuple[str, bytes]]
+    ) -> DeadLetter | None:
+        """Read one back from a record of `dead-letters`; None if a stranger put something else
+        there."""
         kept = tuple((name, text) for name, text in headers if not name.startswith(PREFIX))
-        own = {name.removeprefix(PREFIX): (text or b"").decode(errors="replace") for name, text in headers if name.startswith(PREFIX)}
+        own = {
+            name.removeprefix(PREFIX): (text or b"").decode(errors="replace")
+            for name, text in headers
+            if name.startswith(PREFIX)
+        }
         try:
             return cls(
                 value=value,

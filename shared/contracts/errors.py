@@ -10,4 +10,5 @@ class ContractError(Exception):
 
 
 class InvalidMessage(ContractError):
-    """Bytes that are no message of the expected kind. The text says what is wrong and never quotes the input."""
+    """Bytes that are no message of the expected kind. The text says what is wrong and never quotes
+    the input."""

@@ -1,6 +1,7 @@
 """The message on `evaluations`: one rater's votes on two models' answers to one prompt.
 
-A record without a value says: forget what you know of the request that its key names (`pointsman forget`).
+A record without a value says: forget what you know of the request that its key names (`pointsman
+forget`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ ModelName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Shown(Part):
-    """One of the two answers: what it took, and its words where they are kept for people to rate."""
+    """One of the two answers: what it took, and its words where they are kept for people to
+    rate."""
 
     model: str
     cost_usd: NonNegative
@@ -25,13 +27,16 @@ class Shown(Part):
 
 
 class Evaluated(BaseModel):
-    """A comparison's votes. The same rater's second vote on the same pair replaces the first: it has the same id.
+    """A comparison's votes. The same rater's second vote on the same pair replaces the first: it
+    has the same id.
 
-    Judges and people write the same message. Only `request_id`, `first`, `second`, `rater` and `votes` need be given; a
-    request whose embedding is not given must have had one before.
+    Judges and people write the same message. Only `request_id`, `first`, `second`, `rater` and
+    `votes` need be given; a request whose embedding is not given must have had one before.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     schema_version: Literal[1] = 1
     request_id: Annotated[str, Field(min_length=1, max_length=200)]
@@ -62,14 +67,19 @@ class Evaluated(BaseModel):
 
     @property
     def evaluation_id(self) -> str:
-        """Deterministic, so that a repeated evaluation counts once: request, pair of models, rater."""
-        named = "\0".join((self.request_id, self.first, self.second, self.rater.kind.value, self.rater.name))
+        """Deterministic, so that a repeated evaluation counts once: request, pair of models,
+        rater."""
+        named = "\0".join(
+            (self.request_id, self.first, self.second, self.rater.kind.value, self.rater.name)
+        )
         return hashlib.sha256(named.encode()).hexdigest()[:32]
 
     @property
     def comparison_id(self) -> str:
         """The pair of answers, whoever judges it."""
-        return hashlib.sha256("\0".join((self.request_id, self.first, self.second)).encode()).hexdigest()[:32]
+        return hashlib.sha256(
+            "\0".join((self.request_id, self.first, self.second)).encode()
+        ).hexdigest()[:32]
 
     @property
     def key(self) -> bytes:

@@ -1,4 +1,5 @@
-"""How far votes can be relied on, by the votes themselves: of each rater, of each two, and what they cost."""
+"""How far votes can be relied on, by the votes themselves: of each rater, of each two, and what
+they cost."""
 
 from __future__ import annotations
 
@@ -24,7 +25,11 @@ def facts_of(evaluations: Sequence[Evaluated], budget: float) -> dict[str, Any]:
         data, ballots = arrays(evaluations, {m: i for i, m in enumerate(models)}, lambda _: 0)
         _, hits = fit_votes(data, ballots, 1, len(models), 0, {})
     today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
-    spent = sum(e.cost_usd for e in evaluations if e.rater.kind is RaterKind.judge and e.at is not None and e.at >= today)
+    spent = sum(
+        e.cost_usd
+        for e in evaluations
+        if e.rater.kind is RaterKind.judge and e.at is not None and e.at >= today
+    )
     return {
         "votes": raters(evaluations, hits),
         "agreement": agreements(evaluations),
@@ -42,7 +47,9 @@ def arrays(
     for evaluation in evaluations:
         first.setdefault(evaluation.comparison_id, evaluation)
     row = {comparison: i for i, comparison in enumerate(first)}
-    prompt = {request: i for i, request in enumerate(dict.fromkeys(e.request_id for e in first.values()))}
+    prompt = {
+        request: i for i, request in enumerate(dict.fromkeys(e.request_id for e in first.values()))
+    }
     data = Comparisons(
         cluster=np.array([cluster(e) for e in first.values()], np.intp),
         first=np.array([where[e.first] for e in first.values()], np.intp),
@@ -54,7 +61,10 @@ def arrays(
     for evaluation in evaluations:
         by_rater.setdefault(rater_of(evaluation), []).append(evaluation)
     return data, {
-        rater: (np.array([row[e.comparison_id] for e in own], np.intp), Ballots.of([e.votes.counts() for e in own]))
+        rater: (
+            np.array([row[e.comparison_id] for e in own], np.intp),
+            Ballots.of([e.votes.counts() for e in own]),
+        )
         for rater, own in sorted(by_rater.items())
     }
 
@@ -67,13 +77,20 @@ def rater_of(evaluation: Evaluated) -> str:
 
 def raters(evaluations: Sequence[Evaluated], hits: Mapping[str, Hits]) -> list[dict[str, Any]]:
     """What each rater's votes show: how many, ties, abstentions, pull to the first position."""
-    return [_rater(rater, evaluations, hits[rater]) for rater in sorted({rater_of(e) for e in evaluations})]
+    return [
+        _rater(rater, evaluations, hits[rater])
+        for rater in sorted({rater_of(e) for e in evaluations})
+    ]
 
 
 def _rater(rater: str, evaluations: Sequence[Evaluated], hits: Hits) -> dict[str, Any]:
     own = [e for e in evaluations if rater_of(e) == rater]
     votes = [e.votes for e in own]
-    seen = verdicts(Ballots.of([v.counts() for v in votes]), sum(v.ties for v in votes), sum(v.abstentions for v in votes))
+    seen = verdicts(
+        Ballots.of([v.counts() for v in votes]),
+        sum(v.ties for v in votes),
+        sum(v.abstentions for v in votes),
+    )
     return {
         "rater": rater,
         "comparisons": seen.comparisons,
@@ -99,12 +116,27 @@ def agreements(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
     verdict: dict[str, dict[str, int]] = {}
     for evaluation in evaluations:
         sums = verdict.setdefault(rater_of(evaluation), {})
-        sums[evaluation.comparison_id] = sums.get(evaluation.comparison_id, 0) + int(np.sign(evaluation.votes.lead))
+        sums[evaluation.comparison_id] = sums.get(evaluation.comparison_id, 0) + int(
+            np.sign(evaluation.votes.lead)
+        )
     names = sorted(verdict)
     found = []
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
-            a = agreement({k: int(np.sign(v)) for k, v in verdict[one].items()}, {k: int(np.sign(v)) for k, v in verdict[other].items()})
+            a = agreement(
+                {k: int(np.sign(v)) for k, v in verdict[one].items()},
+                {k: int(np.sign(v)) for k, v in verdict[other].items()},
+            )
             if a.both:
-                found.append({"one": one, "other": other, "kappa": a.kappa, "low": a.low, "high": a.high, "both": a.both, "same": a.same})
+                found.append(
+                    {
+                        "one": one,
+                        "other": other,
+                        "kappa": a.kappa,
+                        "low": a.low,
+                        "high": a.high,
+                        "both": a.both,
+                        "same": a.same,
+                    }
+                )
     return found

@@ -1,7 +1,7 @@
 """One message a topic that a prompt passes. Each stage hands on what it received and adds its part.
 
-`submitted → described → embedded → placed → decided → completed`. A message is self-contained, so that any service can be
-replaced, replayed or scaled without asking another.
+`submitted → described → embedded → placed → decided → completed`. A message is self-contained, so
+that any service can be replaced, replayed or scaled without asking another.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ MAX_METADATA = 32
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """A prompt is submitted between them; other times are mistakes, and sums with them overflow."""
 FRAME = 5
-"""Bytes that a schema registry's serializer puts before a message: 0, and the number of its schema."""
+"""Bytes that a schema registry's serializer puts before a message: 0, and the number of its
+schema."""
 ANSWER_ROOM, MOST_ANSWER_ROOM = 256, 100_000
 """Tokens kept free for an answer: where nobody says, and at most."""
 FOLLOW_UP_CHARS = 60
@@ -56,7 +57,9 @@ class Submitted(BaseModel):
     Fields that are not named here are kept out of what goes on, and named in `ignored`.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     schema_version: Literal[1] = 1
     request_id: Annotated[str, Field(max_length=200)] = ""
@@ -75,7 +78,8 @@ class Submitted(BaseModel):
     answer: bool = False
     """Whether the selected model is to be called. Its answer comes on `completions`."""
     compare: Annotated[tuple[str, ...], Field(max_length=64)] = ()
-    """Models that are all to answer and to be compared with each other, pair by pair (`pointsman rank`)."""
+    """Models that are all to answer and to be compared with each other, pair by pair (`pointsman
+    rank`)."""
     parameters: Annotated[dict[str, Any], Field(max_length=MAX_METADATA)] = {}
     """What the model is called with beside the prompt (max_tokens, tools, …), untouched."""
     deadline_s: Annotated[float, Field(gt=0, le=3600)] | None = None
@@ -96,18 +100,28 @@ class Submitted(BaseModel):
             raise ValueError("give either prompt or messages, and not both")
         text = self.task_text()
         if not text.strip():
-            raise ValueError("the prompt is empty" if self.messages is None else "no words in messages, of the user's or the system's")
+            raise ValueError(
+                "the prompt is empty"
+                if self.messages is None
+                else "no words in messages, of the user's or the system's"
+            )
         size = self.prompt_bytes()
         if size > MAX_PROMPT_BYTES:
-            raise ValueError(f"the prompt has {size} bytes, at most {MAX_PROMPT_BYTES} are taken; shorten it or send a reference")
+            raise ValueError(
+                f"the prompt has {size} bytes, at most {MAX_PROMPT_BYTES} are taken; shorten it or "
+                "send a reference"
+            )
         if self.preferences is not None and self.profile is not None:
             raise ValueError("give either preferences or a profile, and not both")
-        if (found := unfit(self.parameters, "parameters") or unfit_in_chat(self.messages)) is not None:
+        if (
+            found := unfit(self.parameters, "parameters") or unfit_in_chat(self.messages)
+        ) is not None:
             raise ValueError(str(found))
         return self
 
     def task_text(self) -> str:
-        """What poses the task: the prompt, or the chat's last user message with text; a short one after those that it follows up.
+        """What poses the task: the prompt, or the chat's last user message with text; a short one
+        after those that it follows up.
 
         Where the user says nothing in words, what the system or the developer says.
         """
@@ -120,14 +134,21 @@ class Submitted(BaseModel):
         return [{"role": "user", "content": self.prompt or ""}]
 
     def context_tokens(self) -> int:
-        """About how many tokens a model must be able to hold: all turns with their tools, and an answer."""
+        """About how many tokens a model must be able to hold: all turns with their tools, and an
+        answer."""
         if self.messages is None and not self.parameters:
             return tokens_in(self.prompt or "") + ANSWER_ROOM
         return tokens_of_chat(self.chat(), self.parameters) + answer_room(self.parameters)
 
     def asked(self) -> str:
-        """A digest of what is asked: equal for the same chat with the same parameters, and for nothing else."""
-        text = json.dumps([self.chat(), self.parameters], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        """A digest of what is asked: equal for the same chat with the same parameters, and for
+        nothing else."""
+        text = json.dumps(
+            [self.chat(), self.parameters],
+            sort_keys=True,
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
         return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
     def prompt_bytes(self) -> int:
@@ -140,8 +161,11 @@ class Submitted(BaseModel):
         """About how many tokens that is."""
         return self.prompt_bytes() / BYTES_PER_TOKEN
 
-    def wanted(self, default: Profile, profiles: Mapping[Profile, Preferences] | None = None) -> Rates | Goal:
-        """What the sender cares about: stated, by profile, or by the default profile; `profiles` replaces what those mean."""
+    def wanted(
+        self, default: Profile, profiles: Mapping[Profile, Preferences] | None = None
+    ) -> Rates | Goal:
+        """What the sender cares about: stated, by profile, or by the default profile; `profiles`
+        replaces what those mean."""
         if self.preferences is not None:
             return self.preferences.wanted()
         named = self.profile or default
@@ -163,19 +187,27 @@ def task_of(messages: Sequence[ChatMessage]) -> str:
             found.insert(0, text)
             if len(text.strip()) >= FOLLOW_UP_CHARS:
                 break
-    told = found or [text for m in messages if m.role in ("system", "developer") and (text := m.text()).strip()]
+    told = found or [
+        text for m in messages if m.role in ("system", "developer") and (text := m.text()).strip()
+    ]
     return "\n\n".join(told)
 
 
 def as_turn(turn: ChatMessage) -> dict[str, Any]:
-    """One turn as OpenAI's API takes it: as it came, and with the content null that topics leave out and some APIs want."""
+    """One turn as OpenAI's API takes it: as it came, and with the content null that topics leave
+    out and some APIs want."""
     return {"content": None} | turn.model_dump(exclude_unset=True)
 
 
 def answer_room(parameters: Mapping[str, Any], otherwise: int = ANSWER_ROOM) -> int:
     """Tokens that an answer may have, as far as that is said."""
     said = [parameters.get(name) for name in ("max_completion_tokens", "max_tokens")]
-    return min(next((n for n in said if isinstance(n, int) and not isinstance(n, bool) and n > 0), otherwise), MOST_ANSWER_ROOM)
+    return min(
+        next(
+            (n for n in said if isinstance(n, int) and not isinstance(n, bool) and n > 0), otherwise
+        ),
+        MOST_ANSWER_ROOM,
+    )
 
 
 class Described(Submitted):
@@ -228,13 +260,21 @@ def read(model: type[M], value: bytes | None) -> M:
 
 def _framed(value: bytes) -> str:
     """What the bytes look like, where they are no JSON of a kind that producers send by mistake."""
-    wide = value[:4:2] == b"\0\0" and value[1:2] != b"\0", value[1:4:2] == b"\0\0" and value[:1] != b"\0"
+    wide = (
+        value[:4:2] == b"\0\0" and value[1:2] != b"\0",
+        value[1:4:2] == b"\0\0" and value[:1] != b"\0",
+    )
     if value[:2] in (b"\xff\xfe", b"\xfe\xff") or any(wide):
         return ". It begins as UTF-16: send UTF-8"
     if value[0] == 0 and len(value) > FRAME:
-        return ". It begins as a schema registry's serializer frames messages: send plain JSON, without the registry's serializer"
+        return (
+            ". It begins as a schema registry's serializer frames messages: send plain JSON, "
+            "without the registry's serializer"
+        )
     if value[:2] == b"\x1f\x8b" or value[:4] == b"\x28\xb5\x2f\xfd":
-        return ". It is gzip or zstd: send JSON, and let the producer's compression.type compress it"
+        return (
+            ". It is gzip or zstd: send JSON, and let the producer's compression.type compress it"
+        )
     return ""
 
 
@@ -245,7 +285,8 @@ def extend(message: Submitted, model: type[S], **part: Any) -> S:
 
 
 def unknown_fields(model: type[BaseModel], value: bytes) -> tuple[str, ...]:
-    """Names of the top-level fields of a JSON object that `model` does not have; at most 16, cut at 64 letters."""
+    """Names of the top-level fields of a JSON object that `model` does not have; at most 16, cut at
+    64 letters."""
     names = from_json(value.removeprefix(codecs.BOM_UTF8))
     return tuple(name[:64] for name in names if name not in model.model_fields)[:16]
 
@@ -259,7 +300,10 @@ def describe_error(error: ValidationError) -> str:
         if item["type"] == "json_invalid":
             text = "not JSON in UTF-8: " + text.removeprefix("Invalid JSON: ")
         elif place == "schema_version":
-            text = f"this version of Pointsman reads {SCHEMA_VERSION}; upgrade it, or send that version"
+            text = (
+                f"this version of Pointsman reads {SCHEMA_VERSION}; upgrade it, or send that "
+                "version"
+            )
         elif item["type"] == "extra_forbidden":
             text = "there is no such field"
         problems.append(f"{place}: {text}" if place else text)
@@ -267,7 +311,8 @@ def describe_error(error: ValidationError) -> str:
 
 
 def _place(part: int | str) -> str:
-    """A step of an error's location; a sender's own key is cut short, since it may hold anything."""
+    """A step of an error's location; a sender's own key is cut short, since it may hold
+    anything."""
     text = str(part)
     return text if len(text) <= 40 else text[:40] + "…"
 

@@ -18,18 +18,22 @@ Opinion = Literal["a", "b", "tie", "bad"]
 
 
 def judged(pair: Evaluated, rater: str, opinion: Opinion, *, straight: bool) -> Evaluated:
-    """A person's vote on `pair`. `straight`: the first model's answer was shown as A. A tie and "both bad" say that neither is better."""
+    """A person's vote on `pair`. `straight`: the first model's answer was shown as A. A tie and
+    "both bad" say that neither is better."""
     if opinion in {"a", "b"}:
         place = f"{'straight' if straight else 'turned'}_{'first' if opinion == 'a' else 'second'}"
         votes = Votes.model_validate({place: 1})
     else:
         votes = Votes(ties=1)
     bare = {"answers": (), "prompt": None, "cost_usd": 0.0, "study": None, "at": None}
-    return pair.model_copy(update={"rater": Rater(kind=RaterKind.human, name=rater), "votes": votes, **bare})
+    return pair.model_copy(
+        update={"rater": Rater(kind=RaterKind.human, name=rater), "votes": votes, **bare}
+    )
 
 
 def overlap(pair: Evaluated, table: RoutingTable | None) -> float:
-    """How open it is which of the two models is better where this prompt lies: 1 if nobody knows."""
+    """How open it is which of the two models is better where this prompt lies: 1 if nobody
+    knows."""
     if table is None or pair.embedding is None or pair.embedding.encoder.encoder() != table.encoder:
         return 1.0
     if pair.first not in table.models or pair.second not in table.models:
@@ -40,19 +44,32 @@ def overlap(pair: Evaluated, table: RoutingTable | None) -> float:
     place = assign(table.points(features), table)[0]
     i, j = table.models.index(pair.first), table.models.index(pair.second)
     lead = place.weights @ (table.strength[place.clusters, i] - table.strength[place.clusters, j])
-    error = np.sqrt(place.weights @ (table.standard_error[place.clusters, i] ** 2 + table.standard_error[place.clusters, j] ** 2))
+    error = np.sqrt(
+        place.weights
+        @ (
+            table.standard_error[place.clusters, i] ** 2
+            + table.standard_error[place.clusters, j] ** 2
+        )
+    )
     return float(np.exp(-0.5 * (lead / max(error, 1e-6)) ** 2))
 
 
-def thumbed(message: Completed, thumb: Literal["up", "down"], better: str | None, sender: str) -> Evaluated:
-    """Thumb up: the model that answered beats the other; down: the other way. The other is `better`, or the next in line.
+def thumbed(
+    message: Completed, thumb: Literal["up", "down"], better: str | None, sender: str
+) -> Evaluated:
+    """Thumb up: the model that answered beats the other; down: the other way. The other is
+    `better`, or the next in line.
 
     Raises `InvalidMessage` if there is no other.
     """
     answered = message.completion.answers[0].model
-    other = better or next((c.model for c in message.decision.candidates if c.model != answered), None)
+    other = better or next(
+        (c.model for c in message.decision.candidates if c.model != answered), None
+    )
     if other is None or other == answered:
-        raise InvalidMessage("there is no other model that this answer could be compared with; name one as `better`")
+        raise InvalidMessage(
+            "there is no other model that this answer could be compared with; name one as `better`"
+        )
     first, second = sorted((answered, other))
     winner = answered if thumb == "up" else other
     votes = Votes(straight_first=1) if winner == first else Votes(straight_second=1)

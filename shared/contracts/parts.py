@@ -22,19 +22,24 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Part(BaseModel):
-    """Strict and frozen. A field that a newer service has added passes an older one by, so that they can be upgraded one by one."""
+    """Strict and frozen. A field that a newer service has added passes an older one by, so that
+    they can be upgraded one by one."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class Asked(Part):
-    """What a sender asks for. A misspelt field is an error: a limit that is silently ignored costs money."""
+    """What a sender asks for. A misspelt field is an error: a limit that is silently ignored costs
+    money."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 BYTES_PER_TOKEN = 4
-"""A rough figure for text in Latin script, wherever a length in tokens is not known: tables and services must agree on it."""
+"""A rough figure for text in Latin script, wherever a length in tokens is not known: tables and
+services must agree on it."""
 PROFILES_VARIABLE = "POINTSMAN_PROFILES"
 """The setting that says what profiles mean; describer, selector and gateway read the same one."""
 
@@ -49,15 +54,18 @@ class Profile(StrEnum):
 
 
 class Preferences(Asked):
-    """What the sender cares about: exchange rates, or a goal, or, as older senders have it, three weights.
+    """What the sender cares about: exchange rates, or a goal, or, as older senders have it, three
+    weights.
 
     A point of success is a whole one: from an answer that surely fails to one that surely succeeds.
     """
 
     usd_per_point: Positive | None = None
-    """What a point of success is worth, in USD. At 0.1 an answer that succeeds 0.03 more often may cost 0.003 USD more."""
+    """What a point of success is worth, in USD. At 0.1 an answer that succeeds 0.03 more often may
+    cost 0.003 USD more."""
     s_per_point: Positive | None = None
-    """What it is worth in seconds. At 100 that answer may take 3 seconds longer. Left out: waiting is no matter."""
+    """What it is worth in seconds. At 100 that answer may take 3 seconds longer. Left out: waiting
+    is no matter."""
     keep: Annotated[float, Field(gt=0, le=1)] | None = None
     """A goal: to keep this part of the best model's success, at the least cost. 0.97 keeps 97%."""
     spend_usd_per_1000: Positive | None = None
@@ -70,13 +78,24 @@ class Preferences(Asked):
     @model_validator(mode="after")
     def _one_form(self) -> Preferences:
         total = self.performance + self.cost + self.latency
-        goals = [name for name in ("usd_per_point", "keep", "spend_usd_per_1000") if getattr(self, name) is not None]
+        goals = [
+            name
+            for name in ("usd_per_point", "keep", "spend_usd_per_1000")
+            if getattr(self, name) is not None
+        ]
         if len(goals) > 1:
-            raise ValueError(f"give one of {' and '.join(goals)}: each says how much success is worth")
+            raise ValueError(
+                f"give one of {' and '.join(goals)}: each says how much success is worth"
+            )
         if (goals or self.s_per_point is not None) and total > 0:
-            raise ValueError("give either weights or what a point of success is worth, and not both")
+            raise ValueError(
+                "give either weights or what a point of success is worth, and not both"
+            )
         if not goals and self.s_per_point is None and not 0 < total < float("inf"):
-            raise ValueError("at least one weight must be above 0, or one of usd_per_point, s_per_point, keep, spend_usd_per_1000")
+            raise ValueError(
+                "at least one weight must be above 0, or one of usd_per_point, s_per_point, keep, "
+                "spend_usd_per_1000"
+            )
         return self
 
     def wanted(self) -> Rates | Goal:
@@ -86,7 +105,10 @@ class Preferences(Asked):
             spend = None if self.spend_usd_per_1000 is None else self.spend_usd_per_1000 / 1000
             return Goal(self.keep, spend, seconds)
         if self.usd_per_point is not None or self.s_per_point is not None:
-            return Rates(MOST_USD if self.usd_per_point is None else min(self.usd_per_point, MOST_USD), seconds)
+            return Rates(
+                MOST_USD if self.usd_per_point is None else min(self.usd_per_point, MOST_USD),
+                seconds,
+            )
         return Weights(self.performance, self.cost, self.latency).rates()
 
 
@@ -103,7 +125,11 @@ class RatesUsed(Part):
         """The goal as the arithmetic takes it."""
         if self.keep is None and self.spend_usd_per_1000 is None:
             return None
-        return Goal(self.keep, None if self.spend_usd_per_1000 is None else self.spend_usd_per_1000 / 1000, self.s_per_point)
+        return Goal(
+            self.keep,
+            None if self.spend_usd_per_1000 is None else self.spend_usd_per_1000 / 1000,
+            self.s_per_point,
+        )
 
 
 class Constraints(Asked):
@@ -118,11 +144,18 @@ class Constraints(Asked):
     deny: frozenset[str] = frozenset()
     """None of these models."""
     context_tokens: Annotated[int, Field(ge=0)] = 0
-    """Tokens the model must be able to read. What the prompt itself needs is seen to without asking."""
+    """Tokens the model must be able to read. What the prompt itself needs is seen to without
+    asking."""
 
     def limits(self, context_tokens: int) -> Limits:
         """As the arithmetic takes them, for a prompt that needs about so many tokens."""
-        return Limits(self.max_cost_usd, self.max_latency_s, self.allow, self.deny, max(self.context_tokens, context_tokens))
+        return Limits(
+            self.max_cost_usd,
+            self.max_latency_s,
+            self.allow,
+            self.deny,
+            max(self.context_tokens, context_tokens),
+        )
 
 
 class ReplyTo(Asked):
@@ -135,9 +168,12 @@ class ReplyTo(Asked):
 
 
 class ChatMessage(BaseModel):
-    """One turn of a conversation, as OpenAI's chat API has it; fields of other kinds pass through."""
+    """One turn of a conversation, as OpenAI's chat API has it; fields of other kinds pass
+    through."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="allow", use_attribute_docstrings=True
+    )
 
     role: Annotated[str, Field(min_length=1, max_length=32)]
     content: str | list[dict[str, Any]] | None = None
@@ -179,7 +215,8 @@ class Source(StrEnum):
     llm = "llm"
     """A language model, just now."""
     cache = "cache"
-    """A language model, before: for the same prompt, or, where the description is `foreseen`, for others like it."""
+    """A language model, before: for the same prompt, or, where the description is `foreseen`, for
+    others like it."""
     local = "local"
     """The extractive rules, without a language model."""
     prompt = "prompt"
@@ -207,7 +244,8 @@ class Description(Part):
     fallback: str | None = None
     """Why the language model did not write it, when it should have."""
     foreseen: Foreseen | None = None
-    """Its point, where it was foreseen and the language model not asked; `text` is then the nearest cluster's label."""
+    """Its point, where it was foreseen and the language model not asked; `text` is then the nearest
+    cluster's label."""
     latency_s: NonNegative
     cost_usd: NonNegative
 
@@ -227,15 +265,18 @@ class Embedding(Part):
     batch: Annotated[int, Field(ge=1)]
     """Texts encoded together with it, itself counted."""
     form: Vector | None = None
-    """The form of the prompt itself: how long it is and what it is made of (`shared.routing.form`)."""
+    """The form of the prompt itself: how long it is and what it is made of
+    (`shared.routing.form`)."""
 
     text: Text = "description"
     """What was embedded."""
     views: tuple[Vector, ...] = ()
-    """The text without its edges (`shared.routing.views`), where POINTSMAN_EMBEDDER_GUARD asks for it and enough is left."""
+    """The text without its edges (`shared.routing.views`), where POINTSMAN_EMBEDDER_GUARD asks for
+    it and enough is left."""
 
     def features(self, view: int | None = None) -> npt.NDArray[np.float32]:
-        """(dimension,) or, with the form behind it, (dimension + form.SIZE,) float32: what a table's points are made of."""
+        """(dimension,) or, with the form behind it, (dimension + form.SIZE,) float32: what a
+        table's points are made of."""
         vector = unpack(self.vector if view is None else self.views[view])
         return vector if self.form is None else np.concatenate([vector, unpack(self.form)])
 
@@ -282,13 +323,19 @@ class Place(Part):
     """How probably each model of the table succeeds, where the table has a predictor."""
 
     def prediction(self, table: RoutingTable, share: float | None = None) -> Prediction | None:
-        """For `select`; `share` replaces the table's own. Raises `TableInvalid` if the table is not the one that predicted."""
+        """For `select`; `share` replaces the table's own. Raises `TableInvalid` if the table is not
+        the one that predicted."""
         if not self.predicted or (table.estimator is None and table.predictor is None):
             return None
         if tuple(p.model for p in self.predicted) != table.models:
-            raise TableInvalid(f"the prediction was made for other models than those of table {table.digest[:12]}")
+            raise TableInvalid(
+                f"the prediction was made for other models than those of table {table.digest[:12]}"
+            )
         used = share_of(table, share)
-        probability, spread = (np.array(v) for v in ([p.probability for p in self.predicted], [p.spread for p in self.predicted]))
+        probability, spread = (
+            np.array(v)
+            for v in ([p.probability for p in self.predicted], [p.spread for p in self.predicted])
+        )
         return Prediction(probability, spread, used) if used > 0 else None
 
 
@@ -301,20 +348,23 @@ class Assigned(Place):
 
 
 class CandidateScore(Part):
-    """One eligible model with everything its utility is made of: utility = gain - cost_penalty - latency_penalty - caution."""
+    """One eligible model with everything its utility is made of: utility = gain - cost_penalty -
+    latency_penalty - caution."""
 
     model: str
     utility: float
     """In points of success."""
     success: Probability
-    """Expected score of its answer; where rankings come from votes, its probability of winning against the reference model (0.5)."""
+    """Expected score of its answer; where rankings come from votes, its probability of winning
+    against the reference model (0.5)."""
     success_low: Probability
     success_high: Probability
     """The 95% interval."""
     cost_usd: NonNegative
     latency_s: NonNegative
     gain: NonNegative
-    """The success. Of a table of format 1: the win rate against the best, scaled over the eligible models and weighed."""
+    """The success. Of a table of format 1: the win rate against the best, scaled over the eligible
+    models and weighed."""
     cost_penalty: NonNegative
     latency_penalty: NonNegative
     caution: NonNegative = 0.0
@@ -322,7 +372,8 @@ class CandidateScore(Part):
     predicted: Probability | None = None
     """Success as the table's predictor has it, where there is one."""
     performance: Probability = 0.0
-    """The same as `success`, with its interval: services of the version before read it under this name."""
+    """The same as `success`, with its interval: services of the version before read it under this
+    name."""
     performance_low: Probability = 0.0
     performance_high: Probability = 0.0
 
@@ -330,7 +381,11 @@ class CandidateScore(Part):
     @classmethod
     def _older(cls, data: Any) -> Any:
         if isinstance(data, dict) and "success" not in data:
-            return data | {f"success{end}": data[f"performance{end}"] for end in ("", "_low", "_high") if f"performance{end}" in data}
+            return data | {
+                f"success{end}": data[f"performance{end}"]
+                for end in ("", "_low", "_high")
+                if f"performance{end}" in data
+            }
         return data
 
 
@@ -342,7 +397,8 @@ class RuledOut(Part):
 
 
 class CascadePlan(Part):
-    """What would be worth more than any model alone: ask `first`, and `then` only where its answer is not good enough.
+    """What would be worth more than any model alone: ask `first`, and `then` only where its answer
+    is not good enough.
 
     Who asks models may follow it or not (POINTSMAN_DISPATCHER_CASCADE, POINTSMAN_GATEWAY_CASCADE).
     """
@@ -375,11 +431,13 @@ class Decision(Part):
     """Best first; the order in which to fall back."""
     ruled_out: tuple[RuledOut, ...]
     preferences: Preferences
-    """The weights that the rates stand for, summing to 1: what tables of format 1 are decided by, and older services read."""
+    """The weights that the rates stand for, summing to 1: what tables of format 1 are decided by,
+    and older services read."""
     rates: RatesUsed | None = None
     """What a point of success was worth. None: decided by a service of the version before."""
     single: str | None = None
-    """The best model where one answers all prompts, which goals are measured by. None: the table does not say."""
+    """The best model where one answers all prompts, which goals are measured by. None: the table
+    does not say."""
     cascade: CascadePlan | None = None
     """A cheaper way than `model`, where the table knows one."""
     predictor_share: Probability = 0.0
@@ -407,7 +465,8 @@ class Answer(Part):
     cost_source: Literal["provider", "catalogue"]
     """Whose figure the cost is: the provider's own, or tokens times the catalogue's price."""
     estimated: bool = False
-    """Whether the tokens, and so the cost, were estimated from the texts, since the provider gave no usage."""
+    """Whether the tokens, and so the cost, were estimated from the texts, since the provider gave
+    no usage."""
     first_token_s: NonNegative | None = None
     """Seconds until the first token, where the answer was streamed."""
     latency_s: NonNegative
@@ -422,8 +481,14 @@ class FailedCall(Part):
 
 
 def one_text(parameters: Mapping[str, Any]) -> bool:
-    """Whether the answer to a request with these parameters is one text, which is what a cascade can assess."""
-    return not parameters.keys() & {"tools", "functions", "response_format", "modalities"} and parameters.get("n") in (None, 1)
+    """Whether the answer to a request with these parameters is one text, which is what a cascade
+    can assess."""
+    return not parameters.keys() & {
+        "tools",
+        "functions",
+        "response_format",
+        "modalities",
+    } and parameters.get("n") in (None, 1)
 
 
 class Assessed(Part):
@@ -438,18 +503,21 @@ class Assessed(Part):
 
 
 class Completion(Part):
-    """The answer, or answers where the sender wants models compared; and the calls that failed on the way."""
+    """The answer, or answers where the sender wants models compared; and the calls that failed on
+    the way."""
 
     status: Literal["answered", "failed"]
     answers: tuple[Answer, ...] = ()
     """The first is the sender's answer."""
     cascade: Assessed | None = None
-    """How a cascade went, where one was followed; an answer that was not good enough stands behind the sender's."""
+    """How a cascade went, where one was followed; an answer that was not good enough stands behind
+    the sender's."""
     failed: tuple[FailedCall, ...] = ()
     repeated: bool = False
     """True if the answer was there already under this request id: nothing was paid twice."""
     conflict: bool = False
-    """True if another question has been answered under this request id. The answers are to the question that stands here."""
+    """True if another question has been answered under this request id. The answers are to the
+    question that stands here."""
 
 
 class RaterKind(StrEnum):
@@ -469,7 +537,8 @@ class Abstention(StrEnum):
     failed = "failed"
     """The call failed."""
     cut_off = "cut_off"
-    """The answer reached its limit of tokens before the vote: a reasoning model that needs more of them."""
+    """The answer reached its limit of tokens before the vote: a reasoning model that needs more of
+    them."""
     empty = "empty"
     unreadable = "unreadable"
     """There was an answer, and no vote in it, or votes for several sides."""
@@ -505,7 +574,8 @@ class Abstained(Part):
 
 
 class Votes(Part):
-    """One rater's votes on one pair of answers. `straight`: the first model's answer was shown first; `turned`: the second's was."""
+    """One rater's votes on one pair of answers. `straight`: the first model's answer was shown
+    first; `turned`: the second's was."""
 
     straight_first: Count = 0
     """Votes for the answer in first position, while that was the first model's."""
@@ -532,5 +602,6 @@ class Conflict(Exception):
 
 
 def answer_name(request_id: str, model: str, asked: str = "") -> str:
-    """Names a model's answer to a request for good; `asked` is a digest of the question, where two may come under one id."""
+    """Names a model's answer to a request for good; `asked` is a digest of the question, where two
+    may come under one id."""
     return "\0".join((request_id, model, asked) if asked else (request_id, model))

@@ -1,7 +1,8 @@
-"""Values that a sender may put into fields of free form, and that can go on as JSON from service to service.
+"""Values that a sender may put into fields of free form, and that can go on as JSON from service to
+service.
 
-Some encoders write NaN and infinities, which JSON does not have. And every stage puts what it hands on one level deeper, while readers
-follow no more than some two hundred levels.
+Some encoders write NaN and infinities, which JSON does not have. And every stage puts what it hands
+on one level deeper, while readers follow no more than some two hundred levels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from shared.contracts.parts import ChatMessage
 
 DEEPEST = 100
 """Levels of lists and objects in one another."""
-NOT_FINITE = "the number is not finite (NaN, Infinity, or too large); JSON has no such number, so give another or leave the field out"
+NOT_FINITE = (
+    "the number is not finite (NaN, Infinity, or too large); JSON has no such number, so "
+    "give another or leave the field out"
+)
 TOO_DEEP = f"more than {DEEPEST} lists and objects in one another"
 
 
@@ -54,7 +58,9 @@ def unfit(value: Any, place: str, level: int = 0) -> Unfit | None:
 def unfit_in_chat(messages: Iterable[ChatMessage] | None) -> Unfit | None:
     """Likewise in the turns of a chat."""
     for number, turn in enumerate(messages or ()):
-        found = unfit(turn.model_extra, f"messages.{number}") or unfit(turn.content, f"messages.{number}.content")
+        found = unfit(turn.model_extra, f"messages.{number}") or unfit(
+            turn.content, f"messages.{number}.content"
+        )
         if found is not None:
             return found
     return None

@@ -1,4 +1,5 @@
-"""A conversation's history in a form that any model takes: what only the model that wrote it understands is left out or renamed."""
+"""A conversation's history in a form that any model takes: what only the model that wrote it
+understands is left out or renamed."""
 
 from __future__ import annotations
 
@@ -10,17 +11,28 @@ from typing import Any
 PLAIN_ID = re.compile(r"[A-Za-z0-9]{9}")
 """The strictest form of a tool call's id that is asked for (Mistral); everybody takes it."""
 _OWN = (
-    "reasoning reasoning_content reasoning_details reasoning_signature thinking_blocks thought_signature signature encrypted_content "
+    "reasoning reasoning_content reasoning_details reasoning_signature thinking_blocks "
+    "thought_signature signature encrypted_content "
     "provider_specific_fields extra_content annotations audio images"
 )
 OWN = frozenset(_OWN.split())
 """What a model adds to its own turns: thoughts and their signatures."""
-OWN_OF_CALLS = frozenset({"extra_content", "provider_specific_fields", "thought_signature", "index"})
-THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "reasoning.text", "reasoning.summary", "reasoning.encrypted")
+OWN_OF_CALLS = frozenset(
+    {"extra_content", "provider_specific_fields", "thought_signature", "index"}
+)
+THOUGHTS = (
+    "thinking",
+    "redacted_thinking",
+    "reasoning",
+    "reasoning.text",
+    "reasoning.summary",
+    "reasoning.encrypted",
+)
 
 
 def portable(chat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The turns without foreign thoughts, and with ids of tool calls that every provider takes, the same wherever one stands."""
+    """The turns without foreign thoughts, and with ids of tool calls that every provider takes, the
+    same wherever one stands."""
     return [_turn(turn) for turn in chat]
 
 
@@ -34,7 +46,11 @@ def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(made.get("tool_calls"), list):
         made["tool_calls"] = [_call(call) for call in made["tool_calls"]]
     if isinstance(made.get("content"), list):
-        made["content"] = [part for part in made["content"] if not (isinstance(part, Mapping) and part.get("type") in THOUGHTS)]
+        made["content"] = [
+            part
+            for part in made["content"]
+            if not (isinstance(part, Mapping) and part.get("type") in THOUGHTS)
+        ]
         made["content"] = made["content"] or (None if made.get("tool_calls") else "")
     return made
 
@@ -47,4 +63,8 @@ def _call(call: Any) -> Any:
 
 
 def _id(name: str) -> str:
-    return name if PLAIN_ID.fullmatch(name) else hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:9]
+    return (
+        name
+        if PLAIN_ID.fullmatch(name)
+        else hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:9]
+    )

@@ -12,7 +12,9 @@ from shared.contracts.parts import NonNegative
 class Spent(BaseModel):
     """One request's bill. Budgets are counted from these when Redis has forgotten them."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     schema_version: Literal[1] = 1
     request_id: Annotated[str, Field(min_length=1, max_length=200)]

@@ -14,12 +14,15 @@ from shared.routing.table import RoutingTable
 
 
 class TablePublished(BaseModel):
-    """One version of the routing table, published for good. Versions are ordered by epoch, then by sequence.
+    """One version of the routing table, published for good. Versions are ordered by epoch, then by
+    sequence.
 
     The same table may stand under several versions: rolling back publishes an old one anew.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     schema_version: Literal[1] = 1
     epoch: Annotated[int, Field(ge=0)]
@@ -32,7 +35,8 @@ class TablePublished(BaseModel):
     pinned: bool = False
     """True while nothing learnt is to replace it: somebody has rolled back to it."""
     basis: dict[str, int] = {}
-    """What it was learnt from: {"topic-partition": the offset up to which}. Empty where it was not learnt from topics."""
+    """What it was learnt from: {"topic-partition": the offset up to which}. Empty where it was not
+    learnt from topics."""
     table: str
     """The table's canonical JSON, as text, so that the digest can be checked."""
 
@@ -46,13 +50,17 @@ class TablePublished(BaseModel):
         return str(self.ref).encode()
 
     def read_table(self) -> RoutingTable:
-        """The table itself. Raises `InvalidMessage` if it is none, or not the one that the digest names."""
+        """The table itself. Raises `InvalidMessage` if it is none, or not the one that the digest
+        names."""
         try:
             table = RoutingTable.from_bytes(self.table.encode())
         except TableInvalid as error:
             raise InvalidMessage(f"version {self.ref}: {error}") from None
         if table.digest != self.digest:
-            raise InvalidMessage(f"version {self.ref}: the table's digest is {table.digest[:12]}, the message says {self.digest[:12]}")
+            raise InvalidMessage(
+                f"version {self.ref}: the table's digest is {table.digest[:12]}, the message says "
+                f"{self.digest[:12]}"
+            )
         return table
 
 

@@ -1,8 +1,10 @@
-"""About how many tokens a text has, by its script. No tokenizer is asked: every model has another, and most are not public.
+"""About how many tokens a text has, by its script. No tokenizer is asked: every model has another,
+and most are not public.
 
-The figures are on the high side of the tokenizers of GPT-4 and Llama 3, since they say what still fits: a Latin letter is a quarter of a
-token, a digit or a sign half of one, a letter of another alphabet half of one, a Chinese, Japanese or Korean character 1.2, an emoji 2;
-letters in long runs without a space (hexadecimal, base64) come to 0.6 and more.
+The figures are on the high side of the tokenizers of GPT-4 and Llama 3, since they say what still
+fits: a Latin letter is a quarter of a token, a digit or a sign half of one, a letter of another
+alphabet half of one, a Chinese, Japanese or Korean character 1.2, an emoji 2; letters in long runs
+without a space (hexadecimal, base64) come to 0.6 and more.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ IMAGE = 1_000
 """Tokens of a picture: OpenAI's 1,024 square pixels have 765, Anthropic's largest 1,600."""
 MEDIUM = 2_000
 """Tokens of a sound or a file whose length is not known."""
-UNREAD = frozenset({"model", "messages", "user", "stop", "metadata", "logit_bias", "stream_options"})
+UNREAD = frozenset(
+    {"model", "messages", "user", "stop", "metadata", "logit_bias", "stream_options"}
+)
 """Parameters that no model reads."""
 TURN = 4
 """Tokens that a turn has beside its words."""
@@ -52,16 +56,25 @@ def tokens_in(text: str) -> int:
     return max(1, round(float(SHARES[np.frombuffer(data, np.uint8)].sum()) + IN_RUN * run))
 
 
-def tokens_of_chat(messages: Iterable[Mapping[str, Any]], parameters: Mapping[str, Any] | None = None) -> int:
-    """About how many tokens a model reads: all turns with their parts and tool calls, and what stands in parameters."""
+def tokens_of_chat(
+    messages: Iterable[Mapping[str, Any]], parameters: Mapping[str, Any] | None = None
+) -> int:
+    """About how many tokens a model reads: all turns with their parts and tool calls, and what
+    stands in parameters."""
     total = sum(TURN + _turn(message) for message in messages)
-    read = {name: value for name, value in (parameters or {}).items() if isinstance(value, (dict, list, str)) and name not in UNREAD}
+    read = {
+        name: value
+        for name, value in (parameters or {}).items()
+        if isinstance(value, (dict, list, str)) and name not in UNREAD
+    }
     return total + (tokens_in(_json(read)) if read else 0)
 
 
 def _turn(message: Mapping[str, Any]) -> int:
     content = message.get("content")
-    rest = {name: value for name, value in message.items() if name not in ("role", "content") and value}
+    rest = {
+        name: value for name, value in message.items() if name not in ("role", "content") and value
+    }
     total = tokens_in(_json(rest)) if rest else 0
     if isinstance(content, str):
         return total + tokens_in(content)

@@ -19,9 +19,14 @@ def _decode(value: Any) -> bytes:
     try:
         data = base64.b64decode(value, validate=True)
     except binascii.Error:
-        raise ValueError("a vector is base64 of little-endian float32, and this is no base64") from None
+        raise ValueError(
+            "a vector is base64 of little-endian float32, and this is no base64"
+        ) from None
     if not data or len(data) % 4:
-        raise ValueError("a vector is base64 of little-endian float32: a multiple of 4 bytes, at least one number")
+        raise ValueError(
+            "a vector is base64 of little-endian float32: a multiple of 4 bytes, at least one "
+            "number"
+        )
     return data
 
 
@@ -29,7 +34,9 @@ Vector = Annotated[
     bytes,
     PlainValidator(_decode),
     PlainSerializer(lambda data: base64.b64encode(data).decode(), return_type=str),
-    WithJsonSchema({"type": "string", "contentEncoding": "base64", "description": "little-endian float32"}),
+    WithJsonSchema(
+        {"type": "string", "contentEncoding": "base64", "description": "little-endian float32"}
+    ),
 ]
 
 

@@ -1,10 +1,14 @@
-"""Files of preferences: pairs of answers to one prompt, and which was better. JSON lines, a JSON array, or CSV.
+"""Files of preferences: pairs of answers to one prompt, and which was better. JSON lines, a JSON
+array, or CSV.
 
 Three forms are read, each by its own fields:
 
-- pairs with a winner, as Chatbot Arena's: `prompt` (or `conversation_a`, whose first turn is taken), `model_a`, `model_b`, `winner`
-  (`model_a`, `model_b`, `tie`, `tie (bothbad)`); or, in place of `winner`, `winner_model_a`, `winner_model_b`, `winner_tie`.
-- preference against a reference, as AlpacaEval's annotations: `instruction`, `generator_1`, `generator_2`, `preference` from 1 (the first
+- pairs with a winner, as Chatbot Arena's: `prompt` (or `conversation_a`, whose first turn is
+  taken), `model_a`, `model_b`, `winner`
+  (`model_a`, `model_b`, `tie`, `tie (bothbad)`); or, in place of `winner`, `winner_model_a`,
+  `winner_model_b`, `winner_tie`.
+- preference against a reference, as AlpacaEval's annotations: `instruction`, `generator_1`,
+  `generator_2`, `preference` from 1 (the first
   is better) to 2 (the second is).
 
 Fields that are not named here are passed over.
@@ -41,15 +45,23 @@ def read_votes(text: str, *, is_csv: bool) -> list[Preference]:
     """The votes of a file. Raises `OutcomesInvalid` naming the row and the field."""
     votes = [_vote(number, row) for number, row in (_csv(text) if is_csv else _json(text))]
     if not votes:
-        raise OutcomesInvalid("the file holds no vote; each names a prompt, two models and which answer was better")
+        raise OutcomesInvalid(
+            "the file holds no vote; each names a prompt, two models and which answer was better"
+        )
     return votes
 
 
 def _json(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if text.lstrip("\ufeff \t\r\n")[:1] == "[":
-        rows: Iterable[tuple[str, Any]] = ((f"entry {i}", row) for i, row in enumerate(_parsed("the file", text), 1))
+        rows: Iterable[tuple[str, Any]] = (
+            (f"entry {i}", row) for i, row in enumerate(_parsed("the file", text), 1)
+        )
     else:
-        lines = ((f"line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip("\ufeff \t\r"))
+        lines = (
+            (f"line {i}", line)
+            for i, line in enumerate(text.split("\n"), 1)
+            if line.strip("\ufeff \t\r")
+        )
         rows = ((place, _parsed(place, line)) for place, line in lines)
     for place, row in rows:
         if not isinstance(row, dict):
@@ -78,7 +90,9 @@ def _csv(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _vote(place: str, row: Mapping[str, Any]) -> Preference:
     if "instruction" in row and "preference" in row:
-        prompt, first, second = (_text(place, row, name) for name in ("instruction", "generator_1", "generator_2"))
+        prompt, first, second = (
+            _text(place, row, name) for name in ("instruction", "generator_1", "generator_2")
+        )
         return Preference(prompt, first, second, _between(place, row["preference"]))
     first, second = _text(place, row, "model_a"), _text(place, row, "model_b")
     return Preference(_prompt(place, row), first, second, _winner(place, row))
@@ -92,7 +106,9 @@ def _prompt(place: str, row: Mapping[str, Any]) -> str:
     if isinstance(turns, list) and turns:
         turns = turns[0].get("content") if isinstance(turns[0], dict) else turns[0]
     if not isinstance(turns, str) or not turns.strip():
-        raise OutcomesInvalid(f"{place}: there is no prompt; it stands in prompt, conversation_a or instruction")
+        raise OutcomesInvalid(
+            f"{place}: there is no prompt; it stands in prompt, conversation_a or instruction"
+        )
     return turns
 
 
@@ -105,10 +121,14 @@ def _winner(place: str, row: Mapping[str, Any]) -> float | None:
             return None
         raise OutcomesInvalid(f"{place}, winner: not model_a, model_b, tie or tie (bothbad)")
     marks = {
-        name: str(row.get(name, "")).strip().lower() in {"1", "1.0", "true"} for name in ("winner_model_a", "winner_model_b", "winner_tie")
+        name: str(row.get(name, "")).strip().lower() in {"1", "1.0", "true"}
+        for name in ("winner_model_a", "winner_model_b", "winner_tie")
     }
     if sum(marks.values()) != 1:
-        raise OutcomesInvalid(f"{place}: one of winner_model_a, winner_model_b and winner_tie must be 1, or winner name the better model")
+        raise OutcomesInvalid(
+            f"{place}: one of winner_model_a, winner_model_b and winner_tie must be 1, or winner "
+            "name the better model"
+        )
     return None if marks["winner_tie"] else float(marks["winner_model_a"])
 
 
@@ -118,7 +138,10 @@ def _between(place: str, value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 1.0 <= number <= 2.0:
-        raise OutcomesInvalid(f"{place}, preference: not a number from 1 (the first answer is better) to 2 (the second is)")
+        raise OutcomesInvalid(
+            f"{place}, preference: not a number from 1 (the first answer is better) to 2 (the "
+            "second is)"
+        )
     return None if number == 1.5 else 2.0 - number
 
 

@@ -1,4 +1,5 @@
-"""Finding tasks among embeddings. scikit-learn does the work; it is imported only when asked for."""
+"""Finding tasks among embeddings. scikit-learn does the work; it is imported only when asked
+for."""
 
 from __future__ import annotations
 
@@ -29,12 +30,14 @@ RESTS = 1e-4
 
 RADIUS_QUANTILE = 0.99
 RADIUS_SLACK = 1.05
-"""A prompt is novel beyond 1.05 times the distance within which 99% of a cluster's own prompts lie."""
+"""A prompt is novel beyond 1.05 times the distance within which 99% of a cluster's own prompts
+lie."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clustering:
-    """Centroids (k, dim) float32, a label for each vector (n,), and each cluster's radius (k,) float32."""
+    """Centroids (k, dim) float32, a label for each vector (n,), and each cluster's radius (k,)
+    float32."""
 
     centroids: Array
     labels: Labels
@@ -42,19 +45,24 @@ class Clustering:
 
 
 def warm() -> None:
-    """Import what `kmeans` imports, which takes a second or two; for a thread, while something else is waited for."""
+    """Import what `kmeans` imports, which takes a second or two; for a thread, while something else
+    is waited for."""
     import sklearn.cluster  # noqa: F401
 
 
 def kmeans(vectors: Array, k: int, seed: int, tries: int = 3) -> Clustering:
-    """k-means over vectors (n, dim) float32 with n >= k, the best of some `tries`; deterministic under `seed`.
+    """k-means over vectors (n, dim) float32 with n >= k, the best of some `tries`; deterministic
+    under `seed`.
 
-    The clusters come in the order of their first vector, so that the same vectors give the same ids.
+    The clusters come in the order of their first vector, so that the same vectors give the same
+    ids.
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     k = min(k, distinct(vectors))
-    method: Callable[..., KMeans | MiniBatchKMeans] = KMeans if len(vectors) < MINI_BATCH_FROM else MiniBatchKMeans
+    method: Callable[..., KMeans | MiniBatchKMeans] = (
+        KMeans if len(vectors) < MINI_BATCH_FROM else MiniBatchKMeans
+    )
     found = method(n_clusters=k, n_init=tries, random_state=seed).fit(vectors)
     used, first, labels = np.unique(found.labels_, return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -66,56 +74,77 @@ def kmeans(vectors: Array, k: int, seed: int, tries: int = 3) -> Clustering:
 
 
 def distinct(vectors: Array) -> int:
-    """How many of the vectors (n, dim) differ by more than rounding: there can be no more clusters."""
+    """How many of the vectors (n, dim) differ by more than rounding: there can be no more
+    clusters."""
     return len(np.unique(np.round(vectors, 4), axis=0))
 
 
 def by_density(vectors: Array, method: str, min_size: int, reach: float) -> Clustering:
-    """DBSCAN or HDBSCAN over vectors (n, dim); prompts in no dense place go to the nearest centroid.
+    """DBSCAN or HDBSCAN over vectors (n, dim); prompts in no dense place go to the nearest
+    centroid.
 
     `reach` is DBSCAN's eps, a Euclidean distance. Where nothing is dense all is one cluster.
     """
     from sklearn.cluster import DBSCAN, HDBSCAN
 
-    model = DBSCAN(eps=reach, min_samples=min_size) if method == "dbscan" else HDBSCAN(min_cluster_size=max(2, min_size), copy=True)
+    model = (
+        DBSCAN(eps=reach, min_samples=min_size)
+        if method == "dbscan"
+        else HDBSCAN(min_cluster_size=max(2, min_size), copy=True)
+    )
     raw = model.fit(vectors).labels_
     names = [c for c in np.unique(raw) if c >= 0]
-    centroids = np.stack([vectors[raw == c].mean(axis=0) for c in names]) if names else vectors.mean(axis=0, keepdims=True)
+    centroids = (
+        np.stack([vectors[raw == c].mean(axis=0) for c in names])
+        if names
+        else vectors.mean(axis=0, keepdims=True)
+    )
     return settle(vectors, centroids.astype(np.float32))
 
 
 def evolve(vectors: Array, centroids: Array, reach: Array, min_size: int, most: int) -> Clustering:
-    """k-means from the clusters there are: prompts beyond `reach` (clusters,) of all of them found new ones, where they stand together.
+    """k-means from the clusters there are: prompts beyond `reach` (clusters,) of all of them found
+    new ones, where they stand together.
 
-    So a task that is new gets a cluster of its own while the others stay where they were; one that has grown inside a wide
-    cluster splits off if the two parts stand further apart than halves of a single heap would (`_split`). A cluster that lies close to
-    a larger one (`MERGE_WITHIN`) joins it. One that has no prompt among these `vectors` (n, dim) stays where it is,
-    unless there are so many of them (`RETIRE_FROM` a cluster) that it would have.
+    So a task that is new gets a cluster of its own while the others stay where they were; one that
+    has grown inside a wide cluster splits off if the two parts stand further apart than halves of a
+    single heap would (`_split`). A cluster that lies close to a larger one (`MERGE_WITHIN`) joins
+    it. One that has no prompt among these `vectors` (n, dim) stays where it is, unless there are so
+    many of them (`RETIRE_FROM` a cluster) that it would have.
     """
     distances, nearest = nearest_of(vectors, centroids)
     novel = np.flatnonzero(distances > reach[nearest])
     near = float(np.median(reach))
     start = np.concatenate([centroids, *_crowds(vectors[novel], near, min_size)])[:most]
-    start = _merged(start, np.bincount(nearest_of(vectors, start)[1], minlength=len(start)), MERGE_WITHIN * near)
+    start = _merged(
+        start, np.bincount(nearest_of(vectors, start)[1], minlength=len(start)), MERGE_WITHIN * near
+    )
     found, labels = lloyd(vectors, start)
     if len(split := _split(vectors, found, labels, min_size)) > len(found):
         found, labels = lloyd(vectors, split[:most])
     sizes = np.bincount(labels, minlength=len(found))
-    kept = np.flatnonzero(sizes > 0) if len(vectors) >= RETIRE_FROM * len(found) else np.arange(len(found))
+    kept = (
+        np.flatnonzero(sizes > 0)
+        if len(vectors) >= RETIRE_FROM * len(found)
+        else np.arange(len(found))
+    )
     rank = np.cumsum(np.isin(np.arange(len(found)), kept)) - 1
     labels = rank[labels].astype(np.int64)
     return Clustering(found[kept], labels, radii(vectors, found[kept], labels))
 
 
 def lloyd(vectors: Array, start: Array) -> tuple[Array, Labels]:
-    """k-means steps from given centroids (k, dim) until they rest. scikit-learn moves a centroid without vectors; here it stays."""
+    """k-means steps from given centroids (k, dim) until they rest. scikit-learn moves a centroid
+    without vectors; here it stays."""
     centroids = start.astype(np.float32)
     for _ in range(LLOYD_STEPS):
         _, labels = nearest_of(vectors, centroids)
         counts = np.bincount(labels, minlength=len(centroids))
         used = np.flatnonzero(counts)
         moved = centroids.copy()
-        moved[used] = (_sums(vectors, labels, len(centroids))[used] / counts[used, None]).astype(np.float32)
+        moved[used] = (_sums(vectors, labels, len(centroids))[used] / counts[used, None]).astype(
+            np.float32
+        )
         shift = float(np.abs(moved - centroids).max())
         centroids = moved
         if shift < RESTS:
@@ -124,14 +153,18 @@ def lloyd(vectors: Array, start: Array) -> tuple[Array, Labels]:
 
 
 def _sums(vectors: Array, labels: Labels, count: int, block: int = 8192) -> npt.NDArray[np.float64]:
-    """(count, dim): the sum of the vectors with each label; in blocks, since a copy of them all would crowd others out of the cache."""
+    """(count, dim): the sum of the vectors with each label; in blocks, since a copy of them all
+    would crowd others out of the cache."""
     from scipy.sparse import csr_array
 
     found = np.zeros((count, vectors.shape[1]))
     for i in range(0, len(vectors), block):
         part = vectors[i : i + block].astype(np.float64)
         ends = np.arange(len(part) + 1)
-        found += csr_array((np.ones(len(part)), labels[i : i + block], ends), shape=(len(part), count)).T @ part
+        found += (
+            csr_array((np.ones(len(part)), labels[i : i + block], ends), shape=(len(part), count)).T
+            @ part
+        )
     return found
 
 
@@ -144,7 +177,8 @@ def settle(vectors: Array, centroids: Array) -> Clustering:
 
 
 def nearest_of(vectors: Array, centroids: Array, block: int = 8192) -> tuple[Array, Labels]:
-    """Distance to the nearest centroid and which it is, each (n,); in blocks, so that memory stays small."""
+    """Distance to the nearest centroid and which it is, each (n,); in blocks, so that memory stays
+    small."""
     norms = (centroids**2).sum(axis=1)
     found = np.empty(len(vectors), np.int64)
     distance = np.empty(len(vectors), np.float32)
@@ -159,7 +193,8 @@ def nearest_of(vectors: Array, centroids: Array, block: int = 8192) -> tuple[Arr
 
 
 def _crowds(vectors: Array, reach: float, min_size: int) -> list[Array]:
-    """Centroids (1, dim) of groups of at least `min_size` novel vectors that lie within `reach` of their middle."""
+    """Centroids (1, dim) of groups of at least `min_size` novel vectors that lie within `reach` of
+    their middle."""
     found = []
     left = vectors
     while len(left) >= min_size:
@@ -176,10 +211,11 @@ def _crowds(vectors: Array, reach: float, min_size: int) -> list[Array]:
 
 
 def _split(vectors: Array, centroids: Array, labels: Labels, min_size: int) -> Array:
-    """Centroids with those clusters in two that are really two: SigClust (Liu, Hayes, Nobel and Marron 2008).
+    """Centroids with those clusters in two that are really two: SigClust (Liu, Hayes, Nobel and
+    Marron 2008).
 
-    A cluster's best division explains a share of its spread; so it does for a Gaussian heap of the same covariance. Only a share that is
-    clearly larger than any of some such heaps' counts.
+    A cluster's best division explains a share of its spread; so it does for a Gaussian heap of the
+    same covariance. Only a share that is clearly larger than any of some such heaps' counts.
     """
     grown = [centroids]
     rng = np.random.default_rng(0)
@@ -196,7 +232,10 @@ def _split(vectors: Array, centroids: Array, labels: Labels, min_size: int) -> A
         if small * len(members) / len(own) < min_size:
             continue
         scale = spread[:SPLIT_AXES] / np.sqrt(len(own))
-        chance = max(_halved((rng.normal(size=scores.shape) * scale).astype(np.float32))[0] for _ in range(SPLIT_HEAPS))
+        chance = max(
+            _halved((rng.normal(size=scores.shape) * scale).astype(np.float32))[0]
+            for _ in range(SPLIT_HEAPS)
+        )
         if share > SPLIT_CLEARLY * chance:
             part = vectors[members[:SPLIT_FROM]]
             smaller = halves if halves.sum() == small else ~halves
@@ -207,7 +246,8 @@ def _split(vectors: Array, centroids: Array, labels: Labels, min_size: int) -> A
 
 
 def _halved(scores: Array) -> tuple[float, npt.NDArray[np.bool_]]:
-    """The share of the spread that the best division in two explains, and the division; 2-means from each of the first axes."""
+    """The share of the spread that the best division in two explains, and the division; 2-means
+    from each of the first axes."""
     best, found = -1.0, np.zeros(len(scores), np.bool_)
     total = float((scores**2).sum()) or 1.0
     for axis in range(min(3, scores.shape[1])):
@@ -222,7 +262,9 @@ def _halved(scores: Array) -> tuple[float, npt.NDArray[np.bool_]]:
             side = moved
         if side.all() or not side.any():
             continue
-        inside = sum(float(((part - part.mean(axis=0)) ** 2).sum()) for part in (scores[side], scores[~side]))
+        inside = sum(
+            float(((part - part.mean(axis=0)) ** 2).sum()) for part in (scores[side], scores[~side])
+        )
         if 1.0 - inside / total > best:
             best, found = 1.0 - inside / total, side
     return best, found
@@ -239,7 +281,8 @@ def _merged(centroids: Array, sizes: npt.NDArray[np.intp], near: float) -> Array
 
 
 def radii(vectors: Array, centroids: Array, labels: Labels) -> Array:
-    """(k,) float32: how far a cluster reaches. Few prompts say little, so it is never below that of all together."""
+    """(k,) float32: how far a cluster reaches. Few prompts say little, so it is never below that of
+    all together."""
     distances = np.linalg.norm(vectors - centroids[labels], axis=1)
     overall = np.quantile(distances, RADIUS_QUANTILE)
     own = np.full(len(centroids), overall)

@@ -1,9 +1,10 @@
 """Has a model changed? Then what was known of it before says nothing of it now.
 
-For each model in each cluster, its comparisons in the order of their time are cut in two wherever they can be, and it is
-tested whether its strength is the same before and after: the score test for a change at an unknown time (Andrews 1993), which
-needs one fit and no more. Where it is not the same, comparisons before the change no longer count for that model there. A
-quality that has dropped overnight is so found after a dozen comparisons, however many hundreds spoke for the model before.
+For each model in each cluster, its comparisons in the order of their time are cut in two wherever
+they can be, and it is tested whether its strength is the same before and after: the score test for
+a change at an unknown time (Andrews 1993), which needs one fit and no more. Where it is not the
+same, comparisons before the change no longer count for that model there. A quality that has dropped
+overnight is so found after a dozen comparisons, however many hundreds spoke for the model before.
 """
 
 from __future__ import annotations
@@ -15,20 +16,30 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 SURE = 14.0
-"""The statistic from which on a change is believed. Of models that did not change, hardly one in a hundred passes it."""
+"""The statistic from which on a change is believed. Of models that did not change, hardly one in a
+hundred passes it."""
 FEWEST = 6
 """Comparisons of a model in a cluster, on either side of a change."""
 
 
 def changes(
-    cluster: Ints, first: Ints, second: Ints, at: Floats, score: Floats, information: Floats, models: int
+    cluster: Ints,
+    first: Ints,
+    second: Ints,
+    at: Floats,
+    score: Floats,
+    information: Floats,
+    models: int,
 ) -> dict[tuple[int, int], float]:
-    """The time of the clearest change in each cluster that has one, by (cluster, model), in the unit of `at`.
+    """The time of the clearest change in each cluster that has one, by (cluster, model), in the
+    unit of `at`.
 
-    One a cluster, since a model that falls makes those it was compared with seem to rise: take it into account, and ask again.
+    One a cluster, since a model that falls makes those it was compared with seem to rise: take it
+    into account, and ask again.
 
-    n comparisons, all arrays (n,): `score` is the derivative of the log-likelihood by the first model's strength (by the second's it
-    is the negative), `information` minus its second derivative, both at the fitted strengths.
+    n comparisons, all arrays (n,): `score` is the derivative of the log-likelihood by the first
+    model's strength (by the second's it is the negative), `information` minus its second
+    derivative, both at the fitted strengths.
     """
     rows = np.tile(np.arange(len(cluster)), 2)
     group = np.concatenate([cluster * models + first, cluster * models + second])
@@ -42,12 +53,21 @@ def changes(
     sizes = np.diff(np.r_[begins, len(group)])
     which = np.repeat(np.arange(len(begins)), sizes)
     before_score, before_weight = _running(value, begins, sizes), _running(weight, begins, sizes)
-    all_score, all_weight = np.add.reduceat(value, begins)[which], np.add.reduceat(weight, begins)[which]
+    all_score, all_weight = (
+        np.add.reduceat(value, begins)[which],
+        np.add.reduceat(weight, begins)[which],
+    )
     place = np.arange(len(group)) - begins[which]
-    open_ = (place >= FEWEST) & (sizes[which] - place >= FEWEST) & (at[rows] > at[np.r_[rows[:1], rows[:-1]]])
+    open_ = (
+        (place >= FEWEST)
+        & (sizes[which] - place >= FEWEST)
+        & (at[rows] > at[np.r_[rows[:1], rows[:-1]]])
+    )
     after_weight = all_weight - before_weight
     lead = (all_score - before_score) - all_score * after_weight / all_weight
-    statistic = np.where(open_, lead**2 * all_weight / np.maximum(after_weight * before_weight, 1e-12), 0.0)
+    statistic = np.where(
+        open_, lead**2 * all_weight / np.maximum(after_weight * before_weight, 1e-12), 0.0
+    )
     best = np.maximum.reduceat(statistic, begins)
     clear: dict[int, int] = {}
     for g in np.flatnonzero(best > SURE).tolist():

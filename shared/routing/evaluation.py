@@ -1,8 +1,10 @@
-"""Would routing pay? Routers on outcomes that they have not seen, over repeated splits, with intervals.
+"""Would routing pay? Routers on outcomes that they have not seen, over repeated splits, with
+intervals.
 
-Prompts are split at random; a router learns from the larger part, and its choices on the smaller are scored with the known outcomes.
-Every figure has its standard error over splits. Splits of the same prompts are not independent, so intervals come from resampling
-prompts (the bootstrap, Efron 1979): a prompt's results in all splits stay together. Differences are paired by prompt and split.
+Prompts are split at random; a router learns from the larger part, and its choices on the smaller
+are scored with the known outcomes. Every figure has its standard error over splits. Splits of the
+same prompts are not independent, so intervals come from resampling prompts (the bootstrap, Efron
+1979): a prompt's results in all splits stay together. Differences are paired by prompt and split.
 """
 
 from __future__ import annotations
@@ -89,9 +91,16 @@ class Part:
         """The area, or the APGR, where each prompt of the file comes so many `times`."""
         own = np.repeat(np.arange(len(self.rows)), times[self.rows])
         if by_gap:
-            return apgr(recovered(*(part[own].astype(np.float64) for part in (self.gain, self.weak, self.strong))))
+            return apgr(
+                recovered(
+                    *(part[own].astype(np.float64) for part in (self.gain, self.weak, self.strong))
+                )
+            )
         chosen = self.chosen[:, own]
-        paid, quality = (values[own, chosen].mean(axis=1, dtype=np.float64) for values in (self.paid, self.quality))
+        paid, quality = (
+            values[own, chosen].mean(axis=1, dtype=np.float64)
+            for values in (self.paid, self.quality)
+        )
         return area(Curve(paid, quality), *self.span)
 
 
@@ -112,14 +121,17 @@ class Result(GapMeasures):
     curve: list[tuple[Matrix, Matrix]] = field(default_factory=list)
     """Cost and quality as its preferences go from cost alone to quality alone."""
     keep: list[tuple[float, float]] = field(default_factory=list)
-    """Told to keep `KEEP` of the best single model's success: the parts of its success and of its cost that there were."""
+    """Told to keep `KEEP` of the best single model's success: the parts of its success and of its
+    cost that there were."""
     spend: list[tuple[float, float]] = field(default_factory=list)
-    """Told to spend `SPEND` of the best single model's cost: the part of that budget that was spent, and of its success that there was."""
+    """Told to spend `SPEND` of the best single model's cost: the part of that budget that was
+    spent, and of its success that there was."""
     recipes: dict[str, int] = field(default_factory=dict)
     """In how many splits it chose to do what."""
     decisions: dict[str, int] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
-    """What each split is made of, prompt by prompt, so that two routers can be compared on the same resampled prompts."""
+    """What each split is made of, prompt by prompt, so that two routers can be compared on the same
+    resampled prompts."""
     score: Matrix = field(default_factory=lambda: np.zeros(0))
     """(prompts,): the sum of scores over the splits in which a prompt was scored."""
     seen: Matrix = field(default_factory=lambda: np.zeros(0))
@@ -136,7 +148,8 @@ class Interval:
 
 
 def best_single(scores: Matrix) -> int:
-    """The model of the highest mean score, (n, models), among those that have enough scores to say so."""
+    """The model of the highest mean score, (n, models), among those that have enough scores to say
+    so."""
     counts = np.isfinite(scores).sum(axis=0)
     sums = np.where(np.isfinite(scores), scores, 0.0).sum(axis=0)
     return int(np.where(enough(counts), sums / np.maximum(counts, 1), -np.inf).argmax())
@@ -149,7 +162,8 @@ def evaluate(
     tick: Callable[[str], object] = lambda _name: None,
     keep: Callable[[int, str, Fitted, Expected, Rows], object] = lambda *_: None,
 ) -> dict[str, Result]:
-    """Results by router, with those of "random" and "oracle". `keep` is given each router that has learnt.
+    """Results by router, with those of "random" and "oracle". `keep` is given each router that has
+    learnt.
 
     Raises `OutcomesInvalid` if a part of a split is empty, or has no score.
     """
@@ -157,11 +171,15 @@ def evaluate(
     count = len(outcomes.texts)
     known = np.where(np.isfinite(outcomes.scores), outcomes.scores, 0.0)
     cost = outcomes.paid()
-    found = {name: Result(score=np.zeros(count), seen=np.zeros(count)) for name in ("random", "oracle", *routers)}
+    found = {
+        name: Result(score=np.zeros(count), seen=np.zeros(count))
+        for name in ("random", "oracle", *routers)
+    }
     for number, (train, test) in enumerate(splits):
         if not len(train) or not len(test) or not np.isfinite(outcomes.scores[train]).any():
             raise OutcomesInvalid(
-                f"split {number + 1} leaves {len(train)} prompts with scores to learn from and {len(test)} to test on; add prompts"
+                f"split {number + 1} leaves {len(train)} prompts with scores to learn from and "
+                f"{len(test)} to test on; add prompts"
             )
         part = data.rows(train)
         part = replace(part, outcomes=part.outcomes.with_few_shrunk())
@@ -169,7 +187,9 @@ def evaluate(
         single = best_single(outcomes.scores[train])
         best_quality, best_cost = float(scores[:, single].mean()), float(price[:, single].mean())
         span = ends(price)
-        oracle = np.where(scores == scores.max(axis=1, keepdims=True), -price, -np.inf).argmax(axis=1)
+        oracle = np.where(scores == scores.max(axis=1, keepdims=True), -price, -np.inf).argmax(
+            axis=1
+        )
         top = scores.max(axis=1)
 
         def note(name: str, score: Matrix, usd: Matrix, at: Rows, top: Matrix) -> Result:
@@ -194,14 +214,18 @@ def evaluate(
             chosen = expected.best()
             one = note(name, scores[rows, chosen], price[rows, chosen], test, top)
             for i, times in zip(*np.unique(chosen, return_counts=True), strict=True):
-                one.decisions[outcomes.models[i]] = one.decisions.get(outcomes.models[i], 0) + int(times)
+                one.decisions[outcomes.models[i]] = one.decisions.get(outcomes.models[i], 0) + int(
+                    times
+                )
             if not router.looks:
                 continue
             if expected.novel is not None:
                 one.novel.append(float(expected.novel.mean()))
             if fitted.recipe:
                 one.recipes[fitted.recipe] = one.recipes.get(fitted.recipe, 0) + 1
-            one.calibration_error.append(calibration_error(expected.of.success, outcomes.scores[test]))
+            one.calibration_error.append(
+                calibration_error(expected.of.success, outcomes.scores[test])
+            )
             swept = np.stack(expected.sweep())
             paid, quality = price[rows, swept], scores[rows, swept]
             curve = Curve(paid.mean(axis=1), quality.mean(axis=1))
@@ -209,10 +233,18 @@ def evaluate(
             one.area.append(area(curve, *span))
             if fitted.frontier is not None and best_cost > 0:
                 kept, spent = (
-                    choices(expected.of, rates_for(fitted.frontier, goal)) for goal in (Goal(keep=KEEP), Goal(spend_usd=SPEND * best_cost))
+                    choices(expected.of, rates_for(fitted.frontier, goal))
+                    for goal in (Goal(keep=KEEP), Goal(spend_usd=SPEND * best_cost))
                 )
-                one.keep.append((scores[rows, kept].mean() / best_quality, price[rows, kept].mean() / best_cost))
-                one.spend.append((price[rows, spent].mean() / (SPEND * best_cost), scores[rows, spent].mean() / best_quality))
+                one.keep.append(
+                    (scores[rows, kept].mean() / best_quality, price[rows, kept].mean() / best_cost)
+                )
+                one.spend.append(
+                    (
+                        price[rows, spent].mean() / (SPEND * best_cost),
+                        scores[rows, spent].mean() / best_quality,
+                    )
+                )
             one.perf_gain.append(perf_gain(curve, best_quality))
             one.cost_save.append(cost_save(curve, best_quality, best_cost))
             if len(outcomes.models) == 2:
@@ -222,7 +254,16 @@ def evaluate(
                 two = gain, scores[:, weak], scores[:, strong]
             else:
                 two = (np.zeros(0), np.zeros(0), np.zeros(0))
-            one.parts.append(Part(test, swept.astype(np.uint16), price32, scores32, span, *(v.astype(np.float32) for v in two)))
+            one.parts.append(
+                Part(
+                    test,
+                    swept.astype(np.uint16),
+                    price32,
+                    scores32,
+                    span,
+                    *(v.astype(np.float32) for v in two),
+                )
+            )
     return found
 
 
@@ -243,15 +284,27 @@ def difference(result: Result, other: Result, seed: int = 0) -> Interval:
 
 
 def swept(result: Result, count: int, seed: int = 0, *, by_gap: bool = False) -> Matrix:
-    """Area under the quality-cost curve (or APGR) of each split, (1 + resamples, splits): of the `count` prompts, then of resamples."""
+    """Area under the quality-cost curve (or APGR) of each split, (1 + resamples, splits): of the
+    `count` prompts, then of resamples."""
     rng = np.random.default_rng(seed)
-    draws = [np.ones(count, np.intp), *(np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(SWEPT_RESAMPLES))]
+    draws = [
+        np.ones(count, np.intp),
+        *(
+            np.bincount(rng.integers(0, count, count), minlength=count)
+            for _ in range(SWEPT_RESAMPLES)
+        ),
+    ]
     return np.array([[part.value(times, by_gap) for part in result.parts] for times in draws])
 
 
 def swept_difference(mine: Matrix, theirs: Matrix) -> Interval | None:
-    """One `swept` less another, paired by split and resample. None where it can't be told: there is no gap between the two models."""
-    found = [float(apart[np.isfinite(apart)].mean()) for apart in mine - theirs if np.isfinite(apart).any()]
+    """One `swept` less another, paired by split and resample. None where it can't be told: there is
+    no gap between the two models."""
+    found = [
+        float(apart[np.isfinite(apart)].mean())
+        for apart in mine - theirs
+        if np.isfinite(apart).any()
+    ]
     if len(found) < 2:
         return None
     low, high = np.quantile(found[1:], [0.025, 0.975])
@@ -272,19 +325,25 @@ def _resampled(total: Matrix, seen: Matrix, seed: int) -> Interval:
 
 @dataclass(slots=True)
 class CascadeResult(GapMeasures):
-    """What a cascade reached, split by split; shares are of prompts that are escalated to the strong model."""
+    """What a cascade reached, split by split; shares are of prompts that are escalated to the
+    strong model."""
 
     calibration_error: list[float] = field(default_factory=list)
     curve: list[Matrix] = field(default_factory=list)
     """The gap recovered at 0, 1, … 100% escalated."""
 
 
-def evaluate_cascades(answered: Answered, weak: Matrix, strong: Matrix, splits: Sequence[tuple[Rows, Rows]]) -> dict[Sees, CascadeResult]:
-    """Cascades by what they see. `weak` and `strong` are scores (n,) of the model asked first and of the one escalated to."""
+def evaluate_cascades(
+    answered: Answered, weak: Matrix, strong: Matrix, splits: Sequence[tuple[Rows, Rows]]
+) -> dict[Sees, CascadeResult]:
+    """Cascades by what they see. `weak` and `strong` are scores (n,) of the model asked first and
+    of the one escalated to."""
     found: dict[Sees, CascadeResult] = {sees: CascadeResult() for sees in SEES}
     for train, test in splits:
         for sees, one in found.items():
-            good = fit_head(sees, "weak", answered.rows(train), weak[train])("weak", answered.rows(test))
+            good = fit_head(sees, "weak", answered.rows(train), weak[train])(
+                "weak", answered.rows(test)
+            )
             gap = recovered(-good, weak[test], strong[test])
             one.note(gap)
             one.calibration_error.append(calibration_error(good[:, None], weak[test][:, None]))

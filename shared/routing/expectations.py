@@ -1,7 +1,9 @@
-"""Expected cost and latency of a model's answer in a cluster, from what was seen, with the catalogue's figures as prior.
+"""Expected cost and latency of a model's answer in a cluster, from what was seen, with the
+catalogue's figures as prior.
 
-Cost is a mean, since bills add up; latency is a median, since one stalled call says nothing of the next. Each cluster's
-figure is shrunk toward the model's over all clusters, and that toward the prior.
+Cost is a mean, since bills add up; latency is a median, since one stalled call says nothing of the
+next. Each cluster's figure is shrunk toward the model's over all clusters, and that toward the
+prior.
 """
 
 from __future__ import annotations
@@ -18,8 +20,17 @@ PRIOR_COUNT = 5.0
 """Answers that the prior, and then the mean over clusters, count for."""
 
 
-def expectations(cluster: Ints, model: Ints, values: Floats, prior: Floats, clusters: int, *, median: bool = False) -> Floats:
-    """(clusters, models): expected value of n observations `values` (n,) of `model` (n,) in `cluster` (n,); `prior` is (models,)."""
+def expectations(
+    cluster: Ints,
+    model: Ints,
+    values: Floats,
+    prior: Floats,
+    clusters: int,
+    *,
+    median: bool = False,
+) -> Floats:
+    """(clusters, models): expected value of n observations `values` (n,) of `model` (n,) in
+    `cluster` (n,); `prior` is (models,)."""
     middle: Callable[[Floats], np.floating] = np.median if median else np.mean
     found = np.tile(prior.astype(np.float64), (clusters, 1))
     for m in range(len(prior)):
@@ -27,11 +38,15 @@ def expectations(cluster: Ints, model: Ints, values: Floats, prior: Floats, clus
         count = int(mine.sum())
         if not count:
             continue
-        overall = (PRIOR_COUNT * prior[m] + count * float(middle(values[mine]))) / (PRIOR_COUNT + count)
+        overall = (PRIOR_COUNT * prior[m] + count * float(middle(values[mine]))) / (
+            PRIOR_COUNT + count
+        )
         found[:, m] = overall
         order = np.argsort(cluster[mine], kind="stable")
         where, here = cluster[mine][order], values[mine][order]
         names, starts = np.unique(where, return_index=True)
         for c, part in zip(names, np.split(here, starts[1:]), strict=True):
-            found[c, m] = (PRIOR_COUNT * overall + len(part) * float(middle(part))) / (PRIOR_COUNT + len(part))
+            found[c, m] = (PRIOR_COUNT * overall + len(part) * float(middle(part))) / (
+                PRIOR_COUNT + len(part)
+            )
     return found

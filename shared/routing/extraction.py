@@ -1,7 +1,7 @@
 """A task description without a language model: the prompt's own instruction, found by rules.
 
-Extractive and deterministic. It names the task only as well as the prompt does, and may carry some of its content;
-the language model does better, this is what stands in for it.
+Extractive and deterministic. It names the task only as well as the prompt does, and may carry some
+of its content; the language model does better, this is what stands in for it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ READ_CHARS = 8000
 """More of a prompt is not read: what nobody bounds, somebody sends."""
 
 _FENCED = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
-_QUOTED = re.compile(r"“[^”]{25,2000}”|„[^“”]{25,2000}[“”]|«[^»]{25,2000}»|\"[^\"]{25,2000}\"|(?<!\w)'[^'\n]{40,2000}'(?!\w)")
+_QUOTED = re.compile(
+    r"“[^”]{25,2000}”|„[^“”]{25,2000}[“”]|«[^»]{25,2000}»|\"[^\"]{25,2000}\"|(?<!\w)'[^'\n]{40,2000}'(?!\w)"
+)
 _NUMBERS = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d.,:/]{0,30}\s?[%€$£]?(?![\w-])")
 _LINKS = re.compile(r"https?://\S{1,500}|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.]{1,64}")
 _SPACE = re.compile(r"\s+")
-_SENTENCE = re.compile(r"(?:[^.!?。！？\n]|[.!?](?!\s|$))+(?:[.!?。！？]+|$|(?=\n))", re.MULTILINE)  # full-width stops end sentences too
+_SENTENCE = re.compile(
+    r"(?:[^.!?。！？\n]|[.!?](?!\s|$))+(?:[.!?。！？]+|$|(?=\n))", re.MULTILINE
+)  # full-width stops end sentences too
 _LIST_MARK = re.compile(r"^\s*(?:[-*•>#]+|\(?\d+[.)]|[A-Za-z][.)])\s+")
 _GREETING = re.compile(
     r"^(?:hi|hello|hey|dear|good (?:morning|evening|afternoon)|thanks|thank you|hallo|guten tag"
@@ -25,25 +29,32 @@ _GREETING = re.compile(
     re.IGNORECASE,
 )
 _POLITE = re.compile(
-    r"^(?:please|kindly|can you|could you|would you|will you|i need you to|i want you to|i would like you to|i'd like you to"
-    r"|help me(?: to)?|bitte|kannst du|können sie|por favor|puedes|s'il vous plaît|peux-tu|pouvez-vous)\s+(?:please\s+)?",
+    r"^(?:please|kindly|can you|could you|would you|will you|i need you to|i want you to|i would "
+    r"like you to|i'd like you to"
+    r"|help me(?: to)?|bitte|kannst du|können sie|por favor|puedes|s'il vous "
+    r"plaît|peux-tu|pouvez-vous)\s+(?:please\s+)?",
     re.IGNORECASE,
 )
 
 _VERBS = """
-add adapt analyse analyze annotate answer arrange assess brainstorm build calculate categorize categorise change check choose
-classify clean code combine compare complete compose compute condense convert correct count create critique debug decide define
-describe design determine develop diagnose draft edit estimate evaluate examine expand explain extract fill find fix flag format
-generate give grade group guess identify implement improve infer interpret invent label list make match name normalise normalize
-optimise optimize order organise organize outline paraphrase parse pick plan predict prepare produce proofread propose prove
-provide rank rate read recommend redact refactor rephrase reply respond review revise rewrite score select shorten show simplify
-solve sort split spot state structure suggest summarise summarize tag teach tell test transcribe transform translate turn verify
-work write analysiere beantworte berechne beschreibe bewerte entwirf erkläre erkläre erstelle fasse finde formuliere gib
-klassifiziere korrigiere nenne prüfe schreibe schreib übersetze übersetz vergleiche verbessere zähle analyse calcule classe
-compare corrige crée décris donne explique extrais rédige réécris résume résous traduis trouve vérifie écris analiza calcula
-clasifica compara corrige crea da describe escribe explica extrae genera redacta resuelve resume traduce analizza calcola
-classifica correggi crea descrivi estrai riassumi scrivi spiega traduci trova analise calcule classifique compare corrija crie
-descreva escreva explique extraia liste reescreva resuma traduza beschrijf classificeer corrigeer geef schrijf vat vertaal
+add adapt analyse analyze annotate answer arrange assess brainstorm build calculate categorize
+categorise change check choose classify clean code combine compare complete compose compute
+condense convert correct count create critique debug decide define describe design determine
+develop diagnose draft edit estimate evaluate examine expand explain extract fill find fix flag
+format generate give grade group guess identify implement improve infer interpret invent label
+list make match name normalise normalize optimise optimize order organise organize outline
+paraphrase parse pick plan predict prepare produce proofread propose prove provide rank rate read
+recommend redact refactor rephrase reply respond review revise rewrite score select shorten show
+simplify solve sort split spot state structure suggest summarise summarize tag teach tell test
+transcribe transform translate turn verify work write analysiere beantworte berechne beschreibe
+bewerte entwirf erkläre erkläre erstelle fasse finde formuliere gib klassifiziere korrigiere nenne
+prüfe schreibe schreib übersetze übersetz vergleiche verbessere zähle analyse calcule classe
+compare corrige crée décris donne explique extrais rédige réécris résume résous traduis trouve
+vérifie écris analiza calcula clasifica compara corrige crea da describe escribe explica extrae
+genera redacta resuelve resume traduce analizza calcola classifica correggi crea descrivi estrai
+riassumi scrivi spiega traduci trova analise calcule classifique compare corrija crie descreva
+escreva explique extraia liste reescreva resuma traduza beschrijf classificeer corrigeer geef
+schrijf vat vertaal
 """
 VERBS = frozenset(_VERBS.split())
 """Imperatives that open an instruction, in the languages that prompts come in most."""
@@ -56,7 +67,8 @@ _QUESTION = re.compile(
 
 
 def extract(prompt: str, max_words: int = MAX_WORDS) -> str:
-    """The prompt's instruction in at most `max_words` words: its best sentence or two, without code, quotations and numbers.
+    """The prompt's instruction in at most `max_words` words: its best sentence or two, without
+    code, quotations and numbers.
 
     Never empty for a prompt that holds a character other than space.
     """
@@ -70,10 +82,20 @@ def extract(prompt: str, max_words: int = MAX_WORDS) -> str:
     scores = [_score(s, i, len(sentences)) for i, s in enumerate(sentences)]
     best = max(range(len(sentences)), key=lambda i: (scores[i], -i))
     text = _task(sentences[best])
-    others = [i for i in range(len(sentences)) if i != best and scores[i] >= 1.0 and len(sentences[i].split()) <= 25]
-    if len(text.split()) < 6 and others:  # "Translate this." says too little: add what comes next best
+    others = [
+        i
+        for i in range(len(sentences))
+        if i != best and scores[i] >= 1.0 and len(sentences[i].split()) <= 25
+    ]
+    if (
+        len(text.split()) < 6 and others
+    ):  # "Translate this." says too little: add what comes next best
         second = max(others, key=lambda i: (scores[i], -i))
-        text = f"{text} {_task(sentences[second])}" if best < second else f"{_task(sentences[second])} {text}"
+        text = (
+            f"{text} {_task(sentences[second])}"
+            if best < second
+            else f"{_task(sentences[second])} {text}"
+        )
     return _cut(text or _clean(prompt) or prompt.strip(), max_words)
 
 
@@ -108,7 +130,8 @@ def _score(sentence: str, index: int, count: int) -> float:
 
 
 def _task(sentence: str) -> str:
-    """The instruction without politeness, and without what follows a colon: that is mostly content."""
+    """The instruction without politeness, and without what follows a colon: that is mostly
+    content."""
     text = _POLITE.sub("", sentence)
     head, colon, tail = text.partition(":")
     if colon and len(head.split()) >= 3 and len(tail.split()) > 2:

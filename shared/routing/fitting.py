@@ -20,19 +20,28 @@ STILL = 1e-2
 COMMITTEES = (25, 60)
 """Clusters at the middle of each committee, as far as there are prompts for them."""
 PULLS = (0.0, OUTCOME_WEIGHT)
-"""How far outcomes pull prompts apart in the space of each pair of committees; without any it has the embedding's main axes."""
+"""How far outcomes pull prompts apart in the space of each pair of committees; without any it has
+the embedding's main axes."""
 PROMPTS_PER_CLUSTER = 4
 RESOLUTIONS = (0.5, 0.67, 0.83, 1.0, 1.0, 1.25, 1.5, 2.0)
 """Clusters of each member of a committee, in units of its middle."""
 SHRINKAGE = 3.0
-"""Prompts that a model's mean over all of them counts for in a profile; less than in one clustering, since averaging calms too."""
+"""Prompts that a model's mean over all of them counts for in a profile; less than in one
+clustering, since averaging calms too."""
 SHARE = 1.0
 
 
 def fit_estimator(
-    features: Array, scores: Matrix, *, seed: int = 0, top: int = 4, sharpness: float = 9.0, share: float = SHARE
+    features: Array,
+    scores: Matrix,
+    *,
+    seed: int = 0,
+    top: int = 4,
+    sharpness: float = 9.0,
+    share: float = SHARE,
 ) -> Estimator:
-    """Learn from features (n, dimension + form.SIZE) and scores (n, models), NaN where not known. Calibrate it on prompts left out."""
+    """Learn from features (n, dimension + form.SIZE) and scores (n, models), NaN where not known.
+    Calibrate it on prompts left out."""
     count = len(scores)
     known, level = np.isfinite(scores), np.nanmean(scores, axis=0)
     inputs = Inputs.of(features, FORM_WEIGHT)
@@ -47,9 +56,15 @@ def fit_estimator(
         points = read @ axes[-1] + base[-1]
         for middle in (min(k, max(1, count // PROMPTS_PER_CLUSTER)) for k in COMMITTEES):
             for i, times in enumerate(RESOLUTIONS):
-                found = kmeans(points, max(1, min(count, round(middle * times))), seed * 1000 + i, tries=1)
+                found = kmeans(
+                    points, max(1, min(count, round(middle * times))), seed * 1000 + i, tries=1
+                )
                 centroids.append(found.centroids)
-                rates.append(success_rates(scores, found.labels, len(found.centroids), SHRINKAGE)[0].astype(np.float32))
+                rates.append(
+                    success_rates(scores, found.labels, len(found.centroids), SHRINKAGE)[0].astype(
+                        np.float32
+                    )
+                )
             groups.append(len(RESOLUTIONS))
     return Estimator(
         center=inputs.center,
@@ -62,13 +77,17 @@ def fit_estimator(
         widths=tuple(widths),
         sizes=tuple(len(c) for c in centroids),
         groups=tuple(groups),
-        centroids=np.concatenate([np.pad(c, ((0, 0), (0, max(widths) - c.shape[1]))) for c in centroids]),
+        centroids=np.concatenate(
+            [np.pad(c, ((0, 0), (0, max(widths) - c.shape[1]))) for c in centroids]
+        ),
         rates=np.concatenate(rates),
         top=top,
         sharpness=sharpness,
         slope=1.0,
         intercept=0.0,
-        error=np.sqrt(np.clip(level * (1.0 - level), 0.01, None) / np.maximum(known.sum(axis=0), 1)).astype(np.float32),
+        error=np.sqrt(
+            np.clip(level * (1.0 - level), 0.01, None) / np.maximum(known.sum(axis=0), 1)
+        ).astype(np.float32),
         share=share,
     )
 
@@ -82,7 +101,8 @@ class Logistic:
 
 
 def fit_logistic(inputs: Matrix, scores: Matrix, penalty: float = PENALTY) -> Logistic:
-    """A ridge logistic regression for each column of scores (n, m) in 0..1, NaN where not known, on inputs (n, d), by Newton's method."""
+    """A ridge logistic regression for each column of scores (n, m) in 0..1, NaN where not known, on
+    inputs (n, d), by Newton's method."""
     mean = inputs.mean(axis=0)
     wide = np.hstack([inputs - mean, np.ones((len(inputs), 1))])
     ridge = np.full(wide.shape[1], penalty)
@@ -106,8 +126,11 @@ def fit_logistic(inputs: Matrix, scores: Matrix, penalty: float = PENALTY) -> Lo
     return Logistic(found[:-1], found[-1] - mean @ found[:-1])
 
 
-def success_rates(scores: Matrix, labels: npt.NDArray[np.int64], k: int, shrinkage: float) -> tuple[Matrix, Matrix]:
-    """Shrunk success rates and numbers of scores, both (k, models). Rates are kept off 0 and 1 by half a prompt."""
+def success_rates(
+    scores: Matrix, labels: npt.NDArray[np.int64], k: int, shrinkage: float
+) -> tuple[Matrix, Matrix]:
+    """Shrunk success rates and numbers of scores, both (k, models). Rates are kept off 0 and 1 by
+    half a prompt."""
     known = np.isfinite(scores)
     overall = np.nanmean(scores, axis=0)
     member = np.eye(k)[labels].T

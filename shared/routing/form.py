@@ -1,8 +1,9 @@
 """The form of a prompt: how long it is and what it is made of, whatever it says.
 
-An encoder for sentences hears what a prompt is about and little of how it is built, and reads only its beginning. Whether it is a
-short question or a page, prose or code, with formulas or without tells which model does well, too
-(docs/decisions/0007-representations.md). Capitals are not looked at: they change most easily, and tell least.
+An encoder for sentences hears what a prompt is about and little of how it is built, and reads only
+its beginning. Whether it is a short question or a page, prose or code, with formulas or without
+tells which model does well, too (docs/decisions/0007-representations.md). Capitals are not looked
+at: they change most easily, and tell least.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 NUMBER = re.compile(r"\d+")
 SYMBOLS = frozenset("+-*/=<>^\\${}[]()|&%#@~`")
 ASKS = frozenset(["who", "what", "when", "where", "which", "why", "how", "whose", "whom"])
-CODE = re.compile(r"\bdef \w+\(|\bfunction\b|\breturn\b|\bclass \w+|\bimport \w+|[{};]\s*\n|==|->|\bSELECT\b", re.IGNORECASE)
+CODE = re.compile(
+    r"\bdef \w+\(|\bfunction\b|\breturn\b|\bclass \w+|\bimport \w+|[{};]\s*\n|==|->|\bSELECT\b",
+    re.IGNORECASE,
+)
 FORMULA = re.compile(r"\$[^$]+\$|\\[a-zA-Z]+\{|\\[(\[]")
 GAP = re.compile(r"_{2,}|\b_\b| _ ")
 
@@ -45,7 +49,8 @@ SIZE = len(NAMES)
 
 
 def form(text: str) -> Array:
-    """(SIZE,) float32, each about 0..1, in the order of `NAMES`. Reads all of `text`; an empty one is all zeros."""
+    """(SIZE,) float32, each about 0..1, in the order of `NAMES`. Reads all of `text`; an empty one
+    is all zeros."""
     size = len(text)
     if not size:
         return np.zeros(SIZE, np.float32)
@@ -76,4 +81,6 @@ def form(text: str) -> Array:
 
 def forms(texts: Sequence[str]) -> Array:
     """(n, SIZE) float32."""
-    return np.stack([form(text) for text in texts]) if len(texts) else np.zeros((0, SIZE), np.float32)
+    return (
+        np.stack([form(text) for text in texts]) if len(texts) else np.zeros((0, SIZE), np.float32)
+    )

@@ -1,8 +1,9 @@
 """What a rate reaches over the traffic, and the rate that reaches a goal.
 
-The frontier is measured where outcomes are known: each prompt is decided by a table that has not seen it, at each of `STEPS` rates, and its
-true score and cost count. What the table itself expected of the same choices is kept beside it, since the best of several estimates
-promises more than it holds: `success - expected_success` is what a promise is to be corrected by.
+The frontier is measured where outcomes are known: each prompt is decided by a table that has not
+seen it, at each of `STEPS` rates, and its true score and cost count. What the table itself expected
+of the same choices is kept beside it, since the best of several estimates promises more than it
+holds: `success - expected_success` is what a promise is to be corrected by.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ STEPS = 200
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Frontier:
-    """For each of g rates, rising, what is reached over the traffic; all arrays (g,) float32, latency left aside."""
+    """For each of g rates, rising, what is reached over the traffic; all arrays (g,) float32,
+    latency left aside."""
 
     usd_per_point: Array
     success: Array
@@ -53,15 +55,22 @@ class Frontier:
         """The same at each of `rates` (n,)."""
         at, grid = np.log(rates), np.log(self.usd_per_point)
         gain = np.interp(at, grid, self.success - self.expected_success)
-        expected, cost = np.interp(at, grid, self.expected_cost_usd), np.interp(at, grid, self.cost_usd)
+        expected, cost = (
+            np.interp(at, grid, self.expected_cost_usd),
+            np.interp(at, grid, self.cost_usd),
+        )
         return gain, np.where(expected > 0, cost / np.where(expected > 0, expected, 1.0), 1.0)
 
 
-def reached(rates: Vector, success: Vector, cost: Vector, single_success: float, goal: Goal) -> float:
-    """USD a point of success must be worth, so that the goal is reached, given what each of the rising `rates` reaches.
+def reached(
+    rates: Vector, success: Vector, cost: Vector, single_success: float, goal: Goal
+) -> float:
+    """USD a point of success must be worth, so that the goal is reached, given what each of the
+    rising `rates` reaches.
 
-    For `keep` the least that keeps enough, or, where none does, the least of those that keep the most. For `spend` the most that does
-    not spend more, or, where all do, the least. Between two rates it is interpolated.
+    For `keep` the least that keeps enough, or, where none does, the least of those that keep the
+    most. For `spend` the most that does not spend more, or, where all do, the least. Between two
+    rates it is interpolated.
     """
     logs = np.log(rates)
     if goal.keep is not None:
@@ -87,7 +96,8 @@ def _between(logs: Vector, line: Vector, above: int, target: float) -> float:
 
 
 def rates_for(frontier: Frontier | None, goal: Goal) -> Rates:
-    """The rates that reach `goal` over traffic like that of the frontier; without one those of the profile balanced."""
+    """The rates that reach `goal` over traffic like that of the frontier; without one those of the
+    profile balanced."""
     if frontier is None:
         return Rates(PROFILES["balanced"].usd_per_point, goal.s_per_point)
     rates = frontier.usd_per_point.astype(np.float64)
@@ -97,12 +107,17 @@ def rates_for(frontier: Frontier | None, goal: Goal) -> Rates:
 
 
 def frontier_of(
-    success: Vector, cost: Vector, models: Sequence[str], outcomes: tuple[Vector, Vector] | None = None, steps: int = STEPS
+    success: Vector,
+    cost: Vector,
+    models: Sequence[str],
+    outcomes: tuple[Vector, Vector] | None = None,
+    steps: int = STEPS,
 ) -> Frontier:
     """The frontier over n prompts, given what is expected of all models for them, both (n, models).
 
-    `outcomes` are true scores and costs of the same prompts, (n, models) each, NaN where a model did not answer: it then scores 0, as
-    in the evaluation. Without them, what is expected stands for what is true.
+    `outcomes` are true scores and costs of the same prompts, (n, models) each, NaN where a model
+    did not answer: it then scores 0, as in the evaluation. Without them, what is expected stands
+    for what is true.
     """
     true, paid = (success, cost) if outcomes is None else outcomes
     known, paid = np.where(np.isfinite(true), true, 0.0), np.where(np.isfinite(paid), paid, cost)

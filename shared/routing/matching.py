@@ -18,7 +18,8 @@ MOSTLY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """`ids` of the new clusters, and what happened, in words. Ids of clusters that are gone are never used again."""
+    """`ids` of the new clusters, and what happened, in words. Ids of clusters that are gone are
+    never used again."""
 
     ids: tuple[str, ...]
     events: tuple[str, ...]
@@ -43,10 +44,17 @@ def pair(old: Array, new: Array, reach: float) -> list[int]:
     return found
 
 
-def lineage(old_ids: Sequence[str], used: Sequence[str], kept: Sequence[int], old_labels: Labels, new_labels: Labels) -> Lineage:
+def lineage(
+    old_ids: Sequence[str],
+    used: Sequence[str],
+    kept: Sequence[int],
+    old_labels: Labels,
+    new_labels: Labels,
+) -> Lineage:
     """Name the new clusters and what became of the old.
 
-    `old_labels` and `new_labels` (n,) say where the same prompts lay and lie; `used` are all ids there ever were.
+    `old_labels` and `new_labels` (n,) say where the same prompts lay and lie; `used` are all ids
+    there ever were.
     """
     following = 1 + max((int(i[1:]) for i in {*used, *old_ids} if i[1:].isdigit()), default=-1)
     width = max([2, *(len(i) - 1 for i in old_ids)])
@@ -59,7 +67,9 @@ def lineage(old_ids: Sequence[str], used: Sequence[str], kept: Sequence[int], ol
         ids.append(f"c{following:0{width}d}")
         following += 1
         origin = _mostly(old_labels[new_labels == new])
-        events.append(f"{ids[-1]} split from {old_ids[origin]}" if origin >= 0 else f"{ids[-1]} born")
+        events.append(
+            f"{ids[-1]} split from {old_ids[origin]}" if origin >= 0 else f"{ids[-1]} born"
+        )
     for j, name in enumerate(old_ids):
         if j in kept:
             continue

@@ -1,11 +1,16 @@
 """Measures of a router, by the names under which the field publishes them.
 
-- quality-cost curve: the mean score and mean cost that a router reaches as its sender's weights go from cost to quality. Its area is
-  the mean quality over the range of costs of the single models, on the non-decreasing hull (AIQ of RouterBench, arXiv 2403.12031).
-- PerfGain and CostSave (LLMRouterBench, arXiv 2601.07206): the best quality on the curve relative to the best single model's; and the
+- quality-cost curve: the mean score and mean cost that a router reaches as its sender's weights go
+  from cost to quality. Its area is
+  the mean quality over the range of costs of the single models, on the non-decreasing hull (AIQ of
+  RouterBench, arXiv 2403.12031).
+- PerfGain and CostSave (LLMRouterBench, arXiv 2601.07206): the best quality on the curve relative
+  to the best single model's; and the
   part of that model's cost that is saved where the curve is at least as good.
-- APGR and CPT (RouteLLM, arXiv 2406.18665), for a weak and a strong model: the part of the gap between them that is recovered, averaged
-  over all shares of prompts given to the strong one; and the least share that recovers 50% or 80% of it.
+- APGR and CPT (RouteLLM, arXiv 2406.18665), for a weak and a strong model: the part of the gap
+  between them that is recovered, averaged
+  over all shares of prompts given to the strong one; and the least share that recovers 50% or 80%
+  of it.
 """
 
 from __future__ import annotations
@@ -20,14 +25,16 @@ Vector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """`cost` in USD a prompt and `quality` in 0..1, one for each setting of the weights; any order."""
+    """`cost` in USD a prompt and `quality` in 0..1, one for each setting of the weights; any
+    order."""
 
     cost: Vector
     quality: Vector
 
 
 def area(curve: Curve, low: float, high: float) -> float:
-    """Mean quality over costs from `low` to `high`, USD a prompt; below the curve's cheapest point it has the quality of that point.
+    """Mean quality over costs from `low` to `high`, USD a prompt; below the curve's cheapest point
+    it has the quality of that point.
 
     With `low` not below `high` there is no range, and the best quality is returned.
     """
@@ -41,20 +48,24 @@ def area(curve: Curve, low: float, high: float) -> float:
 
 
 def perf_gain(curve: Curve, best: float) -> float:
-    """How much better the curve's best point is than the best single model's quality `best`, as a part of that."""
+    """How much better the curve's best point is than the best single model's quality `best`, as a
+    part of that."""
     return float(curve.quality.max() / best - 1.0) if best > 0 else float("nan")
 
 
 def cost_save(curve: Curve, quality: float, cost: float) -> float:
-    """The part of `cost` saved at no less than `quality`; 0 where the curve does not get there for less."""
+    """The part of `cost` saved at no less than `quality`; 0 where the curve does not get there for
+    less."""
     enough = curve.cost[curve.quality >= quality - 1e-12]
     return float(max(0.0, 1.0 - enough.min() / cost)) if len(enough) and cost > 0 else 0.0
 
 
 def recovered(gain: Vector, weak: Vector, strong: Vector) -> Vector:
-    """(n + 1,): the gap recovered when the strong model answers the 0, 1, … n prompts with the most expected `gain`, ties in order.
+    """(n + 1,): the gap recovered when the strong model answers the 0, 1, … n prompts with the most
+    expected `gain`, ties in order.
 
-    `weak` and `strong` are scores (n,). Can pass 1 where the weak model is better on some prompts. NaN if there is no gap.
+    `weak` and `strong` are scores (n,). Can pass 1 where the weak model is better on some prompts.
+    NaN if there is no gap.
     """
     lead = strong - weak
     gap = lead.sum()
@@ -71,5 +82,8 @@ def apgr(gap: Vector) -> float:
 
 
 def cpt(gap: Vector, part: float) -> float:
-    """The call-performance threshold: the least share of prompts given to the strong model that recovers `part` of the gap."""
-    return float(np.argmax(gap >= part) / (len(gap) - 1)) if np.isfinite(gap).all() else float("nan")
+    """The call-performance threshold: the least share of prompts given to the strong model that
+    recovers `part` of the gap."""
+    return (
+        float(np.argmax(gap >= part) / (len(gap) - 1)) if np.isfinite(gap).all() else float("nan")
+    )

@@ -1,8 +1,9 @@
-"""A first routing table from an outcome matrix: prompts x models, with scores and, where known, cost and latency.
+"""A first routing table from an outcome matrix: prompts x models, with scores and, where known,
+cost and latency.
 
-A cluster's success of a model is its mean score there, shrunk toward the model's mean over all prompts as if
-`SHRINKAGE` prompts had scored that mean: a cluster with few prompts says little. Strength is its log-odds less
-the reference model's, whose own success the table says too.
+A cluster's success of a model is its mean score there, shrunk toward the model's mean over all
+prompts as if `SHRINKAGE` prompts had scored that mean: a cluster with few prompts says little.
+Strength is its log-odds less the reference model's, whose own success the table says too.
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ Matrix = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 
 Representation = Literal["plain", "contrastive", "delta", "keys"]
-"""What clusters are made of: the encoder's embeddings as they are, or what a projection makes of them (`projection`)."""
+"""What clusters are made of: the encoder's embeddings as they are, or what a projection makes of
+them (`projection`)."""
 
 FEW = 20.0
-"""Scores that all models' mean counts for, where the best model is named: one that was asked three times is not the best. A model
-with fewer scores is shrunk toward that mean."""
+"""Scores that all models' mean counts for, where the best model is named: one that was asked three
+times is not the best. A model with fewer scores is shrunk toward that mean."""
 SHRINKAGE = 10.0
-"""Prompts that the mean over all clusters counts for; found good on public data (docs/decisions/0004-first-table.md)."""
+"""Prompts that the mean over all clusters counts for; found good on public data
+(docs/decisions/0004-first-table.md)."""
 K_CANDIDATES = (5, 10, 25, 60, 120)
 FOLDS = 3
 RESAMPLES = 40
@@ -48,7 +51,8 @@ SURELY = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """`scores` (prompts, models) in 0..1; `cost_usd` and `latency_s` likewise, or (models,) if known only on average.
+    """`scores` (prompts, models) in 0..1; `cost_usd` and `latency_s` likewise, or (models,) if
+    known only on average.
 
     NaN: that model did not answer that prompt. `texts` are what was embedded, one a prompt.
     """
@@ -59,7 +63,8 @@ class Outcomes:
     cost_usd: Matrix
     latency_s: Matrix
     responses: Array | None = None
-    """(prompts, dimension): the mean embedding of each prompt's answers; needed for delta and keys."""
+    """(prompts, dimension): the mean embedding of each prompt's answers; needed for delta and
+    keys."""
     prompt_tokens: Matrix | None = None
     """(prompts,): how long each prompt is."""
     usd_per_token: Matrix | None = None
@@ -68,7 +73,10 @@ class Outcomes:
     def __post_init__(self) -> None:
         shape = (len(self.texts), len(self.models))
         if self.scores.shape != shape:
-            raise OutcomesInvalid(f"scores have shape {self.scores.shape}; {shape[0]} prompts and {shape[1]} models want {shape}")
+            raise OutcomesInvalid(
+                f"scores have shape {self.scores.shape}; {shape[0]} prompts and {shape[1]} models "
+                f"want {shape}"
+            )
         if not shape[0] or shape[1] < 2:
             raise OutcomesInvalid("an outcome matrix needs at least one prompt and two models")
         if not np.isfinite(self.scores).any():
@@ -77,12 +85,18 @@ class Outcomes:
     def few(self) -> dict[str, int]:
         """The models that have fewer than `FEW` scores though others have more, with how many."""
         counts = np.isfinite(self.scores).sum(axis=0)
-        return {m: int(n) for m, n, good in zip(self.models, counts, enough(counts), strict=True) if not good}
+        return {
+            m: int(n)
+            for m, n, good in zip(self.models, counts, enough(counts), strict=True)
+            if not good
+        }
 
     def with_few_shrunk(self) -> Outcomes:
-        """With neutral scores, the mean of all, for models that have few: as many as are missing to `FEW`, spread over the prompts.
+        """With neutral scores, the mean of all, for models that have few: as many as are missing to
+        `FEW`, spread over the prompts.
 
-        So nothing that is learnt takes a model for the best, or for the worst, by a handful of answers.
+        So nothing that is learnt takes a model for the best, or for the worst, by a handful of
+        answers.
         """
         if not (few := self.few()):
             return self
@@ -104,7 +118,16 @@ class Outcomes:
         answers = None if self.responses is None else self.responses[rows]
         tokens = None if self.prompt_tokens is None else self.prompt_tokens[rows]
         texts = tuple(self.texts[i] for i in rows)
-        return Outcomes(texts, self.models, self.scores[rows], wide[0], wide[1], answers, tokens, self.usd_per_token)
+        return Outcomes(
+            texts,
+            self.models,
+            self.scores[rows],
+            wide[0],
+            wide[1],
+            answers,
+            tokens,
+            self.usd_per_token,
+        )
 
 
 def _some(values: Matrix, rows: npt.NDArray[np.intp]) -> Matrix:
@@ -133,7 +156,10 @@ class Recipe:
     """What the embedder reads."""
 
     def __str__(self) -> str:
-        return f"{self.text}, {self.representation}{' + estimator' if self.estimator else ''}, {self.k} clusters"
+        return (
+            f"{self.text}, {self.representation}{' + estimator' if self.estimator else ''}, "
+            f"{self.k} clusters"
+        )
 
 
 def recipes(
@@ -145,12 +171,15 @@ def recipes(
 ) -> list[Recipe]:
     """What `choose` tries for a file of `count` prompts, the simpler first.
 
-    Numbers of clusters that leave fewer than four prompts a cluster are left aside. An estimator has clusterings of its own, and a
-    contrastive space among them, so with one there is one number of clusters, the middle one.
+    Numbers of clusters that leave fewer than four prompts a cluster are left aside. An estimator
+    has clusterings of its own, and a contrastive space among them, so with one there is one number
+    of clusters, the middle one.
     """
     usable = [k for k in numbers if k <= count * (FOLDS - 1) / FOLDS / 4] or [min(numbers)]
     middle = usable[len(usable) // 2]
-    bare = [Recipe(name, False, k, text) for text in texts for name in representations for k in usable]
+    bare = [
+        Recipe(name, False, k, text) for text in texts for name in representations for k in usable
+    ]
     whole = [Recipe(name, True, middle, text) for text in texts for name in representations]
     return [*(bare if False in estimators else ()), *(whole if True in estimators else ())]
 
@@ -171,14 +200,17 @@ def build_table(
 ) -> RoutingTable:
     """Cluster the prompts and rank the models in each cluster. `reference` None: the best overall.
 
-    `features` (prompts, the encoder's dimension, and the form behind it where there is one) are embeddings of what the recipe reads.
-    `measure`: with the quality-cost frontier, on prompts left out; that builds `FOLDS` more tables.
+    `features` (prompts, the encoder's dimension, and the form behind it where there is one) are
+    embeddings of what the recipe reads. `measure`: with the quality-cost frontier, on prompts left
+    out; that builds `FOLDS` more tables.
     """
     if len(features) != len(outcomes.texts):
         raise OutcomesInvalid(f"{len(features)} vectors for {len(outcomes.texts)} prompts")
     reference = reference or outcomes.models[best_model(outcomes.scores)]
     if reference not in outcomes.models:
-        raise OutcomesInvalid(f"the reference model {reference} is not among the models: {', '.join(outcomes.models)}")
+        raise OutcomesInvalid(
+            f"the reference model {reference} is not among the models: {', '.join(outcomes.models)}"
+        )
     outcomes = outcomes.with_few_shrunk()
     vectors = features[:, : encoder.dimension]
     fitted = fit_representation(recipe.representation, outcomes, features, vectors)
@@ -189,7 +221,11 @@ def build_table(
     base = outcomes.models.index(reference)
     logits = np.log(rates) - np.log1p(-rates)
     per_token, lengths = outcomes.usd_per_token, outcomes.prompt_tokens
-    means = None if lengths is None else np.array([lengths[found.labels == c].mean() for c in range(k)], np.float32)
+    means = (
+        None
+        if lengths is None
+        else np.array([lengths[found.labels == c].mean() for c in range(k)], np.float32)
+    )
     table = RoutingTable(
         encoder=encoder,
         models=outcomes.models,
@@ -197,14 +233,20 @@ def build_table(
         clusters=named_clusters(outcomes.texts, points, found),
         centroids=found.centroids,
         strength=(logits - logits[:, [base]]).astype(np.float32),
-        standard_error=(1.0 / np.sqrt((counts + SHRINKAGE) * rates * (1.0 - rates))).astype(np.float32),
+        standard_error=(1.0 / np.sqrt((counts + SHRINKAGE) * rates * (1.0 - rates))).astype(
+            np.float32
+        ),
         cost_usd=_expected(outcomes.cost_usd, found).astype(np.float32),
         latency_s=_expected(outcomes.latency_s, found).astype(np.float32),
         provenance=Provenance(source, simulated, len(outcomes.texts), seed),
         top_p=top_p,
         sharpness=sharpness,
         projection=fitted.projection if fitted else None,
-        estimator=fit_estimator(features, outcomes.scores, seed=seed, top=top_p, sharpness=sharpness) if recipe.estimator else None,
+        estimator=fit_estimator(
+            features, outcomes.scores, seed=seed, top=top_p, sharpness=sharpness
+        )
+        if recipe.estimator
+        else None,
         signatures=signatures(vectors, outcomes.scores, found.labels, k),
         reference_success=rates[:, base].astype(np.float32),
         text=recipe.text,
@@ -218,19 +260,25 @@ def build_table(
         slope, intercept = calibrated(success, outcomes.scores)
         table = replace(table, estimator=replace(table.estimator, slope=slope, intercept=intercept))
         success = squashed(slope, intercept, success)
-    return replace(table, frontier=frontier_of(success, cost, outcomes.models, (outcomes.scores, outcomes.paid())))
+    return replace(
+        table,
+        frontier=frontier_of(success, cost, outcomes.models, (outcomes.scores, outcomes.paid())),
+    )
 
 
 def enough(counts: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Which of so many scores are enough to say how good a model is: `FEW`, or, where nobody has those, the most there are."""
+    """Which of so many scores are enough to say how good a model is: `FEW`, or, where nobody has
+    those, the most there are."""
     found: npt.NDArray[np.bool_] = np.asarray(counts) >= min(FEW, np.max(counts))
     return found
 
 
 def best_model(scores: Matrix) -> int:
-    """The best model by its scores, (n, models) with NaN where it has none: the one of the highest mean less a standard error.
+    """The best model by its scores, (n, models) with NaN where it has none: the one of the highest
+    mean less a standard error.
 
-    Means are shrunk toward all models' as if `FEW` prompts had scored that. One with fewer scores than `FEW` is the best only if all are.
+    Means are shrunk toward all models' as if `FEW` prompts had scored that. One with fewer scores
+    than `FEW` is the best only if all are.
     """
     known = np.isfinite(scores)
     proven = enough(known.sum(axis=0))
@@ -240,15 +288,29 @@ def best_model(scores: Matrix) -> int:
 
 
 def left_out(
-    outcomes: Outcomes, features: Array, encoder: Encoder, recipe: Recipe, seed: int = 0, folds: int = FOLDS
+    outcomes: Outcomes,
+    features: Array,
+    encoder: Encoder,
+    recipe: Recipe,
+    seed: int = 0,
+    folds: int = FOLDS,
 ) -> tuple[Matrix, Matrix]:
-    """Success and cost that the recipe expects of prompts left out, in `folds` folds, each (n, models)."""
+    """Success and cost that the recipe expects of prompts left out, in `folds` folds, each (n,
+    models)."""
     fold = np.random.default_rng(seed).permutation(len(features)) % folds
     success, cost = np.zeros(outcomes.scores.shape), np.zeros(outcomes.scores.shape)
     for held in range(folds):
         train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
         some = replace(recipe, k=max(1, min(recipe.k, len(train) // 4)))
-        table = build_table(outcomes.rows(train), features[train], encoder, some, seed=seed, source="left out", simulated=False)
+        table = build_table(
+            outcomes.rows(train),
+            features[train],
+            encoder,
+            some,
+            seed=seed,
+            source="left out",
+            simulated=False,
+        )
         tokens = None if outcomes.prompt_tokens is None else outcomes.prompt_tokens[test]
         expected = expectations(table, features[test], tokens)
         success[test], cost[test] = expected.success, expected.cost_usd
@@ -261,14 +323,20 @@ def ends(paid: Matrix) -> tuple[float, float]:
     return float(means.min()), float(means.max())
 
 
-def fit_representation(name: Representation, outcomes: Outcomes, features: Array, vectors: Array) -> Fitted | None:
-    """The projection of that name, learnt from these outcomes. Raises `OutcomesInvalid` if it needs responses and there are none."""
+def fit_representation(
+    name: Representation, outcomes: Outcomes, features: Array, vectors: Array
+) -> Fitted | None:
+    """The projection of that name, learnt from these outcomes. Raises `OutcomesInvalid` if it needs
+    responses and there are none."""
     if name == "plain":
         return None
     if name == "contrastive":
         return contrastive(features, outcomes.scores)
     if outcomes.responses is None:
-        raise OutcomesInvalid(f"the representation {name} is learnt from the models' responses, and the outcomes have none")
+        raise OutcomesInvalid(
+            f"the representation {name} is learnt from the models' responses, and the outcomes "
+            "have none"
+        )
     return (delta if name == "delta" else keys)(vectors, outcomes.responses)
 
 
@@ -281,11 +349,13 @@ def choose(
     *,
     say: Callable[[Recipe, float], None] = lambda _recipe, _area: None,
 ) -> Recipe:
-    """The recipe to build by, from areas under the quality-cost curve on prompts left out; where all cost the same, by quality.
+    """The recipe to build by, from areas under the quality-cost curve on prompts left out; where
+    all cost the same, by quality.
 
-    `features` are those of each text. Among tables without an estimator the best stands for all. An estimator, which is a mean of many,
-    is taken unless that one is surely better, and the prompt itself is read unless another text is surely better: choosing the best of
-    several by a few hundred prompts did worse than that (docs/decisions/0010-true-units.md).
+    `features` are those of each text. Among tables without an estimator the best stands for all. An
+    estimator, which is a mean of many, is taken unless that one is surely better, and the prompt
+    itself is read unless another text is surely better: choosing the best of several by a few
+    hundred prompts did worse than that (docs/decisions/0010-true-units.md).
     """
     tried: dict[Recipe, tuple[Matrix, Matrix]] = {}
     reached: dict[Recipe, float] = {}
@@ -300,7 +370,9 @@ def choose(
 
     chosen: Recipe | None = None
     for text in dict.fromkeys(recipe.text for recipe in recipes):
-        whole, bare = ([r for r in recipes if r.text == text and r.estimator == kind] for kind in (True, False))
+        whole, bare = (
+            [r for r in recipes if r.text == text and r.estimator == kind] for kind in (True, False)
+        )
         found = best(whole or bare)
         if whole and bare and surely_better(tried[best(bare)], tried[found], outcomes, seed):
             found = best(bare)
@@ -310,34 +382,51 @@ def choose(
     return chosen
 
 
-def swept_area(success: Matrix, cost: Matrix, outcomes: Outcomes, rows: Rows | None = None) -> float:
-    """Area under the quality-cost curve of choices by these expectations, (n, models) each; of some `rows` only, if they are given."""
+def swept_area(
+    success: Matrix, cost: Matrix, outcomes: Outcomes, rows: Rows | None = None
+) -> float:
+    """Area under the quality-cost curve of choices by these expectations, (n, models) each; of some
+    `rows` only, if they are given."""
     own = np.arange(len(success)) if rows is None else rows
     paid = outcomes.paid()[own]
     if not paid.any():
         picks = best_of(success[own], cost[own])
         return float(np.nan_to_num(outcomes.scores[own][np.arange(len(own)), picks]).mean())
-    frontier = frontier_of(success[own], cost[own], outcomes.models, (outcomes.scores[own], paid), AREA_STEPS)
-    return area(Curve(frontier.cost_usd.astype(np.float64), frontier.success.astype(np.float64)), *ends(paid))
+    frontier = frontier_of(
+        success[own], cost[own], outcomes.models, (outcomes.scores[own], paid), AREA_STEPS
+    )
+    return area(
+        Curve(frontier.cost_usd.astype(np.float64), frontier.success.astype(np.float64)),
+        *ends(paid),
+    )
 
 
-def surely_better(one: tuple[Matrix, Matrix], other: tuple[Matrix, Matrix], outcomes: Outcomes, seed: int = 0) -> bool:
-    """Whether expectations (success and cost) reach a larger area than others on nearly all resamples of the prompts."""
+def surely_better(
+    one: tuple[Matrix, Matrix], other: tuple[Matrix, Matrix], outcomes: Outcomes, seed: int = 0
+) -> bool:
+    """Whether expectations (success and cost) reach a larger area than others on nearly all
+    resamples of the prompts."""
     count = len(outcomes.texts)
     rng = np.random.default_rng(seed)
     draws = (rng.integers(0, count, count) for _ in range(RESAMPLES))
-    wins = sum(swept_area(*one, outcomes, rows) > swept_area(*other, outcomes, rows) + 1e-9 for rows in draws)
+    wins = sum(
+        swept_area(*one, outcomes, rows) > swept_area(*other, outcomes, rows) + 1e-9
+        for rows in draws
+    )
     return wins > SURELY * RESAMPLES
 
 
 def _expected(values: Matrix, found: Clustering) -> Matrix:
-    """(k, models): the mean of a cluster, shrunk like the rates; the average where nothing else is known."""
+    """(k, models): the mean of a cluster, shrunk like the rates; the average where nothing else is
+    known."""
     k = len(found.centroids)
     if values.ndim == 1:
         return np.tile(values, (k, 1))
     known, member = np.isfinite(values), np.eye(k)[found.labels].T
     overall = np.nanmean(values, axis=0)
-    shrunk: Matrix = (member @ np.where(known, values, 0.0) + SHRINKAGE * overall) / (member @ known + SHRINKAGE)
+    shrunk: Matrix = (member @ np.where(known, values, 0.0) + SHRINKAGE * overall) / (
+        member @ known + SHRINKAGE
+    )
     return shrunk
 
 
@@ -348,7 +437,9 @@ def named_clusters(texts: Sequence[str], vectors: Array, found: Clustering) -> t
     for c, centroid in enumerate(found.centroids):
         members = np.flatnonzero(found.labels == c)
         nearest = members[np.linalg.norm(vectors[members] - centroid, axis=1).argmin()]
-        clusters.append(Cluster(f"c{c:0{width}d}", label(texts[nearest]), len(members), float(found.radii[c])))
+        clusters.append(
+            Cluster(f"c{c:0{width}d}", label(texts[nearest]), len(members), float(found.radii[c]))
+        )
     return tuple(clusters)
 
 

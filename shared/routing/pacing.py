@@ -1,8 +1,11 @@
-"""Holding a goal over the traffic as it comes: `keep` a part of the best model's success, or `spend` no more than so much.
+"""Holding a goal over the traffic as it comes: `keep` a part of the best model's success, or
+`spend` no more than so much.
 
-The table's frontier says which rate reaches the goal over the traffic that it was made from. Live traffic is never quite that, so a pacer
-keeps what was expected of the last `WINDOW` prompts, finds the rate that would have reached the goal on them, and makes up for what the
-prompts before were short of or beyond it. Over 2,000 prompts the goal is then met although traffic, prices or models change.
+The table's frontier says which rate reaches the goal over the traffic that it was made from. Live
+traffic is never quite that, so a pacer keeps what was expected of the last `WINDOW` prompts, finds
+the rate that would have reached the goal on them, and makes up for what the prompts before were
+short of or beyond it. Over 2,000 prompts the goal is then met although traffic, prices or models
+change.
 """
 
 from __future__ import annotations
@@ -51,10 +54,12 @@ class Pacer:
         self._count = 0
         self._rate: float | None = None
         self._owed = 0.0
-        """By how much the prompts so far are beyond the goal: USD, or points of success. Below 0: short of it."""
+        """By how much the prompts so far are beyond the goal: USD, or points of success. Below 0:
+        short of it."""
 
     def rates(self, frontier: Frontier | None) -> Rates:
-        """The rates to decide by now. Without a frontier and with too few prompts, those of the profile balanced."""
+        """The rates to decide by now. Without a frontier and with too few prompts, those of the
+        profile balanced."""
         if self._count < FEWEST:
             return rates_for(frontier, self.goal)
         if self._rate is None or self._count % EVERY == 0:
@@ -74,11 +79,17 @@ class Pacer:
         for name in offers:
             if name not in self._columns:
                 self._columns[name] = len(self._columns)
-                self._recent = np.concatenate([self._recent, np.full((3, WINDOW, 1), np.nan)], axis=2)
+                self._recent = np.concatenate(
+                    [self._recent, np.full((3, WINDOW, 1), np.nan)], axis=2
+                )
         row = self._count % WINDOW
         self._recent[:, row] = np.nan
         for name, offer in offers.items():
-            self._recent[:, row, self._columns[name]] = offer.success, offer.cost_usd, offer.latency_s
+            self._recent[:, row, self._columns[name]] = (
+                offer.success,
+                offer.cost_usd,
+                offer.latency_s,
+            )
         self._count += 1
 
     def _found(self, frontier: Frontier | None) -> float:
@@ -88,7 +99,10 @@ class Pacer:
         if frontier is not None and frontier.single in self._columns:
             own = success[:, self._columns[frontier.single]]
             single = np.where(np.isfinite(own), own, single)
-        base, costs = np.where(there, success - latency / self.goal.s_per_point, -np.inf), np.where(there, cost, np.inf)
+        base, costs = (
+            np.where(there, success - latency / self.goal.s_per_point, -np.inf),
+            np.where(there, cost, np.inf),
+        )
         tried = breakpoints(np.where(there, base, 0.0), np.where(there, cost, 0.0), STEPS)
         utility = base - np.where(there, cost, 0.0) / tried[:, None, None]
         picks = best_of(utility, costs)
@@ -97,7 +111,9 @@ class Pacer:
         got, paid = success[rows, picks].mean(axis=1) + gain, times * cost[rows, picks].mean(axis=1)
         if self.goal.keep is not None:
             most = 0.1 * float(single.mean())
-            wanted = self.goal.keep * float(single.mean()) - float(np.clip(self._owed / HORIZON, -most, most))
+            wanted = self.goal.keep * float(single.mean()) - float(
+                np.clip(self._owed / HORIZON, -most, most)
+            )
             return reached(tried, got, paid, wanted, Goal(keep=1.0))
         limit = self.goal.spend_usd or 0.0
         allowed = limit + float(np.clip(self._owed / HORIZON, -0.5 * limit, 0.5 * limit))

@@ -1,7 +1,8 @@
 """The same prompt, written otherwise: what a router's choice should survive.
 
-RouterArena (arXiv 2510.00202) measures how often a router's choice stays when a prompt is disturbed. These disturbances are our own;
-each keeps what is asked, and each is the same for the same prompt and seed, on every machine.
+RouterArena (arXiv 2510.00202) measures how often a router's choice stays when a prompt is
+disturbed. These disturbances are our own; each keeps what is asked, and each is the same for the
+same prompt and seed, on every machine.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import re
 from collections.abc import Callable, Mapping
 
 NEAR = {
-    "a": "qsz", "b": "vghn", "c": "xdfv", "d": "serfcx", "e": "wsdr", "f": "drtgvc", "g": "ftyhbv", "h": "gyujnb", "i": "ujko",
-    "j": "huikmn", "k": "jiolm", "l": "kop", "m": "njk", "n": "bhjm", "o": "iklp", "p": "ol", "q": "wa", "r": "edft", "s": "awedxz",
+    "a": "qsz", "b": "vghn", "c": "xdfv", "d": "serfcx", "e": "wsdr", "f": "drtgvc",
+    "g": "ftyhbv", "h": "gyujnb", "i": "ujko", "j": "huikmn", "k": "jiolm", "l": "kop",
+    "m": "njk", "n": "bhjm", "o": "iklp", "p": "ol", "q": "wa", "r": "edft", "s": "awedxz",
     "t": "rfgy", "u": "yhji", "v": "cfgb", "w": "qase", "x": "zsdc", "y": "tghu", "z": "asx",
 }  # fmt: skip
 """Keys beside a key, on a QWERTY keyboard."""
 TYPO_RATE = 0.03
-"""Share of words of at least four letters that get a typo; never none where there is such a word."""
+"""Share of words of at least four letters that get a typo; never none where there is such a
+word."""
 FILLERS = (
     "Please help me with this.",
     "Thanks in advance!",
@@ -36,7 +39,9 @@ def typos(text: str, rng: random.Random) -> str:
     places = [m.span() for m in re.finditer(r"[A-Za-z]{4,}", text)]
     if not places:
         return text
-    for start, end in sorted(rng.sample(places, max(1, round(TYPO_RATE * len(places)))), reverse=True):
+    for start, end in sorted(
+        rng.sample(places, max(1, round(TYPO_RATE * len(places)))), reverse=True
+    ):
         i = rng.randrange(start + 1, end - 1)
         kind, letter = rng.randrange(4), text[i]
         if kind == 0:
@@ -91,6 +96,7 @@ KINDS: Mapping[str, Callable[[str, random.Random], str]] = {
 
 
 def perturbed(text: str, kind: str, seed: int) -> str:
-    """`text` disturbed in one of the `KINDS`; the same for the same text, kind and seed. Raises KeyError for an unknown kind."""
+    """`text` disturbed in one of the `KINDS`; the same for the same text, kind and seed. Raises
+    KeyError for an unknown kind."""
     key = hashlib.sha256(f"{seed}\n{kind}\n{text}".encode()).digest()
     return KINDS[kind](text, random.Random(int.from_bytes(key[:8], "big")))

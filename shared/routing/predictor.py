@@ -1,10 +1,12 @@
-"""The predictor of tables of format 1: a committee of cluster profiles at several resolutions, calibrated.
+"""The predictor of tables of format 1: a committee of cluster profiles at several resolutions,
+calibrated.
 
 Read and not made any more: `estimator` is what tables have now.
 
-One clustering is one draw: another seed cuts the same prompts otherwise, and near a border the choice of a model is chance. Profiles
-of several clusterings, coarse and fine, averaged, keep what they agree on; that is bagging (Breiman 1996) on the profiles of
-Avengers-Pro (arXiv 2508.12631). One logistic line for all models makes probabilities of the averages (Platt 1999); since it is the
+One clustering is one draw: another seed cuts the same prompts otherwise, and near a border the
+choice of a model is chance. Profiles of several clusterings, coarse and fine, averaged, keep what
+they agree on; that is bagging (Breiman 1996) on the profiles of Avengers-Pro (arXiv 2508.12631).
+One logistic line for all models makes probabilities of the averages (Platt 1999); since it is the
 same for all, it never changes which model is best.
 """
 
@@ -28,7 +30,8 @@ NEWTON_STEPS = 25
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Predictor:
-    """`centroids` (k, dimension) and `rates` (k, models) of all resolutions, one behind the other; `sizes` says where each ends."""
+    """`centroids` (k, dimension) and `rates` (k, models) of all resolutions, one behind the other;
+    `sizes` says where each ends."""
 
     sizes: tuple[int, ...]
     centroids: Array
@@ -40,10 +43,12 @@ class Predictor:
     sharpness: float
     """Weights are a softmax of -sharpness times distance, as in assignments."""
     share: float
-    """Part of the expected performance that comes from here, 0..1; the rest comes from the clusters' rankings."""
+    """Part of the expected performance that comes from here, 0..1; the rest comes from the
+    clusters' rankings."""
 
     def __call__(self, points: Array) -> tuple[Matrix, Matrix]:
-        """Probability that each model succeeds, and the committee's standard deviation on it; each (n, models)."""
+        """Probability that each model succeeds, and the committee's standard deviation on it; each
+        (n, models)."""
         raw = np.stack(self.profiles(points))
         mean = squashed(self.slope, self.intercept, raw.mean(axis=0))
         return mean, squashed(self.slope, self.intercept, raw).std(axis=0)
@@ -52,7 +57,10 @@ class Predictor:
         """What each resolution expects, (n, models) each, before calibration."""
         found, start = [], 0
         for size in self.sizes:
-            centroids, rates = self.centroids[start : start + size], self.rates[start : start + size]
+            centroids, rates = (
+                self.centroids[start : start + size],
+                self.rates[start : start + size],
+            )
             norms = np.einsum("kd,kd->k", centroids, centroids)
             near, weights, _ = soft(points, centroids, norms, self.top, self.sharpness)
             found.append(np.einsum("np,npm->nm", weights, rates[near]).astype(np.float64))
@@ -74,9 +82,11 @@ def squashed(slope: float, intercept: float, p: Matrix) -> Matrix:
 
 
 def calibrated(predicted: Matrix, scores: Matrix) -> tuple[float, float]:
-    """Slope and intercept that make probabilities of `predicted`, both (n, models); scores that are NaN are left out.
+    """Slope and intercept that make probabilities of `predicted`, both (n, models); scores that are
+    NaN are left out.
 
-    Maximum likelihood by Newton's method, with scores between 0 and 1 as fractions of a success. The slope stays above 0.1.
+    Maximum likelihood by Newton's method, with scores between 0 and 1 as fractions of a success.
+    The slope stays above 0.1.
     """
     known = np.isfinite(scores)
     x, y = logit(predicted)[known], scores[known]
@@ -93,7 +103,8 @@ def calibrated(predicted: Matrix, scores: Matrix) -> tuple[float, float]:
 
 
 def calibration_error(predicted: Matrix, scores: Matrix, bins: int = BINS) -> float:
-    """The expected calibration error, ECE (Guo et al. 2017), over all models' probabilities (n, models), in equal bins."""
+    """The expected calibration error, ECE (Guo et al. 2017), over all models' probabilities (n,
+    models), in equal bins."""
     known = np.isfinite(scores)
     p, y = predicted[known], scores[known]
     place = np.minimum((p * bins).astype(int), bins - 1)

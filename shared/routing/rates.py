@@ -1,11 +1,14 @@
-"""What a sender cares about, as exchange rates: what a point of success is worth in USD and in seconds.
+"""What a sender cares about, as exchange rates: what a point of success is worth in USD and in
+seconds.
 
-A point of success is a whole one: from an answer that surely fails to an answer that surely succeeds. At 0.10 USD a point, an answer
-that succeeds 0.03 more often may cost 0.003 USD more. Utility is then in points of success:
+A point of success is a whole one: from an answer that surely fails to an answer that surely
+succeeds. At 0.10 USD a point, an answer that succeeds 0.03 more often may cost 0.003 USD more.
+Utility is then in points of success:
 
     utility = success - cost_usd / usd_per_point - latency_s / s_per_point
 
-The rates don't depend on which models there are, so the choice between two models never depends on a third.
+The rates don't depend on which models there are, so the choice between two models never depends on
+a third.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 MOST_USD = 10.0
-"""USD a point of success is worth where cost is no matter: a vanishing lead still does not outweigh a finite cost."""
+"""USD a point of success is worth where cost is no matter: a vanishing lead still does not outweigh
+a finite cost."""
 MOST_S = 30_000.0
 """Seconds a point is worth where latency is no matter."""
 LEAST = 1e-4
-"""Weight of performance where a sender gives it none: nearly nothing, so that cost and latency keep their ratio."""
+"""Weight of performance where a sender gives it none: nearly nothing, so that cost and latency keep
+their ratio."""
 USD_AT_EQUAL_WEIGHTS = 0.04
 """USD a point is worth to a sender who weighs performance and cost alike."""
 S_AT_EQUAL_WEIGHTS = 30.0
@@ -36,7 +41,8 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The older form of preferences: non-negative, at least one above 0; only their ratio matters."""
+    """The older form of preferences: non-negative, at least one above 0; only their ratio
+    matters."""
 
     performance: float
     cost: float
@@ -50,7 +56,8 @@ class Weights:
     def rates(self) -> Rates:
         """The exchange rates that these weights stand for.
 
-        `USD_AT_EQUAL_WEIGHTS` times performance over cost, and likewise for seconds; a weight of 0 is the most a rate can be.
+        `USD_AT_EQUAL_WEIGHTS` times performance over cost, and likewise for seconds; a weight of 0
+        is the most a rate can be.
         """
         a = self.normalised()
         performance = max(a.performance, LEAST)
@@ -96,7 +103,8 @@ OLD_PROFILES: Mapping[str, Weights] = {
 
 
 def weights_of(rates: Rates) -> Weights:
-    """The weights that tables of format 1 decide by: the profile's of old, else those that `Weights.rates` makes these rates of."""
+    """The weights that tables of format 1 decide by: the profile's of old, else those that
+    `Weights.rates` makes these rates of."""
     for name, own in PROFILES.items():
         if own == rates:
             return OLD_PROFILES[name]

@@ -1,10 +1,12 @@
-"""What comparisons tell of a single prompt: log-odds of winning that are linear in the prompt's features.
+"""What comparisons tell of a single prompt: log-odds of winning that are linear in the prompt's
+features.
 
-Bradley-Terry with features: P(i's answer is better than j's) = logistic(lead), lead = a_i - a_j + x·(b_i - b_j), where x are the main
-axes of the prompt's embedding and form. Which answer was better is hidden behind votes and summed out, as in `bradley_terry`. Ridge
-on b and a Gaussian prior on a; the maximum a posteriori is found by L-BFGS (scikit-learn's own choice for logistic regression; Nocedal
-1980). How strong the ridge is, and how much of the success comes from here rather than from the clusters' rankings, is what predicts
-comparisons of other prompts best.
+Bradley-Terry with features: P(i's answer is better than j's) = logistic(lead), lead = a_i - a_j +
+x·(b_i - b_j), where x are the main axes of the prompt's embedding and form. Which answer was better
+is hidden behind votes and summed out, as in `bradley_terry`. Ridge on b and a Gaussian prior on a;
+the maximum a posteriori is found by L-BFGS (scikit-learn's own choice for logistic regression;
+Nocedal 1980). How strong the ridge is, and how much of the success comes from here rather than from
+the clusters' rankings, is what predicts comparisons of other prompts best.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ TRY_ON = 6000
 LEARN_ON = 20_000
 """…and that the regression is fitted to: the newest."""
 SURELY = 1.0
-"""Standard errors by which it must predict other prompts' comparisons better than the clusters do."""
+"""Standard errors by which it must predict other prompts' comparisons better than the clusters
+do."""
 STEPS = 100
 
 
@@ -53,17 +56,26 @@ class _Reduced:
         mean = read.mean(axis=0)
         _, vectors = np.linalg.eigh((read - mean).T @ (read - mean))
         axes = vectors[:, ::-1][:, :AXES]
-        return cls(inputs, mean, axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0))
+        return cls(
+            inputs,
+            mean,
+            axes
+            * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0),
+        )
 
     def __call__(self, features: Array) -> Floats:
         found: Floats = (self.inputs(features).astype(np.float64) - self.mean) @ self.axes
         return found
 
 
-def fit_votes_estimator(features: Array, data: Comparisons, ratio: Floats, clusters: int, models: int, reference: int) -> Estimator | None:
-    """An estimator of the probability of winning against the reference, or None where clusters alone predict as well.
+def fit_votes_estimator(
+    features: Array, data: Comparisons, ratio: Floats, clusters: int, models: int, reference: int
+) -> Estimator | None:
+    """An estimator of the probability of winning against the reference, or None where clusters
+    alone predict as well.
 
-    `features` (n, dimension + form.SIZE) of the compared prompts, `ratio` (n,) the log-likelihood ratio of "first is better".
+    `features` (n, dimension + form.SIZE) of the compared prompts, `ratio` (n,) the log-likelihood
+    ratio of "first is better".
     """
     if len(data) < FEWEST:
         return None
@@ -100,12 +112,18 @@ def fit_votes_estimator(features: Array, data: Comparisons, ratio: Floats, clust
     )
 
 
-def _chosen(x: Floats, data: Comparisons, ratio: Floats, clusters: int, models: int, reference: int) -> tuple[float, float]:
-    """Penalty and share of the least loss on comparisons of other prompts; a share of 0 where the clusters alone do as well."""
+def _chosen(
+    x: Floats, data: Comparisons, ratio: Floats, clusters: int, models: int, reference: int
+) -> tuple[float, float]:
+    """Penalty and share of the least loss on comparisons of other prompts; a share of 0 where the
+    clusters alone do as well."""
     lost = {(penalty, share): np.zeros(len(data)) for penalty in PENALTIES for share in SHARES}
     alone = np.zeros(len(data))
     for fold in (0, 1):
-        held, kept = np.flatnonzero(data.prompt % 2 == fold), np.flatnonzero(data.prompt % 2 != fold)
+        held, kept = (
+            np.flatnonzero(data.prompt % 2 == fold),
+            np.flatnonzero(data.prompt % 2 != fold),
+        )
         if not len(held) or not len(kept):
             return PENALTIES[0], 0.0
         part = data.rows(held)
@@ -117,7 +135,9 @@ def _chosen(x: Floats, data: Comparisons, ratio: Floats, clusters: int, models: 
             said = level + x[held] @ slope
             chance = logistic(said - said[:, [reference]])
             for share in SHARES:
-                lost[penalty, share][held] = _loss((1.0 - share) * ranked + share * chance, part, ratio[held])
+                lost[penalty, share][held] = _loss(
+                    (1.0 - share) * ranked + share * chance, part, ratio[held]
+                )
     best = min(lost, key=lambda key: float(lost[key].mean()))
     better = alone - lost[best]
     sure = float(better.mean()) > SURELY * float(better.std() / np.sqrt(len(better)))
@@ -125,7 +145,8 @@ def _chosen(x: Floats, data: Comparisons, ratio: Floats, clusters: int, models: 
 
 
 def _loss(chance: Floats, data: Comparisons, ratio: Floats) -> Floats:
-    """(n,): negative log-likelihood of what was voted, in nats, given the chances of winning against the reference (n, models)."""
+    """(n,): negative log-likelihood of what was voted, in nats, given the chances of winning
+    against the reference (n, models)."""
     odds = logit(np.clip(chance, EDGE, 1.0 - EDGE))
     rows = np.arange(len(data))
     lead = odds[rows, data.first] - odds[rows, data.second]
@@ -133,7 +154,9 @@ def _loss(chance: Floats, data: Comparisons, ratio: Floats) -> Floats:
     return found
 
 
-def _climb(x: Floats, data: Comparisons, ratio: Floats, models: int, penalty: float) -> tuple[Floats, Floats]:
+def _climb(
+    x: Floats, data: Comparisons, ratio: Floats, models: int, penalty: float
+) -> tuple[Floats, Floats]:
     """Levels a (models,) and slopes b (axes, models) of the maximum a posteriori."""
     from scipy.optimize import minimize
 
@@ -149,17 +172,30 @@ def _climb(x: Floats, data: Comparisons, ratio: Floats, models: int, penalty: fl
         pull = data.weight * (logistic(lead + ratio) - logistic(lead))
         prior = 0.5 * (level**2).sum() / OVERALL_SPREAD**2 + 0.5 * penalty * (slope**2).sum()
         up = pull[:, None] * side
-        gradient = np.concatenate([up.sum(axis=0) - level / OVERALL_SPREAD**2, (x.T @ up - penalty * slope).ravel()])
+        gradient = np.concatenate(
+            [up.sum(axis=0) - level / OVERALL_SPREAD**2, (x.T @ up - penalty * slope).ravel()]
+        )
         return float(prior - (data.weight * likelihood).sum()), -gradient
 
-    found = minimize(down, np.zeros(models * (count + 1)), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
+    found = minimize(
+        down,
+        np.zeros(models * (count + 1)),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": STEPS},
+    )
     return found.x[:models], found.x[models:].reshape(count, models)
 
 
-def _errors(x: Floats, data: Comparisons, level: Floats, slope: Floats, penalty: float, reference: int) -> Floats:
-    """(models,): standard deviation of the log-odds against the reference, on the mean over these prompts (Laplace)."""
+def _errors(
+    x: Floats, data: Comparisons, level: Floats, slope: Floats, penalty: float, reference: int
+) -> Floats:
+    """(models,): standard deviation of the log-odds against the reference, on the mean over these
+    prompts (Laplace)."""
     said = level + x @ slope
-    chance = logistic(said[np.arange(len(data)), data.first] - said[np.arange(len(data)), data.second])
+    chance = logistic(
+        said[np.arange(len(data)), data.first] - said[np.arange(len(data)), data.second]
+    )
     weight = data.weight * chance * (1.0 - chance)
     wide = np.hstack([np.ones((len(x), 1)), x])
     prior = np.diag([1.0 / OVERALL_SPREAD**2, *np.full(x.shape[1], penalty)])
@@ -172,7 +208,9 @@ def _errors(x: Floats, data: Comparisons, level: Floats, slope: Floats, penalty:
     return found
 
 
-def aligned(estimator: Estimator, known: tuple[str, ...], models: tuple[str, ...]) -> Estimator | None:
+def aligned(
+    estimator: Estimator, known: tuple[str, ...], models: tuple[str, ...]
+) -> Estimator | None:
     """An estimator of `known` models for `models`; None where it does not know one of them."""
     if any(model not in known for model in models):
         return None

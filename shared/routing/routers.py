@@ -1,8 +1,9 @@
 """Routers to be compared: the tables that the services route by, and the baselines of the field.
 
-Each learns from the outcomes of some prompts and says of others what it expects of every model: success on 0..1 and cost in USD. The choice
-at given rates is then made for all of them alike, by `selection.choices`: what differs is only what they expect. Avengers-Pro is also
-compared with the score that its paper has, which scales both over the models (`scaled`).
+Each learns from the outcomes of some prompts and says of others what it expects of every model:
+success on 0..1 and cost in USD. The choice at given rates is then made for all of them alike, by
+`selection.choices`: what differs is only what they expect. Avengers-Pro is also compared with the
+score that its paper has, which scales both over the models (`scaled`).
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ class Data:
 
     def rows(self, rows: Rows) -> Data:
         """The same for some of the prompts."""
-        return Data(self.outcomes.rows(rows), {name: values[rows] for name, values in self.features.items()}, self.encoder)
+        return Data(
+            self.outcomes.rows(rows),
+            {name: values[rows] for name, values in self.features.items()},
+            self.encoder,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +104,19 @@ class Router(Protocol):
 
 def known(success: Matrix, cost: Matrix) -> Expectations:
     """Expectations without errors or latencies."""
-    return Expectations(success, np.zeros_like(success), cost, np.zeros_like(cost), np.zeros(success.shape, np.bool_))
+    return Expectations(
+        success,
+        np.zeros_like(success),
+        cost,
+        np.zeros_like(cost),
+        np.zeros(success.shape, np.bool_),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Pointsman:
-    """The product: a routing table as `pointsman table build` makes it, by the best of several recipes."""
+    """The product: a routing table as `pointsman table build` makes it, by the best of several
+    recipes."""
 
     recipes: tuple[Recipe, ...]
     form: bool = True
@@ -119,27 +131,43 @@ class Pointsman:
             whole = data.features[recipe.text]
             features[recipe.text] = whole if self.form else whole[:, : data.encoder.dimension]
         recipes = [replace(recipe, k=min(recipe.k, max(1, count // 4))) for recipe in self.recipes]
-        recipe = recipes[0] if len(recipes) == 1 else choose(data.outcomes, features, data.encoder, recipes, seed)
+        recipe = (
+            recipes[0]
+            if len(recipes) == 1
+            else choose(data.outcomes, features, data.encoder, recipes, seed)
+        )
         given = features[recipe.text]
         table = build_table(
-            data.outcomes, given, data.encoder, recipe, seed=seed, source="evaluation", simulated=False, measure=self.measure
+            data.outcomes,
+            given,
+            data.encoder,
+            recipe,
+            seed=seed,
+            source="evaluation",
+            simulated=False,
+            measure=self.measure,
         )
-        return Fitted(lambda asked: expected_by(table, recipe.text, asked), table.frontier, str(recipe))
+        return Fitted(
+            lambda asked: expected_by(table, recipe.text, asked), table.frontier, str(recipe)
+        )
 
 
 def expected_by(table: RoutingTable, text: Text, given: Mapping[str, Array]) -> Expected:
     """What a table expects of prompts, given their features by text and their lengths."""
     features = given[text]
     tokens = given[TOKENS].astype(np.float64) if TOKENS in given else None
-    return Expected(expectations(table, features, tokens), assign_all(table.points(features), table).novel)
+    return Expected(
+        expectations(table, features, tokens), assign_all(table.points(features), table).novel
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class AvengersPro:
-    """The recipe of arXiv 2508.12631: k-means profiles, a softmax of -sharpness times distance over the `top` nearest clusters.
+    """The recipe of arXiv 2508.12631: k-means profiles, a softmax of -sharpness times distance over
+    the `top` nearest clusters.
 
-    `shrinkage` prompts that scored a model's overall mean are added to each profile; the recipe has none. `by_weights`: with its own
-    score; else its expectations are compared in true units.
+    `shrinkage` prompts that scored a model's overall mean are added to each profile; the recipe has
+    none. `by_weights`: with its own score; else its expectations are compared in true units.
     """
 
     k: int = 60
@@ -160,7 +188,9 @@ class AvengersPro:
         overall = np.nanmean(data.outcomes.scores, axis=0)
         sizes = member.sum(axis=1, keepdims=True)
         share = member / sizes
-        profile = (sizes * (share @ filled(data.outcomes.scores)) + self.shrinkage * overall) / (sizes + self.shrinkage)
+        profile = (sizes * (share @ filled(data.outcomes.scores)) + self.shrinkage * overall) / (
+            sizes + self.shrinkage
+        )
         paid = share @ data.outcomes.paid()
 
         def expect(given: Mapping[str, Array]) -> Expected:
@@ -169,7 +199,10 @@ class AvengersPro:
             weight = np.exp(-self.sharpness * np.take_along_axis(distance, near, 1))
             weight /= weight.sum(axis=1, keepdims=True)
             success = np.einsum("np,npm->nm", weight, profile[near])
-            return Expected(known(success, np.einsum("np,npm->nm", weight, paid[near])), by_weights=self.by_weights)
+            return Expected(
+                known(success, np.einsum("np,npm->nm", weight, paid[near])),
+                by_weights=self.by_weights,
+            )
 
         return Fitted(expect)
 
@@ -209,7 +242,9 @@ class Single:
 
     def fit(self, data: Data, _seed: int) -> Fitted:
         overall = np.nanmean(data.outcomes.scores, axis=0)
-        best = int(overall.argmax()) if self.model is None else data.outcomes.models.index(self.model)
+        best = (
+            int(overall.argmax()) if self.model is None else data.outcomes.models.index(self.model)
+        )
         only = np.eye(len(overall))[best]
 
         def expect(given: Mapping[str, Array]) -> Expected:

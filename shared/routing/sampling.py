@@ -1,7 +1,8 @@
 """Which comparison teaches most: the one whose result may change who is best, and is open.
 
-A pair's worth is its expected improvement (Jones, Schonlau and Welch 1998): the chance that one of the two is better than
-the best after all, times by how much, from the table's strengths and standard errors; divided by what the comparison costs.
+A pair's worth is its expected improvement (Jones, Schonlau and Welch 1998): the chance that one of
+the two is better than the best after all, times by how much, from the table's strengths and
+standard errors; divided by what the comparison costs.
 """
 
 from __future__ import annotations
@@ -18,24 +19,34 @@ from shared.routing.table import RoutingTable
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two models to be compared, and what that is worth: logits of expected improvement a comparison."""
+    """Two models to be compared, and what that is worth: logits of expected improvement a
+    comparison."""
 
     first: str
     second: str
     worth: float
 
 
-def pairs(table: RoutingTable, assignment: Assignment, answered: str, eligible: Sequence[str], costs: Mapping[str, float]) -> list[Pair]:
+def pairs(
+    table: RoutingTable,
+    assignment: Assignment,
+    answered: str,
+    eligible: Sequence[str],
+    costs: Mapping[str, float],
+) -> list[Pair]:
     """Pairs worth comparing on a prompt that `answered` has answered, best first.
 
-    One side is the model that answered or the reference model, so that all comparisons hang together. `costs` maps a
-    model to what its answer is expected to cost, in USD: a dear challenger must promise more.
+    One side is the model that answered or the reference model, so that all comparisons hang
+    together. `costs` maps a model to what its answer is expected to cost, in USD: a dear challenger
+    must promise more.
     """
     w = assignment.weights.astype(np.float64)
     strength = w @ table.strength[assignment.clusters].astype(np.float64)
     error = np.sqrt((w**2) @ table.standard_error[assignment.clusters].astype(np.float64) ** 2)
     position = {model: i for i, model in enumerate(table.models)}
-    best = max((m for m in eligible if m in position), key=lambda m: strength[position[m]], default=None)
+    best = max(
+        (m for m in eligible if m in position), key=lambda m: strength[position[m]], default=None
+    )
     if best is None:
         return []
     found: dict[tuple[str, str], Pair] = {}
@@ -45,7 +56,10 @@ def pairs(table: RoutingTable, assignment: Assignment, answered: str, eligible: 
             if other == side or side not in position or other not in position:
                 continue
             improvement = max(
-                _improvement(strength[position[m]] - strength[position[best]], math.hypot(error[position[m]], error[position[best]]))
+                _improvement(
+                    strength[position[m]] - strength[position[best]],
+                    math.hypot(error[position[m]], error[position[best]]),
+                )
                 for m in (side, other)
             )
             new_calls = [m for m in (side, other) if m != answered]
@@ -62,4 +76,6 @@ def _improvement(lead: float, error: float) -> float:
     if error <= 0:
         return max(0.0, lead)
     z = lead / error
-    return lead * 0.5 * (1 + math.erf(z / math.sqrt(2))) + error * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return lead * 0.5 * (1 + math.erf(z / math.sqrt(2))) + error * math.exp(-z * z / 2) / math.sqrt(
+        2 * math.pi
+    )

@@ -1,7 +1,9 @@
-"""The score of Avengers-Pro (arXiv 2508.12631): performance, cost and latency, each scaled to 0..1 over the eligible models.
+"""The score of Avengers-Pro (arXiv 2508.12631): performance, cost and latency, each scaled to 0..1
+over the eligible models.
 
-Tables of format 1 are decided by it until they are built anew, and `pointsman evaluate` compares with it. Scaling throws the size of a
-gain away, so nothing else may use it (docs/decisions/0010-true-units.md).
+Tables of format 1 are decided by it until they are built anew, and `pointsman evaluate` compares
+with it. Scaling throws the size of a gain away, so nothing else may use it
+(docs/decisions/0010-true-units.md).
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ from shared.routing.rates import Weights
 Vector = npt.NDArray[np.float64]
 
 
-def terms(performance: Vector, cost: Vector, latency: Vector, weights: Weights) -> tuple[Vector, Vector, Vector]:
-    """Gain, cost penalty and latency penalty, each (…, models): utility is the first less the others."""
+def terms(
+    performance: Vector, cost: Vector, latency: Vector, weights: Weights
+) -> tuple[Vector, Vector, Vector]:
+    """Gain, cost penalty and latency penalty, each (…, models): utility is the first less the
+    others."""
     a = weights.normalised()
     return a.performance * scaled(performance), a.cost * scaled(cost), a.latency * scaled(latency)
 
@@ -27,7 +32,8 @@ def scaled(values: Vector) -> Vector:
 
 
 def win_rates(strength: Vector, error: Vector) -> tuple[Vector, Vector]:
-    """Win rates against the strongest along the last axis, and their variances; the strongest itself has 0.5 and no variance."""
+    """Win rates against the strongest along the last axis, and their variances; the strongest
+    itself has 0.5 and no variance."""
     best = strength.argmax(axis=-1)[..., None]
     rate = 1.0 / (1.0 + np.exp(np.take_along_axis(strength, best, axis=-1) - strength))
     variance = error**2 + np.take_along_axis(error, best, axis=-1) ** 2
@@ -35,11 +41,13 @@ def win_rates(strength: Vector, error: Vector) -> tuple[Vector, Vector]:
     return rate, (rate * (1.0 - rate)) ** 2 * variance
 
 
-def held_back(unproven: npt.NDArray[np.bool_], utility: Vector, gain: Vector) -> npt.NDArray[np.bool_]:
+def held_back(
+    unproven: npt.NDArray[np.bool_], utility: Vector, gain: Vector
+) -> npt.NDArray[np.bool_]:
     """Mask of unproven models (…, models) that stay behind the proven ones.
 
-    A model that would be preferred even with the worst performance, as cheap models are where cost is what matters, is not held back.
-    Where all are unproven, none is.
+    A model that would be preferred even with the worst performance, as cheap models are where cost
+    is what matters, is not held back. Where all are unproven, none is.
     """
     unproven = unproven & ~unproven.all(axis=-1, keepdims=True)
     best = np.where(unproven, -np.inf, utility).max(axis=-1, keepdims=True)

@@ -1,14 +1,17 @@
-"""Which model is best for a prompt: success, cost and latency in true units, weighed as its sender wants.
+"""Which model is best for a prompt: success, cost and latency in true units, weighed as its sender
+wants.
 
-For each eligible model over the assigned clusters: `success` is the expected score of its answer on 0..1 (where the table comes from
-outcomes), or its probability of winning against the reference model (where it comes from votes; the reference has 0.5); cost is in USD,
-latency in seconds. With the sender's rates (`shared.routing.rates`), in points of success:
+For each eligible model over the assigned clusters: `success` is the expected score of its answer on
+0..1 (where the table comes from outcomes), or its probability of winning against the reference
+model (where it comes from votes; the reference has 0.5); cost is in USD, latency in seconds. With
+the sender's rates (`shared.routing.rates`), in points of success:
 
     utility = success - cost_usd / usd_per_point - latency_s / s_per_point - caution
 
-`caution` is 0 for a model that enough is known of, so each model's utility is its own: the choice between two never depends on a third.
-Where the table has a predictor, its share of the success is what it predicts. The arithmetic is written for many prompts at once; the
-live selector asks for one, the evaluation for all. Tables of format 1 are decided as they were (`shared.routing.scaled`).
+`caution` is 0 for a model that enough is known of, so each model's utility is its own: the choice
+between two never depends on a third. Where the table has a predictor, its share of the success is
+what it predicts. The arithmetic is written for many prompts at once; the live selector asks for
+one, the evaluation for all. Tables of format 1 are decided as they were (`shared.routing.scaled`).
 """
 
 from __future__ import annotations
@@ -54,7 +57,8 @@ class Candidate:
     model: str
     utility: float
     success: float
-    """Expected score on 0..1, or probability of winning against the reference; for a table of format 1 the win rate against the best."""
+    """Expected score on 0..1, or probability of winning against the reference; for a table of
+    format 1 the win rate against the best."""
     success_low: float
     success_high: float
     cost_usd: float
@@ -87,7 +91,8 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a table's predictor says of one prompt: `probability` and `spread` (models,), and its `share` of the success."""
+    """What a table's predictor says of one prompt: `probability` and `spread` (models,), and its
+    `share` of the success."""
 
     probability: Vector
     spread: Vector
@@ -122,7 +127,8 @@ class Expectations:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What utilities are made of, each (n, models), in points of success: gain - cost - latency - caution."""
+    """What utilities are made of, each (n, models), in points of success: gain - cost - latency -
+    caution."""
 
     gain: Vector
     cost: Vector
@@ -137,7 +143,8 @@ class Terms:
 
 
 def share_of(table: RoutingTable, share: float | None) -> float:
-    """The estimator's part of the success: `share` where one is set, else the table's own; 0 without an estimator."""
+    """The estimator's part of the success: `share` where one is set, else the table's own; 0
+    without an estimator."""
     known = table.estimator or table.predictor
     if known is None:
         return 0.0
@@ -145,9 +152,13 @@ def share_of(table: RoutingTable, share: float | None) -> float:
 
 
 def predict(
-    table: RoutingTable, features: npt.NDArray[np.float32], points: npt.NDArray[np.float32], share: float | None = None
+    table: RoutingTable,
+    features: npt.NDArray[np.float32],
+    points: npt.NDArray[np.float32],
+    share: float | None = None,
 ) -> list[Prediction | None]:
-    """The estimates for features (n, …) that lie at `points`; None for each where the table has no estimator, or a share of 0.
+    """The estimates for features (n, …) that lie at `points`; None for each where the table has no
+    estimator, or a share of 0.
 
     `share` replaces the table's own.
     """
@@ -158,22 +169,31 @@ def predict(
     return [Prediction(p, s, used) for p, s in zip(*estimates, strict=True)]
 
 
-def _estimates(table: RoutingTable, features: npt.NDArray[np.float32], points: npt.NDArray[np.float32]) -> tuple[Vector, Vector] | None:
+def _estimates(
+    table: RoutingTable, features: npt.NDArray[np.float32], points: npt.NDArray[np.float32]
+) -> tuple[Vector, Vector] | None:
     if table.estimator is not None:
         return table.estimator(features)
     return table.predictor(points) if table.predictor is not None else None
 
 
 def expectations(
-    table: RoutingTable, features: npt.NDArray[np.float32], tokens: Vector | None = None, share: float | None = None
+    table: RoutingTable,
+    features: npt.NDArray[np.float32],
+    tokens: Vector | None = None,
+    share: float | None = None,
 ) -> Expectations:
-    """What is expected for prompts of these features (n, …); one prompt after the other gives the same numbers.
+    """What is expected for prompts of these features (n, …); one prompt after the other gives the
+    same numbers.
 
-    `tokens` (n,): the prompts' lengths, which their costs depend on; None: as long as the prompts of their clusters.
+    `tokens` (n,): the prompts' lengths, which their costs depend on; None: as long as the prompts
+    of their clusters.
     """
     points = table.points(features)
     found, used = assign_all(points, table), share_of(table, share)
-    return _expected(table, found, tokens, _estimates(table, features, points) if used > 0 else None, used)
+    return _expected(
+        table, found, tokens, _estimates(table, features, points) if used > 0 else None, used
+    )
 
 
 def select(
@@ -187,15 +207,25 @@ def select(
 ) -> Selection:
     """Rank the models of `table` for one assignment.
 
-    `contexts` maps a model to the tokens it can read; a model that is not in it is not held to a context length. `tokens` is the
-    prompt's length. With no eligible model `candidates` is empty, and `ruled_out` and `why` say which limit ruled out which model.
+    `contexts` maps a model to the tokens it can read; a model that is not in it is not held to a
+    context length. `tokens` is the prompt's length. With no eligible model `candidates` is empty,
+    and `ruled_out` and `why` say which limit ruled out which model.
     """
-    one = Assignments(assignment.clusters[None], assignment.weights[None], assignment.distances[None], np.array([assignment.novel]))
+    one = Assignments(
+        assignment.clusters[None],
+        assignment.weights[None],
+        assignment.distances[None],
+        np.array([assignment.novel]),
+    )
     length = None if tokens is None else np.array([tokens])
     share = 0.0 if prediction is None else prediction.share
-    predicted = None if prediction is None else (prediction.probability[None], prediction.spread[None])
+    predicted = (
+        None if prediction is None else (prediction.probability[None], prediction.spread[None])
+    )
     everyone = _expected(table, one, length, predicted, share)
-    ruled_out = _ruled_out(table.models, everyone.cost_usd[0], everyone.latency_s[0], limits, contexts)
+    ruled_out = _ruled_out(
+        table.models, everyone.cost_usd[0], everyone.latency_s[0], limits, contexts
+    )
     kept = np.array([i for i, model in enumerate(table.models) if model not in ruled_out], np.intp)
     if not len(kept):
         why = "no eligible model: " + "; ".join(f"{m}: {reason}" for m, reason in ruled_out.items())
@@ -227,18 +257,26 @@ def select(
     )
     confidence = _confidence(utility, _utility_error(expected, rates)[0], order)
     why = _why(candidates, rates, table.clusters[assignment.clusters[0]].label, expected.scaled)
-    waiting = [c.model for c in candidates if c.unproven and c.utility + c.caution > candidates[0].utility]
+    waiting = [
+        c.model for c in candidates if c.unproven and c.utility + c.caution > candidates[0].utility
+    ]
     if waiting and not candidates[0].unproven:
         why += f"; too little is known yet to let {', '.join(waiting)} win"
     if prediction is not None:
-        why += f"; predicted to succeed with {candidates[0].predicted:.0%}, which counts for {share:.0%} of the success"
+        why += (
+            f"; predicted to succeed with {candidates[0].predicted:.0%}, which counts for "
+            f"{share:.0%} of the success"
+        )
     if assignment.novel:
         why += "; the prompt is novel, so its nearest task says little"
     return Selection(candidates, tuple(ruled_out.items()), confidence, why, share=share)
 
 
-def routes(table: RoutingTable, features: npt.NDArray[np.float32], preferences: Sequence[Rates]) -> npt.NDArray[np.intp]:
-    """(n, preferences): which model `select` chooses for prompts of these features (n, …), without limits."""
+def routes(
+    table: RoutingTable, features: npt.NDArray[np.float32], preferences: Sequence[Rates]
+) -> npt.NDArray[np.intp]:
+    """(n, preferences): which model `select` chooses for prompts of these features (n, …), without
+    limits."""
     expected = expectations(table, features)
     return np.stack([choices(expected, rates) for rates in preferences], axis=1)
 
@@ -257,11 +295,18 @@ def terms_of(expected: Expectations, rates: Rates) -> Terms:
         behind = scaled.held_back(expected.unproven, parts[0] - parts[1] - parts[2], parts[0])
         return Terms(*parts, np.zeros_like(success), behind)
     caution = np.where(expected.unproven, success - _pessimistic(success, expected.error), 0.0)
-    return Terms(success, cost / rates.usd_per_point, latency / rates.s_per_point, caution, np.zeros(success.shape, np.bool_))
+    return Terms(
+        success,
+        cost / rates.usd_per_point,
+        latency / rates.s_per_point,
+        caution,
+        np.zeros(success.shape, np.bool_),
+    )
 
 
 def _pessimistic(success: Vector, error: Vector) -> Vector:
-    """The lower end of the 95% interval, of the log-odds, since that of a probability may lie below 0."""
+    """The lower end of the 95% interval, of the log-odds, since that of a probability may lie below
+    0."""
     slope = np.maximum(success * (1.0 - success), 1e-6)
     return 1.0 / (1.0 + np.exp(-(logit(success) - INTERVAL * error / slope)))
 
@@ -271,30 +316,49 @@ def _utility_error(expected: Expectations, rates: Rates) -> Vector:
     if not expected.scaled:
         return expected.error
     spread = np.ptp(expected.success, axis=-1, keepdims=True)
-    return expected.error * weights_of(rates).normalised().performance / np.where(spread > 0, spread, 1.0)
+    return (
+        expected.error
+        * weights_of(rates).normalised().performance
+        / np.where(spread > 0, spread, 1.0)
+    )
 
 
 def _expected(
-    table: RoutingTable, found: Assignments, tokens: Vector | None, predicted: tuple[Vector, Vector] | None, share: float
+    table: RoutingTable,
+    found: Assignments,
+    tokens: Vector | None,
+    predicted: tuple[Vector, Vector] | None,
+    share: float,
 ) -> Expectations:
     w, at = found.weights.astype(np.float64), found.clusters
-    cost, latency = np.einsum("np,npm->nm", w, table.cost_usd[at]), np.einsum("np,npm->nm", w, table.latency_s[at])
+    cost, latency = (
+        np.einsum("np,npm->nm", w, table.cost_usd[at]),
+        np.einsum("np,npm->nm", w, table.latency_s[at]),
+    )
     if tokens is not None and table.usd_per_token is not None and table.prompt_tokens is not None:
         longer = tokens - np.einsum("np,np->n", w, table.prompt_tokens[at])
         cost = np.maximum(cost + longer[:, None] * table.usd_per_token, LEAST_COST * cost)
-    strength, error = table.strength[at].astype(np.float64), table.standard_error[at].astype(np.float64)
+    strength, error = (
+        table.strength[at].astype(np.float64),
+        table.standard_error[at].astype(np.float64),
+    )
     old = table.reference_success is None
     if old:
         rate, variance = scaled.win_rates(strength, error)
     else:
         rate = table.success[at].astype(np.float64)
         variance = (rate * (1.0 - rate) * error) ** 2
-    success, spread = np.einsum("np,npm->nm", w, rate), np.sqrt(np.einsum("np,npm->nm", w**2, variance))
+    success, spread = (
+        np.einsum("np,npm->nm", w, rate),
+        np.sqrt(np.einsum("np,npm->nm", w**2, variance)),
+    )
     if predicted is not None:
         probability, committee = predicted
         if old:
             edges = np.clip(probability, 1e-3, 1.0 - 1e-3)
-            probability, squared = scaled.win_rates(logit(probability), committee / (edges * (1.0 - edges)))
+            probability, squared = scaled.win_rates(
+                logit(probability), committee / (edges * (1.0 - edges))
+            )
             committee = np.sqrt(squared)
         success = (1.0 - share) * success + share * probability
         spread = np.hypot((1.0 - share) * spread, share * committee)
@@ -308,7 +372,13 @@ LEAST_COST = 0.05
 """Of a cluster's mean cost, however short a prompt is."""
 
 
-def _ruled_out(models: tuple[str, ...], cost: Vector, latency: Vector, limits: Limits, contexts: Mapping[str, int]) -> dict[str, str]:
+def _ruled_out(
+    models: tuple[str, ...],
+    cost: Vector,
+    latency: Vector,
+    limits: Limits,
+    contexts: Mapping[str, int],
+) -> dict[str, str]:
     reasons: dict[str, str] = {}
     for i, model in enumerate(models):
         if model in limits.retired:
@@ -322,7 +392,9 @@ def _ruled_out(models: tuple[str, ...], cost: Vector, latency: Vector, limits: L
         elif limits.max_cost_usd is not None and cost[i] > limits.max_cost_usd:
             reasons[model] = f"expected cost {cost[i]:.3g} USD is above {limits.max_cost_usd:.3g}"
         elif limits.max_latency_s is not None and latency[i] > limits.max_latency_s:
-            reasons[model] = f"expected latency {latency[i]:.2f} s is above {limits.max_latency_s:.2f}"
+            reasons[model] = (
+                f"expected latency {latency[i]:.2f} s is above {limits.max_latency_s:.2f}"
+            )
     return reasons
 
 
@@ -338,12 +410,18 @@ def _confidence(utility: Vector, error: Vector, order: npt.NDArray[np.intp]) -> 
 
 def _why(candidates: tuple[Candidate, ...], rates: Rates, task: str, by_weights: bool) -> str:
     first = candidates[0]
-    own = f"{first.model} for “{task}”: {first.success:.2f} expected success for {_usd(first.cost_usd)} USD"
+    own = (
+        f"{first.model} for “{task}”: {first.success:.2f} expected success for "
+        f"{_usd(first.cost_usd)} USD"
+    )
     if len(candidates) == 1:
         return f"{own}; it is the only eligible model"
     second = candidates[1]
     if by_weights:
-        return f"{own}; it leads {second.model} by {first.utility - second.utility:.3f} by the weights of an older table"
+        return (
+            f"{own}; it leads {second.model} by {first.utility - second.utility:.3f} by the "
+            "weights of an older table"
+        )
     return f"{own}; {_compared(first, second, rates)}"
 
 
@@ -356,7 +434,10 @@ def _compared(first: Candidate, second: Candidate, rates: Rates) -> str:
     if abs(better) < 5e-4:
         return f"{name} would succeed as often {spent}"
     places = 2 if abs(better) >= 0.005 else 3
-    more = f"{name} would succeed {abs(better):.{places}f} {'more' if better > 0 else 'less'} often {spent}"
+    more = (
+        f"{name} would succeed {abs(better):.{places}f} {'more' if better > 0 else 'less'} "
+        f"often {spent}"
+    )
     price = (slower if by_time else dearer) / better
     worth = rates.s_per_point if by_time else rates.usd_per_point
     if price <= 0 or (price < worth) == (better > 0):
@@ -370,7 +451,11 @@ def _compared(first: Candidate, second: Candidate, rates: Rates) -> str:
 
 def _usd(amount: float) -> str:
     """USD with four decimal places, or two digits where it is less."""
-    return f"{amount:.4f}" if amount >= 0.0005 or amount == 0 else f"{amount:.{1 - math.floor(math.log10(amount))}f}"
+    return (
+        f"{amount:.4f}"
+        if amount >= 0.0005 or amount == 0
+        else f"{amount:.{1 - math.floor(math.log10(amount))}f}"
+    )
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,5 @@
-"""Simulated outcomes with known truth, for the demonstration and for tests. Whatever shows them says that they are simulated."""
+"""Simulated outcomes with known truth, for the demonstration and for tests. Whatever shows them
+says that they are simulated."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from shared.routing.outcomes import Matrix
 def simulated_skills(tasks: int, price_ranks: Sequence[float], seed: int) -> Matrix:
     """(tasks, models): the probability that a model answers a prompt of a task well.
 
-    Dearer models are better on the whole, and each model has tasks that it is better or worse at than its price says.
-    `price_ranks` (models,) in 0..1.
+    Dearer models are better on the whole, and each model has tasks that it is better or worse at
+    than its price says. `price_ranks` (models,) in 0..1.
     """
     random = np.random.default_rng(seed)
     difficulty = random.normal(0.6, 0.6, (tasks, 1))

@@ -1,4 +1,5 @@
-"""Soft assignment: the nearest centroids of each point, weighed by a softmax of how near they are."""
+"""Soft assignment: the nearest centroids of each point, weighed by a softmax of how near they
+are."""
 
 from __future__ import annotations
 
@@ -9,13 +10,20 @@ Array = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
 
 
-def soft(points: Array, centroids: Array, squared_norms: Array, top: int, sharpness: float) -> tuple[Rows, Array, Array]:
-    """The up to `top` nearest of `centroids` (k, dimension) for points (n, dimension): which, their weights, their distances.
+def soft(
+    points: Array, centroids: Array, squared_norms: Array, top: int, sharpness: float
+) -> tuple[Rows, Array, Array]:
+    """The up to `top` nearest of `centroids` (k, dimension) for points (n, dimension): which, their
+    weights, their distances.
 
-    Each (n, min(top, k)), nearest first. Weights are a softmax of -sharpness times the Euclidean distance (beta in arXiv 2508.12631);
-    `squared_norms` (k,) are the centroids'.
+    Each (n, min(top, k)), nearest first. Weights are a softmax of -sharpness times the Euclidean
+    distance (beta in arXiv 2508.12631); `squared_norms` (k,) are the centroids'.
     """
-    squared = squared_norms + np.einsum("nd,nd->n", points, points)[:, None] - 2.0 * (points @ centroids.T)
+    squared = (
+        squared_norms
+        + np.einsum("nd,nd->n", points, points)[:, None]
+        - 2.0 * (points @ centroids.T)
+    )
     distances = np.sqrt(np.maximum(squared, 0.0))
     nearest = _smallest(distances, min(top, len(centroids)))
     near = np.take_along_axis(distances, nearest, axis=1)

@@ -1,8 +1,8 @@
 """The routing table: one immutable value that holds everything the hot path needs to know.
 
-Its bytes are canonical: equal tables have equal bytes, and the digest is their SHA-256. Arrays travel as
-base64 of little-endian float32, so a table read back is the table that was written, bit for bit.
-Which table came before which is not part of the value: see `shared.contracts.tables`.
+Its bytes are canonical: equal tables have equal bytes, and the digest is their SHA-256. Arrays
+travel as base64 of little-endian float32, so a table read back is the table that was written, bit
+for bit. Which table came before which is not part of the value: see `shared.contracts.tables`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from shared.routing.projection import Projection
 Array = npt.NDArray[np.float32]
 
 FORMAT = 2
-"""Of tables with `reference_success`. Those without are of format 1: they are decided as they were (`shared.routing.scaled`)."""
+"""Of tables with `reference_success`. Those without are of format 1: they are decided as they were
+(`shared.routing.scaled`)."""
 Text = Literal["prompt", "description", "both"]
 """What the embedder reads of a prompt."""
 
@@ -77,9 +78,10 @@ class Provenance:
 class RoutingTable:
     """Centroids, and for each cluster the ranking of models with strength, cost and latency.
 
-    Arrays are read-only: `centroids` (clusters, dimension); `strength` (a logit, 0 for the reference model),
-    `standard_error`, `cost_usd` and `latency_s`, each (clusters, models); all float32.
-    Raises `TableInvalid` when shapes disagree, a number is not finite, or an id comes twice.
+    Arrays are read-only: `centroids` (clusters, dimension); `strength` (a logit, 0 for the
+    reference model), `standard_error`, `cost_usd` and `latency_s`, each (clusters, models); all
+    float32. Raises `TableInvalid` when shapes disagree, a number is not finite, or an id comes
+    twice.
     """
 
     encoder: Encoder
@@ -97,28 +99,35 @@ class RoutingTable:
     sharpness: float = 9.0
     """Weights are a softmax of -sharpness times distance (beta in arXiv 2508.12631)."""
     unproven_error: float | None = None
-    """A model whose standard error exceeds this is unproven: its success is taken to be the lower end of its interval. None: no such
-    rule."""
+    """A model whose standard error exceeds this is unproven: its success is taken to be the lower
+    end of its interval. None: no such rule."""
     projection: Projection | None = None
     """From a prompt's features to the space that the centroids lie in. None: the encoder's own."""
     predictor: Predictor | None = None
     """How probably each model succeeds, beside the clusters' rankings. Of tables of format 1."""
     estimator: Estimator | None = None
-    """Expected success of each model, beside the clusters' rankings. None: the rankings alone decide."""
+    """Expected success of each model, beside the clusters' rankings. None: the rankings alone
+    decide."""
     signatures: Array | None = None
-    """(clusters, encoder's dimension) float32: what it takes to tell each cluster's outcomes apart (`task2vec`)."""
+    """(clusters, encoder's dimension) float32: what it takes to tell each cluster's outcomes apart
+    (`task2vec`)."""
     reference_success: Array | None = None
-    """(clusters,) float32 in 0..1: the reference's success in each cluster, 0.5 where rankings come from votes. None: format 1."""
+    """(clusters,) float32 in 0..1: the reference's success in each cluster, 0.5 where rankings come
+    from votes. None: format 1."""
     usd_per_token: Array | None = None
-    """(models,) float32: what one more token of a prompt costs. None: costs don't depend on a prompt's length."""
+    """(models,) float32: what one more token of a prompt costs. None: costs don't depend on a
+    prompt's length."""
     prompt_tokens: Array | None = None
-    """(clusters,) float32: mean length of the prompts that `cost_usd` holds for; given with `usd_per_token`."""
+    """(clusters,) float32: mean length of the prompts that `cost_usd` holds for; given with
+    `usd_per_token`."""
     text: Text | None = None
-    """What the embedder reads of a prompt for this table. None: what the embedder's setting says."""
+    """What the embedder reads of a prompt for this table. None: what the embedder's setting
+    says."""
     cascade: Heads | None = None
     """How probably answers of cheap models are good, once they are there."""
     frontier: Frontier | None = None
-    """What a rate reaches over the traffic: success and cost by what a point of success is worth."""
+    """What a rate reaches over the traffic: success and cost by what a point of success is
+    worth."""
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -136,7 +145,9 @@ class RoutingTable:
         for name, shape in wanted.items():
             array: Array = getattr(self, name)
             if array.shape != shape:
-                raise TableInvalid(f"{name} has shape {array.shape}; {k} clusters and {m} models want {shape}")
+                raise TableInvalid(
+                    f"{name} has shape {array.shape}; {k} clusters and {m} models want {shape}"
+                )
             if not np.isfinite(array).all():
                 raise TableInvalid(f"{name} holds NaN or infinity")
         if not k or not m:
@@ -144,7 +155,9 @@ class RoutingTable:
         if len({c.id for c in self.clusters}) != k or len(set(self.models)) != m:
             raise TableInvalid("cluster ids and model names must each be unique")
         if self.reference_model not in self.models:
-            raise TableInvalid(f"the reference model {self.reference_model} is not among the models")
+            raise TableInvalid(
+                f"the reference model {self.reference_model} is not among the models"
+            )
         for name in ("standard_error", "cost_usd", "latency_s"):
             if (getattr(self, name) < 0).any():
                 raise TableInvalid(f"{name} holds a negative number")
@@ -158,20 +171,32 @@ class RoutingTable:
             extra: Array | None = getattr(self, name)
             if extra is not None and (extra.shape != wide or not np.isfinite(extra).all()):
                 raise TableInvalid(f"{name} must be finite and have shape {wide}")
-        if self.reference_success is not None and not ((self.reference_success >= 0) & (self.reference_success <= 1)).all():
+        if (
+            self.reference_success is not None
+            and not ((self.reference_success >= 0) & (self.reference_success <= 1)).all()
+        ):
             raise TableInvalid("reference_success must lie in 0..1")
         if (self.usd_per_token is None) != (self.prompt_tokens is None):
             raise TableInvalid("usd_per_token and prompt_tokens must be given together")
         if self.text is not None and self.text not in get_args(Text):
             raise TableInvalid(f"text must be one of {', '.join(get_args(Text))}")
         if self.frontier is not None and self.frontier.single not in self.models:
-            raise TableInvalid(f"the frontier names {self.frontier.single}, which is not among the models")
+            raise TableInvalid(
+                f"the frontier names {self.frontier.single}, which is not among the models"
+            )
         if self.predictor is not None and self.predictor.rates.shape[1] != m:
-            raise TableInvalid(f"the predictor knows {self.predictor.rates.shape[1]} models, the table {m}")
+            raise TableInvalid(
+                f"the predictor knows {self.predictor.rates.shape[1]} models, the table {m}"
+            )
         if self.estimator is not None and len(self.estimator.error) != m:
-            raise TableInvalid(f"the estimator knows {len(self.estimator.error)} models, the table {m}")
+            raise TableInvalid(
+                f"the estimator knows {len(self.estimator.error)} models, the table {m}"
+            )
         if self.predictor is not None and self.predictor.centroids.shape[1] != self.dimension:
-            raise TableInvalid(f"the predictor reads {self.predictor.centroids.shape[1]} numbers a point, and points have {self.dimension}")
+            raise TableInvalid(
+                f"the predictor reads {self.predictor.centroids.shape[1]} numbers a point, and "
+                f"points have {self.dimension}"
+            )
         if self.top_p < 1 or not 0 < self.sharpness < float("inf"):
             raise TableInvalid("top_p must be at least 1 and sharpness above 0")
         if self.unproven_error is not None and not 0 < self.unproven_error < float("inf"):
@@ -186,11 +211,14 @@ class RoutingTable:
     @property
     def dimension(self) -> int:
         """Of the space that centroids lie in."""
-        return self.encoder.dimension if self.projection is None else self.projection.matrix.shape[1]
+        return (
+            self.encoder.dimension if self.projection is None else self.projection.matrix.shape[1]
+        )
 
     @property
     def inputs(self) -> int:
-        """Numbers of a prompt's features that are read: the embedding's, or the embedding's and the form's."""
+        """Numbers of a prompt's features that are read: the embedding's, or the embedding's and the
+        form's."""
         if self.estimator is not None:
             return self.encoder.dimension + SIZE
         return self._wide
@@ -204,20 +232,25 @@ class RoutingTable:
     def space(self) -> str:
         """Names the space that centroids lie in: equal for tables whose points can be compared."""
         part = self.projection
-        known = [str(self.encoder), *(() if part is None else (_written(getattr(part, f.name)) for f in fields(part)))]
+        known = [
+            str(self.encoder),
+            *(() if part is None else (_written(getattr(part, f.name)) for f in fields(part))),
+        ]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
     def points(self, features: Array) -> Array:
         """Features (n, at least `inputs`) as points (n, dimension) of this table's space.
 
-        Features are a prompt's embedding, and its form behind it. Raises `EmbeddingInvalid` if they are too short.
+        Features are a prompt's embedding, and its form behind it. Raises `EmbeddingInvalid` if they
+        are too short.
         """
         self.require(features.shape[1])
         wide = features[:, : self._wide]
         return wide if self.projection is None else self.projection(wide)
 
     def points_of(self, features: Sequence[Array]) -> Array:
-        """As `points`, of features one by one, some with forms and some without where no form is read; (0, dimension) of none."""
+        """As `points`, of features one by one, some with forms and some without where no form is
+        read; (0, dimension) of none."""
         if not len(features):
             return np.zeros((0, self.dimension), np.float32)
         self.require(min(map(len, features)))
@@ -227,8 +260,10 @@ class RoutingTable:
         """Raise `EmbeddingInvalid` if so many numbers of a prompt's features are too few."""
         if numbers < self.inputs:
             raise EmbeddingInvalid(
-                f"{numbers} numbers stand for a prompt, and table {self.digest[:12]} reads {self.inputs}: "
-                "the prompt's form is missing, which older embedders did not send; run this version's"
+                f"{numbers} numbers stand for a prompt, and table {self.digest[:12]} reads "
+                f"{self.inputs}: "
+                "the prompt's form is missing, which older embedders did not send; run this "
+                "version's"
             )
 
     @cached_property
@@ -239,21 +274,32 @@ class RoutingTable:
 
     @cached_property
     def success(self) -> Array:
-        """(clusters, models) float32 on 0..1: expected score, or probability of winning against the reference.
+        """(clusters, models) float32 on 0..1: expected score, or probability of winning against the
+        reference.
 
-        Of format 1, which does not say what the reference's is: the probability of winning against it.
+        Of format 1, which does not say what the reference's is: the probability of winning against
+        it.
         """
         return frozen(self._success(self.strength.astype(np.float64)))
 
     def success_interval(self, errors: float) -> tuple[Array, Array]:
-        """`success` with that many standard errors less and more, on the scale of log-odds, where they are symmetric."""
+        """`success` with that many standard errors less and more, on the scale of log-odds, where
+        they are symmetric."""
         strength, error = self.strength.astype(np.float64), self.standard_error.astype(np.float64)
-        return frozen(self._success(strength - errors * error)), frozen(self._success(strength + errors * error))
+        return frozen(self._success(strength - errors * error)), frozen(
+            self._success(strength + errors * error)
+        )
 
     def _success(self, strength: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        base = np.full(len(self.clusters), 0.5) if self.reference_success is None else self.reference_success.astype(np.float64)
+        base = (
+            np.full(len(self.clusters), 0.5)
+            if self.reference_success is None
+            else self.reference_success.astype(np.float64)
+        )
         base = np.clip(base, 1e-6, 1.0 - 1e-6)
-        found: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-strength) * ((1.0 - base) / base)[:, None])
+        found: npt.NDArray[np.float64] = 1.0 / (
+            1.0 + np.exp(-strength) * ((1.0 - base) / base)[:, None]
+        )
         return found
 
     @cached_property
@@ -278,7 +324,9 @@ class RoutingTable:
             "top_p": self.top_p,
             "sharpness": self.sharpness,
         }
-        if self.unproven_error is not None:  # left out where it means nothing, so that older tables keep their digests
+        if (
+            self.unproven_error is not None
+        ):  # left out where it means nothing, so that older tables keep their digests
             value["unproven_error"] = self.unproven_error
         if self.text is not None:
             value["text"] = self.text
@@ -289,7 +337,9 @@ class RoutingTable:
             if (array := getattr(self, name)) is not None:
                 value[name] = _written(array)
         value |= {name: base64.b64encode(getattr(self, name).tobytes()).decode() for name in ARRAYS}
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        return json.dumps(
+            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        ).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> RoutingTable:
@@ -297,12 +347,18 @@ class RoutingTable:
         try:
             value = json.loads(data)
             if (form := value.pop("format")) not in (1, FORMAT):
-                raise TableInvalid(f"the table has format {form}, this version of Pointsman reads 1 and {FORMAT}; upgrade it")
+                raise TableInvalid(
+                    f"the table has format {form}, this version of Pointsman reads 1 and {FORMAT}; "
+                    "upgrade it"
+                )
             encoder = Encoder(**value.pop("encoder"))
             clusters = tuple(Cluster(**c) for c in value.pop("clusters"))
             models = tuple(value.pop("models"))
             arrays: dict[str, Any] = {
-                n: np.frombuffer(base64.b64decode(value.pop(n), validate=True), "<f4").reshape(len(clusters), -1) for n in ARRAYS
+                n: np.frombuffer(base64.b64decode(value.pop(n), validate=True), "<f4").reshape(
+                    len(clusters), -1
+                )
+                for n in ARRAYS
             }
             provenance = Provenance(**value.pop("provenance"))
             for name, kind in PARTS.items():
@@ -311,7 +367,14 @@ class RoutingTable:
             for name in OPTIONAL:
                 if name in value:
                     arrays[name] = _read(value.pop(name))
-            return cls(encoder=encoder, clusters=clusters, models=models, provenance=provenance, **arrays, **value)
+            return cls(
+                encoder=encoder,
+                clusters=clusters,
+                models=models,
+                provenance=provenance,
+                **arrays,
+                **value,
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TableInvalid(f"not a routing table: {error}") from None
 
@@ -336,13 +399,18 @@ def frozen(array: npt.NDArray[Any]) -> Array:
 
 def _written(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return {"shape": list(value.shape), "float32": base64.b64encode(np.asarray(value, "<f4").tobytes()).decode()}
+        return {
+            "shape": list(value.shape),
+            "float32": base64.b64encode(np.asarray(value, "<f4").tobytes()).decode(),
+        }
     return value
 
 
 def _read(value: Any) -> Any:
     if isinstance(value, dict):
-        return np.frombuffer(base64.b64decode(value["float32"], validate=True), "<f4").reshape(value["shape"])
+        return np.frombuffer(base64.b64decode(value["float32"], validate=True), "<f4").reshape(
+            value["shape"]
+        )
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -1,10 +1,10 @@
 """What raters' votes say about which of two answers is better.
 
-A comparison's votes are not independent: they judge the same two answers. So each comparison has one hidden truth,
-which of its answers is better, and a rater finds it with a hit rate that depends on the position in which
-the better answer was shown (Dawid and Skene 1979, with position in place of class). What votes say is then one number, the
-log-likelihood ratio of "the first model's answer is better", however many votes there were. Ties and abstentions say
-nothing and are left out.
+A comparison's votes are not independent: they judge the same two answers. So each comparison has
+one hidden truth, which of its answers is better, and a rater finds it with a hit rate that depends
+on the position in which the better answer was shown (Dawid and Skene 1979, with position in place
+of class). What votes say is then one number, the log-likelihood ratio of "the first model's answer
+is better", however many votes there were. Ties and abstentions say nothing and are left out.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ BOUNDS = (0.02, 0.98)
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """How often a rater votes for the better answer, when it is shown first and when it is shown second."""
+    """How often a rater votes for the better answer, when it is shown first and when it is shown
+    second."""
 
     first: float = PRIOR_HITS / (PRIOR_HITS + PRIOR_MISSES)
     second: float = PRIOR_HITS / (PRIOR_HITS + PRIOR_MISSES)
 
     @property
     def pull(self) -> float:
-        """The share of votes that go to the first position whatever is there (negative: to the second)."""
+        """The share of votes that go to the first position whatever is there (negative: to the
+        second)."""
         return self.first - self.second
 
     @property
@@ -43,9 +45,11 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Ballots:
-    """Votes of one rater (or kind of rater) on n comparisons of a model i with a model j; each (n,) float64.
+    """Votes of one rater (or kind of rater) on n comparisons of a model i with a model j; each (n,)
+    float64.
 
-    `straight`: i was shown first. `turned`: j was. `_first` and `_second` count votes for the position.
+    `straight`: i was shown first. `turned`: j was. `_first` and `_second` count votes for the
+    position.
     """
 
     straight_first: Floats
@@ -58,7 +62,8 @@ class Ballots:
 
     @classmethod
     def of(cls, counts: Sequence[tuple[float, float, float, float]]) -> Ballots:
-        """From one tuple (straight_first, straight_second, turned_first, turned_second) a comparison."""
+        """From one tuple (straight_first, straight_second, turned_first, turned_second) a
+        comparison."""
         columns = np.asarray(counts, np.float64).reshape(-1, 4).T
         return cls(*columns)
 
@@ -84,7 +89,8 @@ def log_ratio(ballots: Ballots, hits: Hits) -> Floats:
 
 
 def estimate_hits(ballots: Ballots, belief: Floats) -> Hits:
-    """Hit rates from votes and the belief (n,), 0..1, that i's answer is better. The M-step of expectation maximisation."""
+    """Hit rates from votes and the belief (n,), 0..1, that i's answer is better. The M-step of
+    expectation maximisation."""
     other = 1.0 - belief
     hit_first = float(belief @ ballots.straight_first + other @ ballots.turned_first)
     miss_first = float(belief @ ballots.straight_second + other @ ballots.turned_second)
@@ -98,16 +104,19 @@ def estimate_hits(ballots: Ballots, belief: Floats) -> Hits:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What a heap of votes shows of those who cast them. Shares are 0..1, NaN where nothing says."""
+    """What a heap of votes shows of those who cast them. Shares are 0..1, NaN where nothing
+    says."""
 
     comparisons: int
     votes: int
     ties: int
     abstentions: int
     follows_position: float
-    """Of comparisons decided in both orders, the share whose majority went to the same position in both."""
+    """Of comparisons decided in both orders, the share whose majority went to the same position in
+    both."""
     first_share: float
-    """Of all votes for an answer, the share that went to the one shown first; without bias it is one half."""
+    """Of all votes for an answer, the share that went to the one shown first; without bias it is
+    one half."""
 
 
 def verdicts(ballots: Ballots, ties: int, abstentions: int) -> Verdicts:
@@ -129,7 +138,8 @@ def verdicts(ballots: Ballots, ties: int, abstentions: int) -> Verdicts:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Cohen's kappa of two raters over what both have judged, with a 95% interval from resampling comparisons."""
+    """Cohen's kappa of two raters over what both have judged, with a 95% interval from resampling
+    comparisons."""
 
     kappa: float
     low: float
@@ -139,8 +149,11 @@ class Agreement:
     """The share on which they agree outright."""
 
 
-def agreement(one: Mapping[str, int], other: Mapping[str, int], seed: int = 0, resamples: int = 1000) -> Agreement:
-    """`one` and `other` map a comparison's id to +1 (the first model) or -1 (the second); other values are ties, left out."""
+def agreement(
+    one: Mapping[str, int], other: Mapping[str, int], seed: int = 0, resamples: int = 1000
+) -> Agreement:
+    """`one` and `other` map a comparison's id to +1 (the first model) or -1 (the second); other
+    values are ties, left out."""
     ids = sorted(i for i in one.keys() & other.keys() if one[i] and other[i])
     if not ids:
         return Agreement(float("nan"), float("nan"), float("nan"), 0, float("nan"))
@@ -148,7 +161,13 @@ def agreement(one: Mapping[str, int], other: Mapping[str, int], seed: int = 0, r
     rows = np.random.default_rng(seed).integers(0, len(ids), (resamples, len(ids)))
     spread = _kappa(a[rows], b[rows])
     low, high = np.nanquantile(spread, [0.025, 0.975])
-    return Agreement(float(_kappa(a[None], b[None])[0]), float(low), float(high), len(ids), float((a == b).mean()))
+    return Agreement(
+        float(_kappa(a[None], b[None])[0]),
+        float(low),
+        float(high),
+        len(ids),
+        float((a == b).mean()),
+    )
 
 
 def _kappa(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> Floats:

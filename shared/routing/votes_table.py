@@ -1,7 +1,8 @@
 """A first routing table from votes: pairs of answers to prompts, and which was better.
 
-Clusters are k-means', rankings Bradley-Terry's as the re-clusterer makes them, and success is the probability of winning against the
-reference model. A vote is taken for what its rater meant: one vote a comparison leaves nothing to be told of raters.
+Clusters are k-means', rankings Bradley-Terry's as the re-clusterer makes them, and success is the
+probability of winning against the reference model. A vote is taken for what its rater meant: one
+vote a comparison leaves nothing to be told of raters.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ UNPROVEN = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """n votes on answers of models `first` and `second` to prompts `prompt`, each (n,); `better` (n,): how probably the first is better.
+    """n votes on answers of models `first` and `second` to prompts `prompt`, each (n,); `better`
+    (n,): how probably the first is better.
 
-    `texts` and `tokens` (p,) are the prompts' descriptions and lengths; `usd_per_token` and `answer_usd` (m,) what models cost, 0 where
-    that is not known.
+    `texts` and `tokens` (p,) are the prompts' descriptions and lengths; `usd_per_token` and
+    `answer_usd` (m,) what models cost, 0 where that is not known.
     """
 
     texts: tuple[str, ...]
@@ -65,7 +67,8 @@ def build_from_votes(
     reference: str | None = None,
     top_p: int = 4,
 ) -> RoutingTable:
-    """`features` (p, dimension + form.SIZE) of the prompts; `reference` None: the model of the most votes. `k` None: by their number.
+    """`features` (p, dimension + form.SIZE) of the prompts; `reference` None: the model of the most
+    votes. `k` None: by their number.
 
     Raises `OutcomesInvalid` if nobody voted on the reference.
     """
@@ -73,14 +76,24 @@ def build_from_votes(
     counts = np.bincount(np.concatenate([votes.first, votes.second]), minlength=len(models))
     reference = reference or models[int(counts.argmax())]
     if reference not in models:
-        raise OutcomesInvalid(f"the reference model {reference} is not among the models: {', '.join(models)}")
+        raise OutcomesInvalid(
+            f"the reference model {reference} is not among the models: {', '.join(models)}"
+        )
     base = models.index(reference)
     wanted = k or int(np.clip(len(votes.better) // VOTES_PER_CLUSTER, 1, 25))
     found = kmeans(vectors, min(wanted, len(vectors)), seed)
     clusters = len(found.centroids)
-    data = Comparisons(found.labels[votes.prompt].astype(np.intp), votes.first, votes.second, np.ones(len(votes.better)), votes.prompt)
+    data = Comparisons(
+        found.labels[votes.prompt].astype(np.intp),
+        votes.first,
+        votes.second,
+        np.ones(len(votes.better)),
+        votes.prompt,
+    )
     sure = np.exp(-SURE)
-    ratio = np.log(np.clip(votes.better, sure, 1.0)) - np.log(np.clip(1.0 - votes.better, sure, 1.0))
+    ratio = np.log(np.clip(votes.better, sure, 1.0)) - np.log(
+        np.clip(1.0 - votes.better, sure, 1.0)
+    )
     ranking = fit(data, ratio, clusters, len(models), base)
     tokens = np.array([votes.tokens[found.labels == c].mean() for c in range(clusters)])
     table = RoutingTable(
@@ -96,7 +109,9 @@ def build_from_votes(
         provenance=Provenance(source, False, len(votes.texts), seed),
         top_p=top_p,
         unproven_error=UNPROVEN,
-        estimator=fit_votes_estimator(features[votes.prompt], data, ratio, clusters, len(models), base),
+        estimator=fit_votes_estimator(
+            features[votes.prompt], data, ratio, clusters, len(models), base
+        ),
         reference_success=np.full(clusters, 0.5, np.float32),
         usd_per_token=votes.usd_per_token.astype(np.float32),
         prompt_tokens=tokens.astype(np.float32),

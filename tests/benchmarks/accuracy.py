@@ -1,4 +1,5 @@
-"""How good the decisions of the real services are on a public outcome matrix: `make bench OUTCOMES=file`."""
+"""How good the decisions of the real services are on a public outcome matrix: `make bench
+OUTCOMES=file`."""
 
 from __future__ import annotations
 
@@ -23,11 +24,15 @@ from shared.contracts.outcome_file import matrix
 from shared.routing.outcomes import Outcomes, Recipe, build_table
 
 BEATS = {"avengers_pro_k25": 0.6520, "avengers_pro_k60": 0.6522}
-"""../shared/data/README.md: accuracy on llmrouter_outcomes, five 70/30 splits, MiniLM fp32 of the whole prompt."""
+"""../shared/data/README.md: accuracy on llmrouter_outcomes, five 70/30 splits, MiniLM fp32 of the
+whole prompt."""
 
 
-async def accuracy(outcomes_file: Path, prices_file: Path | None, splits: int, variants: list[str], say: Say) -> dict[str, Any]:
-    """Decisions of the real services under `quality` on the held 30% of each split, for tables built from the other 70%."""
+async def accuracy(
+    outcomes_file: Path, prices_file: Path | None, splits: int, variants: list[str], say: Say
+) -> dict[str, Any]:
+    """Decisions of the real services under `quality` on the held 30% of each split, for tables
+    built from the other 70%."""
     rows, prices = outcomes.read(outcomes_file, prices_file)
     prompts = [row.prompt for row in rows]
     whole, found = matrix(rows, prices, prompts), {}
@@ -35,14 +40,19 @@ async def accuracy(outcomes_file: Path, prices_file: Path | None, splits: int, v
         encoder = load(None, variant)
         steps = track(range(0, len(prompts), 256), f"embedding, {variant}")
         vectors = np.concatenate([encoder.encode(prompts[i : i + 256]) for i in steps])
-        environment = {"POINTSMAN_DESCRIBER_BACKEND": "prompt", "POINTSMAN_EMBEDDER_VARIANT": variant}
+        environment = {
+            "POINTSMAN_DESCRIBER_BACKEND": "prompt",
+            "POINTSMAN_EMBEDDER_VARIANT": variant,
+        }
         async with Supervisor(HOT_PATH, environment, say) as running:
             await running.ready(60)
             found[variant] = await _splits(whole, prompts, vectors, encoder, splits)
     return found
 
 
-async def _splits(whole: Outcomes, prompts: list[str], vectors: Any, encoder: OnnxEncoder, splits: int) -> dict[str, Any]:
+async def _splits(
+    whole: Outcomes, prompts: list[str], vectors: Any, encoder: OnnxEncoder, splits: int
+) -> dict[str, Any]:
     found: list[float] = []
     best_single: list[float] = []
     for seed in track(range(splits), "deciding"):
@@ -62,7 +72,20 @@ async def _splits(whole: Outcomes, prompts: list[str], vectors: Any, encoder: On
         await asyncio.sleep(3)
         models = (await offer([prompts[i] for i in test], None, {"profile": "quality"})).models
         column = {model: j for j, model in enumerate(whole.models)}
-        found.append(float(np.mean([whole.scores[i, column[m or ""]] for i, m in zip(test, models, strict=True)])))
-        best_single.append(float(whole.scores[test][:, int(whole.scores[train].mean(axis=0).argmax())].mean()))
+        found.append(
+            float(
+                np.mean(
+                    [whole.scores[i, column[m or ""]] for i, m in zip(test, models, strict=True)]
+                )
+            )
+        )
+        best_single.append(
+            float(whole.scores[test][:, int(whole.scores[train].mean(axis=0).argmax())].mean())
+        )
     error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else float("nan")
-    return {"mean": round(statistics.mean(found), 4), "standard_error": round(error, 4), "splits": found, "best_single": best_single}
+    return {
+        "mean": round(statistics.mean(found), 4),
+        "standard_error": round(error, 4),
+        "splits": found,
+        "best_single": best_single,
+    }

@@ -1,10 +1,13 @@
-"""`make bench-adversarial OUTCOMES=file`: how far a gadget pushes prompts to the dearest models ("Rerouting LLM Routers", arXiv 2501.01818).
+"""`make bench-adversarial OUTCOMES=file`: how far a gadget pushes prompts to the dearest models
+("Rerouting LLM Routers", arXiv 2501.01818).
 
-A gadget is a string of ten tokens that an attacker puts before or behind every prompt, whatever it asks, found by hill climbing against the very
-table, encoder and defence that decide (white box), on prompts that are not those it is measured on. Routed by the whole prompt, that is the
-undefended router; by a description of the prompt, which keeps the words that pose the task, it is half a defence; with views of the text
-(POINTSMAN_EMBEDDER_GUARD) a whole one. Where descriptions are foreseen, the language model is assumed not to heed the gadget, and its description
-is the clean prompt's, local: a STAND-IN, since none is at hand.
+A gadget is a string of ten tokens that an attacker puts before or behind every prompt, whatever it
+asks, found by hill climbing against the very table, encoder and defence that decide (white box), on
+prompts that are not those it is measured on. Routed by the whole prompt, that is the undefended
+router; by a description of the prompt, which keeps the words that pose the task, it is half a
+defence; with views of the text (POINTSMAN_EMBEDDER_GUARD) a whole one. Where descriptions are
+foreseen, the language model is assumed not to heed the gadget, and its description is the clean
+prompt's, local: a STAND-IN, since none is at hand.
 """
 
 from __future__ import annotations
@@ -86,7 +89,8 @@ class Router:
         return utility[:, self.dear].max(axis=1) - utility[:, ~self.dear].max(axis=1)
 
     def calibrate(self, prompts: Sequence[str]) -> None:
-        """Find the rate at which half of the prompts go to the dearest models, as the paper does; an attacker has most room there."""
+        """Find the rate at which half of the prompts go to the dearest models, as the paper does;
+        an attacker has most room there."""
         expected = expectations(self._table, self._encoder.encode([self._read(p) for p in prompts]))
         tried = [Rates(float(usd)) for usd in np.geomspace(1e-5, 10.0, 241)]
         shares = [self.dear[choices(expected, rates)].mean() for rates in tried]
@@ -97,7 +101,8 @@ class Router:
         return float((self.margins(prompts) > 0).mean())
 
     def pull(self, prompts: Sequence[str]) -> float:
-        """What the attacker climbs: how far the best of the dearest models is before the best other, on average."""
+        """What the attacker climbs: how far the best of the dearest models is before the best
+        other, on average."""
         return float(np.tanh(8.0 * self.margins(prompts)).mean())
 
 
@@ -115,7 +120,8 @@ def _margins_of(router: Router, texts: Sequence[str]) -> Any:
 
 
 class Foreseeing(Router):
-    """Descriptions are foreseen where the describer would be sure; where not, the language model's is the prompt's without the gadget."""
+    """Descriptions are foreseen where the describer would be sure; where not, the language model's
+    is the prompt's without the gadget."""
 
     foreseen = 0.0
     """Of the prompts it was last asked about."""
@@ -125,10 +131,14 @@ class Foreseeing(Router):
         self._written: dict[str, Any] = {}
         few = list(prompts)[: DescriberSettings().foresee_pairs]
         told = self._encode([self._read(p) for p in few])
-        self._known = learn(self._encode([Read.of(p).text for p in few]), told, forms(few), self._table)
+        self._known = learn(
+            self._encode([Read.of(p).text for p in few]), told, forms(few), self._table
+        )
 
     def _encode(self, texts: Sequence[str]) -> Any:
-        return np.concatenate([self._encoder.encode(texts[i : i + 256]) for i in range(0, len(texts), 256)])
+        return np.concatenate(
+            [self._encoder.encode(texts[i : i + 256]) for i in range(0, len(texts), 256)]
+        )
 
     def points(self, prompts: Sequence[str]) -> Any:
         texts, shapes = [Read.of(p).text for p in prompts], forms(prompts)
@@ -136,21 +146,36 @@ class Foreseeing(Router):
         sure = found.sure.copy()
         edged = [i for i in np.flatnonzero(sure) if views(texts[i])]
         if edged:
-            others = self._encode([view for i in edged for view in views(texts[i])]).reshape(len(edged), 2, -1)
-            sure[edged] = same_without_edges(self._known, found.vectors[edged], others, shapes[edged], self._table, self.rates)
+            others = self._encode([view for i in edged for view in views(texts[i])]).reshape(
+                len(edged), 2, -1
+            )
+            sure[edged] = same_without_edges(
+                self._known, found.vectors[edged], others, shapes[edged], self._table, self.rates
+            )
         self.foreseen = float(sure.mean())
-        return np.where(sure[:, None], found.vectors, self._told([getattr(p, "origin", p) for p in prompts])).astype(np.float32)
+        return np.where(
+            sure[:, None], found.vectors, self._told([getattr(p, "origin", p) for p in prompts])
+        ).astype(np.float32)
 
     def _told(self, origins: Sequence[str]) -> Any:
         """What the language model would say of the prompts without the gadget."""
         new = [origin for origin in dict.fromkeys(origins) if origin not in self._written]
         if new:
-            self._written |= dict(zip(new, self._encode([self._read(origin) for origin in new]), strict=True))
+            self._written |= dict(
+                zip(new, self._encode([self._read(origin) for origin in new]), strict=True)
+            )
         return np.stack([self._written[origin] for origin in origins])
 
 
-def climb(router: Router, prompts: Sequence[str], place: Callable[[str, str], str], words: Sequence[str], seed: int) -> str:
-    """The best gadget found: one token after the other is exchanged for the best of some candidates."""
+def climb(
+    router: Router,
+    prompts: Sequence[str],
+    place: Callable[[str, str], str],
+    words: Sequence[str],
+    seed: int,
+) -> str:
+    """The best gadget found: one token after the other is exchanged for the best of some
+    candidates."""
     rng = np.random.default_rng(seed)
     gadget = list(rng.choice(words, TOKENS))
     best = router.pull([place(p, " ".join(gadget)) for p in prompts])
@@ -172,8 +197,18 @@ def main() -> None:
     parser.add_argument("outcomes", type=Path)
     parser.add_argument("--prices", type=Path)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--without-foreseen", action="store_true", help="leave out foreseen descriptions, which take longest")
-    parser.add_argument("--reads", nargs="*", choices=list(READS), default=list(READS), help="what is routed by; by default all")
+    parser.add_argument(
+        "--without-foreseen",
+        action="store_true",
+        help="leave out foreseen descriptions, which take longest",
+    )
+    parser.add_argument(
+        "--reads",
+        nargs="*",
+        choices=list(READS),
+        default=list(READS),
+        help="what is routed by; by default all",
+    )
     parser.add_argument("--write", type=Path, default=Path("bench-results/adversarial.json"))
     options = parser.parse_args()
     rows, prices = outcomes.read(options.outcomes, options.prices)
@@ -181,18 +216,35 @@ def main() -> None:
     whole, encoder = matrix(rows, prices, prompts), load(None, "int8")
     order = np.random.RandomState(0).permutation(len(prompts))
     train, rest = order[: int(0.7 * len(order))], order[int(0.7 * len(order)) :]
-    climbed, measured = ([prompts[i] for i in part] for part in (rest[:CLIMB_ON], rest[CLIMB_ON : CLIMB_ON + MEASURED_ON]))
+    climbed, measured = (
+        [prompts[i] for i in part]
+        for part in (rest[:CLIMB_ON], rest[CLIMB_ON : CLIMB_ON + MEASURED_ON])
+    )
     words = sorted({w for p in prompts for w in p.split() if w.isalpha() and len(w) > 2})
     found: list[dict[str, Any]] = []
     for name, read in ((name, READS[name]) for name in options.reads):
         texts = [read(p) for p in texts_of(prompts, train)]
-        vectors = np.concatenate([encoder.encode(texts[i : i + 256]) for i in track(range(0, len(texts), 256), f"embedding, {name}")])
-        table = build_table(whole.rows(train), vectors, encoder.identity, Recipe(k=60), source="adversarial", simulated=False)
+        vectors = np.concatenate(
+            [
+                encoder.encode(texts[i : i + 256])
+                for i in track(range(0, len(texts), 256), f"embedding, {name}")
+            ]
+        )
+        table = build_table(
+            whole.rows(train),
+            vectors,
+            encoder.identity,
+            Recipe(k=60),
+            source="adversarial",
+            simulated=False,
+        )
         plain, guarded = Router(encoder, table, read), Guarded(encoder, table, read)
         plain.calibrate(texts_of(prompts, train[:1000]))
         routers: dict[str, Router] = {name: plain, f"{name}, guarded": guarded}
         if name == "description" and not options.without_foreseen:
-            routers["description, foreseen where sure"] = foreseeing = Foreseeing(encoder, table, read)
+            routers["description, foreseen where sure"] = foreseeing = Foreseeing(
+                encoder, table, read
+            )
             foreseeing.learn(texts_of(prompts, train))
         for called, router in routers.items():
             router.rates = plain.rates
@@ -226,9 +278,23 @@ def main() -> None:
     )
     for name in dict.fromkeys(f["routed_by"] for f in found):
         for place in PLACES:
-            worst = max((f for f in found if (f["routed_by"], f["gadget"]) == (name, place)), key=lambda f: float(f["attacked"]))
-            more, than = (f"{100 * (worst['attacked'] - worst[which]):+.1f}" for which in ("clean", "clean_undefended"))
-            shown.add_row(name, f"{worst['usd_per_point']:.2g}", place, f"{worst['clean']:.1%}", f"{worst['attacked']:.1%}", more, than)
+            worst = max(
+                (f for f in found if (f["routed_by"], f["gadget"]) == (name, place)),
+                key=lambda f: float(f["attacked"]),
+            )
+            more, than = (
+                f"{100 * (worst['attacked'] - worst[which]):+.1f}"
+                for which in ("clean", "clean_undefended")
+            )
+            shown.add_row(
+                name,
+                f"{worst['usd_per_point']:.2g}",
+                place,
+                f"{worst['clean']:.1%}",
+                f"{worst['attacked']:.1%}",
+                more,
+                than,
+            )
     out.print(shown)
     out.print(f"written to {options.write}")
 

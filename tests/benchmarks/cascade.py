@@ -1,8 +1,10 @@
-"""`make bench-cascade OUTCOMES=file`: the dispatcher's own cascade on recorded answers, beside what the evaluation says of it.
+"""`make bench-cascade OUTCOMES=file`: the dispatcher's own cascade on recorded answers, beside what
+the evaluation says of it.
 
-Two models; tables are built by the product from 70% of the prompts, and the dispatcher answers the rest, with backends that replay the
-recorded answers (SCRIPTED: nothing is called). What a point of success is worth goes from little to much; for each the share of prompts
-that were escalated to the strong model, the success, and what it cost.
+Two models; tables are built by the product from 70% of the prompts, and the dispatcher answers the
+rest, with backends that replay the recorded answers (SCRIPTED: nothing is called). What a point of
+success is worth goes from little to much; for each the share of prompts that were escalated to the
+strong model, the success, and what it cost.
 """
 
 from __future__ import annotations
@@ -29,7 +31,15 @@ from services.selector.decide import Wish, decide
 from shared.adapters.onnx.assessing import Assessor
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
-from shared.contracts.messages import Completed, Decided, Described, Embedded, Placed, Submitted, extend
+from shared.contracts.messages import (
+    Completed,
+    Decided,
+    Described,
+    Embedded,
+    Placed,
+    Submitted,
+    extend,
+)
 from shared.contracts.outcome_file import Row, matrix
 from shared.contracts.parts import Answer, Description, Embedding, EncoderRef, Source, TableRef
 from shared.contracts.vector import pack
@@ -88,24 +98,35 @@ class OneTable:
         return self.table
 
 
-def assigned(prompts: Sequence[str], vectors: Any, shapes: Any, table: RoutingTable, encoder: OnnxEncoder) -> list[Placed]:
+def assigned(
+    prompts: Sequence[str], vectors: Any, shapes: Any, table: RoutingTable, encoder: OnnxEncoder
+) -> list[Placed]:
     ref = TableRef(epoch=0, sequence=1, digest=table.digest)
     messages = []
     for prompt, vector, shape in zip(prompts, vectors, shapes, strict=True):
         described = extend(
             Submitted(prompt=prompt, request_id="r", answer=True),
             Described,
-            description=Description(text=prompt[:80], source=Source.prompt, latency_s=0.0, cost_usd=0.0),
+            description=Description(
+                text=prompt[:80], source=Source.prompt, latency_s=0.0, cost_usd=0.0
+            ),
         )
         point = Embedding(
-            vector=pack(vector), encoder=EncoderRef.of(encoder.identity), latency_s=0.0, batch=1, form=pack(shape), text="prompt"
+            vector=pack(vector),
+            encoder=EncoderRef.of(encoder.identity),
+            latency_s=0.0,
+            batch=1,
+            form=pack(shape),
+            text="prompt",
         )
         messages.append(extend(described, Embedded, embedding=point))
     found = place(messages, ref, table)
     return [one for one in found if isinstance(one, Placed)]
 
 
-async def lived(placed: Sequence[Placed], table: RoutingTable, call: Replaying, assess: Assessor) -> dict[float, list[Completed]]:
+async def lived(
+    placed: Sequence[Placed], table: RoutingTable, call: Replaying, assess: Assessor
+) -> dict[float, list[Completed]]:
     """What the dispatcher answers at each rate."""
     found: dict[float, list[Completed]] = {}
     told: dict[str, float | None] = {}
@@ -136,7 +157,9 @@ async def lived(placed: Sequence[Placed], table: RoutingTable, call: Replaying, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("outcomes", type=Path)
-    parser.add_argument("--weak-usd", type=float, default=0.0003, help="what an answer of the weaker model costs")
+    parser.add_argument(
+        "--weak-usd", type=float, default=0.0003, help="what an answer of the weaker model costs"
+    )
     parser.add_argument("--strong-usd", type=float, default=0.01)
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--write", type=Path, default=Path("bench-results/cascade.json"))
@@ -146,7 +169,11 @@ def main() -> None:
     bare = matrix(rows, prices, prompts)
     weak, strong = (bare.models[i] for i in np.argsort(np.nanmean(bare.scores, axis=0))[[0, -1]])
     cost = {weak: options.weak_usd, strong: options.strong_usd}
-    whole = replace(bare, cost_usd=np.tile([cost.get(m, 0.0) for m in bare.models], (len(rows), 1)), usd_per_token=None)
+    whole = replace(
+        bare,
+        cost_usd=np.tile([cost.get(m, 0.0) for m in bare.models], (len(rows), 1)),
+        usd_per_token=None,
+    )
     encoder = load(None, "int8")
     vectors = np.concatenate([encoder.encode([p]) for p in track(prompts, "embedding prompts")])
     shapes = forms(prompts)
@@ -162,16 +189,29 @@ def main() -> None:
             source="cascade",
             simulated=False,
         )
-        heads = heads_of([rows[i] for i in train], [responses[i] for i in train], vectors[train], shapes[train], whole.rows(train), 0)
+        heads = heads_of(
+            [rows[i] for i in train],
+            [responses[i] for i in train],
+            vectors[train],
+            shapes[train],
+            whole.rows(train),
+            0,
+        )
         table = replace(table, cascade=heads)
         placed = assigned([prompts[i] for i in test], vectors[test], shapes[test], table, encoder)
         assess = Assessor(OneTable(table), None, "int8")  # type: ignore[arg-type]
-        found = asyncio.run(lived(placed, table, Replaying({r.prompt: r for r in rows}, cost), assess))
+        found = asyncio.run(
+            lived(placed, table, Replaying({r.prompt: r for r in rows}, cost), assess)
+        )
         base = float(np.mean([score[m.prompt or ""][weak] for m in placed]))
         top = float(np.mean([score[m.prompt or ""][strong] for m in placed]))
         for rate, done in found.items():
             answers = [c.completion.answers for c in done]
-            success = float(np.mean([score[c.prompt or ""][a[0].model] for c, a in zip(done, answers, strict=True)]))
+            success = float(
+                np.mean(
+                    [score[c.prompt or ""][a[0].model] for c, a in zip(done, answers, strict=True)]
+                )
+            )
             facts.append(
                 {
                     "split": number,
@@ -191,14 +231,28 @@ def main() -> None:
         areas.append(apgr(np.interp(np.linspace(0, 1, 101), share, gap)))
         for part, values in thresholds.items():
             values.append(float(np.interp(part, gap, share)))
-    shown = Table("USD a point is worth", "to the strong model", "gap recovered", "cost of an answer", box=None)
+    shown = Table(
+        "USD a point is worth",
+        "to the strong model",
+        "gap recovered",
+        "cost of an answer",
+        box=None,
+    )
     for rate in RATES[::6]:
         own_ = [f for f in facts if f["usd_per_point"] == rate]
-        means = {k: float(np.mean([f[k] for f in own_])) for k in ("to_strong", "recovered", "cost_usd")}
-        shown.add_row(f"{rate:.2g}", f"{means['to_strong']:.1%}", f"{means['recovered']:.1%}", f"${means['cost_usd']:.5f}")
+        means = {
+            k: float(np.mean([f[k] for f in own_])) for k in ("to_strong", "recovered", "cost_usd")
+        }
+        shown.add_row(
+            f"{rate:.2g}",
+            f"{means['to_strong']:.1%}",
+            f"{means['recovered']:.1%}",
+            f"${means['cost_usd']:.5f}",
+        )
     out.print(shown)
     out.print(
-        f"{weak} first, {strong} where its answer is not good enough (SCRIPTED backends), {options.splits} splits: APGR {np.mean(areas):.3f}, "
+        f"{weak} first, {strong} where its answer is not good enough (SCRIPTED backends), "
+        f"{options.splits} splits: APGR {np.mean(areas):.3f}, "
         f"CPT(50) {np.mean(thresholds[0.5]):.1%}, CPT(80) {np.mean(thresholds[0.8]):.1%} (goal 51%)"
     )
     options.write.parent.mkdir(parents=True, exist_ok=True)

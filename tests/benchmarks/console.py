@@ -1,6 +1,8 @@
-"""`make bench-console`: first paint with many decisions behind the pages, and frames while decisions arrive.
+"""`make bench-console`: first paint with many decisions behind the pages, and frames while
+decisions arrive.
 
-The decisions are put into the console's memory directly (a stand-in for the topic): what is measured are the pages and the browser.
+The decisions are put into the console's memory directly (a stand-in for the topic): what is
+measured are the pages and the browser.
 """
 
 from __future__ import annotations
@@ -44,14 +46,30 @@ def messages(count: int) -> list[Decided]:
     for i in range(count):
         at = int(rng.integers(25))
         vector = known.centroids[at] + 0.3 * rng.normal(size=384)
-        message = placed(known, embedded(vector=vector / np.linalg.norm(vector), encoder=known.encoder))
-        cluster = message.assignment.clusters[0].model_copy(update={"id": known.clusters[at].id, "label": known.clusters[at].label})
-        message = message.model_copy(update={"assignment": message.assignment.model_copy(update={"clusters": (cluster,)})})
+        message = placed(
+            known, embedded(vector=vector / np.linalg.norm(vector), encoder=known.encoder)
+        )
+        cluster = message.assignment.clusters[0].model_copy(
+            update={"id": known.clusters[at].id, "label": known.clusters[at].label}
+        )
+        message = message.model_copy(
+            update={"assignment": message.assignment.model_copy(update={"clusters": (cluster,)})}
+        )
         text = f"Task number {i} of many, described in about a dozen words as describers do"
         description = message.description.model_copy(update={"text": text})
-        decided = decide(message.model_copy(update={"description": description}), known, {}, list(Profile)[i % 4], 10)
-        made.append(decided.model_copy(update={"request_id": f"b-{i}", "submitted_at": datetime.now(UTC)}))
-    published = TablePublished(epoch=0, sequence=1, digest=known.digest, published_at=datetime.now(UTC), table="")
+        decided = decide(
+            message.model_copy(update={"description": description}),
+            known,
+            {},
+            list(Profile)[i % 4],
+            10,
+        )
+        made.append(
+            decided.model_copy(update={"request_id": f"b-{i}", "submitted_at": datetime.now(UTC)})
+        )
+    published = TablePublished(
+        epoch=0, sequence=1, digest=known.digest, published_at=datetime.now(UTC), table=""
+    )
     TABLE.append((published, known))
     return made
 
@@ -71,7 +89,9 @@ async def measure(behind: int, rate: int, seconds: int) -> dict[str, Any]:
     made: list[Console] = []
     Console.running = lambda self: (made.append(self), _alone(self))[1]  # type: ignore[method-assign, assignment, func-returns-value]
     door = build()
-    server = uvicorn.Server(uvicorn.Config(door.application, host="127.0.0.1", port=0, log_level="error", ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(door.application, host="127.0.0.1", port=0, log_level="error", ws="none")
+    )
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.05)
@@ -93,7 +113,10 @@ async def measure(behind: int, rate: int, seconds: int) -> dict[str, Any]:
                 memory.decided(pool[i % len(pool)], time.time())
             count = due
 
-    async with browser.browser() as chromium, browser.page(chromium, viewport={"width": 1200, "height": 900}) as window:
+    async with (
+        browser.browser() as chromium,
+        browser.page(chromium, viewport={"width": 1200, "height": 900}) as window,
+    ):
         page = window.page
         await page.goto(f"{address}/now")
         paints: dict[str, float] = {}
@@ -102,7 +125,11 @@ async def measure(behind: int, rate: int, seconds: int) -> dict[str, Any]:
             for _ in range(5):
                 await page.goto(f"{address}/{name}")
                 await page.wait_for_timeout(150)
-                found.append(await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+                found.append(
+                    await page.evaluate(
+                        "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+                    )
+                )
             paints[name] = statistics.median(found)
         facts["first_paint_ms"] = paints
         await page.goto(f"{address}/now")
@@ -142,10 +169,14 @@ def main() -> None:
     print(f"{facts['decisions_behind']:,} decisions in memory (put there directly, no topic)")
     for name, ms in facts["first_paint_ms"].items():
         print(f"first paint of {name:<9} {ms:6.0f} ms   goal ≤ 300 ms")
-    for what, words in (("quiet", "nothing arrives"), ("busy", f"{facts['rate']} decisions/s arrive")):
+    for what, words in (
+        ("quiet", "nothing arrives"),
+        ("busy", f"{facts['rate']} decisions/s arrive"),
+    ):
         found = facts[f"frames_{what}"]
         print(
-            f"frames while {words:<24} {found['per_second']:5.1f}/s, p99 {found['p99_ms']:.1f} ms, longest {found['longest_ms']:.0f} ms   goal 60/s"
+            f"frames while {words:<24} {found['per_second']:5.1f}/s, p99 {found['p99_ms']:.1f} ms, "
+            f"longest {found['longest_ms']:.0f} ms   goal 60/s"
         )
 
 

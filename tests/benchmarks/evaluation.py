@@ -1,7 +1,9 @@
-"""Time and memory of `pointsman evaluate` on 10,000 prompts and 20 models: made-up outcomes, all representations, five splits.
+"""Time and memory of `pointsman evaluate` on 10,000 prompts and 20 models: made-up outcomes, all
+representations, five splits.
 
-The prompts are those of the 25 tasks, each for another business, so that no two are equal; skills, costs and the answers of one model are
-drawn. What is learnt from them means nothing. `make bench-evaluate` prints the seconds and the peak of resident memory.
+The prompts are those of the 25 tasks, each for another business, so that no two are equal; skills,
+costs and the answers of one model are drawn. What is learnt from them means nothing. `make
+bench-evaluate` prints the seconds and the peak of resident memory.
 """
 
 from __future__ import annotations
@@ -32,9 +34,21 @@ def made(path: Path, rows: int) -> None:
         for i, prompt in enumerate(prompts):
             chance = skill[i % 25]
             scores = {f"model-{m:02d}": int(rng.random() < chance[m]) for m in range(MODELS)}
-            cost = {f"model-{m:02d}": float(1e-5 * (m + 1) * (1 + rng.random())) for m in range(MODELS)}
+            cost = {
+                f"model-{m:02d}": float(1e-5 * (m + 1) * (1 + rng.random())) for m in range(MODELS)
+            }
             answer = " ".join(words.sample(prompt.split(), min(20, len(prompt.split()))))
-            file.write(json.dumps({"prompt": prompt, "scores": scores, "cost_usd": cost, "responses": {"model-00": answer}}) + "\n")
+            file.write(
+                json.dumps(
+                    {
+                        "prompt": prompt,
+                        "scores": scores,
+                        "cost_usd": cost,
+                        "responses": {"model-00": answer},
+                    }
+                )
+                + "\n"
+            )
 
 
 def main() -> None:
@@ -53,7 +67,10 @@ def main() -> None:
         )
         took = time.monotonic() - began
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"{rows} prompts x {MODELS} models on {CORES} cores: {took:.0f} s (goal 300), at most {peak:.0f} MB (goal 2048)")
+    print(
+        f"{rows} prompts x {MODELS} models on {CORES} cores: {took:.0f} s (goal 300), at most "
+        f"{peak:.0f} MB (goal 2048)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""`make bench-foresight OUTCOMES=file`: how many descriptions can be foreseen, and how often the route stays the same.
+"""`make bench-foresight OUTCOMES=file`: how many descriptions can be foreseen, and how often the
+route stays the same.
 
-Of each split, 70% of the prompts are known with their descriptions, and the table is learnt from their outcomes; the other 30% are looked at as
-the describer does, and routed by what is foreseen and by the description they would have got. Descriptions are local, a STAND-IN for a language
-model's, which is not at hand here. Then tasks are left out whole (clusters of descriptions), to see what becomes of what was never seen.
+Of each split, 70% of the prompts are known with their descriptions, and the table is learnt from
+their outcomes; the other 30% are looked at as the describer does, and routed by what is foreseen
+and by the description they would have got. Descriptions are local, a STAND-IN for a language
+model's, which is not at hand here. Then tasks are left out whole (clusters of descriptions), to see
+what becomes of what was never seen.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ CLUSTERS, LEFT_OUT = 60, 8
 
 @dataclass(frozen=True)
 class Found:
-    """Of one split; shares by profile. `same`: of the sure, those that are routed as by their own descriptions."""
+    """Of one split; shares by profile. `same`: of the sure, those that are routed as by their own
+    descriptions."""
 
     what: str
     known: int
@@ -67,10 +71,24 @@ class Reading:
         return np.stack([self._known[text] for text in texts])
 
 
-def trial(what: str, whole: Outcomes, prompts: list[str], told: Array, train: Any, test: Any, encoder: OnnxEncoder, read: Reading) -> Found:
+def trial(
+    what: str,
+    whole: Outcomes,
+    prompts: list[str],
+    told: Array,
+    train: Any,
+    test: Any,
+    encoder: OnnxEncoder,
+    read: Reading,
+) -> Found:
     """Learn from `train`, look at `test`."""
     table = build_table(
-        whole.rows(train), told[train], encoder.identity, Recipe(k=CLUSTERS, text="description"), source="benchmark", simulated=False
+        whole.rows(train),
+        told[train],
+        encoder.identity,
+        Recipe(k=CLUSTERS, text="description"),
+        source="benchmark",
+        simulated=False,
     )
     live = Foreseeing(DescriberSettings(), read, encoder.identity, 1e9)
     for i in train[-DescriberSettings().foresee_pairs :]:
@@ -81,14 +99,20 @@ def trial(what: str, whole: Outcomes, prompts: list[str], told: Array, train: An
     for name, rates in PROFILES.items():
         glances = [live.look(prompts[i], rates, table) for i in test]
         sure = np.array([g.sure for g in glances])
-        vectors = np.stack([_vector(g) if g.sure else told[i] for g, i in zip(glances, test, strict=True)])
+        vectors = np.stack(
+            [_vector(g) if g.sure else told[i] for g, i in zip(glances, test, strict=True)]
+        )
         described, foreseen = (routes(table, v, (rates,))[:, 0] for v in (told[test], vectors))
         same = described == foreseen
         found["sure"][name], found["same_of_all"][name] = float(sure.mean()), float(same.mean())
         found["same"][name] = float(same[sure].mean()) if sure.any() else float("nan")
         if name == "quality":
-            accuracy = [float(np.nanmean(whole.scores[test, chosen])) for chosen in (described, foreseen)]
-    return Found(what, len(train), len(test), found["sure"], found["same"], found["same_of_all"], *accuracy)
+            accuracy = [
+                float(np.nanmean(whole.scores[test, chosen])) for chosen in (described, foreseen)
+            ]
+    return Found(
+        what, len(train), len(test), found["sure"], found["same"], found["same_of_all"], *accuracy
+    )
 
 
 def _vector(glance: Glance) -> Array:
@@ -96,8 +120,11 @@ def _vector(glance: Glance) -> Array:
     return unpack(glance.foreseen.vector)
 
 
-def cost_of_a_look(prompts: list[str], told: list[str], encoder: OnnxEncoder, table: Any) -> dict[str, float]:
-    """Milliseconds to look at a prompt, in the median and of CPU on average, beside those to embed a description."""
+def cost_of_a_look(
+    prompts: list[str], told: list[str], encoder: OnnxEncoder, table: Any
+) -> dict[str, float]:
+    """Milliseconds to look at a prompt, in the median and of CPU on average, beside those to embed
+    a description."""
     live = Foreseeing(DescriberSettings(), encoder.encode, encoder.identity, 1e9)
     for prompt, text in zip(prompts[200:], told[200:], strict=True):
         live.note(Read.of(prompt), Written(text, False, time.time()))
@@ -133,36 +160,72 @@ def main() -> None:
     found: list[Found] = []
     for seed in track(range(options.splits), "splits"):
         order, cut = np.random.RandomState(seed).permutation(len(prompts)), int(0.7 * len(prompts))
-        found.append(trial(f"split {seed}", whole, prompts, told, order[:cut], order[cut:], encoder, read))
+        found.append(
+            trial(f"split {seed}", whole, prompts, told, order[:cut], order[cut:], encoder, read)
+        )
     groups = kmeans(told, LEFT_OUT, 0).labels
     for group in track(range(LEFT_OUT), "tasks left out"):
         test, train = np.flatnonzero(groups == group), np.flatnonzero(groups != group)
-        found.append(trial(f"task {group} left out", whole, prompts, told, train, test, encoder, read))
-    table = build_table(whole, told, encoder.identity, Recipe(k=CLUSTERS, text="description"), source="benchmark", simulated=False)
+        found.append(
+            trial(f"task {group} left out", whole, prompts, told, train, test, encoder, read)
+        )
+    table = build_table(
+        whole,
+        told,
+        encoder.identity,
+        Recipe(k=CLUSTERS, text="description"),
+        source="benchmark",
+        simulated=False,
+    )
     cost = cost_of_a_look(prompts[:2000], descriptions[:2000], encoder, table)
 
-    shown = Table("sure; of these, same route", "known", "looked at", *PROFILES, "accuracy: described", "foreseen", box=None)
+    shown = Table(
+        "sure; of these, same route",
+        "known",
+        "looked at",
+        *PROFILES,
+        "accuracy: described",
+        "foreseen",
+        box=None,
+    )
     for f in found:
         shares = [f"{f.sure[p]:.1%}; {f.same[p]:.1%}" for p in PROFILES]
-        shown.add_row(f.what, str(f.known), str(f.looked_at), *shares, f"{f.accuracy_described:.4f}", f"{f.accuracy_foreseen:.4f}")
+        shown.add_row(
+            f.what,
+            str(f.known),
+            str(f.looked_at),
+            *shares,
+            f"{f.accuracy_described:.4f}",
+            f"{f.accuracy_foreseen:.4f}",
+        )
     out.print(shown)
-    splits, apart = ([f for f in found if f.what.startswith("split") == is_split] for is_split in (True, False))
+    splits, apart = (
+        [f for f in found if f.what.startswith("split") == is_split] for is_split in (True, False)
+    )
     for name in PROFILES:
         sure = np.array([f.sure[name] * f.looked_at for f in splits])
         same = np.array([f.same[name] for f in splits])
         new, seen = (
-            np.average([getattr(f, part)[name] for f in apart], weights=[f.looked_at for f in apart]) for part in ("sure", "same_of_all")
+            np.average(
+                [getattr(f, part)[name] for f in apart], weights=[f.looked_at for f in apart]
+            )
+            for part in ("sure", "same_of_all")
         )
         out.print(
-            f"{name}: sure of {sure.sum() / sum(f.looked_at for f in splits):.1%}, of these the same route for {np.average(same, weights=sure):.1%}"
-            f" (goal 97%); of tasks never seen sure of {new:.1%}, the same route for {seen:.1%} of all"
+            f"{name}: sure of {sure.sum() / sum(f.looked_at for f in splits):.1%}, of these the "
+            f"same route for {np.average(same, weights=sure):.1%}"
+            f" (goal 97%); of tasks never seen sure of {new:.1%}, the same route for {seen:.1%} of "
+            "all"
         )
     out.print("descriptions: local, a STAND-IN for a language model's")
     out.print(
-        f"a look takes {cost['look']} ms ({cost['look_cpu']} of CPU), embedding a description {cost['embed']} ms ({cost['embed_cpu']} of CPU)"
+        f"a look takes {cost['look']} ms ({cost['look_cpu']} of CPU), embedding a description "
+        f"{cost['embed']} ms ({cost['embed_cpu']} of CPU)"
     )
     options.write.parent.mkdir(parents=True, exist_ok=True)
-    options.write.write_text(json.dumps({"trials": [asdict(f) for f in found], "ms": cost}, indent=2) + "\n")
+    options.write.write_text(
+        json.dumps({"trials": [asdict(f) for f in found], "ms": cost}, indent=2) + "\n"
+    )
     out.print(f"written to {options.write}")
 
 

@@ -1,7 +1,9 @@
-"""What the gateway costs: over the decision's own latency, over the provider's first token, and with many streams open.
+"""What the gateway costs: over the decision's own latency, over the provider's first token, and
+with many streams open.
 
-Everything in one run on this machine, beside what it is compared with: decisions asked for over Kafka directly, and the provider asked
-directly. The provider is the tests' own and answers at once, so what is seen is ours.
+Everything in one run on this machine, beside what it is compared with: decisions asked for over
+Kafka directly, and the provider asked directly. The provider is the tests' own and answers at once,
+so what is seen is ours.
 """
 
 from __future__ import annotations
@@ -45,13 +47,20 @@ GOALS = {
 
 
 async def post(address: str, path: str, body: dict[str, Any], key: str) -> tuple[float, float, str]:
-    """Seconds until the first event (or the whole body), seconds until the end, and the body: one connection, no client library."""
+    """Seconds until the first event (or the whole body), seconds until the end, and the body: one
+    connection, no client library."""
     where = urlsplit(address)
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection(where.hostname, where.port, limit=2**20)
     value = json.dumps(body).encode()
-    head = f"POST {where.path}{path} HTTP/1.1\r\nhost: {where.netloc}\r\nauthorization: Bearer {key}\r\n"
-    head += f"content-type: application/json\r\ncontent-length: {len(value)}\r\nconnection: close\r\n\r\n"
+    head = (
+        f"POST {where.path}{path} HTTP/1.1\r\nhost: {where.netloc}\r\nauthorization: Bearer "
+        f"{key}\r\n"
+    )
+    head += (
+        f"content-type: application/json\r\ncontent-length: {len(value)}\r\nconnection: "
+        "close\r\n\r\n"
+    )
     writer.write(head.encode() + value)
     first, lines = 0.0, []
     try:
@@ -83,7 +92,8 @@ async def paced(rate: float, count: int, one: Any) -> list[Any]:
 
 @asynccontextmanager
 async def stand_in(decided: Decided, takes_s: float) -> AsyncIterator[None]:
-    """A STAND-IN for the hot path: it gives every prompt the same decision after `takes_s`. The real one and a broker fill two cores."""
+    """A STAND-IN for the hot path: it gives every prompt the same decision after `takes_s`. The
+    real one and a broker fill two cores."""
     kafka = KafkaSettings()
     async with publisher(kafka) as out, reader(kafka, (PROMPTS,), from_start=False) as prompts:
 
@@ -91,7 +101,12 @@ async def stand_in(decided: Decided, takes_s: float) -> AsyncIterator[None]:
             await asyncio.sleep(takes_s)
             assert message.reply_to is not None
             value = to_json(decided.model_copy(update={"request_id": message.request_id}))
-            await out.send(message.reply_to.topic, value, key=message.request_id.encode(), partition=message.reply_to.partition)
+            await out.send(
+                message.reply_to.topic,
+                value,
+                key=message.request_id.encode(),
+                partition=message.reply_to.partition,
+            )
 
         async def listen() -> None:
             answering = set()
@@ -108,8 +123,11 @@ async def stand_in(decided: Decided, takes_s: float) -> AsyncIterator[None]:
             await asyncio.gather(listening, return_exceptions=True)
 
 
-async def over_the_decision(address: str, key: str, prompts: list[str], rate: float, seconds: float) -> dict[str, Any]:
-    """At `rate` a second: what a request takes beyond the decision itself, which the answer's Server-Timing header tells."""
+async def over_the_decision(
+    address: str, key: str, prompts: list[str], rate: float, seconds: float
+) -> dict[str, Any]:
+    """At `rate` a second: what a request takes beyond the decision itself, which the answer's
+    Server-Timing header tells."""
 
     async def ask(i: int) -> tuple[float, float]:
         _, took, text = await post(address, "/v1/route", {"prompt": prompts[i % len(prompts)]}, key)
@@ -127,8 +145,11 @@ async def over_the_decision(address: str, key: str, prompts: list[str], rate: fl
     }
 
 
-async def over_the_first_token(address: str, key: str, upstream: Provider, count: int) -> dict[str, Any]:
-    """The first token of a named model, through the gateway and from the provider directly, in turns."""
+async def over_the_first_token(
+    address: str, key: str, upstream: Provider, count: int
+) -> dict[str, Any]:
+    """The first token of a named model, through the gateway and from the provider directly, in
+    turns."""
     body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "hello"}]}
     through, direct = [], []
     for _ in range(count):
@@ -145,7 +166,9 @@ async def over_the_first_token(address: str, key: str, upstream: Provider, count
 async def many_streams(address: str, key: str, upstream: Provider, count: int) -> dict[str, Any]:
     """`count` streams open at once, each checked by what it says."""
     upstream.slow_s, upstream.words = 0.1, 60
-    gateway = next(p for p in psutil.process_iter(["name"]) if p.info["name"] == process_name("gateway"))
+    gateway = next(
+        p for p in psutil.process_iter(["name"]) if p.info["name"] == process_name("gateway")
+    )
     before, most, open_at_once = gateway.memory_info().rss, 0, 0
     began = time.perf_counter()
 
@@ -153,7 +176,10 @@ async def many_streams(address: str, key: str, upstream: Provider, count: int) -
         said = f"stream {i} of {uuid.uuid4().hex}"
         body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": said}]}
         text = (await post(address, "/v1/chat/completions", body, key))[2]
-        return content(text).split() == ["echo", *said.split(), *(f"w{k}" for k in range(60))] and "data: [DONE]" in text
+        return (
+            content(text).split() == ["echo", *said.split(), *(f"w{k}" for k in range(60))]
+            and "data: [DONE]" in text
+        )
 
     running = [asyncio.create_task(one(i)) for i in range(count)]
     while not all(task.done() for task in running):
@@ -192,18 +218,27 @@ async def measure(seconds: float, streams: int) -> dict[str, Any]:
                 await running.ready(60)
                 await build_and_publish(Source(simulated=True, k="25"), "bench")
                 address = running.addresses["gateway"]
-                await paced(50, 200, lambda i: post(address, "/v1/route", {"prompt": prompts[i]}, clear))
+                await paced(
+                    50, 200, lambda i: post(address, "/v1/route", {"prompt": prompts[i]}, clear)
+                )
                 found = {
                     "first_token": await over_the_first_token(address, clear, upstream, 200),
                     "decision": await over_the_decision(address, clear, prompts, 30.0, seconds),
                     "streams": await many_streams(address, clear, upstream, streams),
                 }
                 async with open_traffic(KafkaSettings()) as traffic:
-                    await traffic.send("one", json.dumps({"prompt": prompts[0], "request_id": "one"}).encode())
+                    await traffic.send(
+                        "one", json.dumps({"prompt": prompts[0], "request_id": "one"}).encode()
+                    )
                     decided = (await traffic.outcomes.get()).decided
-            async with Supervisor(("gateway",), environment, lambda *_: None) as running, stand_in(decided, 0.025):
+            async with (
+                Supervisor(("gateway",), environment, lambda *_: None) as running,
+                stand_in(decided, 0.025),
+            ):
                 await running.ready(60)
-                found["decision, STAND-IN hot path"] = await over_the_decision(running.addresses["gateway"], clear, prompts, 100.0, seconds)
+                found["decision, STAND-IN hot path"] = await over_the_decision(
+                    running.addresses["gateway"], clear, prompts, 100.0, seconds
+                )
                 return found
 
 
@@ -215,7 +250,11 @@ def main() -> None:
     given = parser.parse_args()
     supervise.warm()
     with servers.kafka() as kafka, servers.redis() as redis:
-        os.environ |= {"POINTSMAN_KAFKA_BOOTSTRAP_SERVERS": kafka, "POINTSMAN_REDIS_URL": redis, "POINTSMAN_KAFKA_PARTITIONS": "4"}
+        os.environ |= {
+            "POINTSMAN_KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "POINTSMAN_REDIS_URL": redis,
+            "POINTSMAN_KAFKA_PARTITIONS": "4",
+        }
         found = asyncio.run(measure(given.seconds, given.streams))
     if given.json:
         print(json.dumps(found, indent=2))

@@ -1,7 +1,8 @@
 """`make bench-gpu`: the embedder's encoder on a GPU, beside the CPU of the same machine.
 
-For short and long texts and several batch sizes: texts a second, how many the tokenizer alone could do, how long one text takes, and how far
-fp16 is from fp32. `--provider cpu` runs the same on a CPU, to see that it runs; its figures say nothing of a GPU.
+For short and long texts and several batch sizes: texts a second, how many the tokenizer alone could
+do, how long one text takes, and how far fp16 is from fp32. `--provider cpu` runs the same on a CPU,
+to see that it runs; its figures say nothing of a GPU.
 """
 
 from __future__ import annotations
@@ -45,9 +46,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--write", type=Path, default=Path("bench-results/gpu.json"))
     options = parser.parse_args()
-    if options.provider == "cuda" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if (
+        options.provider == "cuda"
+        and "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
+    ):
         out.print(
-            "no GPU that onnxruntime can use: install deploy/requirements/gpu.txt in place of cpu.txt on a machine with CUDA; "
+            "no GPU that onnxruntime can use: install deploy/requirements/gpu.txt in place of "
+            "cpu.txt on a machine with CUDA; "
             "`make bench-gpu PROVIDER=cpu` runs the same on a CPU",
             soft_wrap=True,
         )
@@ -64,7 +69,9 @@ def main() -> int:
         tokenizing = rate(lambda e=beside, t=texts: e.tokens(t), count, options.seconds)
         results["tokenizing"] = results.get("tokenizing", {}) | {name: tokenizing}
         shown.add_row(name, f"{mean:.0f}", "", "tokenizing alone", "", f"{tokenizing:,.0f}")
-        found = [("int8", "cpu", 0, rate(lambda e=beside, t=few: e.encode(t), len(few), options.seconds))]
+        found = [
+            ("int8", "cpu", 0, rate(lambda e=beside, t=few: e.encode(t), len(few), options.seconds))
+        ]
         for variant in ("fp32", "fp16"):
             for tokens in TOKENS:
                 encoder = load(None, variant, options.provider, 1, 1024, tokens)
@@ -73,13 +80,24 @@ def main() -> int:
                 per_s = rate(lambda e=encoder, t=texts: e.encode(t), count, options.seconds)
                 found.append((variant, options.provider, tokens, per_s))
         for variant, where, tokens, per_s in found:
-            shown.add_row(name, f"{mean:.0f}", variant, where, str(tokens or "each alone"), f"{per_s:,.0f}")
+            shown.add_row(
+                name, f"{mean:.0f}", variant, where, str(tokens or "each alone"), f"{per_s:,.0f}"
+            )
             results["rates"].append(
-                {"texts": name, "tokens": mean, "variant": variant, "where": where, "batch_tokens": tokens, "per_s": per_s}
+                {
+                    "texts": name,
+                    "tokens": mean,
+                    "variant": variant,
+                    "where": where,
+                    "batch_tokens": tokens,
+                    "per_s": per_s,
+                }
             )
     for variant, where in (("int8", "cpu"), ("fp16", options.provider)):
         encoder = load(None, variant, where, 1, 1024)
-        results[f"one_text_ms_{variant}_{where}"] = round(1000 / rate(lambda e=encoder, t=few[:1]: e.encode(t), 1, options.seconds), 3)
+        results[f"one_text_ms_{variant}_{where}"] = round(
+            1000 / rate(lambda e=encoder, t=few[:1]: e.encode(t), 1, options.seconds), 3
+        )
     exact, half = (load(None, v, options.provider, 1, 1024).encode(few) for v in ("fp32", "fp16"))
     results["fp16_cosine_least"] = float((exact * half).sum(axis=1).min())
     out.print(shown)

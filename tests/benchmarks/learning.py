@@ -1,4 +1,5 @@
-"""`make bench-learning`: what clustering and ranking take, in a process of their own. Prints figures; judges nothing."""
+"""`make bench-learning`: what clustering and ranking take, in a process of their own. Prints
+figures; judges nothing."""
 
 from __future__ import annotations
 
@@ -25,12 +26,15 @@ def embeddings(count: int, tasks: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(tasks, 384)).astype(np.float32)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    found = centres[rng.integers(0, tasks, count)] + 0.04 * rng.standard_normal((count, 384), dtype=np.float32)
+    found = centres[rng.integers(0, tasks, count)] + 0.04 * rng.standard_normal(
+        (count, 384), dtype=np.float32
+    )
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
 
 def keep_clustering(begun: Any, stop: Any) -> None:
-    """Cluster 100,000 embeddings over and over, as the re-clusterer does it: in a thread that gives way to others."""
+    """Cluster 100,000 embeddings over and over, as the re-clusterer does it: in a thread that gives
+    way to others."""
     vectors = embeddings(100_000, 100)
     start = kmeans(vectors[:20_000], 100, 0)
 
@@ -61,9 +65,15 @@ def main() -> None:
     found["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     for rises, name in ((False, "fall"), (True, "rise")):
         for detect in (True, False):
-            took = [followed_after(seed, rises=rises, most=MOST, detect=detect) or MOST for seed in range(SEEDS)]
+            took = [
+                followed_after(seed, rises=rises, most=MOST, detect=detect) or MOST
+                for seed in range(SEEDS)
+            ]
             how = "" if detect else "_without_detection"
-            found[f"comparisons_until_a_{name}_is_followed{how}"] = {"median": float(np.median(took)), "worst": max(took)}
+            found[f"comparisons_until_a_{name}_is_followed{how}"] = {
+                "median": float(np.median(took)),
+                "worst": max(took),
+            }
     print(json.dumps(found, indent=2))
 
 

@@ -1,7 +1,9 @@
-"""The load generator of the benchmarks, a process of its own, so that what it does is not counted as the services'.
+"""The load generator of the benchmarks, a process of its own, so that what it does is not counted
+as the services'.
 
-Open loop: a prompt's clock starts when it was due, whether or not the ones before it have come back, so that a system that
-stalls can't hide it (coordinated omission). Decisions are read as bytes and understood only after the last has come.
+Open loop: a prompt's clock starts when it was due, whether or not the ones before it have come
+back, so that a system that stalls can't hide it (coordinated omission). Decisions are read as bytes
+and understood only after the last has come.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ WARM = 0.1
 
 @dataclass(frozen=True)
 class Offered:
-    """What came of one load. Latencies in ms, from when each prompt was due to when its decision was read."""
+    """What came of one load. Latencies in ms, from when each prompt was due to when its decision
+    was read."""
 
     prompts: int
     rate: float | None
@@ -51,10 +54,15 @@ class Offered:
         return self.prompts / self.took_s
 
 
-async def offer(prompts: Sequence[str], rate: float | None, extra: Mapping[str, Any] | None = None) -> Offered:
-    """Offer these prompts to the installation that the environment names, from a process of its own."""
+async def offer(
+    prompts: Sequence[str], rate: float | None, extra: Mapping[str, Any] | None = None
+) -> Offered:
+    """Offer these prompts to the installation that the environment names, from a process of its
+    own."""
     spec = json.dumps({"prompts": list(prompts), "rate": rate, "extra": dict(extra or {})})
-    process = await asyncio.create_subprocess_exec(sys.executable, __file__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, __file__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
     said, _ = await process.communicate(spec.encode())
     if process.returncode:
         raise SystemExit("the load generator failed; it said why above")
@@ -63,11 +71,17 @@ async def offer(prompts: Sequence[str], rate: float | None, extra: Mapping[str, 
 
 async def _offer(prompts: list[str], rate: float | None, extra: dict[str, Any]) -> Offered:
     kafka, run = KafkaSettings(), uuid.uuid4().hex[:8]
-    values = [json.dumps({"prompt": p, "request_id": f"bench-{run}-{i}", **extra}).encode() for i, p in enumerate(prompts)]
+    values = [
+        json.dumps({"prompt": p, "request_id": f"bench-{run}-{i}", **extra}).encode()
+        for i, p in enumerate(prompts)
+    ]
     came: dict[int, tuple[float, bytes | None]] = {}
     late: list[float] = []
     mine = f"bench-{run}-".encode()
-    async with publisher(kafka) as out, reader(kafka, (DECISIONS, DEAD_LETTERS), from_start=False) as consumer:
+    async with (
+        publisher(kafka) as out,
+        reader(kafka, (DECISIONS, DEAD_LETTERS), from_start=False) as consumer,
+    ):
         used = sum(psutil.Process().cpu_times()[:2])
         begin = time.monotonic() + 0.2
 
@@ -78,7 +92,9 @@ async def _offer(prompts: list[str], rate: float | None, extra: dict[str, Any]) 
                     now = time.monotonic()
                     for record in records:
                         if record.key and record.key.startswith(mine):
-                            assert part.topic == decisions, dict(record.headers).get("error", "a dead letter")
+                            assert part.topic == decisions, dict(record.headers).get(
+                                "error", "a dead letter"
+                            )
                             came.setdefault(int(record.key[len(mine) :]), (now, record.value))
 
         collecting = asyncio.create_task(collect())
@@ -104,7 +120,10 @@ async def _offer(prompts: list[str], rate: float | None, extra: dict[str, Any]) 
         took_s=round(max(at for at, _ in came.values()) - begin, 3),
         late_ms=round(1000 * percentile(late, 0.99), 1) if rate else 0.0,
         cpu_s=round(used, 2),
-        models=tuple(json.loads(came[i][1] or b"{}").get("decision", {}).get("model") for i in range(len(prompts))),
+        models=tuple(
+            json.loads(came[i][1] or b"{}").get("decision", {}).get("model")
+            for i in range(len(prompts))
+        ),
     )
 
 

@@ -1,8 +1,10 @@
-"""`make bench-scale`: what an installation needs for so many prompts a minute, from the costs that `make bench` measured.
+"""`make bench-scale`: what an installation needs for so many prompts a minute, from the costs that
+`make bench` measured.
 
-Each hot-path service is simulated as a server that takes what waits, works on it for `turn + n * each` seconds, and hands it on (SIMULATED
-queues, measured costs): `each` is the CPU a decision takes under a burst, `turn` what a lone record takes beyond that. Replicas are as many as
-keep a service's cores at 60%; the latency is that of the four in a row, without the broker's own.
+Each hot-path service is simulated as a server that takes what waits, works on it for `turn + n *
+each` seconds, and hands it on (SIMULATED queues, measured costs): `each` is the CPU a decision
+takes under a burst, `turn` what a lone record takes beyond that. Replicas are as many as keep a
+service's cores at 60%; the latency is that of the four in a row, without the broker's own.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ BUSY = 0.6
 BATCH = 64
 HOT = ("describer", "embedder", "assigner", "selector")
 BROKER_MB_S = 50.0
-"""What one broker is given to write, replicas' copies counted: a third of what a plain SSD or a 1.25 GB/s network takes."""
+"""What one broker is given to write, replicas' copies counted: a third of what a plain SSD or a
+1.25 GB/s network takes."""
 REPLICATION = 3
 DESCRIPTION_TOKENS = 20
 
@@ -53,9 +56,12 @@ class Cost:
 
 
 def costs(measured: Mapping[str, Any]) -> dict[str, Cost]:
-    """From `make bench`: a burst shows what a message takes, 20 prompts/s what a turn takes beside."""
+    """From `make bench`: a burst shows what a message takes, 20 prompts/s what a turn takes
+    beside."""
     burst, slow = measured["all_at_once"]["cpu_ms"], measured["by_rate"]["20"]["cpu_ms"]
-    return {name: Cost(burst[name] / 1000, max(0.0, slow[name] - burst[name]) / 1000) for name in HOT}
+    return {
+        name: Cost(burst[name] / 1000, max(0.0, slow[name] - burst[name]) / 1000) for name in HOT
+    }
 
 
 def replicas(cost: Cost, rate: float) -> int:
@@ -63,15 +69,21 @@ def replicas(cost: Cost, rate: float) -> int:
     return max(1, math.ceil(rate * (cost.each + cost.turn / BATCH) / BUSY))
 
 
-def latency(parts: Mapping[str, Cost], rate: float, count: Mapping[str, int], seconds: float = 20.0) -> tuple[float, float]:
-    """p50 and p99 in ms through one replica of each service in a row, each with its share of the load. SIMULATED."""
+def latency(
+    parts: Mapping[str, Cost], rate: float, count: Mapping[str, int], seconds: float = 20.0
+) -> tuple[float, float]:
+    """p50 and p99 in ms through one replica of each service in a row, each with its share of the
+    load. SIMULATED."""
     rng = np.random.default_rng(0)
     waits = []
     per = {name: rate / count[name] for name in parts}
-    arrivals = np.cumsum(rng.exponential(1 / per["describer"], max(200, int(per["describer"] * seconds))))
+    arrivals = np.cumsum(
+        rng.exponential(1 / per["describer"], max(200, int(per["describer"] * seconds)))
+    )
     taken = np.zeros(len(arrivals))
     for name, cost in parts.items():
-        # a replica of the next service hears others too: time is stretched so that this service's own rate comes out
+        # a replica of the next service hears others too: time is stretched so that this service's
+        # own rate comes out
         stretch = per["describer"] / per[name]
         came = np.sort(arrivals) * stretch
         left = _served(came, cost)
@@ -93,24 +105,51 @@ def _served(came: np.ndarray, cost: Cost) -> np.ndarray:
 
 
 def one_prompt() -> tuple[dict[str, int], float]:
-    """Bytes of a prompt on each topic, and the seconds that whoever reads every embedding takes for one (the re-clusterer)."""
+    """Bytes of a prompt on each topic, and the seconds that whoever reads every embedding takes for
+    one (the re-clusterer)."""
     encoder = load(None, "int8")
-    known = table(25, tuple(f"provider/model-{i}" for i in range(20)), encoder=encoder.identity, top_p=4)
+    known = table(
+        25, tuple(f"provider/model-{i}" for i in range(20)), encoder=encoder.identity, top_p=4
+    )
     described = []
     for i, prompt in enumerate(distinct_prompts(500, 1)):
         message = read(
-            Submitted, json.dumps({"prompt": prompt, "request_id": f"scale-{i}", "submitted_at": "2026-01-02T00:00:00Z"}).encode()
+            Submitted,
+            json.dumps(
+                {
+                    "prompt": prompt,
+                    "request_id": f"scale-{i}",
+                    "submitted_at": "2026-01-02T00:00:00Z",
+                }
+            ).encode(),
         )
         described.append(
-            extend(message, Described, description=Description(text=extract(prompt), source=Source.local, latency_s=0.001, cost_usd=0.0))
+            extend(
+                message,
+                Described,
+                description=Description(
+                    text=extract(prompt), source=Source.local, latency_s=0.001, cost_usd=0.0
+                ),
+            )
         )
     embedded = embed(described, encoder.encode, encoder.identity)
     ref = TableRef(epoch=1, sequence=1, digest=known.digest)
     placed = [p for p in place(embedded, ref, known) if not isinstance(p, Exception)]
     decided = [decide(p, known, {}, Profile.balanced, 10) for p in placed]
-    kinds = {"descriptions": described, "embeddings": embedded, "assignments": placed, "decisions": decided}
-    sizes = {name: round(sum(len(to_json(m)) for m in messages) / len(messages)) for name, messages in kinds.items()}
-    sizes = {"prompts": round(sum(len(m.prompt or "") + 120 for m in described) / len(described)), **sizes}
+    kinds = {
+        "descriptions": described,
+        "embeddings": embedded,
+        "assignments": placed,
+        "decisions": decided,
+    }
+    sizes = {
+        name: round(sum(len(to_json(m)) for m in messages) / len(messages))
+        for name, messages in kinds.items()
+    }
+    sizes = {
+        "prompts": round(sum(len(m.prompt or "") + 120 for m in described) / len(described)),
+        **sizes,
+    }
     values, memory = [to_json(m) for m in embedded], Memory(ReclustererSettings())
     began = time.process_time()
     for value in values:
@@ -119,7 +158,8 @@ def one_prompt() -> tuple[dict[str, int], float]:
 
 
 def sure_and_ms(file: Path) -> tuple[float, float] | None:
-    """The share of prompts whose description can be foreseen under `balanced`, and the CPU milliseconds that it takes to see that; None: not measured."""
+    """The share of prompts whose description can be foreseen under `balanced`, and the CPU
+    milliseconds that it takes to see that; None: not measured."""
     if not file.exists():
         return None
     found = json.loads(file.read_text())
@@ -130,9 +170,19 @@ def sure_and_ms(file: Path) -> tuple[float, float] | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measured", type=Path, default=Path("bench-results/hot-path.json"))
-    parser.add_argument("--usd-per-core-hour", type=float, default=0.04, help="an assumption: about what clouds ask for a shared vCPU")
+    parser.add_argument(
+        "--usd-per-core-hour",
+        type=float,
+        default=0.04,
+        help="an assumption: about what clouds ask for a shared vCPU",
+    )
     parser.add_argument("--write", type=Path, default=Path("bench-results/scale.md"))
-    parser.add_argument("--foreseen", type=Path, default=Path("bench-results/foresight.json"), help="what `make bench-foresight` found")
+    parser.add_argument(
+        "--foreseen",
+        type=Path,
+        default=Path("bench-results/foresight.json"),
+        help="what `make bench-foresight` found",
+    )
     options = parser.parse_args()
     foreseen = sure_and_ms(options.foreseen)
     if not options.measured.exists():
@@ -154,29 +204,62 @@ def main() -> None:
         rows.setdefault("a second", []).append(f"{rate:,.0f}")
         for name in HOT:
             rows.setdefault(f"replicas of the {name}, one core each", []).append(f"{count[name]:,}")
-        rows.setdefault("partitions, twice the most replicas", []).append(f"{max(12, 2 * max(count.values())):,}")
-        rows.setdefault("memory of these replicas, GB", []).append(f"{sum(count[n] * memory[n] for n in HOT) / 1024:,.1f}")
+        rows.setdefault("partitions, twice the most replicas", []).append(
+            f"{max(12, 2 * max(count.values())):,}"
+        )
+        rows.setdefault("memory of these replicas, GB", []).append(
+            f"{sum(count[n] * memory[n] for n in HOT) / 1024:,.1f}"
+        )
         rows.setdefault("cores in use", []).append(f"{cores:,.1f}")
-        rows.setdefault("p50, p99 within the services, ms, SIMULATED", []).append(f"{p50:.0f}, {p99:.0f}")
+        rows.setdefault("p50, p99 within the services, ms, SIMULATED", []).append(
+            f"{p50:.0f}, {p99:.0f}"
+        )
         rows.setdefault("written to Kafka, MB/s, before copies", []).append(f"{written:,.1f}")
         brokers = max(3, math.ceil(written * REPLICATION / BROKER_MB_S))
-        rows.setdefault(f"brokers, {BROKER_MB_S:.0f} MB/s and {REPLICATION} copies each", []).append(f"{brokers:,}")
+        rows.setdefault(
+            f"brokers, {BROKER_MB_S:.0f} MB/s and {REPLICATION} copies each", []
+        ).append(f"{brokers:,}")
         usd = sum(count.values()) * options.usd_per_core_hour
-        rows.setdefault(f"USD an hour for replicas, at {options.usd_per_core_hour} a core", []).append(f"{usd:,.2f}")
-        rows.setdefault("USD an hour if a language model describes every prompt", []).append(f"{rate * 3600 * asked:,.0f}")
+        rows.setdefault(
+            f"USD an hour for replicas, at {options.usd_per_core_hour} a core", []
+        ).append(f"{usd:,.2f}")
+        rows.setdefault("USD an hour if a language model describes every prompt", []).append(
+            f"{rate * 3600 * asked:,.0f}"
+        )
         if foreseen:
-            named = f"USD an hour if it describes what can't be foreseen under `balanced` ({1 - foreseen[0]:.0%})"
+            named = (
+                "USD an hour if it describes what can't be foreseen under `balanced` "
+                f"({1 - foreseen[0]:.0%})"
+            )
             rows.setdefault(named, []).append(f"{rate * 3600 * asked * (1 - foreseen[0]):,.0f}")
             looking = rate * foreseen[1] / 1000 / BUSY
             rows.setdefault("describers' cores to foresee", []).append(f"{looking:,.1f}")
-            rows.setdefault("USD an hour for these", []).append(f"{looking * options.usd_per_core_hour:,.2f}")
-        rows.setdefault("cores to read every embedding (the re-clusterer has one)", []).append(f"{rate * learnt_s:,.2f}")
+            rows.setdefault("USD an hour for these", []).append(
+                f"{looking * options.usd_per_core_hour:,.2f}"
+            )
+        rows.setdefault("cores to read every embedding (the re-clusterer has one)", []).append(
+            f"{rate * learnt_s:,.2f}"
+        )
     lines += [f"| {name} | " + " | ".join(values) + " |" for name, values in rows.items()]
-    lines += ["", "Bytes of a prompt on each topic: " + ", ".join(f"{n} {s:,}" for n, s in sizes.items()) + "."]
     lines += [
-        f"Reading one embedding takes the re-clusterer {1e6 * learnt_s:.0f} µs: {BUSY / learnt_s:,.0f} a second at {BUSY:.0%} of a core."
+        "",
+        "Bytes of a prompt on each topic: "
+        + ", ".join(f"{n} {s:,}" for n, s in sizes.items())
+        + ".",
     ]
-    lines += [f"A description by {settings.model}: {prompt_tokens} tokens in, {DESCRIPTION_TOKENS} out, {1e6 * asked:.1f} USD a million."]
+    lines += [
+        (
+            f"Reading one embedding takes the re-clusterer {1e6 * learnt_s:.0f} µs: "
+            f"{BUSY / learnt_s:,.0f} a second at {BUSY:.0%} of a core."
+        )
+    ]
+    lines += [
+        (
+            f"A description by {settings.model}: {prompt_tokens} tokens in, {DESCRIPTION_TOKENS} "
+            "out, "
+            f"{1e6 * asked:.1f} USD a million."
+        )
+    ]
     options.write.parent.mkdir(parents=True, exist_ok=True)
     options.write.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

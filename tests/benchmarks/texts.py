@@ -1,4 +1,5 @@
-"""Prompts for benchmarks: as many as are wanted, no two with the same description, so that no cache helps."""
+"""Prompts for benchmarks: as many as are wanted, no two with the same description, so that no cache
+helps."""
 
 from __future__ import annotations
 
@@ -49,14 +50,23 @@ NOUNS = [
 
 
 def distinct_prompts(count: int, seed: int) -> list[str]:
-    """The prompts of the 25 tasks for one business after another: no two have the same description."""
+    """The prompts of the 25 tasks for one business after another: no two have the same
+    description."""
     rng = random.Random(seed)
     base = [prompt for task in tasks.load() for prompt in task.train + task.test]
-    whom = [f"a {a} {n} in {m}" for a, n, m in itertools.product(ADJECTIVES, NOUNS, ("spring", "summer", "autumn", "winter", "a hurry"))]
+    whom = [
+        f"a {a} {n} in {m}"
+        for a, n, m in itertools.product(
+            ADJECTIVES, NOUNS, ("spring", "summer", "autumn", "winter", "a hurry")
+        )
+    ]
     made: list[str] = []
     seen: set[str] = set()
     while len(made) < count:
-        prompt = f"{rng.choice(base)} It is for {rng.choice(whom)} {uuid.UUID(int=rng.getrandbits(128)).hex[:4]}."
+        prompt = (
+            f"{rng.choice(base)} It is for {rng.choice(whom)} "
+            f"{uuid.UUID(int=rng.getrandbits(128)).hex[:4]}."
+        )
         if (description := extract(prompt)) in seen:
             prompt = f"Write for {rng.choice(whom)} {len(made)}x: {prompt}"
             description = extract(prompt)

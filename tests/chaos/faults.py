@@ -1,6 +1,7 @@
 """The faults. Each breaks something under load, mends it, and says what the ledger counted.
 
-A fault is a coroutine that takes a scene and the size of the trial and returns `Findings`; `FAULTS` lists them all.
+A fault is a coroutine that takes a scene and the size of the trial and returns `Findings`; `FAULTS`
+lists them all.
 """
 
 from __future__ import annotations
@@ -78,13 +79,18 @@ class Findings:
 async def trial(
     scene: Scene, fault: str, size: Size, *, rate: float | None = None, named: bool = True
 ) -> AsyncGenerator[tuple[Ledger, Load, Findings], None]:
-    """Load while the block runs; then everything accepted must come out, and nothing twice. `named`: every call must bear a name."""
+    """Load while the block runs; then everything accepted must come out, and nothing twice.
+    `named`: every call must bear a name."""
     findings = Findings(fault, Counted(0, 0, 0, 0, 0, 0), 0)
     rate = size.rate if rate is None else rate
     billed = scene.models.billed.copy()
     async with watching(scene.kafka) as ledger:
         async with loading(ledger) as load:
-            steady = asyncio.create_task(load.steady(rate, 24 * 3600, size.every_answer)) if rate else None
+            steady = (
+                asyncio.create_task(load.steady(rate, 24 * 3600, size.every_answer))
+                if rate
+                else None
+            )
             try:
                 yield ledger, load, findings
             finally:
@@ -97,7 +103,9 @@ async def trial(
     findings.figures["billed twice"] = len(twice)
     findings.require(settled and counted.lost == 0, f"{counted.lost} of {counted.accepted} lost")
     findings.require(not twice, f"{len(twice)} calls billed twice")
-    findings.require(not named or billed[""] == scene.models.billed[""], "a call without a name was billed")
+    findings.require(
+        not named or billed[""] == scene.models.billed[""], "a call without a name was billed"
+    )
 
 
 async def killed(scene: Scene, size: Size, service: str) -> Findings:
@@ -116,7 +124,9 @@ async def killed(scene: Scene, size: Size, service: str) -> Findings:
 
 
 async def _flowing(ledger: Ledger, service: str) -> None:
-    if service in SAYS and math.isinf(await ledger.recovered_s(SAYS[service], time.monotonic(), 60)):
+    if service in SAYS and math.isinf(
+        await ledger.recovered_s(SAYS[service], time.monotonic(), 60)
+    ):
         raise AssertionError(f"nothing came out of the {service} before anything was broken")
 
 
@@ -128,7 +138,8 @@ async def _recovered(scene: Scene, ledger: Ledger, service: str, since: float) -
 
 
 async def stopped(scene: Scene, size: Size, service: str) -> Findings:
-    """SIGSTOP until others have its partitions, then SIGCONT: it must not write what is theirs by then."""
+    """SIGSTOP until others have its partitions, then SIGCONT: it must not write what is theirs by
+    then."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(scene.more(service))
         async with trial(scene, f"SIGSTOP {service}", size) as (ledger, _, findings):
@@ -141,16 +152,30 @@ async def stopped(scene: Scene, size: Size, service: str) -> Findings:
                 await asyncio.sleep(max(0.0, began + size.session_s + 4 - time.monotonic()))
                 os.kill(pid, signal.SIGCONT)
                 woke = time.monotonic()
-                ended = await ledger.until(lambda woke=woke: bool(scene.logged("ended with", service, woke)), 20)
-                findings.require(ended or service == "reclusterer", "the one that stood still went on as if nothing had been")
+                ended = await ledger.until(
+                    lambda woke=woke: bool(scene.logged("ended with", service, woke)), 20
+                )
+                findings.require(
+                    ended or service == "reclusterer",
+                    "the one that stood still went on as if nothing had been",
+                )
                 said = SAYS.get(service)
                 late += sum(1 for at, topic, _ in ledger.repeats if at > woke and topic is said)
-                await scene.running.ready(60)  # itself, not the other instance: one that is stopped while it starts has nothing to lose
+                await scene.running.ready(
+                    60
+                    # itself, not the other instance: one that is stopped while it starts has
+                    # nothing to lose
+                )
                 await asyncio.sleep(1)
             findings.figures["records of a zombie"] = late
             if service in HOT_PATH:
-                findings.figures["longest pause of a partition, s"] = round(ledger.idle_s(first, time.monotonic()), 1)
-            findings.require(late == 0, f"{late} records that another had written were written again after waking")
+                findings.figures["longest pause of a partition, s"] = round(
+                    ledger.idle_s(first, time.monotonic()), 1
+                )
+            findings.require(
+                late == 0,
+                f"{late} records that another had written were written again after waking",
+            )
     return findings
 
 
@@ -167,14 +192,21 @@ async def broker_away(scene: Scene, size: Size, how: str) -> Findings:
         await asyncio.to_thread(scene.broker.start)
         back = time.monotonic()
         took = await ledger.recovered_s(DECISIONS, back, 90)
-        findings.figures |= {"decisions again after, s": round(took, 1), "memory grown, MB": max(grown.values())}
+        findings.figures |= {
+            "decisions again after, s": round(took, 1),
+            "memory grown, MB": max(grown.values()),
+        }
         findings.require(took <= 60, f"no decision until {took:.0f} s after the broker was back")
-        findings.require(max(grown.values()) <= 100, f"a service grew by {max(grown.values())} MB while it waited")
+        findings.require(
+            max(grown.values()) <= 100,
+            f"a service grew by {max(grown.values())} MB while it waited",
+        )
     return findings
 
 
 async def redis_away(scene: Scene, size: Size, how: str) -> Findings:
-    """Redis is wiped, or stopped for a while, or replaced by an empty one (ours keeps nothing on disk)."""
+    """Redis is wiped, or stopped for a while, or replaced by an empty one (ours keeps nothing on
+    disk)."""
     current = await find(scene.kafka, "current")
     async with trial(scene, f"Redis {how}", size) as (ledger, _, findings):
         findings.times = 1
@@ -192,15 +224,26 @@ async def redis_away(scene: Scene, size: Size, how: str) -> Findings:
         gap = ledger.idle_s(began, time.monotonic())
         filled, back = await _filled(scene), time.monotonic()
         newest = await find(scene.kafka, "current")
-        findings.figures |= {"first decision after, s": round(took, 2), "longest pause of a partition, s": round(gap, 1)}
+        findings.figures |= {
+            "first decision after, s": round(took, 2),
+            "longest pause of a partition, s": round(gap, 1),
+        }
         findings.figures["digest as before"] = filled[1] == newest.digest[:12]
-        findings.require(filled[1] == newest.digest[:12], f"Redis has {filled}, the topic {newest.ref} {newest.digest[:12]}")
+        findings.require(
+            filled[1] == newest.digest[:12],
+            f"Redis has {filled}, the topic {newest.ref} {newest.digest[:12]}",
+        )
         findings.require(took <= 5, f"the hot path waited {took:.1f} s")
         findings.require(newest.ref.version >= current.ref.version, "an older table came back")
-        judged = await ledger.until(lambda: any(at > back for at in ledger.first[EVALUATIONS].values()), 60)
+        judged = await ledger.until(
+            lambda: any(at > back for at in ledger.first[EVALUATIONS].values()), 60
+        )
         findings.require(judged, "the judge did not go on, so its budget was not counted again")
     spent, known = await _budget(scene), await _spent(scene)
-    findings.figures |= {"judges' budget in Redis, USD": round(spent, 4), "by the topic": round(known, 4)}
+    findings.figures |= {
+        "judges' budget in Redis, USD": round(spent, 4),
+        "by the topic": round(known, 4),
+    }
     findings.require(spent >= known - 1e-6, "the budget in Redis forgot what was spent")
     return findings
 
@@ -221,7 +264,9 @@ async def _filled(scene: Scene) -> tuple[str, str]:
 async def _budget(scene: Scene) -> float:
     redis: Redis = Redis.from_url(scene.redis.url.get_secret_value())
     try:
-        keys = [key async for key in redis.scan_iter(match=f"{scene.redis.key_prefix}budget:judge:*")]
+        keys = [
+            key async for key in redis.scan_iter(match=f"{scene.redis.key_prefix}budget:judge:*")
+        ]
         return sum([float(await redis.hget(key, "spent") or 0) for key in keys])  # type: ignore[misc]
     finally:
         await redis.aclose()
@@ -262,11 +307,19 @@ POISON: dict[str, Callable[[str], bytes]] = {
     "an empty prompt": lambda r: b'{"prompt": "  ", "request_id": "' + r.encode() + b'"}',
     "a prompt that is a number": lambda r: b'{"prompt": 7, "request_id": "' + r.encode() + b'"}',
     "prompt and messages": lambda r: (
-        b'{"prompt": "a", "messages": [{"role": "user", "content": "b"}], "request_id": "' + r.encode() + b'"}'
+        b'{"prompt": "a", "messages": [{"role": "user", "content": "b"}], "request_id": "'
+        + r.encode()
+        + b'"}'
     ),
-    "a profile that is none": lambda r: b'{"prompt": "a", "profile": "fastest", "request_id": "' + r.encode() + b'"}',
-    "a prompt of 300 KiB": lambda r: b'{"prompt": "' + b"a" * 300 * 1024 + b'", "request_id": "' + r.encode() + b'"}',
-    "a version to come": lambda r: b'{"schema_version": 99, "prompt": "a", "request_id": "' + r.encode() + b'"}',
+    "a profile that is none": lambda r: (
+        b'{"prompt": "a", "profile": "fastest", "request_id": "' + r.encode() + b'"}'
+    ),
+    "a prompt of 300 KiB": lambda r: (
+        b'{"prompt": "' + b"a" * 300 * 1024 + b'", "request_id": "' + r.encode() + b'"}'
+    ),
+    "a version to come": lambda r: (
+        b'{"schema_version": 99, "prompt": "a", "request_id": "' + r.encode() + b'"}'
+    ),
 }
 
 
@@ -274,7 +327,11 @@ async def poisoned(scene: Scene, size: Size) -> Findings:
     """Messages that can't be taken among those that can; then they are mended and sent again."""
     from services.commands import dead_letters
 
-    async with trial(scene, f"{len(POISON)} kinds of poison", size, rate=0) as (ledger, load, findings):
+    async with trial(scene, f"{len(POISON)} kinds of poison", size, rate=0) as (
+        ledger,
+        load,
+        findings,
+    ):
         clean_s = max(100, size.good // 10) / size.rate
         cold = (
             await load.steady(size.rate, clean_s) if size is FULL else []
@@ -287,7 +344,12 @@ async def poisoned(scene: Scene, size: Size) -> Findings:
         for i, kind in enumerate(order):
             due = begin + i / size.rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            request = await load.send(value=POISON[kind](f"{load._tag}-{len(cold) + len(clean) + i:06d}") if kind else None, due=due)
+            request = await load.send(
+                value=POISON[kind](f"{load._tag}-{len(cold) + len(clean) + i:06d}")
+                if kind
+                else None,
+                due=due,
+            )
             if kind:
                 bad[request] = kind
             else:
@@ -306,18 +368,31 @@ async def poisoned(scene: Scene, size: Size) -> Findings:
             "p99 without, ms": round(1000 * before, 1),
             "p99 beside, ms": round(1000 * beside, 1),
         }
-        findings.require(set(dead) == set(bad), f"{len(bad)} were poison, {len(dead)} are dead letters")
+        findings.require(
+            set(dead) == set(bad), f"{len(bad)} were poison, {len(dead)} are dead letters"
+        )
         findings.require(not set(letters) & set(good), "good messages became dead letters")
         reasons = {kind: {dead[r].error for r in dead if bad[r] == kind} for kind in POISON}
-        findings.figures["reasons"] = {kind: "; ".join(sorted(found)) for kind, found in reasons.items()}
+        findings.figures["reasons"] = {
+            kind: "; ".join(sorted(found)) for kind, found in reasons.items()
+        }
         findings.require(all(reasons.values()), "a kind of poison without a reason")
         if size is FULL:  # a test does not time, and few messages make no 99th percentile
-            findings.require(beside < 2 * before, f"good ones' p99 went from {1000 * before:.0f} to {1000 * beside:.0f} ms")
-        mended = {dead[r].id: {"prompt": "Name three facts about mended messages.", "request_id": r} for r in dead}
+            findings.require(
+                beside < 2 * before,
+                f"good ones' p99 went from {1000 * before:.0f} to {1000 * beside:.0f} ms",
+            )
+        mended = {
+            dead[r].id: {"prompt": "Name three facts about mended messages.", "request_id": r}
+            for r in dead
+        }
         sent = await dead_letters.replay_mended(mended)
         back = await ledger.until(lambda: set(bad) <= ledger.first[DECISIONS].keys(), 90)
         findings.figures["mended and replayed"] = len(sent)
-        findings.require(back, f"{len(set(bad) - ledger.first[DECISIONS].keys())} mended messages came to nothing")
+        findings.require(
+            back,
+            f"{len(set(bad) - ledger.first[DECISIONS].keys())} mended messages came to nothing",
+        )
     decided = [read(Decided, r.value).request_id for r in await read_all(scene.kafka, DECISIONS)]
     once = sum(decided.count(r) == 1 for r in list(bad)[:200])
     findings.require(once == min(200, len(bad)), "a mended message had more effects than one")
@@ -333,13 +408,22 @@ async def bad_providers(scene: Scene, size: Size) -> Findings:
         models.too_many, models.broken, models.silent, models.cut = 0.30, 0.10, 0.05, 0.05
         wanted = []
         for _ in range(size.answers):
-            wanted.append(await load.send({"answer": True, "profile": "quality", "deadline_s": deadline_s}))
+            wanted.append(
+                await load.send({"answer": True, "profile": "quality", "deadline_s": deadline_s})
+            )
             await asyncio.sleep(0.1)
         await ledger.settled(deadline_s + 60)
         models.calm()
-        took = [ledger.first[COMPLETIONS][r] - ledger.due[r] for r in wanted if r in ledger.first[COMPLETIONS]]
+        took = [
+            ledger.first[COMPLETIONS][r] - ledger.due[r]
+            for r in wanted
+            if r in ledger.first[COMPLETIONS]
+        ]
         most = max((models.tries - tried).values(), default=0)
-        found = {m.request_id: m for m in [read(Completed, r.value) for r in await read_all(scene.kafka, COMPLETIONS)]}
+        found = {
+            m.request_id: m
+            for m in [read(Completed, r.value) for r in await read_all(scene.kafka, COMPLETIONS)]
+        }
         answered = sum(1 for r in wanted if r in found and found[r].completion.status == "answered")
         calls = [len(found[r].completion.failed) + 1 for r in wanted if r in found]
         findings.times = size.answers
@@ -351,7 +435,10 @@ async def bad_providers(scene: Scene, size: Size) -> Findings:
         }
         findings.require(answered >= 0.995 * size.answers, f"{answered} of {size.answers} answered")
         findings.require(most <= 3, f"a call was made {most} times")
-        findings.require(max(took, default=math.inf) <= deadline_s + 2, f"an answer took {max(took, default=math.inf):.0f} s")
+        findings.require(
+            max(took, default=math.inf) <= deadline_s + 2,
+            f"an answer took {max(took, default=math.inf):.0f} s",
+        )
     return findings
 
 
@@ -362,9 +449,14 @@ async def tables_swapped(scene: Scene, size: Size) -> Findings:
     async with trial(scene, "tables swapped and rolled back", size) as (ledger, _, findings):
         findings.times = size.swaps
         await _flowing(ledger, "selector")
-        known = await _clusters(scene)  # what is learnt before the first is pinned is dropped from the topic after fifty more
+        known = await _clusters(
+            scene
+        )  # what is learnt before the first is pinned is dropped from the topic after fifty more
         for _ in range(size.swaps):
-            for table, note in ((other, "another"), (first.read_table(), f"rolled back to {first.ref}")):
+            for table, note in (
+                (other, "another"),
+                (first.read_table(), f"rolled back to {first.ref}"),
+            ):
                 version = await publish(scene.kafka, scene.redis, table, note, pinned=True)
                 if version.ref.sequence < 20:
                     known |= await _clusters(scene)
@@ -377,7 +469,9 @@ async def tables_swapped(scene: Scene, size: Size) -> Findings:
             digest = message.decision.table.digest
             named.add(digest)
             placed = {c.id for c in message.assignment.clusters}
-            mixed += message.assignment.table != message.decision.table or not placed <= known.get(digest, set())
+            mixed += message.assignment.table != message.decision.table or not placed <= known.get(
+                digest, set()
+            )
     findings.figures |= {"tables named": len(named), "decisions that mix two": mixed}
     findings.require(mixed == 0, f"{mixed} decisions mix two tables")
     findings.require({first.digest, other.digest} <= named, "a table was never used")
@@ -412,5 +506,10 @@ FAULTS: dict[str, Fault] = (
     | {f"stop-{service}": _of(stopped, service) for service in SERVICES}
     | {f"broker-{how}": _of(broker_away, how) for how in ("stopped", "killed")}
     | {f"redis-{how}": _of(redis_away, how) for how in ("wiped", "stopped", "replaced")}
-    | {"rebalance": rebalanced, "poison": poisoned, "providers": bad_providers, "tables": tables_swapped}
+    | {
+        "rebalance": rebalanced,
+        "poison": poisoned,
+        "providers": bad_providers,
+        "tables": tables_swapped,
+    }
 )

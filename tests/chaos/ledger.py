@@ -19,14 +19,24 @@ from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.dead_letter import DeadLetter
-from shared.contracts.topics import ASSIGNMENTS, COMPLETIONS, DEAD_LETTERS, DECISIONS, DESCRIPTIONS, EMBEDDINGS, EVALUATIONS, Topic
+from shared.contracts.topics import (
+    ASSIGNMENTS,
+    COMPLETIONS,
+    DEAD_LETTERS,
+    DECISIONS,
+    DESCRIPTIONS,
+    EMBEDDINGS,
+    EVALUATIONS,
+    Topic,
+)
 
 WATCHED = (DESCRIPTIONS, EMBEDDINGS, ASSIGNMENTS, DECISIONS, COMPLETIONS, EVALUATIONS, DEAD_LETTERS)
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Times are of `time.monotonic`. Made by `watching`; `account` reads the topics anew, from their beginning to their end."""
+    """Times are of `time.monotonic`. Made by `watching`; `account` reads the topics anew, from
+    their beginning to their end."""
 
     kafka: KafkaSettings
     due: dict[str, float] = field(default_factory=dict)
@@ -67,10 +77,14 @@ class Ledger:
         return False
 
     async def recovered_s(self, topic: Topic, since: float, within_s: float) -> float:
-        """Seconds from `since` until something sent after it comes out on `topic`; infinite if nothing does in time."""
+        """Seconds from `since` until something sent after it comes out on `topic`; infinite if
+        nothing does in time."""
 
         def first() -> float:
-            return min((at for request, at in self.first[topic].items() if self.due[request] > since), default=0.0)
+            return min(
+                (at for request, at in self.first[topic].items() if self.due[request] > since),
+                default=0.0,
+            )
 
         return first() - since if await self.until(lambda: first() > 0, within_s) else float("inf")
 
@@ -79,18 +93,26 @@ class Ledger:
         return await self.until(lambda: not self.missing(), within_s)
 
     def missing(self) -> set[str]:
-        """Accepted requests of which nothing has come out: no decision, no answer where one was asked for, no dead letter."""
+        """Accepted requests of which nothing has come out: no decision, no answer where one was
+        asked for, no dead letter."""
         dead = self.first[DEAD_LETTERS].keys()
         undecided = self.accepted - self.first[DECISIONS].keys() - dead
-        return undecided | {r for r in self.answers & self.accepted if r not in self.first[COMPLETIONS] and r not in dead}
+        return undecided | {
+            r
+            for r in self.answers & self.accepted
+            if r not in self.first[COMPLETIONS] and r not in dead
+        }
 
     def latency_s(self, requests: Iterable[str], share: float) -> float:
         """A percentile of the time from when a prompt was due to its decision."""
-        took = [self.first[DECISIONS][r] - self.due[r] for r in requests if r in self.first[DECISIONS]]
+        took = [
+            self.first[DECISIONS][r] - self.due[r] for r in requests if r in self.first[DECISIONS]
+        ]
         return percentile(took, share)
 
     def idle_s(self, since: float, until: float) -> float:
-        """The longest time that a partition went without a decision, over the partitions that had any."""
+        """The longest time that a partition went without a decision, over the partitions that had
+        any."""
         gaps = []
         for times in self.arrivals.values():
             inside = [since, *(t for t in times if since <= t <= until), until]
@@ -99,19 +121,33 @@ class Ledger:
 
     async def account(self) -> Counted:
         """Count from the topics themselves, not from what was seen passing."""
-        decided, completed, evaluated, dead = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
-        for topic, into in ((DECISIONS, decided), (COMPLETIONS, completed), (EVALUATIONS, evaluated), (DEAD_LETTERS, dead)):
+        decided, completed, evaluated, dead = (
+            Counter[str](),
+            Counter[str](),
+            Counter[str](),
+            Counter[str](),
+        )
+        for topic, into in (
+            (DECISIONS, decided),
+            (COMPLETIONS, completed),
+            (EVALUATIONS, evaluated),
+            (DEAD_LETTERS, dead),
+        ):
             for record in await read_all(self.kafka, topic):
                 request, name = _names(topic, record)
                 if request in self.due:
                     into[name] += 1
         there = decided.keys() | dead.keys()
-        unanswered = {r for r in self.answers & self.accepted if r not in completed and r not in dead}
+        unanswered = {
+            r for r in self.answers & self.accepted if r not in completed and r not in dead
+        }
         return Counted(
             sent=len(self.due),
             accepted=len(self.accepted),
             lost=len((self.accepted - there) | unanswered),
-            repeated=sum(n - 1 for counts in (decided, completed, evaluated) for n in counts.values()),
+            repeated=sum(
+                n - 1 for counts in (decided, completed, evaluated) for n in counts.values()
+            ),
             evaluations=len(evaluated),
             dead=len(dead),
         )
@@ -126,7 +162,8 @@ class Counted:
     lost: int
     """Accepted, and neither decided (and answered, if asked for) nor among the dead letters."""
     repeated: int
-    """Records that say what another says; whoever heeds request and evaluation ids takes each once."""
+    """Records that say what another says; whoever heeds request and evaluation ids takes each
+    once."""
     evaluations: int
     """By id."""
     dead: int
@@ -137,19 +174,31 @@ def _names(topic: Topic, record: ConsumerRecord) -> tuple[str, str]:
     """(request id, what names the record's effect)."""
     if topic is DEAD_LETTERS:
         letter = DeadLetter.of(record.value, record.key, record.headers)
-        return (record.key or b"").decode(errors="replace"), (record.key or b"").decode(errors="replace") if letter else ""
+        return (record.key or b"").decode(errors="replace"), (record.key or b"").decode(
+            errors="replace"
+        ) if letter else ""
     try:
         value = json.loads(record.value)
         request = value["request_id"]
     except (ValueError, TypeError, KeyError):
         return "", ""
     if topic is EVALUATIONS:
-        return request, "\0".join((request, value["first"], value["second"], value["rater"]["kind"], value["rater"]["name"]))
+        return request, "\0".join(
+            (
+                request,
+                value["first"],
+                value["second"],
+                value["rater"]["kind"],
+                value["rater"]["name"],
+            )
+        )
     return request, request
 
 
 @asynccontextmanager
-async def watching(kafka: KafkaSettings, topics: tuple[Topic, ...] = WATCHED) -> AsyncGenerator[Ledger, None]:
+async def watching(
+    kafka: KafkaSettings, topics: tuple[Topic, ...] = WATCHED
+) -> AsyncGenerator[Ledger, None]:
     """A ledger that follows the topics, also across a broker that goes away."""
     ledger = Ledger(kafka)
     by_name = {kafka.name(topic): topic for topic in topics}

@@ -1,4 +1,5 @@
-"""Prompts at a steady rate, open loop, from a producer with bounded memory that waits for a broker that is away."""
+"""Prompts at a steady rate, open loop, from a producer with bounded memory that waits for a broker
+that is away."""
 
 from __future__ import annotations
 
@@ -19,8 +20,20 @@ from shared.adapters.kafka.client import Publisher, producer
 from shared.contracts.topics import PROMPTS
 
 MOST_WAITING = 5_000
-"""Prompts sent and not acknowledged, at most; beyond that the load waits, and what it then sends was due earlier."""
-THINGS = ("bread", "ships", "the harbour", "old maps", "bicycles", "violins", "the museum", "rain", "apples", "a lighthouse")
+"""Prompts sent and not acknowledged, at most; beyond that the load waits, and what it then sends
+was due earlier."""
+THINGS = (
+    "bread",
+    "ships",
+    "the harbour",
+    "old maps",
+    "bicycles",
+    "violins",
+    "the museum",
+    "rain",
+    "apples",
+    "a lighthouse",
+)
 TASKS = (
     "Translate this sentence about {thing} into French",
     "Write a Python function that sorts {thing}",
@@ -46,7 +59,13 @@ class Load:
         self._tasks: set[asyncio.Task[None]] = set()
         self.stop = asyncio.Event()
 
-    async def send(self, fields: dict[str, Any] | None = None, *, value: bytes | None = None, due: float | None = None) -> str:
+    async def send(
+        self,
+        fields: dict[str, Any] | None = None,
+        *,
+        value: bytes | None = None,
+        due: float | None = None,
+    ) -> str:
         """One prompt; returns its id at once. `value`: these bytes instead of a message."""
         number = next(self._numbers)
         request = f"{self._tag}-{number:06d}"
@@ -67,7 +86,9 @@ class Load:
                 try:
                     if self._out is None:
                         self._out = await producer(self.ledger.kafka)
-                    await self._out.send_and_wait(self.ledger.kafka.name(PROMPTS), body, key=request.encode())
+                    await self._out.send_and_wait(
+                        self.ledger.kafka.name(PROMPTS), body, key=request.encode()
+                    )
                     self.ledger.accepted.add(request)
                     return
                 except (KafkaError, AdapterError, OSError):
@@ -76,7 +97,8 @@ class Load:
             self._room.release()
 
     async def steady(self, rate: float, seconds: float, every_answer: int = 0) -> list[str]:
-        """`rate` prompts a second for so long, or until `stop`; each `every_answer`th asks for an answer."""
+        """`rate` prompts a second for so long, or until `stop`; each `every_answer`th asks for an
+        answer."""
         begin, sent = time.monotonic(), list[str]()
         for i in range(int(rate * seconds)):
             due = begin + i / rate
@@ -85,7 +107,9 @@ class Load:
             if self.stop.is_set():
                 break
             wants = bool(every_answer) and i % every_answer == 0
-            sent.append(await self.send({"answer": True, "profile": "quality"} if wants else None, due=due))
+            sent.append(
+                await self.send({"answer": True, "profile": "quality"} if wants else None, due=due)
+            )
         return sent
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """SIMULATED language models over HTTP that fail as real ones do, and know what they have billed.
 
-A call that bears an `Idempotency-Key` is billed once: asked again, the same answer comes, as from a provider that heeds it.
+A call that bears an `Idempotency-Key` is billed once: asked again, the same answer comes, as from a
+provider that heeds it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class FaultyModels:
     """A stream that ends in the middle."""
     base_url: str = ""
     tries: Counter[str] = field(default_factory=Counter)
-    """Calls by Idempotency-Key ("": without), failed ones included; the dispatcher streams, and a judge that asks the same does not."""
+    """Calls by Idempotency-Key ("": without), failed ones included; the dispatcher streams, and a
+    judge that asks the same does not."""
     billed: Counter[str] = field(default_factory=Counter)
     """Answers that were made and charged, by Idempotency-Key."""
     repeated: int = 0
@@ -55,7 +57,11 @@ class FaultyModels:
         name = request.headers.get("idempotency-key", "")
         self.tries[f"{name} streamed" if body.get("stream") else name] += 1
         drawn = self._random.random()
-        for share, fail in ((self.too_many, self._too_many), (self.broken, self._broken), (self.silent, self._silent)):
+        for share, fail in (
+            (self.too_many, self._too_many),
+            (self.broken, self._broken),
+            (self.silent, self._silent),
+        ):
             if drawn < share:
                 return await fail()
             drawn -= share
@@ -72,16 +78,22 @@ class FaultyModels:
             await asyncio.sleep(self._latency(value))
             return JSONResponse(value, status)
         chunks = streamed(value, self._latency(value))
-        return StreamingResponse(self._cut(chunks) if drawn < self.cut else chunks, media_type="text/event-stream")
+        return StreamingResponse(
+            self._cut(chunks) if drawn < self.cut else chunks, media_type="text/event-stream"
+        )
 
     def _latency(self, value: dict[str, Any]) -> float:
         return float(value.get("simulated", {}).get("latency_s", 0.0)) * self.world.time_scale
 
     async def _too_many(self) -> Response:
-        return JSONResponse({"error": {"message": "simulated: slow down"}}, 429, headers={"retry-after": "0.2"})
+        return JSONResponse(
+            {"error": {"message": "simulated: slow down"}}, 429, headers={"retry-after": "0.2"}
+        )
 
     async def _broken(self) -> Response:
-        return JSONResponse({"error": {"message": "simulated failure"}}, self._random.choice([500, 502, 503, 504]))
+        return JSONResponse(
+            {"error": {"message": "simulated failure"}}, self._random.choice([500, 502, 503, 504])
+        )
 
     async def _silent(self) -> Response:
         await asyncio.sleep(3600)
@@ -100,7 +112,9 @@ class FaultyModels:
 def serving(models: FaultyModels) -> Iterator[FaultyModels]:
     """Serve it on loopback, from a thread of its own."""
     app = Starlette(routes=[Route("/v1/chat/completions", models.complete, methods=["POST"])])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

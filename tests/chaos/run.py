@@ -1,7 +1,9 @@
-"""`make chaos`: break an installation in every way that is listed, under load, and say what was lost and what happened twice.
+"""`make chaos`: break an installation in every way that is listed, under load, and say what was
+lost and what happened twice.
 
-Real Kafka, real Redis, the services as processes of their own; the language models are SIMULATED. Each fault begins with fresh
-services. Prints a table and writes it as JSON and Markdown; the exit code is 1 if anything was wrong.
+Real Kafka, real Redis, the services as processes of their own; the language models are SIMULATED.
+Each fault begins with fresh services. Prints a table and writes it as JSON and Markdown; the exit
+code is 1 if anything was wrong.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def one(name: str, size: Size) -> Findings:
 
 def row(found: Findings) -> list[str]:
     figures = "; ".join(
-        f"{name}: {value}" for name, value in found.figures.items() if name not in ("reasons", "services said", "billed twice")
+        f"{name}: {value}"
+        for name, value in found.figures.items()
+        if name not in ("reasons", "services said", "billed twice")
     )
     c = found.counted
     return [
@@ -70,7 +74,9 @@ def markdown(done: list[Findings]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("faults", nargs="*", help="which; by default all. " + ", ".join((*FAULTS, *OWN)))
+    parser.add_argument(
+        "faults", nargs="*", help="which; by default all. " + ", ".join((*FAULTS, *OWN))
+    )
     parser.add_argument("--short", action="store_true", help="the form that `make test` runs")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     parser.add_argument("--write", type=Path, default=Path("bench-results/chaos.json"))
@@ -94,8 +100,14 @@ def main() -> int:
         options.write.write_text(json.dumps(results, indent=2) + "\n")
         options.write.with_suffix(".md").write_text(markdown(done))
         if not options.json:
-            state = "[red]" + "; ".join(found.wrong) + "[/]" if found.wrong else "[green]as it should be[/]"
-            out.print(f"{number}/{len(names)} {found.fault}: {state} ({time.monotonic() - began:.0f} s)")
+            state = (
+                "[red]" + "; ".join(found.wrong) + "[/]"
+                if found.wrong
+                else "[green]as it should be[/]"
+            )
+            out.print(
+                f"{number}/{len(names)} {found.fault}: {state} ({time.monotonic() - began:.0f} s)"
+            )
     if options.json:
         print(json.dumps(results, indent=2))
     else:
@@ -104,11 +116,16 @@ def main() -> int:
             shown.add_row(*row(found))
         out.print(shown)
         out.print(described(results["machine"]))
-        out.print(f"written to {options.write} and {options.write.with_suffix('.md')}; language models were SIMULATED")
+        out.print(
+            f"written to {options.write} and {options.write.with_suffix('.md')}; language models "
+            "were SIMULATED"
+        )
     return 1 if any(found.wrong for found in done) else 0
 
 
 if __name__ == "__main__":
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of the load and the ledger: they wait and go on
+    logging.getLogger("aiokafka").setLevel(
+        logging.CRITICAL
+    )  # of the load and the ledger: they wait and go on
     supervise.warm()
     sys.exit(main())

@@ -1,4 +1,5 @@
-"""A whole installation that may be broken: a broker, a Redis, SIMULATED models, and every service as a process of its own."""
+"""A whole installation that may be broken: a broker, a Redis, SIMULATED models, and every service
+as a process of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +20,15 @@ from services.commands.table import Source, build_and_publish
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings
-from shared.contracts.topics import ASSIGNMENTS, COMPLETIONS, DECISIONS, DESCRIPTIONS, EMBEDDINGS, EVALUATIONS, Topic
+from shared.contracts.topics import (
+    ASSIGNMENTS,
+    COMPLETIONS,
+    DECISIONS,
+    DESCRIPTIONS,
+    EMBEDDINGS,
+    EVALUATIONS,
+    Topic,
+)
 
 SAYS: dict[str, Topic] = {
     "describer": DESCRIPTIONS,
@@ -29,7 +38,8 @@ SAYS: dict[str, Topic] = {
     "dispatcher": COMPLETIONS,
     "judge": EVALUATIONS,
 }
-"""What each service's recovery is seen by. The re-clusterer says little; it is seen by its taking records again."""
+"""What each service's recovery is seen by. The re-clusterer says little; it is seen by its taking
+records again."""
 PARTITIONS = 4
 READY_WITHIN_S = 90.0
 Log = list[tuple[float, str, str, str]]
@@ -61,11 +71,18 @@ class Scene:
 
     def logged(self, words: str, service: str = "", since: float = 0.0) -> list[float]:
         """When a service said that."""
-        return [at for at, who, _, text in self.log if at >= since and words in text and service in ("", who)]
+        return [
+            at
+            for at, who, _, text in self.log
+            if at >= since and words in text and service in ("", who)
+        ]
 
     def memory_mb(self) -> dict[str, float]:
         """Resident memory of each service."""
-        return {name: round(psutil.Process(pid).memory_info().rss / 2**20, 1) for name, pid in self.running.pids.items()}
+        return {
+            name: round(psutil.Process(pid).memory_info().rss / 2**20, 1)
+            for name, pid in self.running.pids.items()
+        }
 
     @asynccontextmanager
     async def more(self, service: str, **environment: str) -> AsyncGenerator[Supervisor, None]:
@@ -108,7 +125,9 @@ def installation(
 
 @asynccontextmanager
 async def scene(
-    made: tuple[servers.Server, servers.Server, FaultyModels], services: tuple[str, ...] | None = None, **environment: str
+    made: tuple[servers.Server, servers.Server, FaultyModels],
+    services: tuple[str, ...] | None = None,
+    **environment: str,
 ) -> AsyncGenerator[Scene, None]:
     """The services on an installation, with a first table."""
     broker, redis, models = made

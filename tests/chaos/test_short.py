@@ -1,4 +1,5 @@
-"""The short form of `make chaos`: each kind of fault once, on one installation, with less load. All that it claims stands in `faults`."""
+"""The short form of `make chaos`: each kind of fault once, on one installation, with less load. All
+that it claims stands in `faults`."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ CHOSEN = (
 
 @pytest.fixture(scope="module")
 async def there() -> AsyncIterator[Scene]:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the load and the ledger outlive the broker
+    logging.getLogger("aiokafka").setLevel(
+        logging.CRITICAL
+    )  # the load and the ledger outlive the broker
     supervise.warm()
     with installation(SHORT.session_s) as made:
         async with scene(made) as ready:

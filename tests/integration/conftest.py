@@ -1,4 +1,5 @@
-"""A real Apache Kafka and a real Redis for the whole session, and the services as processes of their own.
+"""A real Apache Kafka and a real Redis for the whole session, and the services as processes of
+their own.
 
 No broker to be had is a failure that says what to install: nothing here skips.
 """
@@ -43,7 +44,11 @@ def _servers() -> Iterator[None]:
 def installation(_servers: None) -> Iterator[dict[str, str]]:
     """Topics, groups and keys of this module alone."""
     prefix = f"t{uuid.uuid4().hex[:6]}."
-    environment = {"POINTSMAN_KAFKA_TOPIC_PREFIX": prefix, "POINTSMAN_REDIS_KEY_PREFIX": prefix, "POINTSMAN_DESCRIBER_BACKEND": "local"}
+    environment = {
+        "POINTSMAN_KAFKA_TOPIC_PREFIX": prefix,
+        "POINTSMAN_REDIS_KEY_PREFIX": prefix,
+        "POINTSMAN_DESCRIBER_BACKEND": "local",
+    }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -66,7 +71,9 @@ class Pipeline:
     def redis(self) -> RedisSettings:
         return RedisSettings()
 
-    async def send(self, value: bytes | dict[str, Any], request_id: str | None = None, key: bytes | None = None) -> str:
+    async def send(
+        self, value: bytes | dict[str, Any], request_id: str | None = None, key: bytes | None = None
+    ) -> str:
         request_id = request_id or f"q-{uuid.uuid4().hex[:10]}"
         if isinstance(value, dict):
             value = json.dumps({"request_id": request_id, **value}).encode()
@@ -92,10 +99,14 @@ class Pipeline:
 
 
 @asynccontextmanager
-async def running_pipeline(services: tuple[str, ...] | None = None, **environment: str) -> AsyncIterator[Pipeline]:
+async def running_pipeline(
+    services: tuple[str, ...] | None = None, **environment: str
+) -> AsyncIterator[Pipeline]:
     log: list[tuple[str, str, str]] = []
     await create_topics(KafkaSettings())
-    async with Supervisor(services or HOT_PATH, environment, lambda *entry: log.append(entry)) as running:
+    async with Supervisor(
+        services or HOT_PATH, environment, lambda *entry: log.append(entry)
+    ) as running:
         try:
             await running.ready(WAIT_S)
         except TimeoutError:

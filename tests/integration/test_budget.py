@@ -1,4 +1,5 @@
-"""The judges' budget on a real Redis: never passed, whoever spends, and counted again when Redis was wiped."""
+"""The judges' budget on a real Redis: never passed, whoever spends, and counted again when Redis
+was wiped."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ async def test_eight_judges_never_pass_the_cap(installation: dict[str, str], wip
             redis = Redis.from_url(settings.url.get_secret_value())
             for _ in range(2):
                 await asyncio.sleep(3.5)
-                async for key in redis.scan_iter(match=f"{settings.key_prefix}budget:test-{wipe}:*"):
+                async for key in redis.scan_iter(
+                    match=f"{settings.key_prefix}budget:test-{wipe}:*"
+                ):
                     await redis.delete(key)
             await redis.aclose()
         bought = sum(await asyncio.gather(*working))

@@ -25,7 +25,9 @@ from shared.adapters.kafka.settings import KafkaSettings
 ROW = '{{"prompt": "{}", "scores": {{"a": {}, "b": {}}}, "latency_s": {{"a": 1, "b": 2}}}}\n'
 
 
-async def pointsman(*arguments: str, code: int = 0, environment: dict[str, str] | None = None) -> str:
+async def pointsman(
+    *arguments: str, code: int = 0, environment: dict[str, str] | None = None
+) -> str:
     """Run the command line; its standard output."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -42,16 +44,23 @@ async def pointsman(*arguments: str, code: int = 0, environment: dict[str, str] 
     return out.decode() + (err.decode() if code else "")
 
 
-async def test_topics_are_created_checked_widened_and_mended(installation: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_topics_are_created_checked_widened_and_mended(
+    installation: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     prefix = installation["POINTSMAN_KAFKA_TOPIC_PREFIX"] + "topics."
     monkeypatch.setenv("POINTSMAN_KAFKA_TOPIC_PREFIX", prefix)
     assert json.loads(await pointsman("topics", "--json", code=1))["right"] is False
     admin = AIOKafkaAdminClient(bootstrap_servers=KafkaSettings().servers)
     await admin.start()
-    await admin.create_topics([NewTopic(prefix + "prompts", 1, 1), NewTopic(prefix + "routing-tables", 1, 1)])
+    await admin.create_topics(
+        [NewTopic(prefix + "prompts", 1, 1), NewTopic(prefix + "routing-tables", 1, 1)]
+    )
     await admin.close()
     done = await pointsman("topics", "--create")
-    assert f"widened {prefix}prompts from 1 to 4 partitions; restart the services that hear it" in " ".join(done.split())
+    assert (
+        f"widened {prefix}prompts from 1 to 4 partitions; restart the services that hear it"
+        in " ".join(done.split())
+    )
     assert "cleanup.policy=compact" in done
     states = {s["topic"]: s for s in json.loads(await pointsman("topics", "--json"))["topics"]}
     assert states[prefix + "decisions"]["partitions"] == 4
@@ -59,12 +68,29 @@ async def test_topics_are_created_checked_widened_and_mended(installation: dict[
     assert "created" not in await pointsman("topics", "--create")
 
 
-async def test_a_table_is_built_from_an_outcome_file_published_shown_compared_and_rolled_back(pipeline: Pipeline, tmp_path: Path) -> None:
+async def test_a_table_is_built_from_an_outcome_file_published_shown_compared_and_rolled_back(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
     outcomes, prices = tmp_path / "o.jsonl", tmp_path / "p.json"
-    lines = [ROW.format(f"Translate letter {i} into French.", 1, 0) + ROW.format(f"Fix bug {i} in my code.", 0, 1) for i in range(20)]
+    lines = [
+        ROW.format(f"Translate letter {i} into French.", 1, 0)
+        + ROW.format(f"Fix bug {i} in my code.", 0, 1)
+        for i in range(20)
+    ]
     outcomes.write_text("".join(lines))
     prices.write_text('{"prices": {"a": 1, "b": {"input": 2, "output": 8}}}')
-    build = ("table", "build", "--outcomes", str(outcomes), "--prices", str(prices), "--k", "2", "--describe", "prompt")
+    build = (
+        "table",
+        "build",
+        "--outcomes",
+        str(outcomes),
+        "--prices",
+        str(prices),
+        "--k",
+        "2",
+        "--describe",
+        "prompt",
+    )
     built = json.loads(await pointsman(*build, "--json"))
     assert (built["clusters"], built["outcomes"], built["source"]) == (2, "real", "o.jsonl")
     shown = json.loads(await pointsman("table", "show", "--json"))
@@ -84,13 +110,19 @@ async def test_a_table_is_built_from_an_outcome_file_published_shown_compared_an
     assert routed["decision"]["table"]["sequence"] == 4
 
 
-async def test_route_prints_the_decision_with_its_reasons_or_what_was_wrong(pipeline: Pipeline) -> None:
-    text = await pointsman("route", "Write a haiku about frost", "--usd-per-point", "0.05", "--deny", "gpt-5")
+async def test_route_prints_the_decision_with_its_reasons_or_what_was_wrong(
+    pipeline: Pipeline,
+) -> None:
+    text = await pointsman(
+        "route", "Write a haiku about frost", "--usd-per-point", "0.05", "--deny", "gpt-5"
+    )
     assert "rankings SIMULATED" in text
     assert "ruled out gpt-5: denied" in text
     assert "95% interval" in text
     assert "a point of success is worth 0.05 USD or no matter how long" in text
-    kept = json.loads(await pointsman("route", "Write a haiku about frost", "--keep", "0.9", "--json"))
+    kept = json.loads(
+        await pointsman("route", "Write a haiku about frost", "--keep", "0.9", "--json")
+    )
     assert kept["decision"]["rates"]["keep"] == 0.9
     assert kept["decision"]["why"].endswith("(keep 90% of the best model's success)")
     twice = await pointsman("route", "Hello", "--keep", "0.9", "--spend-usd-per-1000", "2", code=1)
@@ -103,8 +135,23 @@ async def test_route_prints_the_decision_with_its_reasons_or_what_was_wrong(pipe
 
 async def test_doctor_finds_everything_or_says_what_mends_it(pipeline: Pipeline) -> None:
     good = {f["what"]: f for f in json.loads(await pointsman("doctor", "--json"))}
-    assert all(good[w]["ok"] for w in ("Python", "settings", "packages", "Kafka", "Redis", "topics", "routing table", "partitions"))
-    away = {"POINTSMAN_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "POINTSMAN_REDIS_URL": "redis://127.0.0.1:1/0"}
+    assert all(
+        good[w]["ok"]
+        for w in (
+            "Python",
+            "settings",
+            "packages",
+            "Kafka",
+            "Redis",
+            "topics",
+            "routing table",
+            "partitions",
+        )
+    )
+    away = {
+        "POINTSMAN_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "POINTSMAN_REDIS_URL": "redis://127.0.0.1:1/0",
+    }
     bad = {f["what"]: f for f in json.loads(await _json_of_failure(away))}
     assert not bad["Kafka"]["ok"]
     assert "pointsman up" in bad["Kafka"]["mend"]
@@ -128,18 +175,30 @@ async def _json_of_failure(environment: dict[str, str]) -> str:
 
 
 async def test_a_service_without_kafka_says_so_in_a_sentence(installation: dict[str, str]) -> None:
-    text = await pointsman("run", "selector", code=1, environment={"POINTSMAN_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    text = await pointsman(
+        "run", "selector", code=1, environment={"POINTSMAN_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    )
     assert "no Kafka answers at 127.0.0.1:1" in text
-    missing = await pointsman("run", "selector", code=1, environment={"POINTSMAN_KAFKA_TOPIC_PREFIX": "nobody-made-these."})
+    missing = await pointsman(
+        "run",
+        "selector",
+        code=1,
+        environment={"POINTSMAN_KAFKA_TOPIC_PREFIX": "nobody-made-these."},
+    )
     assert "pointsman topics --create" in missing
 
 
-async def test_a_dead_letter_can_be_read_mended_and_sent_again(pipeline: Pipeline, tmp_path: Path) -> None:
+async def test_a_dead_letter_can_be_read_mended_and_sent_again(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
     dead = (await pipeline.one(b'{"prompt": "Name a bird.", "profile": "cheapest"}')).dead
     assert dead is not None
     listed = json.loads(await pointsman("dead-letters", "list", "--json"))
     assert [d["id"] for d in listed if d["id"] == dead.id] == [dead.id]
-    assert await pointsman("dead-letters", "show", dead.id) == '{"prompt": "Name a bird.", "profile": "cheapest"}'
+    assert (
+        await pointsman("dead-letters", "show", dead.id)
+        == '{"prompt": "Name a bird.", "profile": "cheapest"}'
+    )
     mended = tmp_path / "mended.json"
     mended.write_text('{"prompt": "Name a bird.", "profile": "economy", "request_id": "mended-1"}')
     pipeline.traffic.sent["mended-1"] = time.monotonic()
@@ -147,19 +206,29 @@ async def test_a_dead_letter_can_be_read_mended_and_sent_again(pipeline: Pipelin
     await pointsman("dead-letters", "replay", dead.id, "--value", str(mended))
     outcome = (await pipeline.collect({"mended-1"}))["mended-1"]
     assert outcome.decided is not None
-    assert "no dead letter nobody-1" in await pointsman("dead-letters", "replay", "nobody-1", code=1)
+    assert "no dead letter nobody-1" in await pointsman(
+        "dead-letters", "replay", "nobody-1", code=1
+    )
 
 
 def embedded(tmp_path: Path) -> dict[str, str]:
     keep = {k: v for k, v in os.environ.items() if not k.startswith("POINTSMAN_")}
-    return {**keep, "COLUMNS": "200", "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
+    return {
+        **keep,
+        "COLUMNS": "200",
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
+    }
 
 
-async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_killed(tmp_path: Path) -> None:
-    """The newcomer's command: bad lines become dead letters, everything simulated says so, SIGKILL loses nothing."""
+async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_killed(
+    tmp_path: Path,
+) -> None:
+    """The newcomer's command: bad lines become dead letters, everything simulated says so, SIGKILL
+    loses nothing."""
     path = tmp_path / "prompts.jsonl"
     path.write_text(
-        "".join(f"Translate notice {i} into French.\n" for i in range(120)) + '{"prompt": "x", "profile": "no such"}\n{"broken\n'
+        "".join(f"Translate notice {i} into French.\n" for i in range(120))
+        + '{"prompt": "x", "profile": "no such"}\n{"broken\n'
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -184,7 +253,9 @@ async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_ki
                 await asyncio.sleep(1.5)
                 os.kill(_service("selector", process.pid), signal.SIGKILL)
                 killed = True
-            if (found := re.search(r"the console stays open at (http://[\d.:]+)", screen)) and shown is None:
+            if (
+                found := re.search(r"the console stays open at (http://[\d.:]+)", screen)
+            ) and shown is None:
                 async with httpx.AsyncClient(timeout=30) as http:
                     shown = (await http.get(found[1] + "/now")).text
                 process.send_signal(signal.SIGINT)
@@ -195,7 +266,12 @@ async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_ki
     assert shown is not None
     assert "SIMULATED" in shown
     assert "Translate notice" in shown
-    assert (facts["decided"], facts["dead_letters"], facts["missing"], facts["restarts"]) == (120, 2, 0, 1)
+    assert (facts["decided"], facts["dead_letters"], facts["missing"], facts["restarts"]) == (
+        120,
+        2,
+        0,
+        1,
+    )
     assert facts["learnt"]["simulated"] is True
     assert facts["learnt"]["clusters"] > 1
     assert "SIMULATED" in facts["language_models"]
@@ -206,15 +282,28 @@ async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_ki
 
 def _service(name: str, under: int) -> int:
     """The process id of a service that `under` has started."""
-    found = [p.pid for p in psutil.Process(under).children(recursive=True) if p.name() == process_name(name)]
+    found = [
+        p.pid
+        for p in psutil.Process(under).children(recursive=True)
+        if p.name() == process_name(name)
+    ]
     assert len(found) == 1, f"{name}: {found}"
     return found[0]
 
 
 async def test_up_is_found_by_other_commands_and_stops_cleanly(tmp_path: Path) -> None:
-    environment = embedded(tmp_path) | {"POINTSMAN_HOME": str(tmp_path / "home"), "POINTSMAN_EMBEDDER_VARIANT": "int8"}
+    environment = embedded(tmp_path) | {
+        "POINTSMAN_HOME": str(tmp_path / "home"),
+        "POINTSMAN_EMBEDDER_VARIANT": "int8",
+    }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services", "up", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        sys.executable,
+        "-m",
+        "services",
+        "up",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
     )
     assert process.stdout is not None
     async with asyncio.timeout(120):
@@ -236,10 +325,19 @@ async def test_up_is_found_by_other_commands_and_stops_cleanly(tmp_path: Path) -
     told = json.loads(routed.stdout)
     assert told["description"]["source"] == "local", "without a key no language model describes"
     looked = subprocess.run(
-        [sys.executable, "-m", "services", "doctor", "--json"], capture_output=True, text=True, env=environment, check=False, timeout=60
+        [sys.executable, "-m", "services", "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=60,
     )
-    partitions = next(finding for finding in json.loads(looked.stdout) if finding["what"] == "partitions")
+    partitions = next(
+        finding for finding in json.loads(looked.stdout) if finding["what"] == "partitions"
+    )
     assert partitions["ok"], partitions
-    assert partitions["found"].startswith("none stands still"), "the embedded broker tells of groups, too"
+    assert partitions["found"].startswith("none stands still"), (
+        "the embedded broker tells of groups, too"
+    )
     process.send_signal(signal.SIGINT)
     assert await asyncio.wait_for(process.wait(), 30) == 0

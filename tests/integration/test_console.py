@@ -39,7 +39,12 @@ from shared.routing.table import Cluster, RoutingTable
 PAGES = ("now", "map", "models", "try", "rate", "tables", "evidence")
 FIRST, SECOND = "claude-haiku-4.5", "gpt-5-mini"
 """The two models whose answers people compare; in the order of the alphabet."""
-KINDS = ("Translate into Portuguese", "Write a Python function that sorts", "Summarise in two sentences", "Solve step by step")
+KINDS = (
+    "Translate into Portuguese",
+    "Write a Python function that sorts",
+    "Summarise in two sentences",
+    "Solve step by step",
+)
 
 
 @dataclass
@@ -72,7 +77,9 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-async def desk(installation: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+async def desk(
+    installation: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Desk]:
     file = tmp_path_factory.mktemp("keys") / "keys.yaml"
     scopes = {
         "boss": {Scope.admin},
@@ -83,12 +90,17 @@ async def desk(installation: dict[str, str], tmp_path_factory: pytest.TempPathFa
     made = {name: new(name, frozenset(may), None, None) for name, may in scopes.items()}
     write(file, tuple(key for _, key in made.values()))
     log: list[tuple[str, str, str]] = []
-    environment = {"POINTSMAN_CONSOLE_PORT": "0", "POINTSMAN_KEYS_FILE": str(file), "POINTSMAN_CONSOLE_RATE_TWICE": "0"}
+    environment = {
+        "POINTSMAN_CONSOLE_PORT": "0",
+        "POINTSMAN_KEYS_FILE": str(file),
+        "POINTSMAN_CONSOLE_RATE_TWICE": "0",
+    }
     learning = {
         "POINTSMAN_RECLUSTERER_EVERY_S": "1",
         "POINTSMAN_RECLUSTERER_CLUSTERS": "4",
         "POINTSMAN_RECLUSTERER_GROWN": "50",
-        "POINTSMAN_RECLUSTERER_UNPROVEN": "1000",  # how many comparisons each model has by now is chance; all may win
+        # how many comparisons each model has by now is chance; all may win
+        "POINTSMAN_RECLUSTERER_UNPROVEN": "1000",
     }
     async with (
         running_pipeline((*HOT_PATH, "reclusterer"), **learning) as pipeline,
@@ -96,7 +108,13 @@ async def desk(installation: dict[str, str], tmp_path_factory: pytest.TempPathFa
         browser() as chromium,
     ):
         await running.ready(30)
-        yield Desk(pipeline, chromium, running.addresses["console"], {name: clear for name, (clear, _) in made.items()}, log)
+        yield Desk(
+            pipeline,
+            chromium,
+            running.addresses["console"],
+            {name: clear for name, (clear, _) in made.items()},
+            log,
+        )
 
 
 async def test_before_anything_has_happened_every_page_says_what_to_do_next(desk: Desk) -> None:
@@ -117,17 +135,28 @@ async def test_before_anything_has_happened_every_page_says_what_to_do_next(desk
 
 @pytest.fixture(scope="module")
 async def lived(desk: Desk) -> dict[str, Decided]:
-    """A hundred prompts, each with an injection, decided on; a judge has compared two answers to each and found a tie."""
+    """A hundred prompts, each with an injection, decided on; a judge has compared two answers to
+    each and found a tie."""
     wanted = set()
     for i, text in enumerate(TEXTS):
-        wanted.add(await desk.pipeline.send({"prompt": f"{KINDS[i % 4]}: item {i} {text}", "metadata": {"x": text}}, f"inj-{i:03d}"))
+        wanted.add(
+            await desk.pipeline.send(
+                {"prompt": f"{KINDS[i % 4]}: item {i} {text}", "metadata": {"x": text}},
+                f"inj-{i:03d}",
+            )
+        )
     outcomes = await desk.pipeline.collect(wanted)
     decided = {r: o.decided for r, o in outcomes.items() if o.decided is not None}
     assert len(decided) == len(TEXTS)
     async with publisher(desk.pipeline.kafka) as out:
         for i, (request_id, message) in enumerate(sorted(decided.items())):
             answers = tuple(
-                Shown(model=m, cost_usd=0.001, latency_s=1.0, text=f"the answer called {word} for item {i}\n\n{TEXTS[i]}")
+                Shown(
+                    model=m,
+                    cost_usd=0.001,
+                    latency_s=1.0,
+                    text=f"the answer called {word} for item {i}\n\n{TEXTS[i]}",
+                )
                 for m, word in ((FIRST, "Amber"), (SECOND, "Birch"))
             )
             told = Evaluated(
@@ -145,13 +174,18 @@ async def lived(desk: Desk) -> dict[str, Decided]:
 
     async def ranked() -> bool:
         known = await versions(desk.pipeline.kafka)
-        return bool(known) and known[-1].read_table().provenance.source.startswith("100 evaluations")
+        return bool(known) and known[-1].read_table().provenance.source.startswith(
+            "100 evaluations"
+        )
 
     await eventually(ranked, 60)
     async with desk.http("boss") as http:
 
         async def heard() -> bool:
-            return "100" in (await http.get("/now")).text and "left for you" in (await http.get("/rate")).text
+            return (
+                "100" in (await http.get("/now")).text
+                and "left for you" in (await http.get("/rate")).text
+            )
 
         await eventually(heard)
     return decided
@@ -168,10 +202,14 @@ async def press(window: Watched, key: str) -> None:
     before = await window.page.locator("input[name=token]").get_attribute("value")
     await window.page.keyboard.press(key)
     await expect(window.page.locator("input[name=token]")).not_to_have_value(before or "")
-    await expect(window.page.locator(".htmx-request, .htmx-swapping, .htmx-settling")).to_have_count(0)
+    await expect(
+        window.page.locator(".htmx-request, .htmx-swapping, .htmx-settling")
+    ).to_have_count(0)
 
 
-async def test_twenty_pairs_rated_by_keyboard_alone_change_the_ranking(desk: Desk, lived: dict[str, Decided]) -> None:
+async def test_twenty_pairs_rated_by_keyboard_alone_change_the_ranking(
+    desk: Desk, lived: dict[str, Decided]
+) -> None:
     name, table = await desk.newest()
     before = lead(table)
     favourite = "Birch" if before <= 0 else "Amber"
@@ -206,10 +244,17 @@ async def test_twenty_pairs_rated_by_keyboard_alone_change_the_ranking(desk: Des
     told = [text for text in said if FIRST in text or SECOND in text or '"model"' in text]
     assert told == [], "no model is named before, in or after a vote"
 
-    people = [e for r in await read_all(desk.pipeline.kafka, EVALUATIONS) if (e := read(Evaluated, r.value)).rater.kind is RaterKind.human]
+    people = [
+        e
+        for r in await read_all(desk.pipeline.kafka, EVALUATIONS)
+        if (e := read(Evaluated, r.value)).rater.kind is RaterKind.human
+    ]
     latest = {e.evaluation_id: e for e in people}
     leads = [e.votes.lead for e in latest.values()]
-    assert (len(leads), set(leads)) == (22, {0, 1 if favourite == "Amber" else -1}) or (len(leads), sum(map(abs, leads))) == (20, 20)
+    assert (len(leads), set(leads)) == (22, {0, 1 if favourite == "Amber" else -1}) or (
+        len(leads),
+        sum(map(abs, leads)),
+    ) == (20, 20)
     assert {e.rater.name for e in people} == {"ann"}
 
     async def learnt() -> bool:
@@ -242,23 +287,37 @@ async def test_two_people_in_two_windows_get_different_pairs_and_one_person_in_t
 
 async def test_the_sliders_move_the_winner(desk: Desk, lived: dict[str, Decided]) -> None:
     async with desk.seat("ann", "try") as window:
-        await window.page.fill("#prompt", "Translate into Portuguese: the library is closed on Monday.")
+        await window.page.fill(
+            "#prompt", "Translate into Portuguese: the library is closed on Monday."
+        )
         await window.page.keyboard.press("Tab")
         await window.page.keyboard.press("Enter")
         await expect(window.page.locator(".said")).to_contain_text("Translate into Portuguese")
         winners: dict[str, str] = {}
         costs: dict[str, float] = {}
         waits: dict[str, float] = {}
-        for name, dial, wait in (("better", "End", "Home"), ("cheaper", "Home", "Home"), ("faster", "End", "End")):
+        for name, dial, wait in (
+            ("better", "End", "Home"),
+            ("cheaper", "Home", "Home"),
+            ("faster", "End", "End"),
+        ):
             for slider, key in (("dial", dial), ("wait", wait)):
                 await window.page.focus(f"input[name={slider}]")
                 await window.page.keyboard.press(key)
-            for shown in ("$0.0001 here" if dial == "Home" else "$10.00 here", "or no matter how long" if wait == "Home" else "or 1 s"):
+            for shown in (
+                "$0.0001 here" if dial == "Home" else "$10.00 here",
+                "or no matter how long" if wait == "Home" else "or 1 s",
+            ):
                 await expect(window.page.locator("#scores")).to_contain_text(shown)
-            rows = [await row.locator("td").all_inner_texts() for row in await window.page.locator(".scores tbody tr").all()]
+            rows = [
+                await row.locator("td").all_inner_texts()
+                for row in await window.page.locator(".scores tbody tr").all()
+            ]
             winners[name] = await window.page.locator(".winner .model").inner_text()
             assert winners[name] == rows[0][0].split("\n")[0].replace(" too little known yet", "")
-            costs[name], waits[name] = (float(re.sub(r"[$s ]", "", rows[0][place])) for place in (3, 4))
+            costs[name], waits[name] = (
+                float(re.sub(r"[$s ]", "", rows[0][place])) for place in (3, 4)
+            )
             if name == "better":
                 proven = [row for row in rows if "too little" not in row[0]]
                 assert float(proven[0][1]) >= max(float(row[1]) for row in proven) - 0.01
@@ -271,14 +330,19 @@ async def test_the_sliders_move_the_winner(desk: Desk, lived: dict[str, Decided]
         assert (await http.get(url)).status_code == 404, "a trial is its owner's"
 
 
-async def test_the_map_leads_to_a_cluster_and_its_colours_follow_the_profile(desk: Desk, lived: dict[str, Decided]) -> None:
+async def test_the_map_leads_to_a_cluster_and_its_colours_follow_the_profile(
+    desk: Desk, lived: dict[str, Decided]
+) -> None:
     _, table = await desk.newest()
     async with desk.seat("boss", "map") as window:
         clusters = window.page.locator("svg a")
         assert await clusters.count() == len(table.clusters)
         await window.page.get_by_label("economy").check()
         await window.page.wait_for_url("**/map?profile=economy")
-        economy = [choice(table, c, PROFILES["economy"]).candidates[0].model for c in range(len(table.clusters))]
+        economy = [
+            choice(table, c, PROFILES["economy"]).candidates[0].model
+            for c in range(len(table.clusters))
+        ]
         drawn = [await one.get_attribute("aria-label") or "" for one in await clusters.all()]
         assert [text.rsplit(", ", 1)[1] for text in drawn] == [f"{model} wins" for model in economy]
         await clusters.first.focus()
@@ -290,16 +354,22 @@ async def test_the_map_leads_to_a_cluster_and_its_colours_follow_the_profile(des
         assert await window.ran() == []
     async with desk.seat("ann", "map") as window:
         await window.page.locator("svg a").first.click()
-        await expect(window.page.locator("main")).to_contain_text("shown to keys with the scope “admin”")
+        await expect(window.page.locator("main")).to_contain_text(
+            "shown to keys with the scope “admin”"
+        )
         assert "item " not in await window.page.locator(".foreign").all_inner_texts()
 
 
 async def test_now_shows_decisions_as_they_are_made(desk: Desk, lived: dict[str, Decided]) -> None:
     async with desk.seat("boss") as window, desk.seat("guest") as guest:
-        await expect(guest.page.locator("#latest tr").first).to_contain_text("own words: needs “admin”")
+        await expect(guest.page.locator("#latest tr").first).to_contain_text(
+            "own words: needs “admin”"
+        )
         before = await window.page.locator("#latest tr").count()
         assert before == 25
-        await desk.pipeline.one({"prompt": "Compose a limerick about a pointsman at a railway junction"})
+        await desk.pipeline.one(
+            {"prompt": "Compose a limerick about a pointsman at a railway junction"}
+        )
         await expect(window.page.locator("#latest tr").first).to_contain_text("limerick")
         assert await window.page.locator("#latest tr").count() == 25
         await expect(window.page.locator("#rate canvas")).to_be_visible()
@@ -311,7 +381,9 @@ async def test_now_shows_decisions_as_they_are_made(desk: Desk, lived: dict[str,
         assert await window.ran() == []
 
 
-async def test_a_table_is_compared_and_rolled_back_with_one_click_by_those_who_may(desk: Desk, lived: dict[str, Decided]) -> None:
+async def test_a_table_is_compared_and_rolled_back_with_one_click_by_those_who_may(
+    desk: Desk, lived: dict[str, Decided]
+) -> None:
     known = [str(v.ref) for v in await versions(desk.pipeline.kafka)]
     async with desk.seat("boss", "tables") as window:
         await window.page.get_by_label(f"Compare from {known[0]}").check()
@@ -319,7 +391,9 @@ async def test_a_table_is_compared_and_rolled_back_with_one_click_by_those_who_m
         await expect(window.page.locator("h1")).to_have_text(f"From {known[0]} to {known[-1]}")
         await window.page.go_back()
         await window.page.get_by_role("button", name=f"Roll back to {known[0]}", exact=True).click()
-        await expect(window.page.get_by_role("status").first).to_contain_text(f"rolled back to {known[0]}")
+        await expect(window.page.get_by_role("status").first).to_contain_text(
+            f"rolled back to {known[0]}"
+        )
         await expect(window.page.locator("main")).to_contain_text("The current table is pinned")
         newest = (await versions(desk.pipeline.kafka))[-1]
         assert newest.pinned
@@ -343,28 +417,47 @@ async def test_who_may_see_what(desk: Desk, lived: dict[str, Decided]) -> None:
             assert (await http.get(f"/{name}")).status_code == 401
         assert (await http.get("/metrics")).status_code == 401
         assert (await http.get("/readyz")).json()["ready"] is True
-        wrong = await http.post("/login", data={"key": "pm-wrong"}, headers={"origin": desk.address})
+        wrong = await http.post(
+            "/login", data={"key": "pm-wrong"}, headers={"origin": desk.address}
+        )
         assert wrong.status_code == 401
         assert "no such key" in wrong.text
-        entered = await http.post("/login", data={"key": desk.keys["boss"], "next": "//evil.test"}, headers={"origin": desk.address})
+        entered = await http.post(
+            "/login",
+            data={"key": desk.keys["boss"], "next": "//evil.test"},
+            headers={"origin": desk.address},
+        )
         assert entered.headers["location"] == "/now"
         evil = {"origin": "https://evil.test"}
-        assert (await http.post("/tables/unpin", headers=evil)).status_code == 403, "the cookie alone is not enough"
-        assert (await http.post("/login", data={"key": desk.keys["boss"]}, headers=evil)).status_code == 403
+        assert (await http.post("/tables/unpin", headers=evil)).status_code == 403, (
+            "the cookie alone is not enough"
+        )
+        assert (
+            await http.post("/login", data={"key": desk.keys["boss"]}, headers=evil)
+        ).status_code == 403
         policy = (await http.get("/now")).headers["content-security-policy"]
         assert "'unsafe" not in policy
         assert (await http.post("/logout", headers={"origin": desk.address})).status_code == 303
         assert (await http.get("/now")).status_code == 401
-    allowed = {"guest": set(PAGES) - {"try", "rate"}, "bob": set(PAGES) - {"try"}, "ann": set(PAGES), "boss": set(PAGES)}
+    allowed = {
+        "guest": set(PAGES) - {"try", "rate"},
+        "bob": set(PAGES) - {"try"},
+        "ann": set(PAGES),
+        "boss": set(PAGES),
+    }
     for who, may in allowed.items():
         async with desk.http(who) as http:
-            assert {name for name in PAGES if (await http.get(f"/{name}")).status_code == 200} == may
+            assert {
+                name for name in PAGES if (await http.get(f"/{name}")).status_code == 200
+            } == may
             assert ("pointsman_ready" in (await http.get("/metrics")).text) == (who == "boss")
             assert (await http.get("/static/../app.py")).status_code == 404
             assert (await http.post("/try", content=b"x" * 2_000_000)).status_code in {413, 403}
 
 
-async def test_without_javascript_one_can_still_try_and_rate(desk: Desk, lived: dict[str, Decided]) -> None:
+async def test_without_javascript_one_can_still_try_and_rate(
+    desk: Desk, lived: dict[str, Decided]
+) -> None:
     async with desk.seat("ann", "try", java_script_enabled=False) as window:
         await window.page.fill("#prompt", "Solve step by step: 3 apples cost 2 euros")
         await window.page.click("text=Route it")
@@ -381,12 +474,18 @@ async def test_without_javascript_one_can_still_try_and_rate(desk: Desk, lived: 
 
 
 async def test_a_hundred_injections_execute_nowhere(desk: Desk, lived: dict[str, Decided]) -> None:
-    """They came in prompts and answers; here also as labels, notes and raters, over the topics themselves."""
+    """They came in prompts and answers; here also as labels, notes and raters, over the topics
+    themselves."""
     _, table = await desk.newest()
     labels = [TEXTS[i::4] for i in range(4)]
-    clusters = tuple(Cluster(c.id, " ".join(labels[i % 4])[:4000], c.size, c.radius) for i, c in enumerate(table.clusters))
+    clusters = tuple(
+        Cluster(c.id, " ".join(labels[i % 4])[:4000], c.size, c.radius)
+        for i, c in enumerate(table.clusters)
+    )
     poisoned = replace(table, clusters=clusters)
-    await publish(desk.pipeline.kafka, desk.pipeline.redis, poisoned, TEXTS[0] + TEXTS[21], pinned=True)
+    await publish(
+        desk.pipeline.kafka, desk.pipeline.redis, poisoned, TEXTS[0] + TEXTS[21], pinned=True
+    )
     async with desk.seat("boss", "tables") as window:
         await expect(window.page.locator("tbody tr", has_text="window.pwned").first).to_be_visible()
         await window.page.get_by_role("button", name="Compare the two").click()
@@ -422,7 +521,9 @@ async def test_a_hundred_injections_execute_nowhere(desk: Desk, lived: dict[str,
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_no_serious_fault(desk: Desk, lived: dict[str, Decided], scheme: Any) -> None:
+async def test_axe_finds_no_serious_fault(
+    desk: Desk, lived: dict[str, Decided], scheme: Any
+) -> None:
     size = {"width": 1200, "height": 900} if scheme == "light" else {"width": 375, "height": 800}
     _, table = await desk.newest()
     async with desk.seat("boss", color_scheme=scheme, viewport=size) as window:
@@ -431,11 +532,19 @@ async def test_axe_finds_no_serious_fault(desk: Desk, lived: dict[str, Decided],
         await window.page.click("text=Route it")
         await window.page.wait_for_selector("#scores")
         known = [str(v.ref) for v in await versions(desk.pipeline.kafka)]
-        others = [f"map/{table.clusters[0].id}", f"tables/diff?old={known[0]}&new={known[-1]}", "nowhere"]
+        others = [
+            f"map/{table.clusters[0].id}",
+            f"tables/diff?old={known[0]}&new={known[-1]}",
+            "nowhere",
+        ]
         for path in (window.page.url.removeprefix(desk.address + "/"), *PAGES, *others):
             await window.page.goto(f"{desk.address}/{path}")
             found = (await Axe().run(window.page)).response["violations"]
-            serious = [(v["id"], [n["html"][:200] for n in v["nodes"]][:3]) for v in found if v["impact"] in {"serious", "critical"}]
+            serious = [
+                (v["id"], [n["html"][:200] for n in v["nodes"]][:3])
+                for v in found
+                if v["impact"] in {"serious", "critical"}
+            ]
             assert serious == [], path
             wide = await window.page.evaluate("document.documentElement.scrollWidth")
             assert wide <= size["width"], f"{path} scrolls sideways"
@@ -445,9 +554,14 @@ async def test_axe_finds_no_serious_fault(desk: Desk, lived: dict[str, Decided],
         assert [v["id"] for v in found if v["impact"] in {"serious", "critical"}] == []
 
 
-async def test_the_console_ends_promptly_though_somebody_watches(installation: dict[str, str], tmp_path: Path) -> None:
+async def test_the_console_ends_promptly_though_somebody_watches(
+    installation: dict[str, str], tmp_path: Path
+) -> None:
     environment = {"POINTSMAN_CONSOLE_PORT": "0", "POINTSMAN_KEYS_OPEN_ON_LOOPBACK": "true"}
-    async with Supervisor(("console",), environment, lambda *_: None) as running, httpx.AsyncClient(timeout=30) as http:
+    async with (
+        Supervisor(("console",), environment, lambda *_: None) as running,
+        httpx.AsyncClient(timeout=30) as http,
+    ):
         await running.ready(30)
         address = running.addresses["console"]
         async with http.stream("GET", f"{address}/now/events") as stream:
@@ -456,7 +570,9 @@ async def test_the_console_ends_promptly_though_somebody_watches(installation: d
             while not line.startswith("data:"):
                 line = await anext(lines)
             assert {"rows", "numbers", "series"} <= json.loads(line[5:]).keys()
-            async with asyncio.timeout(8):  # the door itself would wait ten seconds for open requests
+            async with asyncio.timeout(
+                8
+            ):  # the door itself would wait ten seconds for open requests
                 os.kill(running.pids["console"], signal.SIGTERM)
                 async for _ in lines:
                     pass

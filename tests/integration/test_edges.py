@@ -1,4 +1,5 @@
-"""What producers and brokers really do, on a real Kafka: every codec, aborted transactions, odd headers and times, recreated topics."""
+"""What producers and brokers really do, on a real Kafka: every codec, aborted transactions, odd
+headers and times, recreated topics."""
 
 from __future__ import annotations
 
@@ -21,11 +22,16 @@ from shared.contracts.topics import DEAD_LETTERS, DECISIONS, DESCRIPTIONS, PROMP
 
 
 def prompt(request_id: str, **more: Any) -> bytes:
-    return json.dumps({"prompt": f"Name a fish, number {request_id}.", "request_id": request_id, **more}).encode()
+    return json.dumps(
+        {"prompt": f"Name a fish, number {request_id}.", "request_id": request_id, **more}
+    ).encode()
 
 
-def produce(kafka: KafkaSettings, records: list[dict[str, Any]], *, abort: bool = False, **settings: Any) -> None:
-    """Records by librdkafka, as a foreign producer sends them; in a transaction if it has a name."""
+def produce(
+    kafka: KafkaSettings, records: list[dict[str, Any]], *, abort: bool = False, **settings: Any
+) -> None:
+    """Records by librdkafka, as a foreign producer sends them; in a transaction if it has a
+    name."""
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "linger.ms": 50, **settings})
     transactional = "transactional.id" in settings
     if transactional:
@@ -33,7 +39,11 @@ def produce(kafka: KafkaSettings, records: list[dict[str, Any]], *, abort: bool 
         producer.begin_transaction()
     refused: list[Any] = []
     for record in records:
-        producer.produce(kafka.name(PROMPTS), **record, on_delivery=lambda error, _: refused.append(error) if error else None)
+        producer.produce(
+            kafka.name(PROMPTS),
+            **record,
+            on_delivery=lambda error, _: refused.append(error) if error else None,
+        )
     if transactional:
         producer.flush(20)
         (producer.abort_transaction if abort else producer.commit_transaction)(20)
@@ -41,18 +51,24 @@ def produce(kafka: KafkaSettings, records: list[dict[str, Any]], *, abort: bool 
     assert not refused
 
 
-async def appear(pipeline: Pipeline, topic: Topic, wanted: set[str], within_s: float = 30.0) -> None:
+async def appear(
+    pipeline: Pipeline, topic: Topic, wanted: set[str], within_s: float = 30.0
+) -> None:
     """Wait until records with all these keys are on `topic`."""
     missing = set(wanted)
 
     async def there() -> bool:
-        missing.difference_update({(r.key or b"").decode() for r in await read_all(pipeline.kafka, topic)})
+        missing.difference_update(
+            {(r.key or b"").decode() for r in await read_all(pipeline.kafka, topic)}
+        )
         return not missing
 
     try:
         await eventually(there, within_s)
     except TimeoutError:
-        raise AssertionError(f"never on {topic.name}: {sorted(missing)}; {pipeline.log[-40:]}") from None
+        raise AssertionError(
+            f"never on {topic.name}: {sorted(missing)}; {pipeline.log[-40:]}"
+        ) from None
 
 
 async def decided(pipeline: Pipeline, wanted: set[str]) -> None:
@@ -62,19 +78,32 @@ async def decided(pipeline: Pipeline, wanted: set[str]) -> None:
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 async def test_every_codec_of_kafka_is_read(pipeline: Pipeline, codec: str) -> None:
     ids = [f"{codec}-{i}" for i in range(30)]
-    produce(pipeline.kafka, [{"value": prompt(i), "partition": 2} for i in ids], **{"compression.type": codec})
-    produce(pipeline.kafka, [{"value": prompt(f"{codec}-plain-{i}"), "partition": 2} for i in range(3)])
+    produce(
+        pipeline.kafka,
+        [{"value": prompt(i), "partition": 2} for i in ids],
+        **{"compression.type": codec},
+    )
+    produce(
+        pipeline.kafka, [{"value": prompt(f"{codec}-plain-{i}"), "partition": 2} for i in range(3)]
+    )
     await decided(pipeline, {*ids, *(f"{codec}-plain-{i}" for i in range(3))})
 
 
 async def test_what_was_never_committed_is_never_read(pipeline: Pipeline) -> None:
     name = uuid.uuid4().hex
     settings = {"transactional.id": f"t-{name}"}
-    produce(pipeline.kafka, [{"value": prompt(f"aborted-{name}", answer=True), "partition": 1}], abort=True, **settings)
+    produce(
+        pipeline.kafka,
+        [{"value": prompt(f"aborted-{name}", answer=True), "partition": 1}],
+        abort=True,
+        **settings,
+    )
     produce(pipeline.kafka, [{"value": prompt(f"committed-{name}"), "partition": 1}], **settings)
     produce(pipeline.kafka, [{"value": prompt(f"after-{name}"), "partition": 1}])
     await decided(pipeline, {f"committed-{name}", f"after-{name}"})
-    assert f"aborted-{name}" not in {(r.key or b"").decode() for r in await read_all(pipeline.kafka, DECISIONS)}
+    assert f"aborted-{name}" not in {
+        (r.key or b"").decode() for r in await read_all(pipeline.kafka, DECISIONS)
+    }
 
 
 async def test_odd_headers_times_and_bytes_stop_nothing(pipeline: Pipeline) -> None:
@@ -85,15 +114,32 @@ async def test_odd_headers_times_and_bytes_stop_nothing(pipeline: Pipeline) -> N
         [("", b"")],
         [("x" * 300, b"y" * 3000), ("x" * 300, None)],
     ]
-    async with admin(pipeline.kafka) as client:  # brokers differ in what they let pass; this one lets all
+    async with admin(
+        pipeline.kafka
+    ) as client:  # brokers differ in what they let pass; this one lets all
         anything = {"message.timestamp.after.max.ms": str(2**63 - 1)}
-        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, pipeline.kafka.name(PROMPTS), configs=anything)])
+        await client.alter_configs(
+            [
+                ConfigResource(
+                    ConfigResourceType.TOPIC, pipeline.kafka.name(PROMPTS), configs=anything
+                )
+            ]
+        )
     records: list[dict[str, Any]] = []
     for i, headers in enumerate(odd_headers):
-        records += [{"value": prompt(f"header-{i}-{n}"), "headers": headers, "partition": 0} for n in range(10)]
+        records += [
+            {"value": prompt(f"header-{i}-{n}"), "headers": headers, "partition": 0}
+            for n in range(10)
+        ]
     times = [1, 10**15, 2**62, 253402300800000]
-    records += [{"value": prompt(f"time-{i}"), "timestamp": time, "partition": 0} for i, time in enumerate(times)]
-    records += [{"value": b"\xef\xbb\xbf" + prompt("bom"), "partition": 0}, {"value": prompt("last"), "partition": 0}]
+    records += [
+        {"value": prompt(f"time-{i}"), "timestamp": time, "partition": 0}
+        for i, time in enumerate(times)
+    ]
+    records += [
+        {"value": b"\xef\xbb\xbf" + prompt("bom"), "partition": 0},
+        {"value": prompt("last"), "partition": 0},
+    ]
     produce(pipeline.kafka, records)
     wanted = {f"header-{i}-{n}" for i in range(len(odd_headers)) for n in range(10)}
     await decided(pipeline, wanted | {f"time-{i}" for i in range(len(times))} | {"bom", "last"})
@@ -106,10 +152,15 @@ async def test_odd_headers_times_and_bytes_stop_nothing(pipeline: Pipeline) -> N
         (prompt("u16").decode().encode("utf-16"), b"UTF-16"),
         (b'{"prompt": "hot", "parameters": {"temperature": NaN}}', b"parameters.temperature"),
         (b'{"prompt": "hot", "parameters": {"a": [{"b": 1e999}]}}', b"parameters.a.0.b"),
-        (b'{"prompt": "when", "submitted_at": "9999-12-31T23:59:59Z", "answer": true}', b"submitted_at"),
+        (
+            b'{"prompt": "when", "submitted_at": "9999-12-31T23:59:59Z", "answer": true}',
+            b"submitted_at",
+        ),
     ],
 )
-async def test_what_can_not_be_taken_is_a_dead_letter_that_says_why(pipeline: Pipeline, value: bytes, words: bytes) -> None:
+async def test_what_can_not_be_taken_is_a_dead_letter_that_says_why(
+    pipeline: Pipeline, value: bytes, words: bytes
+) -> None:
     produce(pipeline.kafka, [{"value": value, "partition": 3}])
 
     async def there() -> bool:
@@ -131,10 +182,19 @@ def own(installation: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> KafkaS
 
 
 @pytest.mark.parametrize(("before", "after"), [(6, 6), (6, 2), (2, 6)])
-async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(own: KafkaSettings, before: int, after: int) -> None:
+async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
+    own: KafkaSettings, before: int, after: int
+) -> None:
     await create_topics(own.model_copy(update={"partitions": before}))
     async with running_pipeline(("describer",)) as pipeline:
-        produce(own, [{"value": prompt(f"old-{i}"), "partition": i} for i in range(before) for _ in range(3)])
+        produce(
+            own,
+            [
+                {"value": prompt(f"old-{i}"), "partition": i}
+                for i in range(before)
+                for _ in range(3)
+            ],
+        )
         await appear(pipeline, DESCRIPTIONS, {f"old-{i}" for i in range(before)}, 20)
         async with admin(own) as client:
             await client.delete_topics([own.name(PROMPTS)])
@@ -148,11 +208,16 @@ async def _gone(client: Any, kafka: KafkaSettings) -> bool:
     return kafka.name(PROMPTS) not in set(await client.list_topics())
 
 
-async def test_a_partition_that_stands_still_is_named_from_inside_and_outside_and_the_service_is_not_ready(own: KafkaSettings) -> None:
+async def test_a_partition_that_stands_still_is_named_from_inside_and_outside_and_the_service_is_not_ready(
+    own: KafkaSettings,
+) -> None:
     """The assigner waits for a first routing table, and nobody makes one."""
     port = servers.free_port()
     await create_topics(own)
-    async with running_pipeline(("describer", "embedder")), running_pipeline(("assigner",), POINTSMAN_METRICS_PORT=str(port)) as waiting:
+    async with (
+        running_pipeline(("describer", "embedder")),
+        running_pipeline(("assigner",), POINTSMAN_METRICS_PORT=str(port)) as waiting,
+    ):
         produce(own, [{"value": prompt("stuck")}])
         await eventually(lambda: waiting.logged("a partition stands still (topic: embeddings"), 40)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -173,11 +238,19 @@ async def test_a_partition_that_stands_still_is_named_from_inside_and_outside_an
     assert (found.ok, found.needed) == (False, False)
 
 
-async def test_headers_without_a_value_stop_nothing_where_records_are_traced(own: KafkaSettings) -> None:
+async def test_headers_without_a_value_stop_nothing_where_records_are_traced(
+    own: KafkaSettings,
+) -> None:
     await create_topics(own)
     nobody = {"POINTSMAN_TRACE_ENDPOINT": f"http://127.0.0.1:{servers.free_port()}"}
     async with running_pipeline(("describer",), **nobody) as pipeline:
-        odd: list[list[tuple[str, bytes | None]]] = [[("traceparent", None)], [("tracestate", None)], [("traceparent", b"\xff")]]
-        records = [{"value": prompt(f"odd-{i}"), "headers": odd[i % 3], "partition": 0} for i in range(60)]
+        odd: list[list[tuple[str, bytes | None]]] = [
+            [("traceparent", None)],
+            [("tracestate", None)],
+            [("traceparent", b"\xff")],
+        ]
+        records = [
+            {"value": prompt(f"odd-{i}"), "headers": odd[i % 3], "partition": 0} for i in range(60)
+        ]
         produce(own, [*records, {"value": prompt("plain"), "partition": 0}])
         await appear(pipeline, DESCRIPTIONS, {*(f"odd-{i}" for i in range(60)), "plain"}, 30)

@@ -1,4 +1,5 @@
-"""The services decide what the evaluation says they would; and `pointsman evaluate` on files that a new user brings."""
+"""The services decide what the evaluation says they would; and `pointsman evaluate` on files that a
+new user brings."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ from shared.routing.table import RoutingTable, Text
 from shared.routing.task2vec import corresponding
 
 VARIANT = "fp32"
-"""Embeddings of int8 depend a little on the batch that a text is in, since activations are scaled batch by batch."""
+"""Embeddings of int8 depend a little on the batch that a text is in, since activations are scaled
+batch by batch."""
 MODELS = ("alpha", "beta", "gamma", "delta")
 
 
@@ -54,21 +56,37 @@ class Known:
         skill = rng.uniform(0.1, 0.95, (len(catalog), len(MODELS)))
         scores = (rng.random((len(task), len(MODELS))) < skill[task]).astype(float)
         cost = rng.uniform(1e-4, 1e-2, (len(catalog), len(MODELS)))[task]
-        return cls([p for t in catalog for p in t.train], [p for t in catalog for p in t.test], scores, cost)
+        return cls(
+            [p for t in catalog for p in t.train],
+            [p for t in catalog for p in t.test],
+            scores,
+            cost,
+        )
 
-    def table(self, texts: list[str], responses: np.ndarray, encoder: Any, recipe: Recipe) -> RoutingTable:
+    def table(
+        self, texts: list[str], responses: np.ndarray, encoder: Any, recipe: Recipe
+    ) -> RoutingTable:
         latency = np.linspace(1.0, 5.0, len(MODELS))
-        lengths, prices = np.array([len(p.encode()) / 4 for p in self.train]), np.linspace(1e-6, 1e-5, len(MODELS))
-        outcomes = Outcomes(tuple(texts), MODELS, self.scores, self.cost, latency, responses, lengths, prices)
+        lengths, prices = (
+            np.array([len(p.encode()) / 4 for p in self.train]),
+            np.linspace(1e-6, 1e-5, len(MODELS)),
+        )
+        outcomes = Outcomes(
+            tuple(texts), MODELS, self.scores, self.cost, latency, responses, lengths, prices
+        )
         features = np.hstack([encoder.encode(texts), forms(self.train)])
-        return build_table(outcomes, features, encoder.identity, recipe, source="known", simulated=True)
+        return build_table(
+            outcomes, features, encoder.identity, recipe, source="known", simulated=True
+        )
 
 
 async def decided(pipeline: Pipeline, prompts: list[str], **fields: str) -> list[Decided]:
     """The decisions on prompts that are all sent at once, in their order."""
     sent = [await pipeline.send({"prompt": prompt, **fields}) for prompt in prompts]
     found = await pipeline.collect(set(sent))
-    assert all(found[i].decided is not None for i in sent), [str(found[i]) for i in sent if found[i].decided is None][:2]
+    assert all(found[i].decided is not None for i in sent), [
+        str(found[i]) for i in sent if found[i].decided is None
+    ][:2]
     return [one for i in sent if (one := found[i].decided) is not None]
 
 
@@ -83,19 +101,31 @@ LIVE: tuple[tuple[Representation, bool], ...] = (
 
 
 @pytest.mark.parametrize("text", ["description", "both", "prompt"])
-async def test_the_services_decide_what_the_evaluation_says_they_would(text: Text, installation: dict[str, str]) -> None:
+async def test_the_services_decide_what_the_evaluation_says_they_would(
+    text: Text, installation: dict[str, str]
+) -> None:
     """The embedder reads what the table was made with, without any setting."""
     known = Known.made()
     encoder = load(None, VARIANT)
 
     def read(prompt: str) -> str:
-        return {"prompt": prompt, "description": extract(prompt), "both": together(extract(prompt), prompt)}[text]
+        return {
+            "prompt": prompt,
+            "description": extract(prompt),
+            "both": together(extract(prompt), prompt),
+        }[text]
 
     asked = known.test[:40]
     features = np.hstack([np.concatenate([encoder.encode([read(p)]) for p in asked]), forms(asked)])
-    responses = np.random.default_rng(1).normal(size=(len(known.train), encoder.identity.dimension)).astype(np.float32)
+    responses = (
+        np.random.default_rng(1)
+        .normal(size=(len(known.train), encoder.identity.dimension))
+        .astype(np.float32)
+    )
     lengths = np.array([len(p.encode()) / 4 for p in asked])
-    async with running_pipeline(None, POINTSMAN_EMBEDDER_VARIANT=VARIANT, POINTSMAN_DESCRIBER_BACKEND="local") as pipeline:
+    async with running_pipeline(
+        None, POINTSMAN_EMBEDDER_VARIANT=VARIANT, POINTSMAN_DESCRIBER_BACKEND="local"
+    ) as pipeline:
         for representation, estimator in LIVE if text == "prompt" else LIVE[3:4]:
             recipe = Recipe(representation, estimator, 20, text)
             table = known.table([read(p) for p in known.train], responses, encoder, recipe)
@@ -131,50 +161,122 @@ def matrix_of(known: Known, path: Path, *, answers: bool = True) -> Path:
 
 
 def test_a_report_of_prompts_and_scores_alone_has_its_curve(tmp_path: Path) -> None:
-    file, report = matrix_of(Known.made(), tmp_path / "bare.csv", answers=False), tmp_path / "report.md"
-    said = CliRunner().invoke(app, ["evaluate", str(file), "--splits", "1", "--k", "10", "--robustness", "0", "--report", str(report)])
+    file, report = (
+        matrix_of(Known.made(), tmp_path / "bare.csv", answers=False),
+        tmp_path / "report.md",
+    )
+    said = CliRunner().invoke(
+        app,
+        [
+            "evaluate",
+            str(file),
+            "--splits",
+            "1",
+            "--k",
+            "10",
+            "--robustness",
+            "0",
+            "--report",
+            str(report),
+        ],
+    )
     assert said.exit_code == 0, said.output
     assert "Cascade" not in report.read_text()
-    assert {p.name for p in (tmp_path / "report").iterdir()} == {"bare-curve.svg", "bare-accuracy.svg"}
+    assert {p.name for p in (tmp_path / "report").iterdir()} == {
+        "bare-curve.svg",
+        "bare-accuracy.svg",
+    }
 
 
 def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path) -> None:
     file = matrix_of(Known.made(), tmp_path / "mine.csv")
     report = tmp_path / "report.md"
     said = CliRunner().invoke(
-        app, ["evaluate", str(file), "--splits", "2", "--k", "10", "--robustness", "5", "--report", str(report), "--json"]
+        app,
+        [
+            "evaluate",
+            str(file),
+            "--splits",
+            "2",
+            "--k",
+            "10",
+            "--robustness",
+            "5",
+            "--report",
+            str(report),
+            "--json",
+        ],
     )
     assert said.exit_code == 0, said.output
     (found,) = json.loads(said.stdout)
-    assert (found["file"], found["prompts"], found["splits"]) == ("mine.csv", len(Known.made().train), 2)
-    routers = {r["router"]: r for r in found["routers"]}
-    assert {"random", "oracle", "best single model", "kNN-40", "Avengers-Pro, k=60", "prompt", "contrastive", "estimator", "auto"} < set(
-        routers
+    assert (found["file"], found["prompts"], found["splits"]) == (
+        "mine.csv",
+        len(Known.made().train),
+        2,
     )
+    routers = {r["router"]: r for r in found["routers"]}
+    assert {
+        "random",
+        "oracle",
+        "best single model",
+        "kNN-40",
+        "Avengers-Pro, k=60",
+        "prompt",
+        "contrastive",
+        "estimator",
+        "auto",
+    } < set(routers)
     assert {"delta", "response keys"} < set(routers), "the file has responses"
     for name, one in routers.items():
         low, high = one["interval"]
         assert low <= one["accuracy"] <= high
         if name not in {"random", "oracle", "best single model"}:
-            assert None not in (one["area"], one["perf_gain"], one["cost_save"], one["apgr"], one["cpt50"], one["cpt80"])
+            assert None not in (
+                one["area"],
+                one["perf_gain"],
+                one["cost_save"],
+                one["apgr"],
+                one["cpt50"],
+                one["cpt80"],
+            )
             assert sum(one["decisions"].values()) == 2 * found["prompts"] * 3 / 10
     assert routers["Avengers-Pro, k=60"]["beside_avengers_pro"]["mean"] == 0.0
     assert routers["oracle"]["regret"] == 0.0 < routers["random"]["regret"]
     cascades = {c["sees"]: c for c in found["cascades"]}
-    assert cascades["joint"]["apgr"] > cascades["prompt"]["apgr"], "the answer tells whether it is good"
+    assert cascades["joint"]["apgr"] > cascades["prompt"]["apgr"], (
+        "the answer tells whether it is good"
+    )
     for line in found["robustness"]:
-        assert {"typos", "case", "spacing", "filler", "reordered", "all", "accuracy_lost"} < set(line)
+        assert {"typos", "case", "spacing", "filler", "reordered", "all", "accuracy_lost"} < set(
+            line
+        )
     text = report.read_text()
-    for words in ("CPT(80)", "Cascade", "Choices that stay", "| model alone |", "decisions per model"):
+    for words in (
+        "CPT(80)",
+        "Cascade",
+        "Choices that stay",
+        "| model alone |",
+        "decisions per model",
+    ):
         assert words in text
-    assert {p.name for p in (tmp_path / "report").iterdir()} == {"mine-curve.svg", "mine-accuracy.svg"}
+    assert {p.name for p in (tmp_path / "report").iterdir()} == {
+        "mine-curve.svg",
+        "mine-accuracy.svg",
+    }
     assert [note.split(" prompts")[0] for note in found["notes"]] == ["only 60"]
-    shown = CliRunner().invoke(app, ["evaluate", str(file), "--folds", "2", "--k", "10", "--robustness", "0"], env={"COLUMNS": "80"})
+    shown = CliRunner().invoke(
+        app,
+        ["evaluate", str(file), "--folds", "2", "--k", "10", "--robustness", "0"],
+        env={"COLUMNS": "80"},
+    )
     assert shown.exit_code == 0, shown.output
     assert "a wider window" in shown.stdout
     assert "estimator" in shown.stdout
     assert "gets" in shown.stdout
-    assert "than the best single model alone" in shown.stdout or "as the best single model alone" in shown.stdout
+    assert (
+        "than the best single model alone" in shown.stdout
+        or "as the best single model alone" in shown.stdout
+    )
     assert "the best of the simple baselines" in shown.stdout
     assert "told to keep 97%" in shown.stdout
 
@@ -182,15 +284,23 @@ def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("prompt,a,b\nhello,1,maybe\n", "row 2, column b: not a number from 0 to 1, or true or false"),
+        (
+            "prompt,a,b\nhello,1,maybe\n",
+            "row 2, column b: not a number from 0 to 1, or true or false",
+        ),
         ("prompt,a,b\nhello,1,0\n", "the number of prompts in bad.csv is 1; 40 are needed"),
         ("question,a\nhello,1\n", "there is no column prompt"),
     ],
 )
-def test_a_file_that_can_not_be_used_is_refused_with_the_place(content: str, words: str, tmp_path: Path) -> None:
+def test_a_file_that_can_not_be_used_is_refused_with_the_place(
+    content: str, words: str, tmp_path: Path
+) -> None:
     file = tmp_path / "bad.csv"
     file.write_text(content)
-    for command in (["evaluate", str(file)], ["table", "build", "--outcomes", str(file), "--save", str(tmp_path / "t")]):
+    for command in (
+        ["evaluate", str(file)],
+        ["table", "build", "--outcomes", str(file), "--save", str(tmp_path / "t")],
+    ):
         if "; 40" in words and command[0] == "table":
             continue
         said = CliRunner().invoke(app, command)
@@ -221,7 +331,9 @@ def test_a_table_built_from_a_csv_file_can_be_represented_in_every_way(tmp_path:
         assert said.exit_code == 0, said.output
         facts = json.loads(said.stdout)
         tables[name] = RoutingTable.from_bytes((tmp_path / name).read_bytes())
-        assert facts["representation"] == (tables[name].projection.kind if tables[name].projection else "plain")
+        assert facts["representation"] == (
+            tables[name].projection.kind if tables[name].projection else "plain"
+        )
         assert name == "auto" or facts["representation"] == name
     same = corresponding(tables["plain"], tables["contrastive"], within=1.0)
     assert sum(i >= 0 for i in same) == 10
@@ -230,9 +342,14 @@ def test_a_table_built_from_a_csv_file_can_be_represented_in_every_way(tmp_path:
 def test_a_file_with_holes_and_copies_is_evaluated_with_a_warning(tmp_path: Path) -> None:
     file = tmp_path / "holes.jsonl"
     prompts = [f"Translate sentence {i % 50} into French" for i in range(60)]
-    rows = [{"prompt": p, "scores": {"a": i % 2, "b": 1} if i % 3 else {"a": 1}} for i, p in enumerate(prompts)]
+    rows = [
+        {"prompt": p, "scores": {"a": i % 2, "b": 1} if i % 3 else {"a": 1}}
+        for i, p in enumerate(prompts)
+    ]
     file.write_text("\n".join(map(json.dumps, rows)))
-    said = CliRunner().invoke(app, ["evaluate", str(file), "--splits", "1", "--robustness", "0", "--json"])
+    said = CliRunner().invoke(
+        app, ["evaluate", str(file), "--splits", "1", "--robustness", "0", "--json"]
+    )
     assert said.exit_code == 0, said.output
     (found,) = json.loads(said.stdout)
     assert [note.split(";")[0] for note in found["notes"]] == [
@@ -246,11 +363,27 @@ def test_a_file_with_holes_and_copies_is_evaluated_with_a_warning(tmp_path: Path
 
 def test_the_same_file_gives_the_same_table_in_every_process(tmp_path: Path) -> None:
     file = matrix_of(Known.made(), tmp_path / "mine.csv")
-    command = [sys.executable, "-m", "services", "table", "build", "--outcomes", str(file), "--k", "10", "--save"]
+    command = [
+        sys.executable,
+        "-m",
+        "services",
+        "table",
+        "build",
+        "--outcomes",
+        str(file),
+        "--k",
+        "10",
+        "--save",
+    ]
     made = []
     for seed in ("1", "2"):
         target = tmp_path / seed
-        subprocess.run([*command, str(target)], check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed})
+        subprocess.run(
+            [*command, str(target)],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
         made.append(target.read_bytes())
     assert made[0] == made[1]
 

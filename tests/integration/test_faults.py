@@ -1,4 +1,5 @@
-"""Services drain, share and wait; old and foreign tables change nothing. What is killed and cut off stands in tests/chaos."""
+"""Services drain, share and wait; old and foreign tables change nothing. What is killed and cut off
+stands in tests/chaos."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ async def test_sigterm_drains_and_commits_so_that_nothing_is_done_twice(pipeline
     assert pipeline.traffic.repeated == repeated
 
 
-async def test_a_second_embedder_shares_the_work_and_leaving_loses_nothing(pipeline: Pipeline) -> None:
+async def test_a_second_embedder_shares_the_work_and_leaving_loses_nothing(
+    pipeline: Pipeline,
+) -> None:
     sending = asyncio.create_task(flow(pipeline, 400, 40, "share"))
     async with running_pipeline(("embedder",)) as other:
         await asyncio.sleep(3)
@@ -61,7 +64,9 @@ async def test_an_older_version_never_replaces_a_newer_one(pipeline: Pipeline) -
         assert (await hot.current_version() or ())[:2] == known[-1].ref.version
         stale = known[0].model_copy(update={"note": "written by one who had lost the right to"})
         await pipeline.traffic.out.send_and_wait(
-            pipeline.kafka.topic_prefix + "routing-tables", stale.model_dump_json().encode(), key=stale.key
+            pipeline.kafka.topic_prefix + "routing-tables",
+            stale.model_dump_json().encode(),
+            key=stale.key,
         )
         assert [v.ref for v in await versions(pipeline.kafka)] == [v.ref for v in known]
         assert (await find(pipeline.kafka, str(known[0].ref))).note == known[0].note
@@ -71,20 +76,29 @@ async def test_an_older_version_never_replaces_a_newer_one(pipeline: Pipeline) -
 
 async def test_rubbish_on_the_table_topic_is_passed_over(pipeline: Pipeline) -> None:
     before = await versions(pipeline.kafka)
-    await pipeline.traffic.out.send_and_wait(pipeline.kafka.topic_prefix + "routing-tables", b"rubbish", key=b"x")
+    await pipeline.traffic.out.send_and_wait(
+        pipeline.kafka.topic_prefix + "routing-tables", b"rubbish", key=b"x"
+    )
     assert [v.ref for v in await versions(pipeline.kafka)] == [v.ref for v in before]
     assert (await pipeline.one({"prompt": "Name a fish."})).decided is not None
 
 
-async def test_the_hot_path_goes_on_and_starts_without_redis(installation: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Redis of its own that is stopped while prompts pass, and services that start while it is away."""
-    monkeypatch.setenv("POINTSMAN_KAFKA_TOPIC_PREFIX", installation["POINTSMAN_KAFKA_TOPIC_PREFIX"] + "noredis.")
+async def test_the_hot_path_goes_on_and_starts_without_redis(
+    installation: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Redis of its own that is stopped while prompts pass, and services that start while it is
+    away."""
+    monkeypatch.setenv(
+        "POINTSMAN_KAFKA_TOPIC_PREFIX", installation["POINTSMAN_KAFKA_TOPIC_PREFIX"] + "noredis."
+    )
     monkeypatch.setenv("POINTSMAN_DESCRIBER_BACKEND", "llm")  # its cache is in Redis
     port = servers.free_port()
     monkeypatch.setenv("POINTSMAN_REDIS_URL", f"redis://127.0.0.1:{port}/0")
     async with running_pipeline() as pipeline:
         await build_and_publish(Source(simulated=True, k="10"), "no redis yet")
-        assert (await pipeline.one({"prompt": PROMPT.format("a")})).decided is not None, "started without Redis"
+        assert (await pipeline.one({"prompt": PROMPT.format("a")})).decided is not None, (
+            "started without Redis"
+        )
         with servers.native_redis(port):
             redis: Redis = Redis.from_url(f"redis://127.0.0.1:{port}/0")
             try:
@@ -97,9 +111,15 @@ async def test_the_hot_path_goes_on_and_starts_without_redis(installation: dict[
         assert pipeline.logged("no Redis; going on with the table in memory")
 
 
-async def test_prompts_wait_for_the_first_table(installation: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POINTSMAN_KAFKA_TOPIC_PREFIX", installation["POINTSMAN_KAFKA_TOPIC_PREFIX"] + "empty.")
-    monkeypatch.setenv("POINTSMAN_REDIS_KEY_PREFIX", installation["POINTSMAN_REDIS_KEY_PREFIX"] + "empty.")
+async def test_prompts_wait_for_the_first_table(
+    installation: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "POINTSMAN_KAFKA_TOPIC_PREFIX", installation["POINTSMAN_KAFKA_TOPIC_PREFIX"] + "empty."
+    )
+    monkeypatch.setenv(
+        "POINTSMAN_REDIS_KEY_PREFIX", installation["POINTSMAN_REDIS_KEY_PREFIX"] + "empty."
+    )
     async with running_pipeline() as pipeline:
         wanted = await flow(pipeline, 5, 50, "early")
         await eventually(lambda: pipeline.logged("waiting for the first routing table"))
@@ -108,7 +128,9 @@ async def test_prompts_wait_for_the_first_table(installation: dict[str, str], mo
         assert len(await pipeline.collect(wanted)) == 5
 
 
-async def test_at_the_end_there_is_no_dead_letter_and_no_decision_without_its_table(pipeline: Pipeline) -> None:
+async def test_at_the_end_there_is_no_dead_letter_and_no_decision_without_its_table(
+    pipeline: Pipeline,
+) -> None:
     """The ledger of this whole module: faults made repetitions at most, and no losses."""
     assert await read_all(pipeline.kafka, DEAD_LETTERS) == []
     assert len(await read_all(pipeline.kafka, DECISIONS)) >= 120 + 400

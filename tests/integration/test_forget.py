@@ -30,7 +30,12 @@ CANARY = "zebrafinch"
 
 @pytest.fixture(scope="module")
 async def desk(installation: dict[str, str]) -> AsyncIterator[Pipeline]:
-    async with running_pipeline(workers(), POINTSMAN_JUDGE_RATE="1", POINTSMAN_JUDGE_PAIRS="1", POINTSMAN_RECLUSTERER_EVERY_S="2") as made:
+    async with running_pipeline(
+        workers(),
+        POINTSMAN_JUDGE_RATE="1",
+        POINTSMAN_JUDGE_PAIRS="1",
+        POINTSMAN_RECLUSTERER_EVERY_S="2",
+    ) as made:
         yield made
 
 
@@ -63,10 +68,21 @@ async def _known(answers: RedisAnswers, request_id: str, model: str) -> bool:
 
 async def test_what_is_known_of_a_sender_goes_and_of_others_stays(desk: Pipeline) -> None:
     theirs = {
-        await desk.send({"prompt": f"Translate note {i} on the {CANARY} into French", "metadata": {"team": "blue"}, "answer": True})
+        await desk.send(
+            {
+                "prompt": f"Translate note {i} on the {CANARY} into French",
+                "metadata": {"team": "blue"},
+                "answer": True,
+            }
+        )
         for i in range(4)
     }
-    others = {await desk.send({"prompt": f"Fix bug {i} in this loop", "metadata": {"team": "red"}, "answer": True}) for i in range(4)}
+    others = {
+        await desk.send(
+            {"prompt": f"Fix bug {i} in this loop", "metadata": {"team": "red"}, "answer": True}
+        )
+        for i in range(4)
+    }
     await desk.collect(theirs | others)
 
     async def all_judged() -> bool:
@@ -75,7 +91,10 @@ async def test_what_is_known_of_a_sender_goes_and_of_others_stays(desk: Pipeline
     await eventually(all_judged, 60)
     before = await evaluations()
     answers = RedisAnswers(RedisSettings())
-    candidates = [json.loads(r.value)["completion"]["answers"][0]["model"] for r in await read_all(desk.kafka, TOPICS["completions"])]
+    candidates = [
+        json.loads(r.value)["completion"]["answers"][0]["model"]
+        for r in await read_all(desk.kafka, TOPICS["completions"])
+    ]
     asked = {(request, model) for request in theirs | others for model in set(candidates)}
     remembered = {pair for pair in asked if await _known(answers, *pair)}
     assert {request for request, _ in remembered} == theirs | others
@@ -96,24 +115,43 @@ async def test_what_is_known_of_a_sender_goes_and_of_others_stays(desk: Pipeline
     assert done["topics"]["evaluations"]["left"] == 0
     assert done["topics"]["evaluations"]["deleted"] >= 4
     assert done["redis"] >= 4
-    assert await evaluations() == {key: value for key, value in before.items() if value[0] in others}, "others' votes keep their times"
-    assert {pair for pair in asked if await _known(answers, *pair)} == {pair for pair in remembered if pair[0] in others}
+    assert await evaluations() == {
+        key: value for key, value in before.items() if value[0] in others
+    }, "others' votes keep their times"
+    assert {pair for pair in asked if await _known(answers, *pair)} == {
+        pair for pair in remembered if pair[0] in others
+    }
     await answers.close()
     memory = (await learnt()).memory
     assert memory.forgotten == theirs
-    assert not theirs & (memory.samples.keys() | {o.request_id for o in memory.opinions.values()} | {k.split("\0")[0] for k in memory.seen})
+    assert not theirs & (
+        memory.samples.keys()
+        | {o.request_id for o in memory.opinions.values()}
+        | {k.split("\0")[0] for k in memory.seen}
+    )
     assert others <= memory.samples.keys() | memory.vectors.keys()
 
     report = json.loads(await pointsman("forget", *theirs, "--yes", "--now", "--json"))
-    assert all(t.get("deleted") or n in {"evaluations", "spending"} for n, t in report["topics"].items())
+    assert all(
+        t.get("deleted") or n in {"evaluations", "spending"} for n, t in report["topics"].items()
+    )
     for topic in TOPICS.values():
         if topic.name not in {"spending", "routing-tables"}:
             for record in await read_all(desk.kafka, topic):
                 message = json.loads(record.value or b"{}")
                 assert message.get("request_id") not in theirs, topic.name
-                assert CANARY not in f"{message.get('prompt')} {message.get('description')} {message.get('completion')}", topic.name
-    tables = {str(v.ref) for v in await versions(desk.kafka) if any(CANARY in c.label for c in v.read_table().clusters)}
-    assert set(shown["labels"]) <= tables, "only tables that name a task by a description of theirs are said to do so"
+                assert (
+                    CANARY not in f"{message.get('prompt')} {message.get('description')} "
+                    f"{message.get('completion')}"
+                ), topic.name
+    tables = {
+        str(v.ref)
+        for v in await versions(desk.kafka)
+        if any(CANARY in c.label for c in v.read_table().clusters)
+    }
+    assert set(shown["labels"]) <= tables, (
+        "only tables that name a task by a description of theirs are said to do so"
+    )
 
 
 async def test_what_is_asked_for_is_said_clearly(desk: Pipeline) -> None:

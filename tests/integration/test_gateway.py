@@ -1,4 +1,5 @@
-"""The gateway as its clients meet it: OpenAI's own package, curl, and a provider that remembers what it was asked."""
+"""The gateway as its clients meet it: OpenAI's own package, curl, and a provider that remembers
+what it was asked."""
 
 from __future__ import annotations
 
@@ -41,28 +42,45 @@ class Door:
     log: list[tuple[str, str, str]]
 
     def http(self, who: str = "team") -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.address, headers={"authorization": f"Bearer {self.keys[who]}"}, timeout=30)
+        return httpx.AsyncClient(
+            base_url=self.address, headers={"authorization": f"Bearer {self.keys[who]}"}, timeout=30
+        )
 
     @asynccontextmanager
     async def openai(self) -> AsyncIterator[openai.AsyncOpenAI]:
-        async with openai.AsyncOpenAI(base_url=f"{self.address}/v1", api_key=self.keys["team"], max_retries=0) as client:
+        async with openai.AsyncOpenAI(
+            base_url=f"{self.address}/v1", api_key=self.keys["team"], max_retries=0
+        ) as client:
             yield client
 
     async def chat(self, who: str = "team", **body: Any) -> httpx.Response:
         async with self.http(who) as http:
-            return await http.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": PROMPT}]} | body)
+            return await http.post(
+                "/v1/chat/completions",
+                json={"messages": [{"role": "user", "content": PROMPT}]} | body,
+            )
 
 
 @asynccontextmanager
-async def gateway(environment: dict[str, str]) -> AsyncIterator[tuple[str, list[tuple[str, str, str]]]]:
+async def gateway(
+    environment: dict[str, str],
+) -> AsyncIterator[tuple[str, list[tuple[str, str, str]]]]:
     log: list[tuple[str, str, str]] = []
-    async with Supervisor(("gateway",), {"POINTSMAN_GATEWAY_PORT": "0"} | environment, lambda *entry: log.append(entry)) as running:
+    async with Supervisor(
+        ("gateway",),
+        {"POINTSMAN_GATEWAY_PORT": "0"} | environment,
+        lambda *entry: log.append(entry),
+    ) as running:
         await running.ready(30)
         yield running.addresses["gateway"], log
 
 
 def wired(provider: Provider, file: Path) -> dict[str, str]:
-    there = {"POINTSMAN_LLM_BASE_URL": provider.base_url, "POINTSMAN_LLM_API_KEY": "provider-secret", "POINTSMAN_KEYS_FILE": str(file)}
+    there = {
+        "POINTSMAN_LLM_BASE_URL": provider.base_url,
+        "POINTSMAN_LLM_API_KEY": "provider-secret",
+        "POINTSMAN_KEYS_FILE": str(file),
+    }
     return there | {"POINTSMAN_GATEWAY_DEADLINE_S": "5"}  # tests do not time
 
 
@@ -79,7 +97,14 @@ async def door(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> 
     made = {name: new(name, scopes, rate, usd) for name, (scopes, rate, usd) in kinds.items()}
     write(file, tuple(key for _, key in made.values()))
     async with provider() as upstream, gateway(wired(upstream, file)) as (address, log):
-        yield Door(pipeline, upstream, {name: clear for name, (clear, _) in made.items()}, file, address, log)
+        yield Door(
+            pipeline,
+            upstream,
+            {name: clear for name, (clear, _) in made.items()},
+            file,
+            address,
+            log,
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +117,11 @@ def _calm(door: Door) -> None:
 async def test_the_openai_package_is_answered_by_the_selected_model(door: Door) -> None:
     async with door.openai() as client:
         raw = await client.chat.completions.with_raw_response.create(
-            model="auto:economy", messages=[{"role": "user", "content": PROMPT}], temperature=0.3, seed=7, stop=["X"]
+            model="auto:economy",
+            messages=[{"role": "user", "content": PROMPT}],
+            temperature=0.3,
+            seed=7,
+            stop=["X"],
         )
     answer = raw.parse()
     name = raw.headers["x-pointsman-model"]
@@ -122,14 +151,18 @@ async def test_the_openai_package_is_answered_by_the_selected_model(door: Door) 
     assert message.parameters == {"temperature": 0.3, "seed": 7, "stop": ["X"]}
 
 
-async def test_a_stream_has_the_real_model_and_its_cost_in_the_last_chunk_and_ends_with_done(door: Door) -> None:
+async def test_a_stream_has_the_real_model_and_its_cost_in_the_last_chunk_and_ends_with_done(
+    door: Door,
+) -> None:
     async with door.openai() as client:
         for options, own in (({}, False), ({"stream_options": {"include_usage": True}}, True)):
             stream = await client.chat.completions.create(
                 model="auto", messages=[{"role": "user", "content": PROMPT}], stream=True, **options
             )  # type: ignore[call-overload]
             chunks = [chunk async for chunk in stream]
-            assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices).startswith(f"echo {PROMPT}")
+            assert "".join(
+                c.choices[0].delta.content or "" for c in chunks if c.choices
+            ).startswith(f"echo {PROMPT}")
             assert {c.model for c in chunks} == {stream.response.headers["x-pointsman-model"]}
             assert {c.id for c in chunks} == {stream.response.headers["x-pointsman-request-id"]}
             assert chunks[-1].usage.cost == 0.25
@@ -144,8 +177,20 @@ async def test_a_stream_has_the_real_model_and_its_cost_in_the_last_chunk_and_en
 
 async def test_plain_curl(door: Door) -> None:
     run = await asyncio.create_subprocess_exec(
-        *("curl", "-sS", "-i", f"{door.address}/v1/chat/completions", "-H", f"Authorization: Bearer {door.keys['team']}"),
-        *("-H", "content-type: application/json", "-d", json.dumps({"model": "auto", "messages": [{"role": "user", "content": PROMPT}]})),
+        *(
+            "curl",
+            "-sS",
+            "-i",
+            f"{door.address}/v1/chat/completions",
+            "-H",
+            f"Authorization: Bearer {door.keys['team']}",
+        ),
+        *(
+            "-H",
+            "content-type: application/json",
+            "-d",
+            json.dumps({"model": "auto", "messages": [{"role": "user", "content": PROMPT}]}),
+        ),
         stdout=asyncio.subprocess.PIPE,
     )
     said = (await run.communicate())[0].decode()
@@ -154,18 +199,33 @@ async def test_plain_curl(door: Door) -> None:
 
 
 async def test_tools_response_format_and_several_answers_pass_through(door: Door) -> None:
-    tool: Any = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    tool: Any = {
+        "type": "function",
+        "function": {"name": "weather", "parameters": {"type": "object"}},
+    }
     async with door.openai() as client:
-        answer = await client.chat.completions.create(model="auto", messages=[{"role": "user", "content": PROMPT}], tools=[tool])
+        answer = await client.chat.completions.create(
+            model="auto", messages=[{"role": "user", "content": PROMPT}], tools=[tool]
+        )
     assert answer.choices[0].message.tool_calls[0].function.name == "weather"  # type: ignore[index,union-attr]
     assert answer.choices[0].finish_reason == "tool_calls"
-    got = await door.chat(n=2, response_format={"type": "json_object"}, user="u", made_up={"a": [1]})
+    got = await door.chat(
+        n=2, response_format={"type": "json_object"}, user="u", made_up={"a": [1]}
+    )
     assert [c["index"] for c in got.json()["choices"]] == [0, 1]
     assert got.json()["system_fingerprint"] == "fp"
     assert got.json()["choices"][0]["logprobs"] is None
     asked = door.provider.asked[-1]
-    assert (asked["n"], asked["response_format"], asked["user"], asked["made_up"]) == (2, {"type": "json_object"}, "u", {"a": [1]})
-    parts = [{"type": "text", "text": PROMPT}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+    assert (asked["n"], asked["response_format"], asked["user"], asked["made_up"]) == (
+        2,
+        {"type": "json_object"},
+        "u",
+        {"a": [1]},
+    )
+    parts = [
+        {"type": "text", "text": PROMPT},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+    ]
     await door.chat(messages=[{"role": "user", "content": parts}])
     assert door.provider.asked[-1]["messages"] == [{"role": "user", "content": parts}]
 
@@ -174,7 +234,10 @@ async def test_a_named_model_is_asked_without_routing(door: Door) -> None:
     got = await door.chat(model="gpt-5-mini")
     assert got.json()["model"] == got.headers["x-pointsman-model"] == "gpt-5-mini"
     assert "x-pointsman-table" not in got.headers
-    completed = [read(Completed, record.value).request_id for record in await read_all(door.pipeline.kafka, COMPLETIONS)]
+    completed = [
+        read(Completed, record.value).request_id
+        for record in await read_all(door.pipeline.kafka, COMPLETIONS)
+    ]
     assert got.headers["x-pointsman-request-id"] not in completed
     missing = await door.chat(model="gpt-99")
     assert missing.status_code == 404
@@ -185,40 +248,79 @@ async def test_what_the_sender_cares_about_by_body_header_and_dial(door: Door) -
     async with door.http() as http:
 
         async def weights(body: dict[str, Any], **headers: str) -> dict[str, float]:
-            got = await http.post("/v1/route", json={"prompt": PROMPT} | body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+            got = await http.post(
+                "/v1/route",
+                json={"prompt": PROMPT} | body,
+                headers={k.replace("_", "-"): v for k, v in headers.items()},
+            )
             assert got.status_code == 200, got.text
             found: dict[str, float] = got.json()["decision"]["preferences"]
             return found
 
         assert (await weights({"pointsman": {"profile": "quality"}}))["performance"] == 1
-        assert (await weights({"pointsman": {"cost_quality_tradeoff": 3}}))["cost"] == pytest.approx(0.3)
+        assert (await weights({"pointsman": {"cost_quality_tradeoff": 3}}))[
+            "cost"
+        ] == pytest.approx(0.3)
         assert (await weights({}, x_pointsman_cost_quality_tradeoff="10"))["cost"] == 1
-        assert (await weights({}, x_pointsman_preferences="performance=1,cost=1,latency=2"))["latency"] == 0.5
-        assert (await weights({"pointsman": {"profile": "quality"}}, x_pointsman_profile="economy"))["performance"] == 1, "the body wins"
+        assert (await weights({}, x_pointsman_preferences="performance=1,cost=1,latency=2"))[
+            "latency"
+        ] == 0.5
+        assert (
+            await weights({"pointsman": {"profile": "quality"}}, x_pointsman_profile="economy")
+        )["performance"] == 1, "the body wins"
         assert (await weights({"model": "auto:fast"}))["latency"] == 0.6
         costs = []
         for dial in range(0, 11, 2):
-            got = (await http.post("/v1/route", json={"prompt": PROMPT, "pointsman": {"cost_quality_tradeoff": dial}})).json()
+            got = (
+                await http.post(
+                    "/v1/route",
+                    json={"prompt": PROMPT, "pointsman": {"cost_quality_tradeoff": dial}},
+                )
+            ).json()
             costs.append(got["decision"]["candidates"][0]["cost_usd"])
         assert costs == sorted(costs, reverse=True)
         assert costs[0] > costs[-1]
-        only = await http.post("/v1/route", json={"prompt": PROMPT}, headers={"x-pointsman-allow": "gpt-5, gpt-5-mini"})
-        assert {c["model"] for c in only.json()["decision"]["candidates"]} <= {"gpt-5", "gpt-5-mini"}
-        wrong = await http.post("/v1/route", json={"prompt": PROMPT}, headers={"x-pointsman-preferences": "speed"})
+        only = await http.post(
+            "/v1/route", json={"prompt": PROMPT}, headers={"x-pointsman-allow": "gpt-5, gpt-5-mini"}
+        )
+        assert {c["model"] for c in only.json()["decision"]["candidates"]} <= {
+            "gpt-5",
+            "gpt-5-mini",
+        }
+        wrong = await http.post(
+            "/v1/route", json={"prompt": PROMPT}, headers={"x-pointsman-preferences": "speed"}
+        )
         assert wrong.status_code == 400
         assert "usd_per_point=0.1" in wrong.json()["error"]["message"]
 
         async def rates(body: dict[str, Any], **headers: str) -> dict[str, float]:
-            got = await http.post("/v1/route", json={"prompt": PROMPT} | body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+            got = await http.post(
+                "/v1/route",
+                json={"prompt": PROMPT} | body,
+                headers={k.replace("_", "-"): v for k, v in headers.items()},
+            )
             assert got.status_code == 200, got.text
             found: dict[str, float] = got.json()["decision"]["rates"]
             return found
 
-        assert await rates({"pointsman": {"preferences": {"usd_per_point": 0.3}}}) == {"usd_per_point": 0.3, "s_per_point": 30_000}
-        assert (await rates({}, x_pointsman_preferences="usd_per_point=0.3,s_per_point=60"))["s_per_point"] == 60
+        assert await rates({"pointsman": {"preferences": {"usd_per_point": 0.3}}}) == {
+            "usd_per_point": 0.3,
+            "s_per_point": 30_000,
+        }
+        assert (await rates({}, x_pointsman_preferences="usd_per_point=0.3,s_per_point=60"))[
+            "s_per_point"
+        ] == 60
         assert (await rates({"pointsman": {"preferences": {"keep": 0.95}}}))["keep"] == 0.95
-        assert (await rates({}, x_pointsman_preferences="spend_usd_per_1000=2"))["spend_usd_per_1000"] == 2
-        both = await http.post("/v1/route", json={"prompt": PROMPT, "pointsman": {"preferences": {"keep": 0.9, "usd_per_point": 1}}})
+        assert (await rates({}, x_pointsman_preferences="spend_usd_per_1000=2"))[
+            "spend_usd_per_1000"
+        ] == 2
+        both = await http.post(
+            "/v1/route",
+            json={
+                "prompt": PROMPT,
+                "pointsman": {"preferences": {"keep": 0.9, "usd_per_point": 1}},
+            },
+        )
         assert "give one of usd_per_point and keep" in both.json()["error"]["message"]
     none = await door.chat(pointsman={"constraints": {"max_cost_usd": 0}})
     assert none.status_code == 400
@@ -226,25 +328,47 @@ async def test_what_the_sender_cares_about_by_body_header_and_dial(door: Door) -
 
 
 async def test_a_conversation_stays_with_its_model_until_its_task_changes(door: Door) -> None:
-    """The rankings are made to prefer another model between two turns, by denying the first one's best at the first turn."""
+    """The rankings are made to prefer another model between two turns, by denying the first one's
+    best at the first turn."""
     first: list[dict[str, Any]] = [{"role": "user", "content": PROMPT + " Thank you!"}]
     deny = (await _route(door, {"messages": first, "model": "auto:quality"}))["decision"]["model"]
-    begun = await door.chat(model="auto:quality", messages=first, pointsman={"constraints": {"deny": [deny]}})
+    begun = await door.chat(
+        model="auto:quality", messages=first, pointsman={"constraints": {"deny": [deny]}}
+    )
     mine = begun.headers["x-pointsman-model"]
     assert mine != deny
-    more = [*first, {"role": "assistant", "content": "Fermé."}, {"role": "user", "content": "Now shorter"}]
+    more = [
+        *first,
+        {"role": "assistant", "content": "Fermé."},
+        {"role": "user", "content": "Now shorter"},
+    ]
     second = await door.chat(model="auto:quality", messages=more)
     assert second.headers["x-pointsman-model"] == mine
     assert "x-pointsman-kept" in second.headers
-    other = "Write a Python function that finds the bug in this script and returns the list reversed, with unit tests and comments."
+    other = (
+        "Write a Python function that finds the bug in this script and returns the list "
+        "reversed, with unit tests and comments."
+    )
     changed = await door.chat(
-        model="auto:quality", messages=[*more, {"role": "assistant", "content": "F."}, {"role": "user", "content": other}]
+        model="auto:quality",
+        messages=[
+            *more,
+            {"role": "assistant", "content": "F."},
+            {"role": "user", "content": other},
+        ],
     )
     assert "x-pointsman-kept" not in changed.headers
 
 
-async def test_the_next_in_line_answers_before_the_first_token_and_errors_are_openai_s(door: Door) -> None:
-    order = [c["model"] for c in (await _route(door, {"prompt": PROMPT, "model": "auto:quality"}))["decision"]["candidates"]]
+async def test_the_next_in_line_answers_before_the_first_token_and_errors_are_openai_s(
+    door: Door,
+) -> None:
+    order = [
+        c["model"]
+        for c in (await _route(door, {"prompt": PROMPT, "model": "auto:quality"}))["decision"][
+            "candidates"
+        ]
+    ]
     ids = [CATALOG.models[name].openrouter for name in order]
     door.provider.broken[ids[0]] = (401, {"message": "bad key of ours"})
     for stream in (False, True):
@@ -254,11 +378,17 @@ async def test_the_next_in_line_answers_before_the_first_token_and_errors_are_op
     door.provider.broken = dict.fromkeys(ids, (401, {"message": "bad key of ours"}))
     down = await door.chat(model="auto:quality")
     assert down.status_code == 502
-    assert "bad key of ours" not in down.text, "what is between us and the provider is not the client's business"
-    door.provider.broken = dict.fromkeys(ids, (400, {"message": "max_tokens is too large: 9", "param": "max_tokens", "code": "bad"}))
+    assert "bad key of ours" not in down.text, (
+        "what is between us and the provider is not the client's business"
+    )
+    door.provider.broken = dict.fromkeys(
+        ids, (400, {"message": "max_tokens is too large: 9", "param": "max_tokens", "code": "bad"})
+    )
     async with door.openai() as client:
         with pytest.raises(openai.BadRequestError) as wrong:
-            await client.chat.completions.create(model="auto:quality", messages=[{"role": "user", "content": PROMPT}], max_tokens=9)
+            await client.chat.completions.create(
+                model="auto:quality", messages=[{"role": "user", "content": PROMPT}], max_tokens=9
+            )
     assert wrong.value.param == "max_tokens"
     assert "too large" in str(wrong.value)
 
@@ -295,14 +425,18 @@ async def test_several_gateways_each_get_their_own_answers(door: Door) -> None:
         addresses = [door.address, second]
 
         async def one(i: int) -> None:
-            async with httpx.AsyncClient(headers={"authorization": f"Bearer {door.keys['team']}"}, timeout=30) as http:
+            async with httpx.AsyncClient(
+                headers={"authorization": f"Bearer {door.keys['team']}"}, timeout=30
+            ) as http:
                 prompt = f"Translate number {i} into French, and nothing else than this number."
                 body = {"messages": [{"role": "user", "content": prompt}], "stream": bool(i % 2)}
                 got = await http.post(f"{addresses[i % 3 % 2]}/v1/chat/completions", json=body)
                 assert got.status_code == 200
                 assert "x-pointsman-default" not in got.headers
                 if i % 2:
-                    words = [json.loads(x[6:]) for x in got.text.splitlines() if x.startswith("data: {")]
+                    words = [
+                        json.loads(x[6:]) for x in got.text.splitlines() if x.startswith("data: {")
+                    ]
                     said = "".join(c["choices"][0]["delta"].get("content") or "" for c in words)
                 else:
                     said = got.json()["choices"][0]["message"]["content"]
@@ -325,7 +459,9 @@ async def test_without_the_hot_path_the_default_model_answers_in_time(door: Door
     await create_topics(KafkaSettings(topic_prefix=environment["POINTSMAN_KAFKA_TOPIC_PREFIX"]))
     async with (
         gateway(environment) as (address, _log),
-        httpx.AsyncClient(base_url=address, headers={"authorization": f"Bearer {door.keys['team']}"}) as http,
+        httpx.AsyncClient(
+            base_url=address, headers={"authorization": f"Bearer {door.keys['team']}"}
+        ) as http,
     ):
         for i in range(4):
             body = {"model": "auto:economy", "messages": [{"role": "user", "content": PROMPT}]}
@@ -334,12 +470,22 @@ async def test_without_the_hot_path_the_default_model_answers_in_time(door: Door
             assert got.status_code == 200
             assert got.headers["x-pointsman-model"] == "deepseek-chat"
             assert got.headers["x-pointsman-default"] == (
-                "no description within 0.5 s" if i < 3 else "routing gave no decisions lately, so it is not waited for now"
+                "no description within 0.5 s"
+                if i < 3
+                else "routing gave no decisions lately, so it is not waited for now"
             )
-        quality = await http.post("/v1/chat/completions", json={"model": "auto:quality", "messages": [{"role": "user", "content": PROMPT}]})
+        quality = await http.post(
+            "/v1/chat/completions",
+            json={"model": "auto:quality", "messages": [{"role": "user", "content": PROMPT}]},
+        )
         assert quality.headers["x-pointsman-model"] != "deepseek-chat"
-        denied = {"pointsman": {"constraints": {"allow": ["gpt-5"]}}, "messages": [{"role": "user", "content": PROMPT}]}
-        assert (await http.post("/v1/chat/completions", json=denied)).headers["x-pointsman-model"] == "gpt-5"
+        denied = {
+            "pointsman": {"constraints": {"allow": ["gpt-5"]}},
+            "messages": [{"role": "user", "content": PROMPT}],
+        }
+        assert (await http.post("/v1/chat/completions", json=denied)).headers[
+            "x-pointsman-model"
+        ] == "gpt-5"
         assert (await http.post("/v1/route", json={"prompt": PROMPT})).status_code == 503
         assert (await http.get("/readyz")).status_code == 503
         assert (await http.get("/healthz")).status_code == 200
@@ -348,13 +494,24 @@ async def test_without_the_hot_path_the_default_model_answers_in_time(door: Door
 async def test_keys_are_asked_for_and_say_what_they_may(door: Door) -> None:
     async with httpx.AsyncClient(base_url=door.address) as http:
         for headers in ({}, {"authorization": "Bearer pm-wrong"}, {"authorization": "Basic x"}):
-            got = await http.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": PROMPT}]}, headers=headers)
+            got = await http.post(
+                "/v1/chat/completions",
+                json={"messages": [{"role": "user", "content": PROMPT}]},
+                headers=headers,
+            )
             assert got.status_code == 401
             assert got.json()["error"]["code"] == "invalid_api_key"
             assert got.headers["www-authenticate"] == "Bearer"
         assert (await http.get("/v1/models")).status_code == 401
-        assert (await http.get("/metrics", headers={"authorization": f"Bearer {door.keys['team']}"})).status_code == 403
-        assert "pointsman_http_requests" in (await http.get("/metrics", headers={"authorization": f"Bearer {door.keys['boss']}"})).text
+        assert (
+            await http.get("/metrics", headers={"authorization": f"Bearer {door.keys['team']}"})
+        ).status_code == 403
+        assert (
+            "pointsman_http_requests"
+            in (
+                await http.get("/metrics", headers={"authorization": f"Bearer {door.keys['boss']}"})
+            ).text
+        )
     got = await door.chat("router")
     assert got.status_code == 403
     assert "may not complete" in got.json()["error"]["message"]
@@ -385,19 +542,32 @@ async def test_a_thumb_is_weak_evidence_and_only_on_one_s_own_answers(door: Door
     async with door.http() as http:
 
         async def there() -> bool:
-            got = await http.post("/v1/feedback", json={"request_id": answer["id"], "thumb": "down"})
+            got = await http.post(
+                "/v1/feedback", json={"request_id": answer["id"], "thumb": "down"}
+            )
             return got.status_code == 200
 
         await eventually(there, 5)
-        assert (await http.post("/v1/feedback", json={"request_id": "chatcmpl-none", "thumb": "up"})).status_code == 404
-        assert (await http.post("/v1/feedback", json={"request_id": answer["id"], "thumb": "sideways"})).status_code == 400
+        assert (
+            await http.post("/v1/feedback", json={"request_id": "chatcmpl-none", "thumb": "up"})
+        ).status_code == 404
+        assert (
+            await http.post("/v1/feedback", json={"request_id": answer["id"], "thumb": "sideways"})
+        ).status_code == 400
     async with door.http("poor") as http:
-        assert (await http.post("/v1/feedback", json={"request_id": answer["id"], "thumb": "up"})).status_code == 404
+        assert (
+            await http.post("/v1/feedback", json={"request_id": answer["id"], "thumb": "up"})
+        ).status_code == 404
 
     async def said() -> bool:
         found = [read(Evaluated, r.value) for r in await read_all(door.pipeline.kafka, EVALUATIONS)]
         mine = [e for e in found if e.request_id == answer["id"]]
-        return bool(mine) and mine[0].rater.name == "team" and mine[0].rater.kind == "feedback" and mine[0].embedding is not None
+        return (
+            bool(mine)
+            and mine[0].rater.name == "team"
+            and mine[0].rater.kind == "feedback"
+            and mine[0].embedding is not None
+        )
 
     await eventually(said)
 
@@ -418,7 +588,9 @@ async def test_too_much_at_once_is_turned_away_and_the_rest_is_served(door: Door
     few = wired(door.provider, door.file) | {"POINTSMAN_GATEWAY_MAX_REQUESTS": "5"}
     async with gateway(few) as (address, _log), door.http() as http:
         body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": PROMPT}]}
-        got = await asyncio.gather(*(http.post(f"{address}/v1/chat/completions", json=body) for _ in range(20)))
+        got = await asyncio.gather(
+            *(http.post(f"{address}/v1/chat/completions", json=body) for _ in range(20))
+        )
     codes = [g.status_code for g in got]
     assert codes.count(200) == 5
     assert codes.count(429) == 15
@@ -439,8 +611,16 @@ async def test_wrong_requests_are_named_in_openai_s_form(door: Door) -> None:
         assert got.json()["error"]["param"] == param
         assert got.json()["error"]["type"] == "invalid_request_error"
     async with door.http() as http:
-        assert (await http.post("/v1/chat/completions", content=b"{", headers={"content-type": "application/json"})).status_code == 400
-        assert (await http.post("/v1/chat/completions", content=b"{}", headers={"content-type": "text/plain"})).status_code == 415
+        assert (
+            await http.post(
+                "/v1/chat/completions", content=b"{", headers={"content-type": "application/json"}
+            )
+        ).status_code == 400
+        assert (
+            await http.post(
+                "/v1/chat/completions", content=b"{}", headers={"content-type": "text/plain"}
+            )
+        ).status_code == 415
         assert (await http.get("/v1/chat/completions")).status_code == 405
         assert (await http.get("/nowhere")).json()["error"]["code"] == "not_found"
         page = await http.get("/docs")
@@ -451,8 +631,23 @@ async def test_wrong_requests_are_named_in_openai_s_form(door: Door) -> None:
 
 async def test_schemathesis_finds_no_server_error(door: Door) -> None:
     run = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "schemathesis.cli", "run", f"{door.address}/openapi.json", "--checks", "not_a_server_error"),
-        *("--header", f"Authorization: Bearer {door.keys['boss']}", "--max-examples", "25", "--phases", "examples,coverage,fuzzing"),
+        *(
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "run",
+            f"{door.address}/openapi.json",
+            "--checks",
+            "not_a_server_error",
+        ),
+        *(
+            "--header",
+            f"Authorization: Bearer {door.keys['boss']}",
+            "--max-examples",
+            "25",
+            "--phases",
+            "examples,coverage,fuzzing",
+        ),
         *("--suppress-health-check", "all", "--no-color", "--seed", "1"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -466,9 +661,18 @@ async def test_a_program_that_knows_only_openais_environment_needs_no_change(doo
     """The README's own lines."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     program = readme.split("python -c '", 1)[1].split("'\n", 1)[0]
-    environment = {**os.environ, "OPENAI_BASE_URL": f"{door.address}/v1", "OPENAI_API_KEY": door.keys["team"]}
+    environment = {
+        **os.environ,
+        "OPENAI_BASE_URL": f"{door.address}/v1",
+        "OPENAI_API_KEY": door.keys["team"],
+    }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-c",
+        program,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     said, wrong = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, wrong.decode()

@@ -1,4 +1,5 @@
-"""The learning half on a real Kafka and a real Redis, against simulated models whose truth is known."""
+"""The learning half on a real Kafka and a real Redis, against simulated models whose truth is
+known."""
 
 from __future__ import annotations
 
@@ -33,13 +34,38 @@ KNOWN = ("Translate text", "Write code", "Summarise an article", "Solve a maths 
 NEW = "Convert a recipe"
 KINDS = {
     "Translate text": "Translate this sentence about {thing} into {other}",
-    "Write code": "Write a Python function that takes a list of {thing} and returns those that concern {other}",
-    "Summarise an article": "Summarise this newspaper article about {thing} and {other} in two sentences",
-    "Solve a maths problem": "How much does each pay if friends share the price of {thing} and {other}? Show your steps",
+    "Write code": "Write a Python function that takes a list of {thing} and returns those that "
+    "concern {other}",
+    "Summarise an article": "Summarise this newspaper article about {thing} and {other} in two "
+    "sentences",
+    "Solve a maths problem": "How much does each pay if friends share the price of {thing} and "
+    "{other}? Show your steps",
     NEW: "Convert this recipe for {thing} with {other} from cups to grams",
 }
-THINGS = ("bread", "ships", "the harbour", "old maps", "bicycles", "violins", "the museum", "rain", "apples", "a lighthouse")
-OTHERS = ("Portuguese", "Swedish", "Turkish", "Greek", "Japanese", "Polish", "Hindi", "Arabic", "Dutch", "Finnish")
+THINGS = (
+    "bread",
+    "ships",
+    "the harbour",
+    "old maps",
+    "bicycles",
+    "violins",
+    "the museum",
+    "rain",
+    "apples",
+    "a lighthouse",
+)
+OTHERS = (
+    "Portuguese",
+    "Swedish",
+    "Turkish",
+    "Greek",
+    "Japanese",
+    "Polish",
+    "Hindi",
+    "Arabic",
+    "Dutch",
+    "Finnish",
+)
 SETTINGS: dict[str, Any] = {
     "profile": "study-2023",
     "every_s": 1.0,
@@ -62,7 +88,9 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-async def learning(installation: dict[str, str], world: World, catalogue: Path) -> AsyncIterator[Pipeline]:
+async def learning(
+    installation: dict[str, str], world: World, catalogue: Path
+) -> AsyncIterator[Pipeline]:
     server = uvicorn.Server(uvicorn.Config(application(world), port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -77,8 +105,13 @@ async def learning(installation: dict[str, str], world: World, catalogue: Path) 
         "POINTSMAN_JUDGE_MODELS": '["simulated-judge-1","simulated-judge-2"]',
         "POINTSMAN_JUDGE_PROFILE": "study-2023",
         "POINTSMAN_JUDGE_BUDGET_USD_PER_DAY": "500",
-    } | {f"POINTSMAN_{service}_CATALOG": str(catalogue) for service in ("SELECTOR", "DISPATCHER", "JUDGE", "RECLUSTERER")}
-    environment |= {f"POINTSMAN_RECLUSTERER_{name.upper()}": str(value) for name, value in SETTINGS.items()}
+    } | {
+        f"POINTSMAN_{service}_CATALOG": str(catalogue)
+        for service in ("SELECTOR", "DISPATCHER", "JUDGE", "RECLUSTERER")
+    }
+    environment |= {
+        f"POINTSMAN_RECLUSTERER_{name.upper()}": str(value) for name, value in SETTINGS.items()
+    }
     async with running_pipeline(workers(), **environment) as made:
         yield made
     server.should_exit = True
@@ -89,19 +122,31 @@ def prompts(task: str, count: int, start: int = 0) -> list[str]:
     """Prompts of one task, no two alike."""
     pairs = [(thing, other) for thing in THINGS for other in OTHERS]
     return [
-        KINDS[task].format(thing=pairs[i % 100][0], other=pairs[i % 100][1]) + " " * (i // 100) + "."
+        KINDS[task].format(thing=pairs[i % 100][0], other=pairs[i % 100][1])
+        + " " * (i // 100)
+        + "."
         for i in range(7 * start, 7 * (start + count), 7)
     ]
 
 
-async def traffic(learning: Pipeline, task: str, count: int, tag: str, start: int = 0) -> dict[str, str]:
+async def traffic(
+    learning: Pipeline, task: str, count: int, tag: str, start: int = 0
+) -> dict[str, str]:
     """So many prompts of a task, answered and judged; the model each went to, by request id."""
     wanted = set()
     for i, prompt in enumerate(prompts(task, count, start)):
-        wanted.add(await learning.send({"prompt": prompt, "answer": True, "profile": "quality"}, f"{tag}-{i:03d}"))
+        wanted.add(
+            await learning.send(
+                {"prompt": prompt, "answer": True, "profile": "quality"}, f"{tag}-{i:03d}"
+            )
+        )
         await asyncio.sleep(0.01)
     outcomes = await learning.collect(wanted)
-    chosen = {r: o.decided.decision.model for r, o in outcomes.items() if o.decided is not None and o.decided.decision.model}
+    chosen = {
+        r: o.decided.decision.model
+        for r, o in outcomes.items()
+        if o.decided is not None and o.decided.decision.model
+    }
     assert len(chosen) == count
 
     async def judged() -> bool:
@@ -133,7 +178,9 @@ async def best_of(learning: Pipeline, world: World, task: str) -> tuple[str, dic
     return max(skills, key=lambda m: skills[m]), skills
 
 
-async def test_from_nothing_to_a_ranking_that_sends_prompts_to_the_best(learning: Pipeline, world: World) -> None:
+async def test_from_nothing_to_a_ranking_that_sends_prompts_to_the_best(
+    learning: Pipeline, world: World
+) -> None:
     assert all(world.task_of(prompt) == task for task in KNOWN for prompt in prompts(task, 100))
     for task in KNOWN:
         await traffic(learning, task, 40, f"learn-{task[:5]}")
@@ -146,11 +193,16 @@ async def test_from_nothing_to_a_ranking_that_sends_prompts_to_the_best(learning
         _, skills = await best_of(learning, world, task)
         chosen = await traffic(learning, task, 10, f"after-{task[:5]}", 500)
         regret += [max(skills.values()) - skills[m] for m in chosen.values()]
-    uninformed = [max(s.values()) - sum(s.values()) / len(s) for s in [(await best_of(learning, world, t))[1] for t in KNOWN]]
+    uninformed = [
+        max(s.values()) - sum(s.values()) / len(s)
+        for s in [(await best_of(learning, world, t))[1] for t in KNOWN]
+    ]
     assert sum(regret) / len(regret) < 0.5 * sum(uninformed) / len(uninformed)
 
 
-async def test_answers_are_recorded_with_cost_and_time_and_nothing_is_billed_twice(learning: Pipeline, world: World) -> None:
+async def test_answers_are_recorded_with_cost_and_time_and_nothing_is_billed_twice(
+    learning: Pipeline, world: World
+) -> None:
     records = [read(Completed, r.value) for r in await read_all(learning.kafka, COMPLETIONS)]
     assert records
     for message in records:
@@ -164,57 +216,89 @@ async def test_answers_are_recorded_with_cost_and_time_and_nothing_is_billed_twi
     assert len({e.evaluation_id for e in found}) == len(found)
     for told in found:
         cast = sum(told.votes.counts()) + told.votes.ties + told.votes.abstentions
-        assert cast == 6 or told.votes.abstentions == cast == 2, "where the first two can't be read, the others are not paid for"
+        assert cast == 6 or told.votes.abstentions == cast == 2, (
+            "where the first two can't be read, the others are not paid for"
+        )
         assert sum(told.abstained.reasons().values()) == told.votes.abstentions
     asked = Counter((m.request_id, a.model) for m in records for a in m.completion.answers)
     assert max(asked.values()) == 1
 
 
-async def test_a_model_that_drops_overnight_loses_its_place(learning: Pipeline, world: World) -> None:
+async def test_a_model_that_drops_overnight_loses_its_place(
+    learning: Pipeline, world: World
+) -> None:
     task = KNOWN[0]
-    before = Counter((await traffic(learning, task, 10, "before-drop", 900)).values()).most_common(1)[0][0]
+    before = Counter((await traffic(learning, task, 10, "before-drop", 900)).values()).most_common(
+        1
+    )[0][0]
     world.shifts[f"{before}/{task}"] = -8.0
     seen = len(await evaluations(learning))
     chosen: Counter[str] = Counter()
     for batch in range(15):
-        chosen = Counter((await traffic(learning, task, 4, f"drop-{batch}", 1000 + 4 * batch)).values())
+        chosen = Counter(
+            (await traffic(learning, task, 4, f"drop-{batch}", 1000 + 4 * batch)).values()
+        )
         await settled(learning)
         if chosen[before] == 0:
             break
     assert chosen[before] == 0
     spent = [e for e in (await evaluations(learning))[seen:] if before in (e.first, e.second)]
-    print(f"{before} lost the top place of “{task}” after {len(spent)} comparisons on {len({e.request_id for e in spent})} prompts")
-    assert len({e.request_id for e in spent}) <= 30, "four comparisons of one prompt share an answer"
+    print(
+        f"{before} lost the top place of “{task}” after {len(spent)} comparisons on "
+        f"{len({e.request_id for e in spent})} prompts"
+    )
+    assert len({e.request_id for e in spent}) <= 30, (
+        "four comparisons of one prompt share an answer"
+    )
 
 
-async def test_a_new_task_gets_its_own_cluster_and_the_others_keep_their_ids(learning: Pipeline, world: World) -> None:
+async def test_a_new_task_gets_its_own_cluster_and_the_others_keep_their_ids(
+    learning: Pipeline, world: World
+) -> None:
     old = (await settled(learning)).read_table()
 
     async def reclustered() -> bool:
         newest = (await versions(learning.kafka))[-1].read_table()
         return sum(c.size for c in newest.clusters if c.id not in old.positions) >= 60
 
-    for round_ in range(4):  # clusters that predict the comparisons there are worse are refused, and tried again with more prompts
+    for round_ in range(
+        4
+        # clusters that predict the comparisons there are worse are refused, and tried again with
+        # more prompts
+    ):
         await traffic(learning, NEW, 60, f"new-task-{round_}", 60 * round_)
         with suppress(TimeoutError):
             await eventually(reclustered, 15)
             break
     else:
-        raise AssertionError("\n".join(f"{v.ref} {len(v.read_table().clusters)} {v.note}" for v in await versions(learning.kafka)))
+        raise AssertionError(
+            "\n".join(
+                f"{v.ref} {len(v.read_table().clusters)} {v.note}"
+                for v in await versions(learning.kafka)
+            )
+        )
     new = (await settled(learning)).read_table()
     assert {c.id for c in old.clusters} <= {c.id for c in new.clusters}
     born = [c for c in new.clusters if c.id not in old.positions]
     assert sum(c.size for c in born) >= 60
 
 
-async def test_with_redis_wiped_the_same_table_is_made_again_from_the_topics(learning: Pipeline) -> None:
+async def test_with_redis_wiped_the_same_table_is_made_again_from_the_topics(
+    learning: Pipeline,
+) -> None:
     redis = Redis.from_url(learning.redis.url.get_secret_value())
     await redis.flushall()
     known = await versions(learning.kafka)
     learnt = [i for i, v in enumerate(known) if v.basis and i > 0]
     place = learnt[-1]
     used = sorted({c.id for v in known[:place] for c in v.read_table().clusters})
-    again = await rebuild(known[place], known[place - 1].read_table(), used, ReclustererSettings(**SETTINGS), learning.kafka)
+    again = await rebuild(
+        known[place],
+        known[place - 1].read_table(),
+        used,
+        ReclustererSettings(**SETTINGS),
+        learning.kafka,
+    )
     assert again is not None
     assert again.digest == known[place].digest
 
@@ -225,8 +309,12 @@ async def test_with_redis_wiped_the_same_table_is_made_again_from_the_topics(lea
     await redis.aclose()
 
 
-async def test_a_retired_model_leaves_the_decisions_at_once_and_the_next_table(learning: Pipeline, catalogue: Path) -> None:
-    best = Counter((await traffic(learning, KNOWN[1], 5, "before-retiring", 1500)).values()).most_common(1)[0][0]
+async def test_a_retired_model_leaves_the_decisions_at_once_and_the_next_table(
+    learning: Pipeline, catalogue: Path
+) -> None:
+    best = Counter(
+        (await traffic(learning, KNOWN[1], 5, "before-retiring", 1500)).values()
+    ).most_common(1)[0][0]
     data = yaml.safe_load(DEFAULT.read_text())
     catalogue.write_text(yaml.safe_dump(data | {"retired": [best]}))
     await asyncio.sleep(1.5)
@@ -234,9 +322,9 @@ async def test_a_retired_model_leaves_the_decisions_at_once_and_the_next_table(l
     assert outcome.decided is not None
     decision = outcome.decided.decision
     assert decision.model != best
-    assert (best, "retired from the catalogue") in [(r.model, r.reason) for r in decision.ruled_out] or best not in {
-        c.model for c in decision.candidates
-    }
+    assert (best, "retired from the catalogue") in [
+        (r.model, r.reason) for r in decision.ruled_out
+    ] or best not in {c.model for c in decision.candidates}
 
     async def gone() -> bool:
         return best not in (await versions(learning.kafka))[-1].read_table().models

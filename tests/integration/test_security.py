@@ -1,6 +1,8 @@
-"""A Kafka with TLS, SCRAM and ACLs, and a Redis with TLS and ACLs: each service has its own user and its own rights, and they suffice.
+"""A Kafka with TLS, SCRAM and ACLs, and a Redis with TLS and ACLs: each service has its own user
+and its own rights, and they suffice.
 
-Canaries stand for secrets and for prompts: none of them may turn up in a log, in a header or in `pointsman config`.
+Canaries stand for secrets and for prompts: none of them may turn up in a log, in a header or in
+`pointsman config`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ from pathlib import Path
 import pytest
 import servers
 from aiokafka.errors import TopicAuthorizationFailedError
-from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourcePatternType, ResourceType
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 from conftest import eventually
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
@@ -60,8 +69,12 @@ class Secured:
     log: list[str] = field(default_factory=list)
 
     def environment(self, user: str) -> dict[str, str]:
-        """What a service is told: where the servers are, who it is, and the files of its secrets."""
-        files = {"KAFKA_PASSWORD": password(user), "REDIS_URL": f"rediss://{name_of(user)}:{redis_password(user)}@{self.redis}/0"}
+        """What a service is told: where the servers are, who it is, and the files of its
+        secrets."""
+        files = {
+            "KAFKA_PASSWORD": password(user),
+            "REDIS_URL": f"rediss://{name_of(user)}:{redis_password(user)}@{self.redis}/0",
+        }
         given = {"POINTSMAN_KAFKA_USERNAME": name_of(user)}
         for name, secret in files.items():
             path = self.home / f"{user}-{name.lower()}"
@@ -73,11 +86,33 @@ class Secured:
 def certificates(home: Path) -> None:
     """An authority, and a certificate of it for 127.0.0.1."""
     if servers.shutil.which("openssl") is None and servers.installed("openssl", "openssl") is None:
-        raise servers.NoServer("openssl makes the certificates of this test; install it (Debian: apt-get install openssl)")
+        raise servers.NoServer(
+            "openssl makes the certificates of this test; install it (Debian: apt-get install "
+            "openssl)"
+        )
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     steps = [
-        ["req", "-x509", *curve, "-subj", "/CN=test authority", "-keyout", "ca.key", "-out", "ca.pem"],
-        ["req", *curve[:-2], "-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr"],
+        [
+            "req",
+            "-x509",
+            *curve,
+            "-subj",
+            "/CN=test authority",
+            "-keyout",
+            "ca.key",
+            "-out",
+            "ca.pem",
+        ],
+        [
+            "req",
+            *curve[:-2],
+            "-subj",
+            "/CN=127.0.0.1",
+            "-keyout",
+            "server.key",
+            "-out",
+            "server.csr",
+        ],
         [
             "x509",
             "-req",
@@ -99,18 +134,32 @@ def certificates(home: Path) -> None:
     (home / "san").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
     for step in steps:
         subprocess.run(["openssl", *step], cwd=home, check=True, capture_output=True)
-    (home / "broker.pem").write_text((home / "server.key").read_text() + (home / "server.pem").read_text())
+    (home / "broker.pem").write_text(
+        (home / "server.key").read_text() + (home / "server.pem").read_text()
+    )
 
 
 def acls(prefix_user: str = "User:") -> Iterator[AclBinding]:
-    """The rights as the broker's admin API takes them, from the same lines that an operator runs."""
+    """The rights as the broker's admin API takes them, from the same lines that an operator
+    runs."""
     for line in kafka_commands():
         words = line.split()
-        user, operation = next(w for w in words if w.startswith(prefix_user)), AclOperation[words[words.index("--operation") + 1]]
+        user, operation = (
+            next(w for w in words if w.startswith(prefix_user)),
+            AclOperation[words[words.index("--operation") + 1]],
+        )
         for flag, kind in (("--topic", ResourceType.TOPIC), ("--group", ResourceType.GROUP)):
             for i, word in enumerate(words):
                 if word == flag:
-                    yield AclBinding(kind, words[i + 1], ResourcePatternType.LITERAL, user, "*", operation, AclPermissionType.ALLOW)
+                    yield AclBinding(
+                        kind,
+                        words[i + 1],
+                        ResourcePatternType.LITERAL,
+                        user,
+                        "*",
+                        operation,
+                        AclPermissionType.ALLOW,
+                    )
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +170,10 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     users = {name_of(user): password(user) for user in (*RIGHTS, "tools")}
     (home / "users.acl").write_text(
         "\n".join(
-            [*redis_users({u: redis_password(u) for u in RIGHTS}), f"user {name_of('tools')} on >{redis_password('tools')} ~* &* +@all"]
+            [
+                *redis_users({u: redis_password(u) for u in RIGHTS}),
+                f"user {name_of('tools')} on >{redis_password('tools')} ~* &* +@all",
+            ]
         )
         + "\n"
     )
@@ -144,7 +196,15 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         "--tls-key-file",
         str(home / "server.key"),
     )
-    options = (*tls, "--tls-ca-cert-file", str(home / "ca.pem"), "--tls-auth-clients", "no", "--aclfile", str(home / "users.acl"))
+    options = (
+        *tls,
+        "--tls-ca-cert-file",
+        str(home / "ca.pem"),
+        "--tls-auth-clients",
+        "no",
+        "--aclfile",
+        str(home / "users.acl"),
+    )
     with (
         servers.native_kafka(broker, {"SASL_SSL": port}, users) as kafka,
         servers.native_redis(redis_port, options),
@@ -187,7 +247,11 @@ async def running(secured: Secured) -> AsyncIterator[dict[str, Supervisor]]:
                 "POINTSMAN_LOG_LEVEL": "DEBUG",
             }
             made[name] = await stack.enter_async_context(
-                Supervisor((name,), secured.environment(name) | own, lambda *entry: secured.log.append(" ".join(entry)))
+                Supervisor(
+                    (name,),
+                    secured.environment(name) | own,
+                    lambda *entry: secured.log.append(" ".join(entry)),
+                )
             )
         for name, service in made.items():
             try:
@@ -197,7 +261,9 @@ async def running(secured: Secured) -> AsyncIterator[dict[str, Supervisor]]:
         yield made
 
 
-def as_user(secured: Secured, user: str, monkeypatch: pytest.MonkeyPatch) -> tuple[KafkaSettings, RedisSettings]:
+def as_user(
+    secured: Secured, user: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[KafkaSettings, RedisSettings]:
     for name, value in secured.environment(user).items():
         monkeypatch.setenv(name, value)
     return KafkaSettings(), RedisSettings()
@@ -209,9 +275,16 @@ async def test_with_these_rights_a_prompt_is_decided_answered_judged_and_learnt_
     sender, _ = as_user(secured, "sender", monkeypatch)
     async with open_traffic(sender, completions=True) as traffic:
         for i in range(30):
-            body = {"prompt": f"{PROMPT} {i}", "request_id": f"s-{i}", "answer": True, "profile": "quality"}
+            body = {
+                "prompt": f"{PROMPT} {i}",
+                "request_id": f"s-{i}",
+                "answer": True,
+                "profile": "quality",
+            }
             await traffic.send(f"s-{i}", json.dumps(body).encode())
-        await traffic.send("bad", json.dumps({"prompt": PROMPT, "request_id": "bad", "profile": CANARY}).encode())
+        await traffic.send(
+            "bad", json.dumps({"prompt": PROMPT, "request_id": "bad", "profile": CANARY}).encode()
+        )
         async with asyncio.timeout(60):
             found = [await traffic.outcomes.get() for _ in range(31)]
     assert sum(o.decided is not None for o in found) == 30
@@ -229,23 +302,31 @@ async def test_with_these_rights_a_prompt_is_decided_answered_judged_and_learnt_
     await eventually(learnt, 60)
     dead = await read_all(sender, DEAD_LETTERS)
     assert len(dead) == 1
-    assert CANARY not in str(dead[0].headers), "a dead letter's headers say what is wrong and quote nothing"
+    assert CANARY not in str(dead[0].headers), (
+        "a dead letter's headers say what is wrong and quote nothing"
+    )
 
 
-async def test_clients_come_in_through_the_doors(secured: Secured, running: dict[str, Supervisor]) -> None:
+async def test_clients_come_in_through_the_doors(
+    secured: Secured, running: dict[str, Supervisor]
+) -> None:
     import httpx
 
     key = (secured.home / "gateway-key").read_text()
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=30) as http:
         body = {"model": "auto", "messages": [{"role": "user", "content": PROMPT}]}
-        answer = await http.post(running["gateway"].addresses["gateway"] + "/v1/chat/completions", json=body)
+        answer = await http.post(
+            running["gateway"].addresses["gateway"] + "/v1/chat/completions", json=body
+        )
         assert answer.status_code == 200, answer.text
         assert "x-pointsman-default" not in answer.headers
         page = await http.get(running["console"].addresses["console"] + "/login")
         assert page.status_code == 200
 
 
-async def test_nobody_can_do_what_is_not_theirs(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_can_do_what_is_not_theirs(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     embedder, _ = as_user(secured, "embedder", monkeypatch)
     async with publisher(embedder) as out:
         with pytest.raises(TopicAuthorizationFailedError):
@@ -261,7 +342,12 @@ async def test_nobody_can_do_what_is_not_theirs(secured: Secured, monkeypatch: p
     redis: Redis = client(describer)
     try:
         await redis.set(describer.key_prefix + "description:x", "y", ex=5)
-        for forbidden in (redis.get(describer.key_prefix + "answer:x"), redis.flushall(), redis.keys("*"), redis.config_get("*")):
+        for forbidden in (
+            redis.get(describer.key_prefix + "answer:x"),
+            redis.flushall(),
+            redis.keys("*"),
+            redis.config_get("*"),
+        ):
             with pytest.raises(NoPermissionError):
                 await forbidden
     finally:
@@ -271,11 +357,17 @@ async def test_nobody_can_do_what_is_not_theirs(secured: Secured, monkeypatch: p
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"POINTSMAN_KAFKA_PASSWORD": "wrong"}, "to the user pointsman-tools over SASL_SSL. If it is up, see that the password"),
+        (
+            {"POINTSMAN_KAFKA_PASSWORD": "wrong"},
+            "to the user pointsman-tools over SASL_SSL. If it is up, see that the password",
+        ),
         ({"POINTSMAN_KAFKA_CA_FILE": ""}, "no Kafka answers"),
         ({"POINTSMAN_KAFKA_CA_FILE": "/nowhere.pem"}, "certificates can't be used"),
         ({"POINTSMAN_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}, "no Kafka answers"),
-        ({"POINTSMAN_KAFKA_PASSWORD_FILE": "/nowhere"}, "POINTSMAN_KAFKA_PASSWORD_FILE names can't be read"),
+        (
+            {"POINTSMAN_KAFKA_PASSWORD_FILE": "/nowhere"},
+            "POINTSMAN_KAFKA_PASSWORD_FILE names can't be read",
+        ),
     ],
 )
 async def test_what_is_wrong_with_the_access_is_said(
@@ -288,8 +380,12 @@ async def test_what_is_wrong_with_the_access_is_said(
         await read_all(KafkaSettings(), DECISIONS)
 
 
-async def test_secrets_and_prompts_stand_in_no_log_and_in_no_list_of_settings(secured: Secured, running: dict[str, Supervisor]) -> None:
-    assert {line.split(" ")[0] for line in secured.log} >= {"embedder", "assigner", "judge"}, "the services have said something"
+async def test_secrets_and_prompts_stand_in_no_log_and_in_no_list_of_settings(
+    secured: Secured, running: dict[str, Supervisor]
+) -> None:
+    assert {line.split(" ")[0] for line in secured.log} >= {"embedder", "assigner", "judge"}, (
+        "the services have said something"
+    )
     assert any("dead letter" in line for line in secured.log)
     assert not [line for line in secured.log if CANARY in line]
     secrets = {
@@ -299,7 +395,11 @@ async def test_secrets_and_prompts_stand_in_no_log_and_in_no_list_of_settings(se
     }
     for command in (["config"], ["config", "--json"], ["doctor", "--json"]):
         done = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-m", "services", *command], capture_output=True, text=True, env={**os.environ, **secrets}
+            subprocess.run,
+            [sys.executable, "-m", "services", *command],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **secrets},
         )
         assert "{" in done.stdout or "POINTSMAN" in done.stdout
         assert CANARY not in done.stdout + done.stderr
@@ -314,9 +414,15 @@ def test_every_service_has_rights_and_the_forms_for_servers_are_those_in_deploy(
         ("kafka-users.yaml", strimzi().rstrip()),
         ("redis-users.acl", "\n".join(redis_users())),
     ):
-        there = "\n".join(line for line in (folder / file).read_text().splitlines() if not line.startswith("#"))
+        there = "\n".join(
+            line for line in (folder / file).read_text().splitlines() if not line.startswith("#")
+        )
         assert there.strip() == text, f"make rights writes {file} anew"
 
 
 def test_prompts_topic_is_no_services_to_write() -> None:
-    assert {user for user, rights in RIGHTS.items() if PROMPTS in rights.writes} == {"gateway", "console", "sender"}
+    assert {user for user, rights in RIGHTS.items() if PROMPTS in rights.writes} == {
+        "gateway",
+        "console",
+        "sender",
+    }

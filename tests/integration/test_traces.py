@@ -1,4 +1,5 @@
-"""One trace from the door to the decision, the completion and the evaluation; another from a producer's own. No prompt stands in it."""
+"""One trace from the door to the decision, the completion and the evaluation; another from a
+producer's own. No prompt stands in it."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ class Collector:
 
     def take(self, request: ExportTraceServiceRequest) -> None:
         for group in request.resource_spans:
-            service = next(a.value.string_value for a in group.resource.attributes if a.key == "service.name")
+            service = next(
+                a.value.string_value for a in group.resource.attributes if a.key == "service.name"
+            )
             for scope in group.scope_spans:
                 self.spans += [
                     {
@@ -100,45 +103,73 @@ async def traced(
         yield made, clear
 
 
-async def test_one_trace_from_the_gateway_to_the_evaluation(traced: tuple[Pipeline, str], collector: Collector) -> None:
+async def test_one_trace_from_the_gateway_to_the_evaluation(
+    traced: tuple[Pipeline, str], collector: Collector
+) -> None:
     pipeline, key = traced
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    async with httpx.AsyncClient(base_url=pipeline.running.addresses["gateway"], timeout=30) as http:
+    async with httpx.AsyncClient(
+        base_url=pipeline.running.addresses["gateway"], timeout=30
+    ) as http:
 
         async def judged() -> bool:
-            headers = {"authorization": f"Bearer {key}", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+            headers = {
+                "authorization": f"Bearer {key}",
+                "traceparent": f"00-{trace}-00f067aa0ba902b7-01",
+            }
             answer = await http.post(
-                "/v1/chat/completions", json={"model": "auto", "messages": [{"role": "user", "content": PROMPT}]}, headers=headers
+                "/v1/chat/completions",
+                json={"model": "auto", "messages": [{"role": "user", "content": PROMPT}]},
+                headers=headers,
             )
             assert answer.status_code == 200
             await asyncio.sleep(2)
-            return any(s["service"] == "judge" and "pointsman.evaluation_id" in s["told"] for s in collector.of(trace))
+            return any(
+                s["service"] == "judge" and "pointsman.evaluation_id" in s["told"]
+                for s in collector.of(trace)
+            )
 
         await eventually(judged, 60)
     spans = collector.of(trace)
-    assert {"gateway", "describer", "embedder", "assigner", "selector", "judge"} <= {s["service"] for s in spans}
-    decision = next(s for s in spans if "pointsman.decision.status" in s["told"] and s["service"] == "selector")
+    assert {"gateway", "describer", "embedder", "assigner", "selector", "judge"} <= {
+        s["service"] for s in spans
+    }
+    decision = next(
+        s for s in spans if "pointsman.decision.status" in s["told"] and s["service"] == "selector"
+    )
     assert collector.path(decision) == ["gateway", "describer", "embedder", "assigner", "selector"]
     evaluation = next(s for s in spans if "pointsman.evaluation_id" in s["told"])
     assert collector.path(evaluation) == ["gateway", "judge"]
     call = next(s for s in spans if s["service"] == "gateway" and s["name"].startswith("chat "))
-    assert {"gen_ai.request.model", "gen_ai.usage.output_tokens", "gen_ai.provider.name", "pointsman.cost_usd"} <= call["told"].keys()
+    assert {
+        "gen_ai.request.model",
+        "gen_ai.usage.output_tokens",
+        "gen_ai.provider.name",
+        "pointsman.cost_usd",
+    } <= call["told"].keys()
     assert collector.path(call) == ["gateway"]
     assert all(s["seconds"] >= 0 for s in spans)
 
 
-async def test_a_producers_own_trace_goes_on_through_the_queue(traced: tuple[Pipeline, str], collector: Collector) -> None:
+async def test_a_producers_own_trace_goes_on_through_the_queue(
+    traced: tuple[Pipeline, str], collector: Collector
+) -> None:
     pipeline, _ = traced
     trace = "0af7651916cd43dd8448eb211c80319c"
     body = {"prompt": PROMPT, "request_id": "traced-1", "answer": True}
     header = ("traceparent", f"00-{trace}-b7ad6b7169203331-01".encode())
     await pipeline.traffic.out.send_and_wait(
-        pipeline.kafka.topic_prefix + "prompts", json.dumps(body).encode(), key=b"traced-1", headers=[header]
+        pipeline.kafka.topic_prefix + "prompts",
+        json.dumps(body).encode(),
+        key=b"traced-1",
+        headers=[header],
     )
 
     def path() -> list[str]:
         """Each service sends its spans in its own time, so the last may come before the first."""
-        completion = next((s for s in collector.of(trace) if "pointsman.completion.status" in s["told"]), None)
+        completion = next(
+            (s for s in collector.of(trace) if "pointsman.completion.status" in s["told"]), None
+        )
         return collector.path(completion) if completion else []
 
     await eventually(lambda: len(path()) == 5, 30)
@@ -155,7 +186,10 @@ async def test_a_trace_that_its_beginner_does_not_keep_is_not_sent_and_a_dead_le
     for trace, flag, body in ((unkept, "00", {"prompt": PROMPT}), (bad, "01", {"prompt": ""})):
         header = ("traceparent", f"00-{trace}-b7ad6b7169203331-{flag}".encode())
         await pipeline.traffic.out.send_and_wait(
-            pipeline.kafka.topic_prefix + "prompts", json.dumps(body).encode(), key=b"x", headers=[header]
+            pipeline.kafka.topic_prefix + "prompts",
+            json.dumps(body).encode(),
+            key=b"x",
+            headers=[header],
         )
     await eventually(lambda: collector.of(bad), 20)
     assert not collector.of(unkept)

@@ -10,4 +10,6 @@ def test_nothing_that_comes_stops_a_reader(reader: str) -> None:
         try:
             case(reader, number)
         except Exception as error:
-            raise AssertionError(f"python tests/fuzz.py --reader {reader} --number {number}") from error
+            raise AssertionError(
+                f"python tests/fuzz.py --reader {reader} --number {number}"
+            ) from error

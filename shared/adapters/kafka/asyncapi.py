@@ -18,7 +18,8 @@ def document(apps: Sequence[FastStream]) -> str:
         *brokers,
         title="Pointsman",
         version=version("pointsman"),
-        description='Topics of the hot path. A producer needs no more than {"prompt": "…"} on `prompts`.',
+        description='Topics of the hot path. A producer needs no more than {"prompt": "…"} on '
+        "`prompts`.",
         license={"name": "Apache-2.0"},
     )
     content: dict[str, Any] = specification.to_specification().to_jsonable()

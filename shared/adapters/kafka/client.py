@@ -32,8 +32,15 @@ TOLD_WITHIN_S = 20.0
 EARLIEST_YEAR = 2000
 """Records are no older than Kafka."""
 BATCH_BYTES = 64 * 1024
-"""aiokafka sends one batch at a time to a partition; its own 16 KiB are four messages of ours. No topic may take less in one go."""
-LOST_COUNT = (OutOfOrderSequenceNumber, DuplicateSequenceNumber, UnknownProducerId, InvalidProducerEpoch, ProducerFenced)
+"""aiokafka sends one batch at a time to a partition; its own 16 KiB are four messages of ours. No
+topic may take less in one go."""
+LOST_COUNT = (
+    OutOfOrderSequenceNumber,
+    DuplicateSequenceNumber,
+    UnknownProducerId,
+    InvalidProducerEpoch,
+    ProducerFenced,
+)
 """What a broker says to a producer whose sequence numbers it can't follow."""
 
 
@@ -47,16 +54,22 @@ def time_of(record: Any) -> datetime:
 
 
 def position(consumer: AIOKafkaConsumer, part: TopicPartition) -> int | None:
-    """The offset that is fetched next; None while it is not known. aiokafka's own `position` waits until it is."""
+    """The offset that is fetched next; None while it is not known. aiokafka's own `position` waits
+    until it is."""
     subscription = consumer._subscription.subscription  # noqa: SLF001
-    if subscription is None or subscription.assignment is None or part not in subscription.assignment.tps:
+    if (
+        subscription is None
+        or subscription.assignment is None
+        or part not in subscription.assignment.tps
+    ):
         return None
     state = subscription.assignment.state_value(part)
     return int(state.position) if state is not None and state.has_valid_position else None
 
 
 def last(consumer: AIOKafkaConsumer, part: TopicPartition) -> int | None:
-    """The offset behind the last record that can be read, as the last fetch told it; None before that."""
+    """The offset behind the last record that can be read, as the last fetch told it; None before
+    that."""
     stable = consumer.last_stable_offset(part)
     end = consumer.highwater(part) if stable is None or stable < 0 else stable
     return None if end is None else int(end)
@@ -67,25 +80,31 @@ def unreachable(kafka: KafkaSettings) -> BrokerUnreachable:
     if kafka.security_protocol != "PLAINTEXT":
         who = f" to the user {kafka.username}" if kafka.username else ""
         return BrokerUnreachable(
-            f"no Kafka answers at {kafka.bootstrap_servers}{who} over {kafka.security_protocol}. If it is up, see that the password "
-            "is right (POINTSMAN_KAFKA_PASSWORD), the mechanism too (POINTSMAN_KAFKA_SASL_MECHANISM), and that POINTSMAN_KAFKA_CA_FILE "
+            f"no Kafka answers at {kafka.bootstrap_servers}{who} over {kafka.security_protocol}. "
+            "If it is up, see that the password "
+            "is right (POINTSMAN_KAFKA_PASSWORD), the mechanism too "
+            "(POINTSMAN_KAFKA_SASL_MECHANISM), and that POINTSMAN_KAFKA_CA_FILE "
             "names the authority of its certificate; the log says what was refused"
         )
     return BrokerUnreachable(
-        f"no Kafka answers at {kafka.bootstrap_servers}. Start one (`pointsman up` brings an embedded one, `docker compose up kafka` "
+        f"no Kafka answers at {kafka.bootstrap_servers}. Start one (`pointsman up` brings an "
+        "embedded one, `docker compose up kafka` "
         "a real one), or set POINTSMAN_KAFKA_BOOTSTRAP_SERVERS"
     )
 
 
 class Publisher:
-    """Writes records that every replica in sync acknowledges; a retry can't write twice. Made by `producer`.
+    """Writes records that every replica in sync acknowledges; a retry can't write twice. Made by
+    `producer`.
 
-    aiokafka gives every batch sequence numbers and forgets those of a batch that expires while the broker is away; the broker then
-    refuses all that follows (OutOfOrderSequenceNumber), for good. So a producer that has lost count is replaced.
+    aiokafka gives every batch sequence numbers and forgets those of a batch that expires while the
+    broker is away; the broker then refuses all that follows (OutOfOrderSequenceNumber), for good.
+    So a producer that has lost count is replaced.
     """
 
     def __init__(self, kafka: KafkaSettings, guard: Callable[[], object] = lambda: None) -> None:
-        """`guard` is called before every request to a broker; what it raises ends the producer, and nothing more is written."""
+        """`guard` is called before every request to a broker; what it raises ends the producer, and
+        nothing more is written."""
         self._kafka, self._guard = kafka, guard
         self._out: AIOKafkaProducer
         self._renewing: asyncio.Task[None] | None = None
@@ -113,7 +132,8 @@ class Publisher:
         return self._guarded(made)
 
     def _guarded(self, made: AIOKafkaProducer) -> AIOKafkaProducer:
-        """aiokafka keeps records that were handed over, and would write them after its process stood still."""
+        """aiokafka keeps records that were handed over, and would write them after its process
+        stood still."""
         send = made.client.send
 
         async def guarded(*arguments: Any, **more: Any) -> Any:
@@ -133,7 +153,8 @@ class Publisher:
         partition: int | None = None,
         timestamp_ms: int | None = None,
     ) -> asyncio.Future[Any]:
-        """Hand over a record; what is returned ends with its acknowledgement. Raises aiokafka's `KafkaError`s, as that does."""
+        """Hand over a record; what is returned ends with its acknowledgement. Raises aiokafka's
+        `KafkaError`s, as that does."""
         sent: asyncio.Future[Any] = await self._out.send(
             topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms
         )
@@ -196,7 +217,8 @@ async def publisher(kafka: KafkaSettings) -> AsyncGenerator[Publisher, None]:
 async def reader(
     kafka: KafkaSettings, topics: Iterable[Topic], *, from_start: bool, partition: int | None = None
 ) -> AsyncGenerator[AIOKafkaConsumer, None]:
-    """A consumer of whole topics (or one partition of each) without a group, at their beginning or at their end.
+    """A consumer of whole topics (or one partition of each) without a group, at their beginning or
+    at their end.
 
     Its position is fixed before the block starts, so what is published inside the block is seen.
     """
@@ -219,7 +241,11 @@ async def reader(
         parts: list[TopicPartition] = []
         for name in names:
             found = await _partitions(made, name)
-            parts += [TopicPartition(name, p) for p in sorted(found) if partition is None or p == partition]
+            parts += [
+                TopicPartition(name, p)
+                for p in sorted(found)
+                if partition is None or p == partition
+            ]
         made.assign(parts)
         if from_start:
             await made.seek_to_beginning(*parts)
@@ -255,7 +281,9 @@ async def read_all(kafka: KafkaSettings, topic: Topic) -> list[Any]:
     return sorted(records, key=lambda r: (r.partition, r.offset))
 
 
-async def read_one(kafka: KafkaSettings, topic: Topic, partition: int, offset: int, within_s: float = 5.0) -> bytes | None:
+async def read_one(
+    kafka: KafkaSettings, topic: Topic, partition: int, offset: int, within_s: float = 5.0
+) -> bytes | None:
     """The value of one record; None if it is not, or no longer, there."""
     async with reader(kafka, [topic], from_start=True, partition=partition) as consumer:
         part = TopicPartition(kafka.name(topic), partition)
@@ -263,7 +291,9 @@ async def read_one(kafka: KafkaSettings, topic: Topic, partition: int, offset: i
             return None
         consumer.seek(part, offset)
         found = await consumer.getmany(part, timeout_ms=int(1000 * within_s), max_records=1)
-        return next((r.value for records in found.values() for r in records if r.offset == offset), None)
+        return next(
+            (r.value for records in found.values() for r in records if r.offset == offset), None
+        )
 
 
 @asynccontextmanager
@@ -286,7 +316,10 @@ async def require_topics(kafka: KafkaSettings, topics: Iterable[Topic]) -> None:
     async with admin(kafka) as client:
         there = set(await client.list_topics())
     if missing := sorted({kafka.name(t) for t in topics} - there):
-        raise TopicsMissing(f"topics that don't exist yet: {', '.join(missing)}. Create them with `pointsman topics --create`")
+        raise TopicsMissing(
+            f"topics that don't exist yet: {', '.join(missing)}. Create them with `pointsman "
+            "topics --create`"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +342,9 @@ def wanted_partitions(kafka: KafkaSettings, topic: Topic) -> int:
     return topic.partitions or kafka.partitions
 
 
-async def check_topics(kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.values()) -> list[TopicState]:
+async def check_topics(
+    kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.values()
+) -> list[TopicState]:
     """Compare the cluster's topics with what they should be."""
     async with admin(kafka) as client:
         there = set(await client.list_topics())
@@ -321,8 +356,20 @@ async def check_topics(kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.va
                 continue
             described = await client.describe_topics([name])
             settings = await _settings(client, name)
-            wrong = {key: (settings[key], value) for key, value in topic.config().items() if settings.get(key, value) != value}
-            states.append(TopicState(topic, name, len(described[0]["partitions"]), wanted_partitions(kafka, topic), wrong))
+            wrong = {
+                key: (settings[key], value)
+                for key, value in topic.config().items()
+                if settings.get(key, value) != value
+            }
+            states.append(
+                TopicState(
+                    topic,
+                    name,
+                    len(described[0]["partitions"]),
+                    wanted_partitions(kafka, topic),
+                    wrong,
+                )
+            )
     return states
 
 
@@ -332,11 +379,19 @@ async def _settings(client: AIOKafkaAdminClient, name: str) -> dict[str, str]:
         responses = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
     except KafkaError:
         return {}
-    return {entry[0]: entry[1] for response in responses for resource in response.resources for entry in resource[4]}
+    return {
+        entry[0]: entry[1]
+        for response in responses
+        for resource in response.resources
+        for entry in resource[4]
+    }
 
 
-async def create_topics(kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.values()) -> list[str]:
-    """Create the topics that are missing, widen those with too few partitions, mend settings. Returns what was done.
+async def create_topics(
+    kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.values()
+) -> list[str]:
+    """Create the topics that are missing, widen those with too few partitions, mend settings.
+    Returns what was done.
 
     Waits until the cluster tells of what was done: it answers a creation before all of it knows.
     """
@@ -344,11 +399,19 @@ async def create_topics(kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.v
     async with admin(kafka) as client:
         for state in await check_topics(kafka, topics):
             if not state.partitions:
-                new = NewTopic(state.name, state.wanted_partitions, kafka.replication, topic_configs=state.topic.config())
+                new = NewTopic(
+                    state.name,
+                    state.wanted_partitions,
+                    kafka.replication,
+                    topic_configs=state.topic.config(),
+                )
                 response = await client.create_topics([new])
                 for name, code, message in response.topic_errors:
                     if code and code != 36:  # 36: somebody else created it meanwhile
-                        raise BrokerUnreachable(f"topic {name} could not be created: {message or for_code(code).__name__}")
+                        raise BrokerUnreachable(
+                            f"topic {name} could not be created: "
+                            f"{message or for_code(code).__name__}"
+                        )
                 done.append(f"created {state.name} with {state.wanted_partitions} partitions")
                 continue
             if state.partitions < state.wanted_partitions:
@@ -357,8 +420,16 @@ async def create_topics(kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.v
                 done.append(f"widened {state.name} {widths}; restart the services that hear it")
             if state.differing:
                 wanted = {key: value for key, (_, value) in state.differing.items()}
-                await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, state.name, configs=state.topic.config())])
-                done.append(f"set {', '.join(f'{k}={v}' for k, v in wanted.items())} on {state.name}")
+                await client.alter_configs(
+                    [
+                        ConfigResource(
+                            ConfigResourceType.TOPIC, state.name, configs=state.topic.config()
+                        )
+                    ]
+                )
+                done.append(
+                    f"set {', '.join(f'{k}={v}' for k, v in wanted.items())} on {state.name}"
+                )
     if done:
         with suppress(TimeoutError):
             async with asyncio.timeout(TOLD_WITHIN_S):

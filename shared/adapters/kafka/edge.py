@@ -1,19 +1,22 @@
 """The one owner of every Kafka edge: from a topic, through a service's work, to the next topic.
 
-A record is committed only after what came of it is acknowledged by all in-sync replicas. What is wrong with a record
-itself goes to `dead-letters` and the partition goes on; what can pass (a broker that is away) is waited for.
-Records are worked on as they come, in batches of what is waiting; the offset that is committed never
-passes one that is not done. Records with the same key stay in order.
+A record is committed only after what came of it is acknowledged by all in-sync replicas. What is
+wrong with a record itself goes to `dead-letters` and the partition goes on; what can pass (a broker
+that is away) is waited for. Records are worked on as they come, in batches of what is waiting; the
+offset that is committed never passes one that is not done. Records with the same key stay in order.
 
-Nothing stands still in silence: what is raised while a record is taken becomes its dead letter; what is raised while records are fetched is
-logged; and a partition whose committed offset does not move while records wait is named, counted, and makes the service not ready.
+Nothing stands still in silence: what is raised while a record is taken becomes its dead letter;
+what is raised while records are fetched is logged; and a partition whose committed offset does not
+move while records wait is named, counted, and makes the service not ready.
 
-A process that stood still for longer than its session (stopped, swapped out, a paused machine) publishes nothing more: others have
-its partitions by then. It ends, and its supervisor starts it anew. aiokafka's transactions could not fence it (TxnOffsetCommit v0).
+A process that stood still for longer than its session (stopped, swapped out, a paused machine)
+publishes nothing more: others have its partitions by then. It ends, and its supervisor starts it
+anew. aiokafka's transactions could not fence it (TxnOffsetCommit v0).
 
-FastStream consumes; its batch subscriber sleeps a whole batch timeout when it finds nothing, so records come
-one by one from aiokafka's prefetch and are gathered here. Publishing is aiokafka's own producer, since FastStream's
-headers are text and a dead letter keeps the original bytes (docs/decisions/0003-kafka-edge.md).
+FastStream consumes; its batch subscriber sleeps a whole batch timeout when it finds nothing, so
+records come one by one from aiokafka's prefetch and are gathered here. Publishing is aiokafka's own
+producer, since FastStream's headers are text and a dead letter keeps the original bytes
+(docs/decisions/0003-kafka-edge.md).
 """
 
 from __future__ import annotations
@@ -38,8 +41,22 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from faststream.specification import AsyncAPI
 
 from shared.adapters import tracing
-from shared.adapters.errors import AdapterError, BrokerUnreachable, CacheUnreachable, EncoderInvalid, SessionLost, TopicsMissing
-from shared.adapters.kafka.client import Publisher, last, position, producer, require_topics, time_of
+from shared.adapters.errors import (
+    AdapterError,
+    BrokerUnreachable,
+    CacheUnreachable,
+    EncoderInvalid,
+    SessionLost,
+    TopicsMissing,
+)
+from shared.adapters.kafka.client import (
+    Publisher,
+    last,
+    position,
+    producer,
+    require_topics,
+    time_of,
+)
 from shared.adapters.kafka.fetching import Fetching
 from shared.adapters.kafka.progress import Lane, Progress
 from shared.adapters.kafka.settings import KafkaSettings
@@ -77,15 +94,16 @@ Out = TypeVar("Out", bound=Keyed)
 
 Record: TypeAlias = ConsumerRecord
 Work = Callable[[Sequence[In]], Awaitable[Sequence[Out | Sequence[Out] | Exception]]]
-"""Takes messages and gives, for each, what comes of it: a message, any number of them, or the error that goes to
-`dead-letters` with it."""
+"""Takes messages and gives, for each, what comes of it: a message, any number of them, or the error
+that goes to `dead-letters` with it."""
 
 COMMIT_EVERY_S, COMMIT_WITHIN_S = 0.2, 5.0
 DRAIN_WITHIN_S = 8.0
 ATTEMPTS = 3
 """How often a record is tried that makes the work fail in a way nobody foresaw."""
 PUBLISH_WITHIN_S = 120.0
-"""How long a broker may refuse what is published before the service gives up and leaves restarting to its supervisor."""
+"""How long a broker may refuse what is published before the service gives up and leaves restarting
+to its supervisor."""
 WATCH_EVERY_S = 5.0
 """How often partitions are looked at that might stand still."""
 GAP_WEIGHT = 0.1
@@ -97,11 +115,13 @@ HEARTBEATS = 20
 PASSING = (BrokerUnreachable, CacheUnreachable, TopicsMissing)
 """What work may fail with, beside Kafka's own errors, that is worth waiting for."""
 REPLY_WITHIN_S = 5.0
-"""How long a reply may take to be acknowledged; its decision is published by then, and is not held up."""
+"""How long a reply may take to be acknowledged; its decision is published by then, and is not held
+up."""
 NO_REPLIES_S = 15.0
 """How long no further replies are tried after one that was not taken."""
 REFUSALS = (MessageSizeTooLargeError, ValueError, AssertionError)
-"""What aiokafka raises for a record that no waiting makes acceptable: too large, or for a partition that there is not."""
+"""What aiokafka raises for a record that no waiting makes acceptable: too large, or for a partition
+that there is not."""
 TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage"})
 
 
@@ -115,11 +135,13 @@ class Stage(Generic[In, Out]):
     publishes: Topic
     work: Work[In, Out]
     receive: Callable[[Record], In] | None = None
-    """How a record becomes a message; by default, by the topic's contract. Raises `ContractError`."""
+    """How a record becomes a message; by default, by the topic's contract. Raises
+    `ContractError`."""
     batch: int = 64
     """The most records worked on together."""
     window_s: float = 0.0
-    """How long a record waits for company while they come closer together than that; one that comes alone never waits."""
+    """How long a record waits for company while they come closer together than that; one that comes
+    alone never waits."""
     workers: int = 1
     """Batches worked on at the same time."""
     replies: bool = False
@@ -181,7 +203,9 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     """Mean time between records of late."""
     out: Publisher = field(init=False)
     fetching: Fetching = field(init=False)
-    consumer: Callable[[], Any] = field(default=lambda: None)  # set by `connect`: FastStream makes it when it starts
+    consumer: Callable[[], Any] = field(
+        default=lambda: None
+    )  # set by `connect`: FastStream makes it when it starts
     exit: Callable[[], None] = field(default=lambda: None)  # set by `connect`: ends the application
 
     def __post_init__(self) -> None:
@@ -194,11 +218,14 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     # 1. taking
 
     async def take(self, record: Record) -> None:
-        """Called by FastStream for a record, and takes with it what else was fetched; returns as soon as there is room for it."""
+        """Called by FastStream for a record, and takes with it what else was fetched; returns as
+        soon as there is room for it."""
         part = TopicPartition(record.topic, record.partition)
         lane = self.progress.lane(part)
         await self._room()
-        if lane is self.progress.get(part):  # else it went to another meanwhile, who gets the record too
+        if lane is self.progress.get(
+            part
+        ):  # else it went to another meanwhile, who gets the record too
             self._queue(record)
             await self._draw(record, part)
 
@@ -212,7 +239,9 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             return
         try:
             fetched = await consumer.getmany(part, timeout_ms=0, max_records=room)
-        except Exception:  # told again to whoever asks for one record; those before it must not be passed over
+        except (
+            Exception
+        ):  # told again to whoever asks for one record; those before it must not be passed over
             with suppress(KafkaError):
                 consumer.seek(part, record.offset + 1)
         else:
@@ -241,7 +270,9 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         if (traced := tracing.live()) is None:
             return None
         try:
-            return traced.taken(record.headers, self.stage.consumes.name, record.partition, record.offset)
+            return traced.taken(
+                record.headers, self.stage.consumes.name, record.partition, record.offset
+            )
         except Exception as error:
             log.warning("a record is not traced", error=where(error, self.telemetry))
             return None
@@ -273,7 +304,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                 await asyncio.wait(earlier)
 
     def _ours(self, taken: _Taken[In]) -> bool:
-        """Whether its partition is still this process's; else it is not committed, and whoever has the partition now does it."""
+        """Whether its partition is still this process's; else it is not committed, and whoever has
+        the partition now does it."""
         if taken.lane.lost and taken.work is not None:
             taken.work.failed("left to another")
         return not taken.lane.lost
@@ -291,7 +323,12 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         good = [taken for taken in batch if self._read(taken)]
         results = await self._results(good) if good else []
         bad = [taken for taken in batch if taken.message is None]
-        await self._finish([*zip(good, results, strict=True), *((taken, ContractError(taken.error or "")) for taken in bad)])
+        await self._finish(
+            [
+                *zip(good, results, strict=True),
+                *((taken, ContractError(taken.error or "")) for taken in bad),
+            ]
+        )
         IN_FLIGHT.labels(self.stage.service).set(self.progress.in_flight)
 
     def _read(self, taken: _Taken[In]) -> bool:
@@ -300,19 +337,25 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             taken.message = receive(taken.record)
         except (ContractError, RoutingError) as error:
             taken.error = str(error)
-        except Exception as error:  # whatever is wrong with one record is its own fault, and no other's
+        except (
+            Exception
+        ) as error:  # whatever is wrong with one record is its own fault, and no other's
             log.error("a record can't be read", error=where(error, self.telemetry))
-            taken.error = f"internal error ({type(error).__name__}) while the record was read; the service's log says where"
+            taken.error = (
+                f"internal error ({type(error).__name__}) while the record was read; "
+                "the service's log says where"
+            )
         return taken.message is not None
 
     def _receive(self, record: Record) -> In:
         return read(cast("type[In]", self.stage.consumes.message), record.value)
 
     async def _results(self, batch: list[_Taken[In]]) -> Sequence[Out | Sequence[Out] | Exception]:
-        """The work's results; where it fails as a whole, each record is tried alone, so that one can't spoil the others.
+        """The work's results; where it fails as a whole, each record is tried alone, so that one
+        can't spoil the others.
 
-        What is wrong outside is no record's fault: a broker or a cache that is away is waited for, and an encoder that fails on anything is
-        left to a restart.
+        What is wrong outside is no record's fault: a broker or a cache that is away is waited for,
+        and an encoder that fails on anything is left to a restart.
         """
         try:
             return await self._waiting(batch)
@@ -324,7 +367,12 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             if len(batch) > 1:
                 return [(await self._results([taken]))[0] for taken in batch]
             if batch[0].attempts >= ATTEMPTS:
-                return [ContractError(f"internal error ({type(error).__name__}), {ATTEMPTS} times; the service's log says where")]
+                return [
+                    ContractError(
+                        f"internal error ({type(error).__name__}), {ATTEMPTS} times; the service's "
+                        "log says where"
+                    )
+                ]
             batch[0].attempts += 1
             await asyncio.sleep(random.uniform(0, 0.1 * 2 ** batch[0].attempts))
             return await self._results(batch)
@@ -338,30 +386,48 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             except Exception as error:
                 if not _passing(error) or time.monotonic() > deadline:
                     raise
-                log.warning("trying again", error=type(error).__name__, records=len(batch), wait_s=round(wait, 2))
+                log.warning(
+                    "trying again",
+                    error=type(error).__name__,
+                    records=len(batch),
+                    wait_s=round(wait, 2),
+                )
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))
                 wait = min(2 * wait, 5.0)
 
     # 3. publishing
 
-    async def _finish(self, ended: Iterable[tuple[_Taken[In], Out | Sequence[Out] | Exception]]) -> None:
-        """Publish what came of a batch, all of it handed over before the first acknowledgement is waited for."""
+    async def _finish(
+        self, ended: Iterable[tuple[_Taken[In], Out | Sequence[Out] | Exception]]
+    ) -> None:
+        """Publish what came of a batch, all of it handed over before the first acknowledgement is
+        waited for."""
         mine: list[tuple[_Taken[In], Out | Sequence[Out] | Exception, list[_Outgoing]]] = []
         for taken, result in ended:
             if self._ours(taken):
                 mine.append((taken, *self._ready_to_go(taken, result)))
         await self._publish([one for _, _, outgoing in mine for one in outgoing])
         await self._answer(
-            [reply for _, _, outgoing in mine for one in outgoing if not one.refused and (reply := self._reply(one)) is not None]
+            [
+                reply
+                for _, _, outgoing in mine
+                for one in outgoing
+                if not one.refused and (reply := self._reply(one)) is not None
+            ]
         )
         for taken, result, outgoing in mine:
             refused = next((one.refused for one in outgoing if one.refused), None)
-            if refused and isinstance(result, Exception):  # not even as a dead letter: an operator has to see to that topic
+            if refused and isinstance(
+                result, Exception
+            ):  # not even as a dead letter: an operator has to see to that topic
                 self._fail(refused)
                 raise refused
             if refused:
                 size = max(len(one.value) for one in outgoing)
-                error = f"with what {self.stage.service} adds it has {size} bytes, more than the topic takes"
+                error = (
+                    f"with what {self.stage.service} adds it has {size} bytes, more than the "
+                    "topic takes"
+                )
                 await self._finish([(taken, ContractError(error))])
             else:
                 self._done(taken, result)
@@ -369,17 +435,22 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     def _ready_to_go(
         self, taken: _Taken[In], result: Out | Sequence[Out] | Exception
     ) -> tuple[Out | Sequence[Out] | Exception, list[_Outgoing]]:
-        """What came of a record, as it is published; what can't be written becomes the record's dead letter."""
+        """What came of a record, as it is published; what can't be written becomes the record's
+        dead letter."""
         try:
             return result, self._outgoing(taken, result)
         except Exception as error:
             log.error("what came of a record can't be written", error=where(error, self.telemetry))
-            text = f"internal error ({type(error).__name__}): what came of it can't be written; the service's log says where"
+            text = (
+                f"internal error ({type(error).__name__}): what came of it can't be written; "
+                "the service's log says where"
+            )
             failed = ContractError(text)
             return failed, [self._dead_letter(taken, text)]
 
     async def _answer(self, replies: list[_Outgoing]) -> None:
-        """Publish copies for askers, as far as their topic takes them: the original stands on its topic all the same."""
+        """Publish copies for askers, as far as their topic takes them: the original stands on its
+        topic all the same."""
         if not replies:
             return
         error: BaseException | None = None
@@ -393,18 +464,29 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                 error, self.no_replies_until = late, time.monotonic() + NO_REPLIES_S
         for reply in replies:
             if (refused := reply.refused or error) is not None:
-                log.warning("reply not sent", partition=reply.partition, error=type(refused).__name__)
+                log.warning(
+                    "reply not sent", partition=reply.partition, error=type(refused).__name__
+                )
 
-    def _outgoing(self, taken: _Taken[In], result: Out | Sequence[Out] | Exception) -> list[_Outgoing]:
+    def _outgoing(
+        self, taken: _Taken[In], result: Out | Sequence[Out] | Exception
+    ) -> list[_Outgoing]:
         """What is to be published for one record."""
         if isinstance(result, Exception):
             return [self._dead_letter(taken, str(result))]
-        headers = [(name, text) for name, text in taken.record.headers if name in TRACE_HEADERS and text is not None]
+        headers = [
+            (name, text)
+            for name, text in taken.record.headers
+            if name in TRACE_HEADERS and text is not None
+        ]
         if taken.work is not None:
             own = taken.work.headers()
             headers = own + [(name, text) for name, text in headers if name not in dict(own)]
         results = result if isinstance(result, Sequence) else (result,)
-        return [_Outgoing(self.stage.publishes, to_json(one), one.key, headers, message=one) for one in results]
+        return [
+            _Outgoing(self.stage.publishes, to_json(one), one.key, headers, message=one)
+            for one in results
+        ]
 
     def _reply(self, published: _Outgoing) -> _Outgoing | None:
         """The copy for the asker's partition, where one is asked for."""
@@ -413,7 +495,13 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             return None
         if not isinstance(one, Decided) and not one.reply_to.described:
             return None
-        return _Outgoing(REPLIES, published.value, one.request_id.encode(), published.headers, one.reply_to.partition)
+        return _Outgoing(
+            REPLIES,
+            published.value,
+            one.request_id.encode(),
+            published.headers,
+            one.reply_to.partition,
+        )
 
     def _dead_letter(self, taken: _Taken[In], error: str) -> _Outgoing:
         r = taken.record
@@ -432,7 +520,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         return _Outgoing(DEAD_LETTERS, letter.value or b"", letter.key, list(letter.to_headers()))
 
     async def _publish(self, outgoing: list[_Outgoing]) -> None:
-        """Return once each is acknowledged by all replicas in sync, or has `refused` set: that will never be taken."""
+        """Return once each is acknowledged by all replicas in sync, or has `refused` set: that will
+        never be taken."""
         for one in outgoing:
             with suppress(KafkaError, *REFUSALS):  # said again, and seen to, where it is waited for
                 await self._hand_over(one)
@@ -444,7 +533,13 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
 
     async def _hand_over(self, one: _Outgoing) -> asyncio.Future[Any]:
         self._require_session()
-        one.sent = await self.out.send(self.kafka.name(one.topic), one.value, key=one.key, headers=one.headers, partition=one.partition)
+        one.sent = await self.out.send(
+            self.kafka.name(one.topic),
+            one.value,
+            key=one.key,
+            headers=one.headers,
+            partition=one.partition,
+        )
         return one.sent
 
     async def _acknowledged(self, one: _Outgoing) -> None:
@@ -460,7 +555,12 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                 if time.monotonic() > deadline:
                     self._fail(error)
                     raise
-                log.warning("publishing again", topic=one.topic.name, error=type(error).__name__, wait_s=round(wait, 2))
+                log.warning(
+                    "publishing again",
+                    topic=one.topic.name,
+                    error=type(error).__name__,
+                    wait_s=round(wait, 2),
+                )
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))
                 wait = min(2 * wait, 5.0)
 
@@ -468,12 +568,18 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         """Raise `SessionLost` once this process has stood still for longer than its session."""
         still = time.monotonic() - self.alive_at
         if self.failed is None and still > self.kafka.session_timeout_ms / 1000:
-            self._fail(SessionLost(f"stood still for {still:.0f} s, longer than a session; what was taken is another's by now"))
+            self._fail(
+                SessionLost(
+                    f"stood still for {still:.0f} s, longer than a session; what was taken is "
+                    "another's by now"
+                )
+            )
         if isinstance(self.failed, SessionLost):
             raise self.failed
 
     def _may_write(self) -> None:
-        """Raise `SessionLost` if what was handed over before a standstill must not be written any more."""
+        """Raise `SessionLost` if what was handed over before a standstill must not be written any
+        more."""
         if isinstance(self.failed, SessionLost) or any(not task.done() for task in self.tasks):
             self._require_session()
 
@@ -504,10 +610,16 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         consumer = self.consumer()
         if offsets and consumer is not None:
             try:
-                async with asyncio.timeout(COMMIT_WITHIN_S):  # aiokafka goes on for ever where a partition is gone
+                async with asyncio.timeout(
+                    COMMIT_WITHIN_S
+                ):  # aiokafka goes on for ever where a partition is gone
                     await consumer.commit(offsets)
                 self.progress.committed(offsets)
-            except (KafkaError, TimeoutError) as error:  # a rebalance, or a broker that is away: the next commit says the same or more
+            except (
+                KafkaError,
+                TimeoutError,
+                # a rebalance, or a broker that is away: the next commit says the same or more
+            ) as error:
                 log.info("commit postponed", error=type(error).__name__)
                 self._leave_behind(consumer)
 
@@ -518,10 +630,15 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
             LAG.labels(self.stage.service).set(self._lag())
 
     def _leave_behind(self, consumer: Any) -> None:
-        """Let go of partitions that the topic no longer has: one commit with such a partition fails for all."""
+        """Let go of partitions that the topic no longer has: one commit with such a partition fails
+        for all."""
         there = consumer.partitions_for_topic(self.kafka.name(self.stage.consumes))
         if there and (gone := [part for part in self.progress if part.partition not in there]):
-            log.warning("the topic has fewer partitions now", topic=self.stage.consumes.name, gone=sorted(p.partition for p in gone))
+            log.warning(
+                "the topic has fewer partitions now",
+                topic=self.stage.consumes.name,
+                gone=sorted(p.partition for p in gone),
+            )
             self.progress.drop(gone)
             self.moved.set()
 
@@ -536,12 +653,19 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         return behind
 
     def _waiting_in(self, consumer: Any, part: TopicPartition) -> Waiting:
-        """How far one of our partitions is committed; as far as it is fetched, where all of that is committed."""
+        """How far one of our partitions is committed; as far as it is fetched, where all of that is
+        committed."""
         lane, end = self.progress.get(part), last(consumer, part)
-        committed = position(consumer, part) if lane is None or (lane.idle and lane.position == lane.committed) else lane.committed
+        committed = (
+            position(consumer, part)
+            if lane is None or (lane.idle and lane.position == lane.committed)
+            else lane.committed
+        )
         if committed is None and lane is not None and lane.waiting:
             committed = next(iter(lane.waiting))
-        return Waiting(committed, None if end is None or committed is None else max(0, end - committed))
+        return Waiting(
+            committed, None if end is None or committed is None else max(0, end - committed)
+        )
 
     async def _watch(self) -> None:
         """Name partitions that stand still, and be ready only while there are none."""
@@ -564,14 +688,18 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                     fetch_error=self.fetching.error or None,
                 )
             for part in before.keys() - self.standing.keys():
-                log.warning("a partition goes on", topic=self.stage.consumes.name, partition=part.partition)
+                log.warning(
+                    "a partition goes on", topic=self.stage.consumes.name, partition=part.partition
+                )
             if not self.standing:
                 self.fetching.error = ""
             STALLED.labels(self.stage.service).set(len(self.standing))
             self._say_ready()
 
     def _say_ready(self) -> None:
-        READY.labels(self.stage.service).set(int(self.member and not self.draining and not self.standing))
+        READY.labels(self.stage.service).set(
+            int(self.member and not self.draining and not self.standing)
+        )
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finish what was taken from these partitions, commit, and let go of them."""
@@ -589,21 +717,31 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         if (
             self.kafka.instance
             and len(self.joined) == TWIN_JOINS
-            and self.joined[-1] - self.joined[0] < TWIN_SESSIONS * self.kafka.session_timeout_ms / 1000
+            and self.joined[-1] - self.joined[0]
+            < TWIN_SESSIONS * self.kafka.session_timeout_ms / 1000
         ):
             log.warning(
-                "joined again and again: another process may bear the same name (POINTSMAN_KAFKA_INSTANCE)", name=self.kafka.instance
+                "joined again and again: another process may bear the same name "
+                "(POINTSMAN_KAFKA_INSTANCE)",
+                name=self.kafka.instance,
             )
 
     # 5. beginning and end
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
-        """Open before the consumer starts; on leaving, wait for what was taken, commit it, and close."""
+        """Open before the consumer starts; on leaving, wait for what was taken, commit it, and
+        close."""
         self.out = await producer(self.kafka, self._may_write)
         try:
-            await require_topics(self.kafka, (self.stage.consumes, self.stage.publishes, DEAD_LETTERS))
-            loops = [self._work() for _ in range(self.stage.workers)] + [self._commit_often(), self._look_alive(), self._watch()]
+            await require_topics(
+                self.kafka, (self.stage.consumes, self.stage.publishes, DEAD_LETTERS)
+            )
+            loops = [self._work() for _ in range(self.stage.workers)] + [
+                self._commit_often(),
+                self._look_alive(),
+                self._watch(),
+            ]
             self.alive_at = time.monotonic()
             self.tasks = [asyncio.create_task(loop) for loop in loops]
             for task in self.tasks:
@@ -641,17 +779,25 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         if self.failed is None:
             self.failed = error
             known = isinstance(error, AdapterError)  # its text is ours and quotes nothing
-            log.error("giving up; restart me", error=str(error) if known else where(error, self.telemetry))
+            log.error(
+                "giving up; restart me", error=str(error) if known else where(error, self.telemetry)
+            )
             self.exit()
 
 
 def _passing(error: Exception) -> bool:
-    """Whether what the work failed with is outside and may pass. What Kafka refuses for good is the record's own fault."""
+    """Whether what the work failed with is outside and may pass. What Kafka refuses for good is the
+    record's own fault."""
     return isinstance(error, (KafkaError, *PASSING)) and not isinstance(error, REFUSALS)
 
 
-def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry: TelemetrySettings | None = None) -> FastStream:
-    """Wire a stage to Kafka and return the application that `faststream run --factory` and `pointsman run` start."""
+def connect(
+    stage: Stage[In, Out],
+    kafka: KafkaSettings | None = None,
+    telemetry: TelemetrySettings | None = None,
+) -> FastStream:
+    """Wire a stage to Kafka and return the application that `faststream run --factory` and
+    `pointsman run` start."""
     kafka, telemetry = kafka or KafkaSettings(), telemetry or TelemetrySettings()
     broker = consuming(stage.service, kafka)
     edge: Edge[In, Out] = Edge(stage, kafka, telemetry)
@@ -689,8 +835,16 @@ def connect(stage: Stage[In, Out], kafka: KafkaSettings | None = None, telemetry
         if edge.failed is not None:
             raise edge.failed
 
-    specification = AsyncAPI(title=f"Pointsman {stage.service}", version=version("pointsman"), description=stage.about)
-    app = FastStream(broker, logger=None, lifespan=lifespan, on_shutdown=[edge.drain], specification=specification)
+    specification = AsyncAPI(
+        title=f"Pointsman {stage.service}", version=version("pointsman"), description=stage.about
+    )
+    app = FastStream(
+        broker,
+        logger=None,
+        lifespan=lifespan,
+        on_shutdown=[edge.drain],
+        specification=specification,
+    )
     edge.consumer, edge.exit = (lambda: subscriber.consumer), app.exit
     return app
 
@@ -711,7 +865,8 @@ def consuming(service: str, kafka: KafkaSettings) -> KafkaBroker:
 
 
 def leave(consumer: Any) -> None:
-    """Say goodbye when `consumer` stops, also if it has a name: who ends in order does not come back under it.
+    """Say goodbye when `consumer` stops, also if it has a name: who ends in order does not come
+    back under it.
 
     aiokafka leaves the partitions of a named member to nobody until its session ends.
     """
@@ -733,8 +888,11 @@ def _security(kafka: KafkaSettings) -> BaseSecurity:
     return kind(kafka.username, kafka.password.get_secret_value(), tls, use_ssl=tls is not None)
 
 
-def _annotated(take: Callable[[Record], Awaitable[None]], stage: Stage[In, Out]) -> Callable[[Any], Awaitable[None]]:
-    """FastStream's handler. Its annotation is the topic's contract, which is what the AsyncAPI document shows."""
+def _annotated(
+    take: Callable[[Record], Awaitable[None]], stage: Stage[In, Out]
+) -> Callable[[Any], Awaitable[None]]:
+    """FastStream's handler. Its annotation is the topic's contract, which is what the AsyncAPI
+    document shows."""
 
     async def handler(message: Any) -> None:
         await take(message)
@@ -747,7 +905,10 @@ def _annotated(take: Callable[[Record], Awaitable[None]], stage: Stage[In, Out])
 async def parse_record(record: Record) -> KafkaMessage:
     """FastStream's own parser decodes headers as UTF-8 and fails on a foreign producer's bytes."""
     return KafkaMessage(
-        body=record.value or b"", raw_message=record, message_id=f"{record.partition}-{record.offset}", consumer=FAKE_CONSUMER
+        body=record.value or b"",
+        raw_message=record,
+        message_id=f"{record.partition}-{record.offset}",
+        consumer=FAKE_CONSUMER,
     )
 
 
@@ -757,7 +918,8 @@ async def decode_record(message: KafkaMessage) -> Record:
 
 
 def receive_submitted(record: Record, kafka: KafkaSettings) -> Submitted:
-    """A producer's record as a message, with the defaults that only the record knows. Raises `InvalidMessage`."""
+    """A producer's record as a message, with the defaults that only the record knows. Raises
+    `InvalidMessage`."""
     message = read(Submitted, record.value)
     known: dict[str, Any] = {"ignored": unknown_fields(Submitted, record.value)}
     if not message.request_id:

@@ -17,10 +17,12 @@ AGAIN_S, AT_MOST_S = 0.05, 1.0
 
 @dataclass(slots=True)
 class Fetching:
-    """What a fetch fails with (a codec, a checksum, a header's name) is told, and other partitions go on meanwhile.
+    """What a fetch fails with (a codec, a checksum, a header's name) is told, and other partitions
+    go on meanwhile.
 
-    FastStream's own loop would wait fifteen seconds each time and say nothing, or end for an error that it does not know. `record`
-    stands in for its `get_msg`: it has no other place to hear of it.
+    FastStream's own loop would wait fifteen seconds each time and say nothing, or end for an error
+    that it does not know. `record` stands in for its `get_msg`: it has no other place to hear of
+    it.
     """
 
     service: str
@@ -40,7 +42,11 @@ class Fetching:
             except Exception as error:
                 UNREAD.labels(self.service, type(error).__name__).inc()
                 if self.error != type(error).__name__:
-                    log.error("records can't be fetched; trying again", topic=self.topic, error=where(error, self.telemetry))
+                    log.error(
+                        "records can't be fetched; trying again",
+                        topic=self.topic,
+                        error=where(error, self.telemetry),
+                    )
                 self.error = type(error).__name__
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, AT_MOST_S)

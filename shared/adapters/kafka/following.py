@@ -1,4 +1,5 @@
-"""Reading whole topics from their beginning and on, without a group: how a service learns what it keeps in memory."""
+"""Reading whole topics from their beginning and on, without a group: how a service learns what it
+keeps in memory."""
 
 from __future__ import annotations
 
@@ -22,10 +23,15 @@ PAUSE_EVERY = 200
 
 
 class Following:
-    """Tells `learn` of every record; `caught_up` is set once all has been told that was there at the start."""
+    """Tells `learn` of every record; `caught_up` is set once all has been told that was there at
+    the start."""
 
     def __init__(
-        self, kafka: KafkaSettings, topics: Iterable[Topic], learn: Callable[[Topic, ConsumerRecord], None], last: int | None = None
+        self,
+        kafka: KafkaSettings,
+        topics: Iterable[Topic],
+        learn: Callable[[Topic, ConsumerRecord], None],
+        last: int | None = None,
     ) -> None:
         """`last`: begin about so many records before the end, not at the beginning."""
         self._kafka, self._topics, self._learn = kafka, {kafka.name(t): t for t in topics}, learn
@@ -34,7 +40,8 @@ class Following:
         self.positions: Offsets = {}
 
     async def run(self, until: Mapping[str, int] | None = None) -> None:
-        """Go on for good; or with `until` stop at these offsets, so that what was learnt once can be learnt again."""
+        """Go on for good; or with `until` stop at these offsets, so that what was learnt once can
+        be learnt again."""
         async with reader(self._kafka, self._topics.values(), from_start=True) as consumer:
             parts: list[TopicPartition] = sorted(consumer.assignment())
             ends: Mapping[TopicPartition, int] = await consumer.end_offsets(parts)
@@ -45,7 +52,9 @@ class Following:
                 for part in parts:
                     consumer.seek(part, starts[part])
             self.positions = {_name(p, self._topics): starts[p] for p in parts}
-            goals = {p: ends[p] if until is None else until.get(_name(p, self._topics), 0) for p in parts}
+            goals = {
+                p: ends[p] if until is None else until.get(_name(p, self._topics), 0) for p in parts
+            }
             while True:
                 reached = all(self.positions[_name(p, self._topics)] >= goals[p] for p in parts)
                 if reached:
@@ -58,14 +67,21 @@ class Following:
                 self._skip_gaps(consumer, parts, goals if until is not None else None)
 
     async def _fetched(self, consumer: Any, timeout_ms: int) -> Mapping[TopicPartition, list[Any]]:
-        """What comes next; nothing, and a word in the log, where a fetch fails: other partitions go on."""
+        """What comes next; nothing, and a word in the log, where a fetch fails: other partitions go
+        on."""
         try:
-            fetched: Mapping[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=timeout_ms, max_records=2000)
+            fetched: Mapping[TopicPartition, list[Any]] = await consumer.getmany(
+                timeout_ms=timeout_ms, max_records=2000
+            )
         except ConsumerStoppedError:
             raise
         except Exception as error:
             if self._error != type(error).__name__:
-                log.error("records can't be fetched; trying again", topics=sorted(self._topics), error=where(error, TelemetrySettings()))
+                log.error(
+                    "records can't be fetched; trying again",
+                    topics=sorted(self._topics),
+                    error=where(error, TelemetrySettings()),
+                )
             self._error = type(error).__name__
             await asyncio.sleep(AGAIN_S)
             return {}
@@ -77,19 +93,29 @@ class Following:
                 return
             try:
                 self._learn(self._topics[record.topic], record)
-            except Exception as error:  # one record that can't be learnt from keeps nobody from the others
+            except (
+                Exception
+            ) as error:  # one record that can't be learnt from keeps nobody from the others
                 at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-                log.error("a record was not learnt from", error=where(error, TelemetrySettings()), **at)
+                log.error(
+                    "a record was not learnt from", error=where(error, TelemetrySettings()), **at
+                )
             self.positions[_name(part, self._topics)] = record.offset + 1
             if count % PAUSE_EVERY == PAUSE_EVERY - 1:
                 await asyncio.sleep(0)
 
-    def _skip_gaps(self, consumer: Any, parts: list[TopicPartition], goals: Mapping[TopicPartition, int] | None) -> None:
+    def _skip_gaps(
+        self, consumer: Any, parts: list[TopicPartition], goals: Mapping[TopicPartition, int] | None
+    ) -> None:
         """Go past offsets that hold no record: what was compacted, and the ends of transactions."""
         for part in parts:
             name, fetched = _name(part, self._topics), position(consumer, part)
             if fetched is not None and fetched > self.positions[name]:
-                self.positions[name] = fetched if goals is None else max(self.positions[name], min(fetched, goals[part]))
+                self.positions[name] = (
+                    fetched
+                    if goals is None
+                    else max(self.positions[name], min(fetched, goals[part]))
+                )
 
 
 def _name(part: TopicPartition, topics: Mapping[str, Topic]) -> str:

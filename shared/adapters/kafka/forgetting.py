@@ -1,4 +1,5 @@
-"""Taking single requests out of topics, as far as Kafka lets anybody: by copying a topic without them, or by deleting up to them."""
+"""Taking single requests out of topics, as far as Kafka lets anybody: by copying a topic without
+them, or by deleting up to them."""
 
 from __future__ import annotations
 
@@ -21,24 +22,31 @@ def part_of(record: Any) -> Part:
 
 
 async def scan(kafka: KafkaSettings, topic: Topic) -> AsyncGenerator[Any, None]:
-    """Every record of a topic up to where it ends now, a partition's in their order; one batch is held in memory at a time."""
+    """Every record of a topic up to where it ends now, a partition's in their order; one batch is
+    held in memory at a time."""
     async with reader(kafka, [topic], from_start=True) as consumer:
         parts = list(consumer.assignment())
         ends: Mapping[Part, int] = await consumer.end_offsets(parts)
         left = {part for part in parts if await consumer.position(part) < ends[part]}
         while left:
-            for part, batch in (await consumer.getmany(*left, timeout_ms=200, max_records=500)).items():
+            for part, batch in (
+                await consumer.getmany(*left, timeout_ms=200, max_records=500)
+            ).items():
                 for record in batch:
                     if record.offset < ends[part]:
                         yield record
             left = {part for part in left if await consumer.position(part) < ends[part]}
 
 
-async def copy_without(kafka: KafkaSettings, topic: Topic, unwanted: Callable[[Any], bool]) -> tuple[int, int]:
-    """Publish anew all records of a topic but the unwanted, with their times, then delete what was there before.
+async def copy_without(
+    kafka: KafkaSettings, topic: Topic, unwanted: Callable[[Any], bool]
+) -> tuple[int, int]:
+    """Publish anew all records of a topic but the unwanted, with their times, then delete what was
+    there before.
 
-    For topics whose records may come twice without harm. Returns how many were copied and how many left out. What is published meanwhile
-    stays as it is. If it is broken off, records are there twice, and none is lost.
+    For topics whose records may come twice without harm. Returns how many were copied and how many
+    left out. What is published meanwhile stays as it is. If it is broken off, records are there
+    twice, and none is lost.
     """
     copied = left_out = 0
     ends: dict[Part, int] = {}
@@ -66,13 +74,20 @@ async def delete_before(kafka: KafkaSettings, offsets: Mapping[Part, int]) -> No
     """Delete all records of these partitions before these offsets, for good."""
     if offsets:
         async with admin(kafka) as client:
-            await client.delete_records({part: RecordsToDelete(offset) for part, offset in offsets.items()})
+            await client.delete_records(
+                {part: RecordsToDelete(offset) for part, offset in offsets.items()}
+            )
 
 
 async def not_passed(kafka: KafkaSettings, group: str, offsets: Mapping[Part, int]) -> list[Part]:
-    """Which of these partitions a consumer group has not read up to these offsets. A group that never was has nothing to read."""
+    """Which of these partitions a consumer group has not read up to these offsets. A group that
+    never was has nothing to read."""
     async with admin(kafka) as client:
         committed = await client.list_consumer_group_offsets(kafka.group(group))
     if not committed:
         return []
-    return [part for part, offset in offsets.items() if part not in committed or committed[part].offset < offset]
+    return [
+        part
+        for part, offset in offsets.items()
+        if part not in committed or committed[part].offset < offset
+    ]

@@ -1,4 +1,5 @@
-"""What consumer groups have left in their topics, seen from outside: for people who ask what stands still."""
+"""What consumer groups have left in their topics, seen from outside: for people who ask what stands
+still."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Left:
 
 
 async def left(kafka: KafkaSettings, heard: Mapping[Topic, str]) -> list[Left]:
-    """Where records wait, by topic and the service that hears it. A group that never committed waits at the beginning.
+    """Where records wait, by topic and the service that hears it. A group that never committed
+    waits at the beginning.
 
     Raises `BrokerUnreachable`.
     """
@@ -46,7 +48,9 @@ async def left(kafka: KafkaSettings, heard: Mapping[Topic, str]) -> list[Left]:
 
 
 def _untold(error: KafkaError) -> BrokerUnreachable:
-    return BrokerUnreachable(f"the broker does not tell how far groups are ({type(error).__name__})")
+    return BrokerUnreachable(
+        f"the broker does not tell how far groups are ({type(error).__name__})"
+    )
 
 
 async def _left(kafka: KafkaSettings, heard: Mapping[Topic, str]) -> list[Left]:
@@ -55,21 +59,39 @@ async def _left(kafka: KafkaSettings, heard: Mapping[Topic, str]) -> list[Left]:
         parts = sorted(consumer.assignment())
         starts, ends = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
         for topic, service in heard.items():
-            own = [part for part in parts if part.topic == kafka.name(topic)]  # the embedded broker has no list of its own
-            committed = await client.list_consumer_group_offsets(kafka.group(service), partitions=own)
+            own = [
+                part for part in parts if part.topic == kafka.name(topic)
+            ]  # the embedded broker has no list of its own
+            committed = await client.list_consumer_group_offsets(
+                kafka.group(service), partitions=own
+            )
             begun = any(known.offset >= 0 for known in committed.values())
             for part in own:
                 known = committed.get(part)
-                offset = max(starts[part], known.offset if known is not None and known.offset >= 0 else 0)
+                offset = max(
+                    starts[part], known.offset if known is not None and known.offset >= 0 else 0
+                )
                 if offset >= ends[part]:
                     continue
                 some, unread = await _readable(consumer, part, offset)
                 if some or unread:  # else only ends of transactions lie there
-                    found.append(Left(service, topic.name, part.partition, offset, ends[part] - offset, begun, unread))
+                    found.append(
+                        Left(
+                            service,
+                            topic.name,
+                            part.partition,
+                            offset,
+                            ends[part] - offset,
+                            begun,
+                            unread,
+                        )
+                    )
     return found
 
 
-async def _readable(consumer: AIOKafkaConsumer, part: TopicPartition, offset: int) -> tuple[bool, str | None]:
+async def _readable(
+    consumer: AIOKafkaConsumer, part: TopicPartition, offset: int
+) -> tuple[bool, str | None]:
     consumer.seek(part, offset)
     try:
         async with asyncio.timeout(LOOK_WITHIN_S):
@@ -86,8 +108,12 @@ async def members(kafka: KafkaSettings, services: tuple[str, ...]) -> dict[str, 
     groups = {kafka.group(service): service for service in services}
     try:
         async with admin(kafka) as client:
-            there = {name for name, *_ in await client.list_consumer_groups()}  # aiokafka can't read what Kafka 4 says of others
-            for response in await client.describe_consumer_groups([name for name in groups if name in there]):
+            there = {
+                name for name, *_ in await client.list_consumer_groups()
+            }  # aiokafka can't read what Kafka 4 says of others
+            for response in await client.describe_consumer_groups(
+                [name for name in groups if name in there]
+            ):
                 for group in response.groups:
                     counts[groups[group[1]]] = len(group[5])
     except KafkaError as error:

@@ -13,8 +13,8 @@ P = TypeVar("P")
 class Lane:
     """One partition, for as long as it is ours. Records are taken in the order of their offsets.
 
-    `position` is the offset to commit: everything before it is done. Offsets may have gaps, as compaction and
-    transactions leave them.
+    `position` is the offset to commit: everything before it is done. Offsets may have gaps, as
+    compaction and transactions leave them.
     """
 
     waiting: dict[int, bool] = field(default_factory=dict)
@@ -48,7 +48,11 @@ class Progress(dict[P, Lane]):
 
     def uncommitted(self) -> dict[P, int]:
         """Partitions whose position moved since it was last committed."""
-        return {p: lane.position for p, lane in self.items() if lane.position is not None and lane.position != lane.committed}
+        return {
+            p: lane.position
+            for p, lane in self.items()
+            if lane.position is not None and lane.position != lane.committed
+        }
 
     def committed(self, offsets: dict[P, int]) -> None:
         for partition, offset in offsets.items():

@@ -1,4 +1,5 @@
-"""Asking over Kafka: a prompt is published, and its decision comes back on a partition of `replies`.
+"""Asking over Kafka: a prompt is published, and its decision comes back on a partition of
+`replies`.
 
 Several askers may share a partition; each takes what it has asked for and leaves the rest.
 """
@@ -33,7 +34,9 @@ class Expected:
 
     described: asyncio.Event = field(default_factory=asyncio.Event)
     """The describer is done; set at the latest with the decision."""
-    decided: asyncio.Future[Decided] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    decided: asyncio.Future[Decided] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
 
 class Replies:
@@ -48,15 +51,21 @@ class Replies:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
-        """Listen while the block runs. Raises `BrokerUnreachable` or `TopicsMissing` at the start; later it tries again by itself."""
+        """Listen while the block runs. Raises `BrokerUnreachable` or `TopicsMissing` at the start;
+        later it tries again by itself."""
         async with publisher(self._kafka) as out:
             self._out = out
             parts = await out.partitions_for(self._kafka.name(REPLIES))
             if not parts:
                 raise TopicsMissing(
-                    f"topics that don't exist yet: {self._kafka.name(REPLIES)}. Create them with `pointsman topics --create`"
+                    f"topics that don't exist yet: {self._kafka.name(REPLIES)}. Create them with "
+                    "`pointsman topics --create`"
                 )
-            self._reply_to = ReplyTo(topic=self._kafka.name(REPLIES), partition=random.choice(sorted(parts)), described=True)
+            self._reply_to = ReplyTo(
+                topic=self._kafka.name(REPLIES),
+                partition=random.choice(sorted(parts)),
+                described=True,
+            )
             task = asyncio.create_task(self._listen(self._reply_to.partition))
             try:
                 await self.listening.wait()
@@ -78,32 +87,50 @@ class Replies:
 
     async def send(self, message: Submitted) -> None:
         """Publish a prompt whose decision is to come here. Raises `BrokerUnreachable`."""
-        await self.publish(PROMPTS, to_json(message.model_copy(update={"reply_to": self._reply_to})), message.key)
+        await self.publish(
+            PROMPTS, to_json(message.model_copy(update={"reply_to": self._reply_to})), message.key
+        )
 
     async def publish(
-        self, topic: Topic, value: bytes, key: bytes, told: Callable[[int, int], Coroutine[Any, Any, None]] | None = None
+        self,
+        topic: Topic,
+        value: bytes,
+        key: bytes,
+        told: Callable[[int, int], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
-        """Put a record on its way; `told` is called with partition and offset when it is there. Raises `BrokerUnreachable`."""
+        """Put a record on its way; `told` is called with partition and offset when it is there.
+        Raises `BrokerUnreachable`."""
         assert self._out is not None, "use it inside running()"
         try:
             traced = tracing.live()
-            sent = await self._out.send(self._kafka.name(topic), value, key=key, headers=traced.outgoing() if traced else None)
+            sent = await self._out.send(
+                self._kafka.name(topic),
+                value,
+                key=key,
+                headers=traced.outgoing() if traced else None,
+            )
             if told is not None:
                 where = await sent
                 await told(where.partition, where.offset)
             else:
                 sent.add_done_callback(_noted)
         except KafkaError as error:
-            raise BrokerUnreachable(f"not published on {topic.name}: {type(error).__name__}") from None
+            raise BrokerUnreachable(
+                f"not published on {topic.name}: {type(error).__name__}"
+            ) from None
 
     async def _listen(self, partition: int) -> None:
         while True:
             try:
-                async with reader(self._kafka, (REPLIES,), from_start=False, partition=partition) as consumer:
+                async with reader(
+                    self._kafka, (REPLIES,), from_start=False, partition=partition
+                ) as consumer:
                     self.listening.set()
                     async for record in consumer:
                         self._take(record.key or b"", record.value or b"")
-            except Exception as error:  # whatever it is, who waits for replies must not wait for ever
+            except (
+                Exception
+            ) as error:  # whatever it is, who waits for replies must not wait for ever
                 self.listening.clear()
                 log.warning("no replies are heard; trying again", error=type(error).__name__)
                 await asyncio.sleep(AGAIN_S)

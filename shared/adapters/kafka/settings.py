@@ -19,28 +19,35 @@ from shared.contracts.topics import Topic
 class KafkaSettings(SecretSettings):
     """POINTSMAN_KAFKA_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_KAFKA_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_KAFKA_", frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
 
     bootstrap_servers: str = "127.0.0.1:9092"
     """Brokers to ask first: host:port, several separated by commas."""
     topic_prefix: str = ""
-    """Put before every topic and consumer group, so that installations can share a cluster ("staging.")."""
+    """Put before every topic and consumer group, so that installations can share a cluster
+    ("staging.")."""
     partitions: Annotated[int, Field(ge=1)] = 12
-    """Partitions of a topic that is created; the most instances of a service that can share its work."""
+    """Partitions of a topic that is created; the most instances of a service that can share its
+    work."""
     replication: Annotated[int, Field(ge=1)] = 1
     """Copies of a topic that is created; 3 on a cluster that must survive the loss of a broker."""
     session_timeout_ms: Annotated[int, Field(ge=1000)] = 10_000
     """Silence after which the group takes a service for dead and gives its partitions to others."""
     instance: str = ""
-    """Names this process in its consumer group; no other may have the name. Killed and started again under it, it goes on with its
-    partitions at once, where one without a name waits until the session of its predecessor ends. {host} stands for the machine's name."""
+    """Names this process in its consumer group; no other may have the name. Killed and started
+    again under it, it goes on with its partitions at once, where one without a name waits until the
+    session of its predecessor ends. {host} stands for the machine's name."""
     fetch_max_wait_ms: Annotated[int, Field(ge=1)] = 500
-    """How long a broker holds a fetch that finds nothing. The embedded broker waits it out, so it gets 5."""
+    """How long a broker holds a fetch that finds nothing. The embedded broker waits it out, so it
+    gets 5."""
     metadata_max_age_ms: Annotated[int, Field(ge=100)] = 30_000
     """How long it may take until a topic that was made anew, or widened, is seen as it is."""
     stalled_s: Annotated[float, Field(gt=0)] = 60.0
-    """How long the committed offset of a partition may stand still while records wait there, beside what one record may rightly take.
-    After that the partition is named in the log and the service is not ready."""
+    """How long the committed offset of a partition may stand still while records wait there, beside
+    what one record may rightly take. After that the partition is named in the log and the service
+    is not ready."""
     request_timeout_ms: Annotated[int, Field(ge=1000)] = 20_000
     """How long one request to a broker may take."""
 
@@ -53,7 +60,8 @@ class KafkaSettings(SecretSettings):
     password: SecretStr = SecretStr("")
     """Its password; POINTSMAN_KAFKA_PASSWORD_FILE names a file that holds it."""
     ca_file: Path | None = None
-    """PEM file of the authorities that may have signed the brokers' certificates, with TLS. None: those of this machine."""
+    """PEM file of the authorities that may have signed the brokers' certificates, with TLS. None:
+    those of this machine."""
     cert_file: Path | None = None
     """PEM file of this client's own certificate, where the brokers ask for one."""
     key_file: Path | None = None
@@ -61,8 +69,13 @@ class KafkaSettings(SecretSettings):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.security_protocol.startswith("SASL") and not (self.username and self.password.get_secret_value()):
-            raise ValueError("SASL needs POINTSMAN_KAFKA_USERNAME and POINTSMAN_KAFKA_PASSWORD (or POINTSMAN_KAFKA_PASSWORD_FILE)")
+        if self.security_protocol.startswith("SASL") and not (
+            self.username and self.password.get_secret_value()
+        ):
+            raise ValueError(
+                "SASL needs POINTSMAN_KAFKA_USERNAME and POINTSMAN_KAFKA_PASSWORD (or "
+                "POINTSMAN_KAFKA_PASSWORD_FILE)"
+            )
         return self
 
     def tls(self) -> ssl.SSLContext | None:
@@ -70,14 +83,22 @@ class KafkaSettings(SecretSettings):
         if not self.security_protocol.endswith("SSL"):
             return None
         try:
-            return create_ssl_context(cafile=self.ca_file, certfile=self.cert_file, keyfile=self.key_file)
+            return create_ssl_context(
+                cafile=self.ca_file, certfile=self.cert_file, keyfile=self.key_file
+            )
         except (OSError, ssl.SSLError) as error:
             files = ", ".join(str(f) for f in (self.ca_file, self.cert_file, self.key_file) if f)
-            raise SecretUnreadable(f"Kafka's certificates can't be used ({type(error).__name__}): {files}") from None
+            raise SecretUnreadable(
+                f"Kafka's certificates can't be used ({type(error).__name__}): {files}"
+            ) from None
 
     def access(self) -> dict[str, Any]:
         """The arguments of every aiokafka client that say where the brokers are and who asks."""
-        known: dict[str, Any] = {"bootstrap_servers": self.servers, "security_protocol": self.security_protocol, "ssl_context": self.tls()}
+        known: dict[str, Any] = {
+            "bootstrap_servers": self.servers,
+            "security_protocol": self.security_protocol,
+            "ssl_context": self.tls(),
+        }
         if self.security_protocol.startswith("SASL"):
             known |= {
                 "sasl_mechanism": self.sasl_mechanism,
@@ -87,7 +108,8 @@ class KafkaSettings(SecretSettings):
         return known
 
     def membership(self, service: str) -> dict[str, Any]:
-        """The arguments of a consumer that make it a member of a service's group (static, if it has a name: KIP-345)."""
+        """The arguments of a consumer that make it a member of a service's group (static, if it has
+        a name: KIP-345)."""
         return {
             "group_id": self.group(service),
             "group_instance_id": self.instance.replace("{host}", socket.gethostname()) or None,

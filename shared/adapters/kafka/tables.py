@@ -20,8 +20,8 @@ KEEP = 50
 async def versions(kafka: KafkaSettings) -> list[TablePublished]:
     """Every version that counts, oldest first.
 
-    Of two records with the same version the first in the log counts, and one that is older than what stands before
-    it never counts: whoever wrote it had lost the right to write.
+    Of two records with the same version the first in the log counts, and one that is older than
+    what stands before it never counts: whoever wrote it had lost the right to write.
     """
     counted: dict[tuple[int, int], TablePublished] = {}
     newest = (-1, -1)
@@ -32,7 +32,9 @@ async def versions(kafka: KafkaSettings) -> list[TablePublished]:
         try:
             version = read_version(record.value)
         except InvalidMessage as error:
-            log.warning("ignored a record of routing-tables", offset=record.offset, error=str(error))
+            log.warning(
+                "ignored a record of routing-tables", offset=record.offset, error=str(error)
+            )
             continue
         if version.ref.version > newest:
             counted[version.ref.version] = version
@@ -53,15 +55,22 @@ def _forget(counted: dict[tuple[int, int], TablePublished], key: bytes | None) -
 
 
 async def find(kafka: KafkaSettings, name: str) -> TablePublished:
-    """The version called `name`: "current", a version such as "0.3", or the beginning of a digest. Raises `NoRoutingTable`."""
+    """The version called `name`: "current", a version such as "0.3", or the beginning of a digest.
+    Raises `NoRoutingTable`."""
     known = await versions(kafka)
     if not known:
-        raise NoRoutingTable("no routing table has been published yet; build one with `pointsman table build`")
+        raise NoRoutingTable(
+            "no routing table has been published yet; build one with `pointsman table build`"
+        )
     if name == "current":
         return known[-1]
-    found = [v for v in known if str(v.ref) == name] or [v for v in known if v.digest.startswith(name)]
+    found = [v for v in known if str(v.ref) == name] or [
+        v for v in known if v.digest.startswith(name)
+    ]
     if not found:
-        raise NoRoutingTable(f"there is no version {name}; `pointsman table list` shows those there are")
+        raise NoRoutingTable(
+            f"there is no version {name}; `pointsman table list` shows those there are"
+        )
     return found[-1]
 
 
@@ -74,7 +83,8 @@ async def append(
     basis: dict[str, int] | None = None,
     pinned: bool = False,
 ) -> TablePublished:
-    """Write `table` to the topic as the next version. Raises `PublishConflict` if another writer was faster, or is of a later epoch.
+    """Write `table` to the topic as the next version. Raises `PublishConflict` if another writer
+    was faster, or is of a later epoch.
 
     `epoch` is the writer's own; None goes on in the current one, as a person's command does.
     """
@@ -95,11 +105,20 @@ async def append(
         table=table.to_bytes().decode(),
     )
     async with publisher(kafka) as out:
-        # the embedded broker makes every topic with four partitions; all versions stand in the first
-        await out.send_and_wait(kafka.name(ROUTING_TABLES), version.model_dump_json().encode(), key=version.key, partition=0)
+        # the embedded broker makes every topic with four partitions; all versions stand in the
+        # first
+        await out.send_and_wait(
+            kafka.name(ROUTING_TABLES),
+            version.model_dump_json().encode(),
+            key=version.key,
+            partition=0,
+        )
         for old in known[: max(0, len(known) + 1 - KEEP)]:
             await out.send_and_wait(kafka.name(ROUTING_TABLES), None, key=old.key, partition=0)
     written = next((v for v in await versions(kafka) if v.ref.version == version.ref.version), None)
     if written is None or written.digest != version.digest:
-        raise PublishConflict(f"another writer published version {version.ref} at the same moment; look at it and publish again")
+        raise PublishConflict(
+            f"another writer published version {version.ref} at the same moment; look at it and "
+            "publish again"
+        )
     return version

@@ -1,4 +1,5 @@
-"""The one writer of the routing table: whoever owns the single partition of `routing-tables` in the group of the re-clusterers."""
+"""The one writer of the routing table: whoever owns the single partition of `routing-tables` in the
+group of the re-clusterers."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from shared.contracts.topics import ROUTING_TABLES, Topic
 
 
 class Turn(ConsumerRebalanceListener):
-    """Whose turn it is to write. `mine` is set while it is ours; `terms` counts how often it came."""
+    """Whose turn it is to write. `mine` is set while it is ours; `terms` counts how often it
+    came."""
 
     def __init__(self, service: str) -> None:
         self._service = service
@@ -48,7 +50,8 @@ def connect_writer(
     running: Callable[[Turn], AbstractAsyncContextManager[None]],
     kafka: KafkaSettings | None = None,
 ) -> FastStream:
-    """An application that is in the writers' group while it runs `running`; `topics` are those it reads besides."""
+    """An application that is in the writers' group while it runs `running`; `topics` are those it
+    reads besides."""
     kafka = kafka or KafkaSettings()
     turn = Turn(service)
     broker = consuming(service, kafka)
@@ -68,7 +71,8 @@ def connect_writer(
     )
 
     async def handler(message: Any) -> None:
-        """Being in the group is all that counts; tables are read by `shared.adapters.kafka.tables`."""
+        """Being in the group is all that counts; tables are read by
+        `shared.adapters.kafka.tables`."""
 
     handler.__annotations__["message"] = ROUTING_TABLES.message
     handler.__name__ = service
@@ -91,5 +95,9 @@ def connect_writer(
     async def drain() -> None:
         leave(subscriber.consumer)
 
-    specification = AsyncAPI(title=f"Pointsman {service}", version=version("pointsman"), description=about)
-    return FastStream(broker, logger=None, lifespan=lifespan, on_shutdown=[drain], specification=specification)
+    specification = AsyncAPI(
+        title=f"Pointsman {service}", version=version("pointsman"), description=about
+    )
+    return FastStream(
+        broker, logger=None, lifespan=lifespan, on_shutdown=[drain], specification=specification
+    )

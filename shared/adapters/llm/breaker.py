@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Breaker:
-    """Closed: everybody may ask. Open: nobody. Half open, after `rest_s`: one may ask, and its luck decides."""
+    """Closed: everybody may ask. Open: nobody. Half open, after `rest_s`: one may ask, and its luck
+    decides."""
 
     failures_to_open: int
     rest_s: float
@@ -22,7 +23,8 @@ class Breaker:
     trying: bool = False
 
     def allows(self) -> bool:
-        """Whether a call may be made now. After True, `succeeded`, `failed` or `abandoned` must follow."""
+        """Whether a call may be made now. After True, `succeeded`, `failed` or `abandoned` must
+        follow."""
         if self.opened_at is None:
             return True
         if self.trying or self.clock() - self.opened_at < self.rest_s:
@@ -32,11 +34,17 @@ class Breaker:
 
     def would_allow(self) -> bool:
         """What `allows` would say, without taking the turn."""
-        return self.opened_at is None or (not self.trying and self.clock() - self.opened_at >= self.rest_s)
+        return self.opened_at is None or (
+            not self.trying and self.clock() - self.opened_at >= self.rest_s
+        )
 
     def rests_for_s(self) -> float | None:
         """Seconds until one may ask again; None while everybody may."""
-        return None if self.opened_at is None else max(0.0, self.rest_s - (self.clock() - self.opened_at))
+        return (
+            None
+            if self.opened_at is None
+            else max(0.0, self.rest_s - (self.clock() - self.opened_at))
+        )
 
     def succeeded(self) -> None:
         self.failures, self.opened_at, self.trying = 0, None, False

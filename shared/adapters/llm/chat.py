@@ -22,7 +22,16 @@ from pydantic_settings import SettingsConfigDict
 from shared.adapters.errors import ModelUnreachable, Trouble
 from shared.adapters.llm.breaker import Breaker
 from shared.adapters.llm.dialect import Dialect
-from shared.adapters.llm.reading import Reader, mended, names, number, of_a_request, refusal, said, usage
+from shared.adapters.llm.reading import (
+    Reader,
+    mended,
+    names,
+    number,
+    of_a_request,
+    refusal,
+    said,
+    usage,
+)
 from shared.adapters.secrets import SecretSettings
 from shared.contracts.tokens import tokens_in, tokens_of_chat
 
@@ -39,7 +48,9 @@ ERROR_BYTES = 64 * 1024
 class LLMSettings(SecretSettings):
     """POINTSMAN_LLM_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_LLM_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_LLM_", frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
 
     api_key: SecretStr = SecretStr("")
     """Key of the API. Without one, language models are simulated, and everything on screen says so.
@@ -47,7 +58,8 @@ class LLMSettings(SecretSettings):
     base_url: str = "https://openrouter.ai/api/v1"
     """Any OpenAI-compatible API; OpenRouter by default."""
     providers: Path | None = None
-    """YAML file of further providers: name: {base_url, key_env, concurrency}. A model of the catalogue names its own."""
+    """YAML file of further providers: name: {base_url, key_env, concurrency}. A model of the
+    catalogue names its own."""
     concurrency: Annotated[int, Field(ge=1)] = 16
     """Calls under way at once, per process."""
     attempts: Annotated[int, Field(ge=1)] = 3
@@ -90,13 +102,26 @@ class ChatAnswer:
 class Chat:
     """A client of one API. Close it."""
 
-    def __init__(self, settings: LLMSettings, transport: httpx.AsyncBaseTransport | None = None, *, simulated: bool = False) -> None:
+    def __init__(
+        self,
+        settings: LLMSettings,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        simulated: bool = False,
+    ) -> None:
         headers = {"X-Title": "Pointsman", "Content-Type": "application/json"}
         if key := settings.api_key.get_secret_value():
             headers["Authorization"] = f"Bearer {key}"
-        limits = httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=min(64, settings.concurrency))
+        limits = httpx.Limits(
+            max_connections=settings.concurrency,
+            max_keepalive_connections=min(64, settings.concurrency),
+        )
         self._http = httpx.AsyncClient(
-            base_url=settings.base_url, headers=headers, transport=transport, follow_redirects=False, limits=limits
+            base_url=settings.base_url,
+            headers=headers,
+            transport=transport,
+            follow_redirects=False,
+            limits=limits,
         )
         self._settings, self._simulated = settings, simulated
         self._room = asyncio.Semaphore(settings.concurrency)
@@ -109,7 +134,9 @@ class Chat:
     def _of(self, model: str) -> _Learnt:
         """What is known of `model` by now."""
         if model not in self._learnt:
-            self._learnt[model] = _Learnt(Breaker(self._settings.breaker_failures, self._settings.breaker_rest_s))
+            self._learnt[model] = _Learnt(
+                Breaker(self._settings.breaker_failures, self._settings.breaker_rest_s)
+            )
         return self._learnt[model]
 
     async def complete(
@@ -126,18 +153,27 @@ class Chat:
     ) -> ChatAnswer:
         """Ask `model`. Waiting for room, retries and their pauses all count towards `within_s`.
 
-        `once` names what is asked, the same each time it is asked again: it goes along as `Idempotency-Key`, so that a provider
-        that heeds it bills once. `parameters` go to the API as they are, but for those that `optional` names, which are left out where
-        the model refuses them; without `parameters` the temperature is 0. A model that fails several times in a row rests. With
-        `stream` the answer tells when its first token came; nobody sees it before it is whole, so one that is cut off is asked for again.
-        Raises `ModelUnreachable`, whose text never quotes what was sent or received.
+        `once` names what is asked, the same each time it is asked again: it goes along as
+        `Idempotency-Key`, so that a provider that heeds it bills once. `parameters` go to the API
+        as they are, but for those that `optional` names, which are left out where the model refuses
+        them; without `parameters` the temperature is 0. A model that fails several times in a row
+        rests. With `stream` the answer tells when its first token came; nobody sees it before it is
+        whole, so one that is cut off is asked for again. Raises `ModelUnreachable`, whose text
+        never quotes what was sent or received.
         """
         given: dict[str, Any] = {"temperature": 0} if parameters is None else dict(parameters)
         optional |= {"temperature"} if parameters is None else frozenset()
         if max_tokens is not None:
             given["max_tokens"] = max_tokens
             optional |= {"max_tokens"}
-        call = _Call(model, given | {"model": model, "messages": list(messages)}, within_s, optional, stream, once)
+        call = _Call(
+            model,
+            given | {"model": model, "messages": list(messages)},
+            within_s,
+            optional,
+            stream,
+            once,
+        )
         async with self._watched(call):
             async for attempt in _tries(call, self._settings.attempts):
                 with attempt:
@@ -150,13 +186,28 @@ class Chat:
 
     @asynccontextmanager
     async def open(
-        self, model: str, messages: Sequence[Mapping[str, Any]], *, within_s: float, parameters: Mapping[str, Any], once: str = ""
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        within_s: float,
+        parameters: Mapping[str, Any],
+        once: str = "",
     ) -> AsyncGenerator[Words, None]:
-        """Ask `model` and take its answer as it comes. What went wrong before the first word is tried again; after it, no more.
+        """Ask `model` and take its answer as it comes. What went wrong before the first word is
+        tried again; after it, no more.
 
-        The answer has to be whole within `within_s`. Raises `ModelUnreachable`, before the block or while its words are taken.
+        The answer has to be whole within `within_s`. Raises `ModelUnreachable`, before the block or
+        while its words are taken.
         """
-        call = _Call(model, {**parameters, "model": model, "messages": list(messages)}, within_s, frozenset(), True, once)
+        call = _Call(
+            model,
+            {**parameters, "model": model, "messages": list(messages)},
+            within_s,
+            frozenset(),
+            True,
+            once,
+        )
         async with self._watched(call), AsyncExitStack() as stack:
             async for attempt in _tries(call, self._settings.attempts):
                 with attempt:
@@ -164,7 +215,8 @@ class Chat:
             yield words
 
     async def _begin(self, call: _Call, stack: AsyncExitStack) -> Words:
-        """Send, and wait for the first word. The response is closed when `stack` is, or at once if this fails."""
+        """Send, and wait for the first word. The response is closed when `stack` is, or at once if
+        this fails."""
         model = self._of(call.model)
         known = dialect = model.dialect
         while True:
@@ -177,7 +229,11 @@ class Chat:
                     await words.begin()
                     stack.push_async_exit(own.pop_all())
             except ModelUnreachable as error:
-                other = dialect.after(error.named, call.body, call.optional) if error.status in REFUSALS else None
+                other = (
+                    dialect.after(error.named, call.body, call.optional)
+                    if error.status in REFUSALS
+                    else None
+                )
                 if other is None:
                     raise
                 dialect = other
@@ -189,7 +245,11 @@ class Chat:
     async def _send(self, call: _Call, dialect: Dialect, stack: AsyncExitStack) -> httpx.Response:
         """A response that is no error."""
         request = self._http.build_request(
-            "POST", "/chat/completions", content=call.content(dialect), headers=_once(call.once), timeout=TIMEOUT
+            "POST",
+            "/chat/completions",
+            content=call.content(dialect),
+            headers=_once(call.once),
+            timeout=TIMEOUT,
         )
         async with call.reading():
             response = await self._http.send(request, stream=True)
@@ -199,32 +259,54 @@ class Chat:
         async with call.reading():
             fields = refusal(await _beginning(response))
         wait = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
-        status = 400 if response.status_code >= 500 and of_a_request(fields) else response.status_code
-        error = ModelUnreachable(_advice(status), Trouble.refused, status, said(fields, status), wait)
+        status = (
+            400 if response.status_code >= 500 and of_a_request(fields) else response.status_code
+        )
+        error = ModelUnreachable(
+            _advice(status), Trouble.refused, status, said(fields, status), wait
+        )
         error.named = names(json.dumps(fields, default=str))
         raise call.failed(error)
 
     @asynccontextmanager
     async def _watched(self, call: _Call) -> AsyncGenerator[None, None]:
-        """Room for one call; afterwards the breaker hears how it went, as far as the model is concerned. Raises `ModelUnreachable`."""
+        """Room for one call; afterwards the breaker hears how it went, as far as the model is
+        concerned. Raises `ModelUnreachable`."""
         model = self._of(call.model)
         call.content(model.dialect)  # what can't be written is nobody's failure
         if (left := model.left_alone_until - time.monotonic()) > 0:
-            raise ModelUnreachable("the API asked to be left alone for a while", Trouble.resting, 429, retry_after_s=left)
+            raise ModelUnreachable(
+                "the API asked to be left alone for a while",
+                Trouble.resting,
+                429,
+                retry_after_s=left,
+            )
         breaker = model.breaker
         if not breaker.allows():
-            text = f"{self._settings.breaker_failures} calls in a row failed, so none is made for a while"
-            raise ModelUnreachable(text, Trouble.resting, 429 if model.busy else None, retry_after_s=breaker.rests_for_s())
+            text = (
+                f"{self._settings.breaker_failures} calls in a row failed, so none is made for "
+                "a while"
+            )
+            raise ModelUnreachable(
+                text,
+                Trouble.resting,
+                429 if model.busy else None,
+                retry_after_s=breaker.rests_for_s(),
+            )
         try:
             async with AsyncExitStack() as stack:
                 async with call.reading(ours=True):
                     await stack.enter_async_context(self._room)
                 yield
         finally:
-            {None: breaker.abandoned, True: breaker.succeeded, False: breaker.failed}[call.went_well]()
+            {None: breaker.abandoned, True: breaker.succeeded, False: breaker.failed}[
+                call.went_well
+            ]()
             model.busy = call.busy
             if call.leave_alone_s > PATIENCE_S:
-                model.left_alone_until = time.monotonic() + min(call.leave_alone_s, self._settings.breaker_rest_s)
+                model.left_alone_until = time.monotonic() + min(
+                    call.leave_alone_s, self._settings.breaker_rest_s
+                )
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -239,7 +321,8 @@ class _Learnt:
     busy: bool = False
     """Whether it had no room when it was last asked."""
     left_alone_until: float = 0.0
-    """Until when (`time.monotonic`) the API asked to be left alone, but no longer than a breaker rests."""
+    """Until when (`time.monotonic`) the API asked to be left alone, but no longer than a breaker
+    rests."""
 
 
 @dataclass(slots=True)
@@ -262,7 +345,8 @@ class _Call:
     _contents: dict[Dialect, bytes] = field(default_factory=dict)
 
     def content(self, dialect: Dialect) -> bytes:
-        """The bytes that are sent, made once for all tries. Raises `ModelUnreachable`, as `encoded` does."""
+        """The bytes that are sent, made once for all tries. Raises `ModelUnreachable`, as `encoded`
+        does."""
         if dialect not in self._contents:
             self._contents[dialect] = encoded(dialect.of(self.body, stream=self.stream))
         return self._contents[dialect]
@@ -273,7 +357,8 @@ class _Call:
 
     @asynccontextmanager
     async def reading(self, *, ours: bool = False) -> AsyncGenerator[None, None]:
-        """Around all that waits for the API. Raises `ModelUnreachable` for what goes wrong there; `ours`: being late is not the model's."""
+        """Around all that waits for the API. Raises `ModelUnreachable` for what goes wrong there;
+        `ours`: being late is not the model's."""
         late = ModelUnreachable(f"no answer within {self.within_s:g} s", Trouble.late)
         if (left := self.left_s) <= 0:
             raise late  # the time went by while somebody else was waited for
@@ -286,20 +371,27 @@ class _Call:
             text = f"no connection within {TIMEOUT.connect:g} s"
             raise self.failed(ModelUnreachable(text, Trouble.late)) from None
         except httpx.TransportError as error:
-            raise self.failed(ModelUnreachable(f"the call failed ({type(error).__name__})", Trouble.away)) from None
+            raise self.failed(
+                ModelUnreachable(f"the call failed ({type(error).__name__})", Trouble.away)
+            ) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise self.failed(ModelUnreachable(f"the call failed ({type(error).__name__})", Trouble.unreadable)) from None
+            raise self.failed(
+                ModelUnreachable(f"the call failed ({type(error).__name__})", Trouble.unreadable)
+            ) from None
         except ModelUnreachable as error:
             raise self.failed(error) from None
 
     def failed(self, error: ModelUnreachable) -> ModelUnreachable:
         self.went_well = None if error.of_the_request else False
         self.busy = error.status == 429
-        self.leave_alone_s = (error.retry_after_s or 0.0) if error.trouble is Trouble.refused else 0.0
+        self.leave_alone_s = (
+            (error.retry_after_s or 0.0) if error.trouble is Trouble.refused else 0.0
+        )
         return error
 
     def may_try_again(self, error: Exception) -> bool | float:
-        """Whether a try that failed so is made again; and after how many seconds, if the API says (RFC 9110, 10.2.3)."""
+        """Whether a try that failed so is made again; and after how many seconds, if the API says
+        (RFC 9110, 10.2.3)."""
         if not isinstance(error, ModelUnreachable):
             return False
         if error.trouble is Trouble.refused and error.status in RETRIED:
@@ -312,12 +404,15 @@ class _Call:
 
 
 def _tries(call: _Call, attempts: int) -> Any:
-    return stamina.retry_context(on=call.may_try_again, attempts=attempts, timeout=None, wait_initial=0.1, wait_max=2.0)
+    return stamina.retry_context(
+        on=call.may_try_again, attempts=attempts, timeout=None, wait_initial=0.1, wait_max=2.0
+    )
 
 
 @dataclass(slots=True)
 class Words:
-    """An answer as it comes: iterate over its chunks, in the form of OpenAI's API; then `answer()` is all of it.
+    """An answer as it comes: iterate over its chunks, in the form of OpenAI's API; then `answer()`
+    is all of it.
 
     Iterating raises `ModelUnreachable` where the answer breaks off or turns out to be an error.
     """
@@ -378,20 +473,35 @@ class Words:
         choice = body["choices"][0]
         message, took = choice["message"], usage(body.get("usage") or choice.get("usage"))
         told = body.get("simulated")
-        told = told if isinstance(told, dict) else {}  # a simulated provider's clock runs in its own time
-        first_s = None if joined.first_at is None or not self.call.stream else joined.first_at - self.call.began
-        latency_s, told_first_s = number(told.get("latency_s"), 1e6), number(told.get("first_token_s"), 1e6)
-        rest = {key: item for key, item in message.items() if key not in ("role", "content") and item}
+        told = (
+            told if isinstance(told, dict) else {}
+        )  # a simulated provider's clock runs in its own time
+        first_s = (
+            None
+            if joined.first_at is None or not self.call.stream
+            else joined.first_at - self.call.began
+        )
+        latency_s, told_first_s = (
+            number(told.get("latency_s"), 1e6),
+            number(told.get("first_token_s"), 1e6),
+        )
+        rest = {
+            key: item for key, item in message.items() if key not in ("role", "content") and item
+        }
         text = message.get("content") or ""
         prompt_tokens, completion_tokens = took.prompt_tokens, took.completion_tokens
         estimated = not prompt_tokens or (not completion_tokens and bool(text or rest))
         if not prompt_tokens:
             prompt_tokens = tokens_of_chat(self.call.body["messages"], self.call.body)
         if not completion_tokens:
-            completion_tokens = tokens_in(text) + (tokens_in(json.dumps(rest, ensure_ascii=False)) if rest else 0)
+            completion_tokens = tokens_in(text) + (
+                tokens_in(json.dumps(rest, ensure_ascii=False)) if rest else 0
+            )
         return ChatAnswer(
             text=text,
-            model=body["model"] if isinstance(body.get("model"), str) and body["model"] else self.call.model,
+            model=body["model"]
+            if isinstance(body.get("model"), str) and body["model"]
+            else self.call.model,
             simulated=self.simulated or bool(told),
             latency_s=now - self.call.began if latency_s is None else latency_s,
             cost_usd=took.cost_usd,
@@ -407,11 +517,17 @@ class Words:
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:
-    """A request's bytes. Raises `ModelUnreachable` for what JSON can't say, before anybody is asked."""
+    """A request's bytes. Raises `ModelUnreachable` for what JSON can't say, before anybody is
+    asked."""
     try:
-        return json.dumps(mended(dict(body)), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        return json.dumps(
+            mended(dict(body)), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        ).encode()
     except (ValueError, TypeError, RecursionError):
-        text = "the request can't be written as JSON: a number is not finite, or something is no value of JSON"
+        text = (
+            "the request can't be written as JSON: a number is not finite, or something is no "
+            "value of JSON"
+        )
         raise ModelUnreachable(text, Trouble.unsent, 400, {"message": text}) from None
 
 
@@ -430,7 +546,8 @@ def _once(name: str) -> dict[str, str]:
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks for: a number or an HTTP date; None if it is neither, or past."""
+    """Seconds that a Retry-After header asks for: a number or an HTTP date; None if it is neither,
+    or past."""
     if not value:
         return None
     try:
@@ -446,12 +563,16 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 def _advice(status: int) -> str:
     if status in {401, 403}:
-        return f"the API refused the key (HTTP {status}); check POINTSMAN_LLM_API_KEY and POINTSMAN_LLM_BASE_URL"
+        return (
+            f"the API refused the key (HTTP {status}); check POINTSMAN_LLM_API_KEY and "
+            "POINTSMAN_LLM_BASE_URL"
+        )
     if status == 402:
         return "the API wants money first (HTTP 402); check the account's credit"
     if status == 404:
         return (
-            "the API answered HTTP 404: it knows no such model or path, or the model does not take what was sent; check the model's name "
+            "the API answered HTTP 404: it knows no such model or path, or the model does not take "
+            "what was sent; check the model's name "
             "and POINTSMAN_LLM_BASE_URL"
         )
     return f"the API answered HTTP {status}"

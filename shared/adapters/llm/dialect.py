@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 LIMITS = ("max_tokens", "max_completion_tokens")
-"""The limit of an answer has two names: the second is that of OpenAI's reasoning models, which others do not know."""
+"""The limit of an answer has two names: the second is that of OpenAI's reasoning models, which
+others do not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +24,28 @@ class Dialect:
 
     def of(self, body: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
         """The body of the request in this dialect."""
-        asked = dict(body) | ({"stream": True, "stream_options": {"include_usage": True}} if stream else {})
+        asked = dict(body) | (
+            {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+        )
         left_out = self.without | ({"stream_options"} if "stream" in self.without else frozenset())
         asked = {name: value for name, value in asked.items() if name not in left_out}
         for name in LIMITS:
             if self.limit and name != self.limit and name in asked:
                 asked.setdefault(self.limit, asked.pop(name))
         if self.system:
-            asked["messages"] = [{**turn, "role": "system"} if turn.get("role") == "developer" else turn for turn in asked["messages"]]
+            asked["messages"] = [
+                {**turn, "role": "system"} if turn.get("role") == "developer" else turn
+                for turn in asked["messages"]
+            ]
         return asked
 
-    def after(self, named: frozenset[str], body: Mapping[str, Any], optional: frozenset[str]) -> Dialect | None:
+    def after(
+        self, named: frozenset[str], body: Mapping[str, Any], optional: frozenset[str]
+    ) -> Dialect | None:
         """The dialect to ask in after a refusal that named these fields; None: there is no other.
 
-        Only what the sender did not ask for is left out: its own wishes are refused in the sender's face.
+        Only what the sender did not ask for is left out: its own wishes are refused in the sender's
+        face.
         """
         if not self.limit and (other := _renamed(named, body, optional)):
             return replace(self, limit=other)
@@ -50,11 +59,18 @@ class Dialect:
 
 
 def _renamed(named: frozenset[str], body: Mapping[str, Any], optional: frozenset[str]) -> str:
-    """The other name of the limit, where its name is refused: where both are named, or where it is ours.
+    """The other name of the limit, where its name is refused: where both are named, or where it is
+    ours.
 
-    A sender's limit that is too large is named, too, and must not be lost under a name that is passed over.
+    A sender's limit that is too large is named, too, and must not be lost under a name that is
+    passed over.
     """
     for name, other in (LIMITS, LIMITS[::-1]):
-        if name in named and name in body and other not in body and (other in named or name in optional or "unsupported" in named):
+        if (
+            name in named
+            and name in body
+            and other not in body
+            and (other in named or name in optional or "unsupported" in named)
+        ):
             return other
     return ""

@@ -1,7 +1,8 @@
 """Every model of the catalogue, by its own name, whichever provider it comes from.
 
-`POINTSMAN_LLM_*` is the provider `default`. Others stand in the YAML file that `POINTSMAN_LLM_PROVIDERS` names:
-`name: {base_url: …, key_env: NAME_OF_A_VARIABLE, concurrency: 8}`; a model of the catalogue says which it belongs to.
+`POINTSMAN_LLM_*` is the provider `default`. Others stand in the YAML file that
+`POINTSMAN_LLM_PROVIDERS` names: `name: {base_url: …, key_env: NAME_OF_A_VARIABLE, concurrency: 8}`;
+a model of the catalogue says which it belongs to.
 """
 
 from __future__ import annotations
@@ -36,18 +37,31 @@ class Provider(BaseModel):
 
 
 class Providers:
-    """Clients of all providers. `catalog` is asked each time, since models come and go. Close it."""
+    """Clients of all providers. `catalog` is asked each time, since models come and go. Close
+    it."""
 
-    def __init__(self, catalog: Callable[[], Catalog], settings: LLMSettings | None = None, world: simulated.World | None = None) -> None:
+    def __init__(
+        self,
+        catalog: Callable[[], Catalog],
+        settings: LLMSettings | None = None,
+        world: simulated.World | None = None,
+    ) -> None:
         self._catalog, self._settings = catalog, settings or LLMSettings()
         self._chats: dict[str, Chat] = {DEFAULT: simulated.chat(self._settings, world)}
         if self._settings.simulated:
             return  # without the default key everything is simulated
         for name, provider in further(self._settings).items():
-            own = {"api_key": SecretStr(os.environ.get(provider.key_env, "")), "base_url": provider.base_url}
+            own = {
+                "api_key": SecretStr(os.environ.get(provider.key_env, "")),
+                "base_url": provider.base_url,
+            }
             if not os.environ.get(provider.key_env):
-                raise CatalogError(f"provider {name} takes its key from {provider.key_env}, which is not set")
-            self._chats[name] = Chat(self._settings.model_copy(update=own | {"concurrency": provider.concurrency}))
+                raise CatalogError(
+                    f"provider {name} takes its key from {provider.key_env}, which is not set"
+                )
+            self._chats[name] = Chat(
+                self._settings.model_copy(update=own | {"concurrency": provider.concurrency})
+            )
 
     async def ask(
         self,
@@ -61,32 +75,59 @@ class Providers:
     ) -> Answer:
         """Ask the model called `name`; `once` as in `Chat.complete`. Raises `ModelUnreachable`."""
         model, chat, provider = self._find(name)
-        got = await chat.complete(model.openrouter, messages, within_s=within_s, parameters=_passed(parameters), stream=stream, once=once)
+        got = await chat.complete(
+            model.openrouter,
+            messages,
+            within_s=within_s,
+            parameters=_passed(parameters),
+            stream=stream,
+            once=once,
+        )
         return answered(model, provider, got)
 
     async def whole(
-        self, name: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+        self,
+        name: str,
+        messages: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        within_s: float,
     ) -> tuple[Answer, Mapping[str, Any]]:
-        """Ask the model called `name`, and have the API's whole answer too, as it came. Raises `ModelUnreachable`."""
+        """Ask the model called `name`, and have the API's whole answer too, as it came. Raises
+        `ModelUnreachable`."""
         model, chat, provider = self._find(name)
-        got = await chat.complete(model.openrouter, messages, within_s=within_s, parameters=_passed(parameters))
+        got = await chat.complete(
+            model.openrouter, messages, within_s=within_s, parameters=_passed(parameters)
+        )
         return answered(model, provider, got), got.body
 
     @asynccontextmanager
     async def open(
-        self, name: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], within_s: float
+        self,
+        name: str,
+        messages: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        within_s: float,
     ) -> AsyncGenerator[Talking, None]:
-        """Ask the model called `name` and take its answer as it comes. Raises `ModelUnreachable`, before the block or in it."""
+        """Ask the model called `name` and take its answer as it comes. Raises `ModelUnreachable`,
+        before the block or in it."""
         model, chat, provider = self._find(name)
-        async with chat.open(model.openrouter, messages, within_s=within_s, parameters=_passed(parameters)) as words:
+        async with chat.open(
+            model.openrouter, messages, within_s=within_s, parameters=_passed(parameters)
+        ) as words:
             yield Talking(words, lambda: answered(model, provider, words.answer()))
 
     def _find(self, name: str) -> tuple[Model, Chat, str]:
         model = self._catalog().models.get(name)
         if model is None:
-            raise ModelUnreachable(f"the catalogue has no model {name}, so nobody knows where to ask it", Trouble.unsent)
+            raise ModelUnreachable(
+                f"the catalogue has no model {name}, so nobody knows where to ask it",
+                Trouble.unsent,
+            )
         if model.provider not in self._chats and not self._settings.simulated:
-            text = f"no provider {model.provider} is configured; name it in the file of POINTSMAN_LLM_PROVIDERS"
+            text = (
+                f"no provider {model.provider} is configured; name it in the file of "
+                "POINTSMAN_LLM_PROVIDERS"
+            )
             raise ModelUnreachable(text, Trouble.unsent)
         provider = model.provider if model.provider in self._chats else DEFAULT
         return model, self._chats[provider], provider
@@ -138,15 +179,26 @@ class Said:
 
 def said(got: ChatAnswer, price: Price | None) -> Said:
     """The answer of a describer or judge model."""
-    return Said(without_thinking(got.text), got.finish_reason, got.model, got.simulated, cost_of(got, price)[0])
+    return Said(
+        without_thinking(got.text),
+        got.finish_reason,
+        got.model,
+        got.simulated,
+        cost_of(got, price)[0],
+    )
 
 
 def cost_of(got: ChatAnswer, price: Price | None) -> tuple[float, Literal["provider", "catalogue"]]:
     """USD, and whose figure that is: the provider's own, else the price's.
 
-    A provider that says 0 of a model that has a price does not know it: gateways say so of keys that are not theirs.
+    A provider that says 0 of a model that has a price does not know it: gateways say so of keys
+    that are not theirs.
     """
-    priced = 0.0 if price is None or got.simulated else price.cost_usd(got.prompt_tokens, got.completion_tokens, got.cached_tokens)
+    priced = (
+        0.0
+        if price is None or got.simulated
+        else price.cost_usd(got.prompt_tokens, got.completion_tokens, got.cached_tokens)
+    )
     if got.cost_usd is None or (got.cost_usd == 0 and priced > 0):
         return priced, "catalogue"
     return got.cost_usd, "provider"
@@ -154,7 +206,11 @@ def cost_of(got: ChatAnswer, price: Price | None) -> tuple[float, Literal["provi
 
 def _passed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What goes to the API beside the messages."""
-    return {key: value for key, value in parameters.items() if key not in {"model", "messages", "stream", "stream_options"}}
+    return {
+        key: value
+        for key, value in parameters.items()
+        if key not in {"model", "messages", "stream", "stream_options"}
+    }
 
 
 def further(settings: LLMSettings) -> dict[str, Provider]:
@@ -165,6 +221,11 @@ def further(settings: LLMSettings) -> dict[str, Provider]:
         data = yaml.safe_load(settings.providers.read_text()) or {}
         return {str(name): Provider.model_validate(fields) for name, fields in data.items()}
     except OSError as error:
-        raise CatalogError(f"the file of providers {settings.providers} can't be read: {error.strerror}") from None
+        raise CatalogError(
+            f"the file of providers {settings.providers} can't be read: {error.strerror}"
+        ) from None
     except (yaml.YAMLError, ValidationError, AttributeError) as error:
-        raise CatalogError(f"the file of providers {settings.providers} is wrong: {type(error).__name__}; see providers.py") from None
+        raise CatalogError(
+            f"the file of providers {settings.providers} is wrong: {type(error).__name__}; see "
+            "providers.py"
+        ) from None

@@ -1,9 +1,12 @@
-"""What providers say, whatever it is, in the form of OpenAI's chat API. Pure: bytes go in, chunks come out.
+"""What providers say, whatever it is, in the form of OpenAI's chat API. Pure: bytes go in, chunks
+come out.
 
-`ModelUnreachable` is the only error, and its text never quotes what came. A field that only bills never costs the answer. What comes out
-can be written as JSON: a lone surrogate is U+FFFD, a number that is not finite is null.
+`ModelUnreachable` is the only error, and its text never quotes what came. A field that only bills
+never costs the answer. What comes out can be written as JSON: a lone surrogate is U+FFFD, a number
+that is not finite is null.
 
-Events are parsed here rather than by httpx-sse, which wants text and drops a last event that no empty line follows.
+Events are parsed here rather than by httpx-sse, which wants text and drops a last event that no
+empty line follows.
 """
 
 from __future__ import annotations
@@ -38,10 +41,21 @@ THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
 BLANK = b" \t\r\n"
 LONE = re.compile("[\ud800-\udfff]")
 LINE_END = re.compile(rb"\r\n|\r|\n")
-UNKNOWN = re.compile(r'"(?:code|type)": ?"(?:unsupported_parameter|unknown_parameter|extra_forbidden)"')
+UNKNOWN = re.compile(
+    r'"(?:code|type)": ?"(?:unsupported_parameter|unknown_parameter|extra_forbidden)"'
+)
 CODE = re.compile(r"[\w.-]{1,40}")
 BROKEN = frozenset(
-    {"error", "failed", "abort", "aborted", "network_error", "server_error", "unknown_error", "insufficient_system_resource"}
+    {
+        "error",
+        "failed",
+        "abort",
+        "aborted",
+        "network_error",
+        "server_error",
+        "unknown_error",
+        "insufficient_system_resource",
+    }
 )
 """Reasons to finish that are no end of an answer: OpenRouter's, vLLM's, GLM's, DeepSeek's."""
 OF_A_REQUEST = frozenset(
@@ -60,7 +74,15 @@ OF_A_REQUEST = frozenset(
     }
 )
 """Codes and types of errors that say what is wrong with one request."""
-FIELDS = ("stream_options", "max_completion_tokens", "max_tokens", "temperature", "response_format", "seed", "developer")
+FIELDS = (
+    "stream_options",
+    "max_completion_tokens",
+    "max_tokens",
+    "temperature",
+    "response_format",
+    "seed",
+    "developer",
+)
 """Names that an API may say it refuses."""
 _THINK = "think|thinking|thought|thoughts|reasoning|analysis|scratchpad|reflection|seed:think"
 THINKING = re.compile(
@@ -69,13 +91,18 @@ THINKING = re.compile(
     r"|\AThinking\.\.\..*?(?:\.\.\.done thinking\.|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
-THOUGHT = re.compile(rf"\A.*(?:</(?:{_THINK})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>)", re.DOTALL | re.IGNORECASE)
+THOUGHT = re.compile(
+    rf"\A.*(?:</(?:{_THINK})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>)", re.DOTALL | re.IGNORECASE
+)
 SPECIAL = re.compile(r"<\|start\|>assistant|<\|[a-z_]{1,20}\|>(?:final)?")
 """Tokens of a chat template that a server let through."""
 
 
 def unreadable() -> ModelUnreachable:
-    return ModelUnreachable("the answer is not in the form of OpenAI's API; check POINTSMAN_LLM_BASE_URL", Trouble.unreadable)
+    return ModelUnreachable(
+        "the answer is not in the form of OpenAI's API; check POINTSMAN_LLM_BASE_URL",
+        Trouble.unreadable,
+    )
 
 
 def cut_off() -> ModelUnreachable:
@@ -86,10 +113,13 @@ def cut_off() -> ModelUnreachable:
 
 
 def parsed(data: bytes) -> Any:
-    """JSON as a value that can be written as JSON again, but for halves of surrogate pairs (`mended`). Raises `ModelUnreachable`."""
+    """JSON as a value that can be written as JSON again, but for halves of surrogate pairs
+    (`mended`). Raises `ModelUnreachable`."""
     text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
     try:
-        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_integer)
+        value = json.loads(
+            text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_integer
+        )
     except (ValueError, RecursionError):
         raise unreadable() from None
     if text.count("[") + text.count("{") > DEEPEST and _deep(value):
@@ -109,7 +139,9 @@ def _integer(text: str) -> int | None:
 def _deep(value: Any) -> bool:
     level, levels = [value], 0
     while level and levels <= DEEPEST:
-        level = [child for one in level for child in _children(one) if isinstance(child, (dict, list))]
+        level = [
+            child for one in level for child in _children(one) if isinstance(child, (dict, list))
+        ]
         levels += 1
     return levels > DEEPEST
 
@@ -145,7 +177,8 @@ def number(value: Any, most: float) -> float | None:
 
 @dataclass(slots=True)
 class Events:
-    """Bytes of an event stream as events: (name, lines of data). Lines end at CR, LF or CRLF and nowhere else (WHATWG, 9.2.6)."""
+    """Bytes of an event stream as events: (name, lines of data). Lines end at CR, LF or CRLF and
+    nowhere else (WHATWG, 9.2.6)."""
 
     _open: bytearray = field(default_factory=bytearray)
     _name: str = ""
@@ -164,7 +197,8 @@ class Events:
         return [event for line in lines if (event := self._line(line)) is not None]
 
     def end(self) -> list[tuple[str, list[bytes]]]:
-        """What is left when no more bytes come: an event counts although no empty line follows it."""
+        """What is left when no more bytes come: an event counts although no empty line follows
+        it."""
         lines = [bytes(self._open).removesuffix(b"\r"), b""]
         self._open.clear()
         return [event for line in lines if (event := self._line(line)) is not None]
@@ -191,19 +225,32 @@ class Events:
 
 def failure(error: Any) -> ModelUnreachable:
     """An error that came inside an answer, with its code and the API's words."""
-    fields = error if isinstance(error, dict) else {"message": error} if isinstance(error, str) else {}
+    fields = (
+        error if isinstance(error, dict) else {"message": error} if isinstance(error, str) else {}
+    )
     code = fields.get("code") or fields.get("type") or fields.get("status")
     known = number(fields.get("code"), 599) or number(fields.get("status"), 599)
-    status = int(known) if known is not None and known >= 400 else 400 if of_a_request(fields) else None
-    named = f" (code {code})" if isinstance(code, (int, str)) and CODE.fullmatch(mended(str(code))) else ""
-    found = ModelUnreachable(f"the API answered with an error{named}", Trouble.failed, status, _words(fields, status))
+    status = (
+        int(known) if known is not None and known >= 400 else 400 if of_a_request(fields) else None
+    )
+    named = (
+        f" (code {code})"
+        if isinstance(code, (int, str)) and CODE.fullmatch(mended(str(code)))
+        else ""
+    )
+    found = ModelUnreachable(
+        f"the API answered with an error{named}", Trouble.failed, status, _words(fields, status)
+    )
     found.named = names(json.dumps(fields, default=str))
     return found
 
 
 def of_a_request(fields: Mapping[str, Any]) -> bool:
     """Whether an error is about one request, by its code or type."""
-    return any(isinstance(fields.get(key), str) and fields[key].lower() in OF_A_REQUEST for key in ("code", "type"))
+    return any(
+        isinstance(fields.get(key), str) and fields[key].lower() in OF_A_REQUEST
+        for key in ("code", "type")
+    )
 
 
 def refusal(data: bytes) -> dict[str, Any]:
@@ -222,7 +269,12 @@ def refusal(data: bytes) -> dict[str, Any]:
     if isinstance(error, str):
         return {"message": error, "code": value.get("code")}
     if "detail" in value:
-        return {"message": value["detail"] if isinstance(value["detail"], str) else json.dumps(value["detail"]), "detail": value["detail"]}
+        return {
+            "message": value["detail"]
+            if isinstance(value["detail"], str)
+            else json.dumps(value["detail"]),
+            "detail": value["detail"],
+        }
     return value
 
 
@@ -232,10 +284,14 @@ def said(fields: Mapping[str, Any], status: int) -> dict[str, str] | None:
 
 
 def names(text: str) -> frozenset[str]:
-    """Which of `FIELDS` an error names, however it writes them; `stream` where it is the very parameter; `unsupported` where its code says
-    that it does not know the field."""
+    """Which of `FIELDS` an error names, however it writes them; `stream` where it is the very
+    parameter; `unsupported` where its code says that it does not know the field."""
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text.replace("\\n", " ")).lower()
-    found = {name for name in FIELDS if re.search(rf"(?<![a-z]){name.replace('_', '[_ ]')}(?![a-z])", plain)}
+    found = {
+        name
+        for name in FIELDS
+        if re.search(rf"(?<![a-z]){name.replace('_', '[_ ]')}(?![a-z])", plain)
+    }
     found |= {"stream"} if re.search(r'"param": ?"stream"', plain) else set()
     return frozenset(found | ({"unsupported"} if UNKNOWN.search(plain) else set()))
 
@@ -243,16 +299,24 @@ def names(text: str) -> frozenset[str]:
 def _words(fields: Mapping[str, Any], status: int | None) -> dict[str, str] | None:
     if status in WITHHELD:
         return None
-    found = {key: fields[key] for key in ("message", "param", "code") if isinstance(fields.get(key), str)}
+    found = {
+        key: fields[key] for key in ("message", "param", "code") if isinstance(fields.get(key), str)
+    }
     return {key: str(mended(text))[:WORDS] for key, text in found.items()} or None
 
 
 def _raise_error(value: Mapping[str, Any]) -> None:
     """Raise the error that `value` holds, if it holds one."""
     error = value.get("error")
-    if error and (not isinstance(error, dict) or any(part and part != "0" for part in error.values())):
+    if error and (
+        not isinstance(error, dict) or any(part and part != "0" for part in error.values())
+    ):
         raise failure(error)
-    if value.get("object") == "error" or value.get("type") == "error" or value.get("success") is False:
+    if (
+        value.get("object") == "error"
+        or value.get("type") == "error"
+        or value.get("success") is False
+    ):
         raise failure({key: item for key, item in value.items() if key not in ("type", "object")})
     for key in ("finish_reason", "native_finish_reason"):
         if isinstance(value.get(key), str) and value[key].lower() in BROKEN:
@@ -260,18 +324,28 @@ def _raise_error(value: Mapping[str, Any]) -> None:
 
 
 def _raise_bare_error(value: Mapping[str, Any]) -> None:
-    """Raise what is an error though it does not call itself one: it tells of trouble, and has neither choices nor usage."""
+    """Raise what is an error though it does not call itself one: it tells of trouble, and has
+    neither choices nor usage."""
     if value.keys() & {"choices", "usage"}:
         return
-    if value.get("detail") or value.get("errors") or (value.get("message") and value.keys() & {"code", "status", "type"}):
-        raise failure(value if isinstance(value.get("message"), str) else {"message": json.dumps(value)[:WORDS]})
+    if (
+        value.get("detail")
+        or value.get("errors")
+        or (value.get("message") and value.keys() & {"code", "status", "type"})
+    ):
+        raise failure(
+            value
+            if isinstance(value.get("message"), str)
+            else {"message": json.dumps(value)[:WORDS]}
+        )
 
 
 # answers
 
 
 def text_of(content: Any) -> str | None:
-    """The words of a message's content, given as text or as parts; the model's thoughts are left out. None: there is no content."""
+    """The words of a message's content, given as text or as parts; the model's thoughts are left
+    out. None: there is no content."""
     if content is None or isinstance(content, str):
         return content
     if isinstance(content, (bool, int, float)):
@@ -297,7 +371,13 @@ def without_thinking(text: str) -> str:
 
 
 def _arguments(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    return (
+        value
+        if isinstance(value, str)
+        else ""
+        if value is None
+        else json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _function(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -310,7 +390,9 @@ def _function(call: Mapping[str, Any]) -> dict[str, Any]:
         function = {key: own.pop(key) for key in ("name", "arguments") if key in own}
     if not isinstance(function, dict):
         return own
-    told: dict[str, Any] = {key: value for key, value in function.items() if key not in ("name", "arguments")}
+    told: dict[str, Any] = {
+        key: value for key, value in function.items() if key not in ("name", "arguments")
+    }
     if isinstance(function.get("name"), str):
         told["name"] = function["name"]
     if "arguments" in function:
@@ -324,7 +406,8 @@ def _small(value: Any) -> int | None:
 
 
 def _listed(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list, or of an object by index, or the one object that stands in place of a list."""
+    """The objects of a list, or of an object by index, or the one object that stands in place of a
+    list."""
     if isinstance(value, dict) and value and all(str(key).isdigit() for key in value):
         value = list(value.values())
     listed = value if isinstance(value, list) else [value]
@@ -360,13 +443,20 @@ def whole(value: Any) -> dict[str, Any]:
 def _given(choice: Mapping[str, Any], *names_: str) -> dict[str, Any] | None:
     """What a choice says: under one of these names, or as the text of a completion of old."""
     said_ = next((choice[name] for name in names_ if isinstance(choice.get(name), dict)), None)
-    return {"content": choice["text"]} if said_ is None and isinstance(choice.get("text"), str) else said_
+    return (
+        {"content": choice["text"]}
+        if said_ is None and isinstance(choice.get("text"), str)
+        else said_
+    )
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     made = dict(message) | {"role": "assistant", "content": text_of(message.get("content"))}
     if "tool_calls" in made:
-        calls = [_call(call, place) for place, call in enumerate(_listed(made["tool_calls"])[:MOST_PARTS])]
+        calls = [
+            _call(call, place)
+            for place, call in enumerate(_listed(made["tool_calls"])[:MOST_PARTS])
+        ]
         made |= {"tool_calls": calls} if calls else {}
         if not calls:
             del made["tool_calls"]
@@ -374,11 +464,15 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call(call: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """A whole tool call: with an id, a kind, a name and arguments, also where the API left one out."""
+    """A whole tool call: with an id, a kind, a name and arguments, also where the API left one
+    out."""
     told = _function(call)
     if "function" in told:
         told["function"] = {"name": "", "arguments": ""} | told["function"]
-    return told | {"id": told.get("id") or f"call_{place}", "type": told["type"] if isinstance(told.get("type"), str) else "function"}
+    return told | {
+        "id": told.get("id") or f"call_{place}",
+        "type": told["type"] if isinstance(told.get("type"), str) else "function",
+    }
 
 
 @dataclass(slots=True)
@@ -413,7 +507,11 @@ class _Choice:
         """A pair whose halves came in two chunks is one letter again."""
         half, self.half = self.half, ""
         if half and text is not None:
-            text = (half + text).encode("utf-16", "surrogatepass").decode("utf-16", "replace") if LONE.match(text) else half + text
+            text = (
+                (half + text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                if LONE.match(text)
+                else half + text
+            )
         elif half:
             text = half
         if text and "\ud800" <= text[-1] <= "\udbff" and not ending:
@@ -421,10 +519,13 @@ class _Choice:
         return text
 
     def part(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        """A part of a tool call, at the place that it belongs to. What stands there already is not said again: clients would join it."""
+        """A part of a tool call, at the place that it belongs to. What stands there already is not
+        said again: clients would join it."""
         told = _function(call)
         function = told.get("function", {})
-        place = self._place(_small(call.get("index")), told.get("id") or None, function.get("name") or "")
+        place = self._place(
+            _small(call.get("index")), told.get("id") or None, function.get("name") or ""
+        )
         if place >= MOST_PARTS:
             raise unreadable()
         self.slots.extend(_Slot() for _ in range(place + 1 - len(self.slots)))
@@ -436,13 +537,20 @@ class _Choice:
         slot.id = slot.id or mended(told.get("id")) or None
         slot.name += mended(function.get("name") or "")
         slot.arguments += mended(function.get("arguments") or "")
-        slot.rest |= mended({key: item for key, item in told.items() if key not in ("index", "function", "id") and item})
+        slot.rest |= mended(
+            {
+                key: item
+                for key, item in told.items()
+                if key not in ("index", "function", "id") and item
+            }
+        )
         if "function" not in told:
             slot.rest.setdefault("function", None)
         return {"index": place} | told
 
     def _place(self, index: int | None, id_: str | None, name: str) -> int:
-        """By index, unless another call has it (Gemini's all say 0); else by id; else the last one, if it is not whole yet."""
+        """By index, unless another call has it (Gemini's all say 0); else by id; else the last one,
+        if it is not whole yet."""
         ids = [slot.id for slot in self.slots]
         if id_ is not None and id_ in ids:
             return ids.index(id_)
@@ -451,7 +559,11 @@ class _Choice:
         if id_ is not None or not self.slots:
             return len(self.slots)
         last = self.slots[-1]
-        return len(self.slots) if name and (name != last.name or last.complete()) else len(self.slots) - 1
+        return (
+            len(self.slots)
+            if name and (name != last.name or last.complete())
+            else len(self.slots) - 1
+        )
 
     def keep(self, choice: Mapping[str, Any]) -> None:
         for key, item in choice["delta"].items():
@@ -467,11 +579,18 @@ class _Choice:
         return any(map(any, self.texts.values())) or bool(self.slots or self.rest)
 
     def answer(self, index: int) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self.texts.get("content", ()))}
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": "".join(self.texts.get("content", ())),
+        }
         if refused := "".join(self.texts.get("refusal", ())):
             message["refusal"] = refused
         message |= self.rest
-        calls = [_call(_whole_call(slot), place) for place, slot in enumerate(self.slots) if slot.id or slot.name or slot.rest]
+        calls = [
+            _call(_whole_call(slot), place)
+            for place, slot in enumerate(self.slots)
+            if slot.id or slot.name or slot.rest
+        ]
         if calls:
             message["tool_calls"] = calls
         return {"index": index, "message": message, "finish_reason": self.finish}
@@ -480,14 +599,18 @@ class _Choice:
 def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Texts joined, anything else replaced."""
     joined = {
-        key: one[key] + item for key, item in other.items() if isinstance(item, str) and isinstance(one.get(key), str) and key != "id"
+        key: one[key] + item
+        for key, item in other.items()
+        if isinstance(item, str) and isinstance(one.get(key), str) and key != "id"
     }
     return {**one, **{key: item for key, item in other.items() if item is not None}, **joined}
 
 
 def _whole_call(slot: _Slot) -> dict[str, Any]:
     made = {"type": "function"} | slot.rest | ({"id": slot.id} if slot.id else {})
-    if made.get("function", "") is None and not (slot.name or slot.arguments):  # a call of another kind
+    if made.get("function", "") is None and not (
+        slot.name or slot.arguments
+    ):  # a call of another kind
         return {key: item for key, item in made.items() if key != "function"}
     return made | {"function": {"name": slot.name, "arguments": slot.arguments}}
 
@@ -515,14 +638,20 @@ class Joined:
         _raise_error(value)
         _raise_bare_error(value)
         given = _listed(value.get("choices"))[:MOST_PARTS]
-        told = [choice.pop("usage") for choice in given if isinstance(choice.get("usage"), dict)]  # as Moonshot has it
+        told = [
+            choice.pop("usage") for choice in given if isinstance(choice.get("usage"), dict)
+        ]  # as Moonshot has it
         choices = [self._choice(choice, place) for place, choice in enumerate(given)]
         chunk: dict[str, Any] = mended(value | {"choices": choices})
         for usage_ in (*told, chunk.get("usage")):
             if isinstance(usage_, dict):
                 before = self._rest.get("usage") or {}
-                self._rest["usage"] = before | {key: item for key, item in usage_.items() if item or key not in before}
-        self._rest |= {key: item for key, item in chunk.items() if key not in ("choices", "usage") and item}
+                self._rest["usage"] = before | {
+                    key: item for key, item in usage_.items() if item or key not in before
+                }
+        self._rest |= {
+            key: item for key, item in chunk.items() if key not in ("choices", "usage") and item
+        }
         for choice in chunk["choices"]:
             state = self.choices[choice["index"]]
             state.keep(choice)
@@ -544,22 +673,31 @@ class Joined:
         if calls := _listed(delta.pop("tool_calls", None)):
             delta["tool_calls"] = [state.part(call) for call in calls]
         reason = choice.get("finish_reason")
-        self.begun = self.begun or bool(reason) or any(item for key, item in delta.items() if key != "role")
+        self.begun = (
+            self.begun or bool(reason) or any(item for key, item in delta.items() if key != "role")
+        )
         rest = {key: item for key, item in choice.items() if key not in ("message", "text")}
-        return rest | {"index": index, "delta": delta, "finish_reason": reason if isinstance(reason, str) and reason else None}
+        return rest | {
+            "index": index,
+            "delta": delta,
+            "finish_reason": reason if isinstance(reason, str) and reason else None,
+        }
 
     def empty(self) -> bool:
         return not any(choice.said() or choice.finish for choice in self.choices.values())
 
     def answer(self) -> dict[str, Any]:
         """All of it, so far, as one whole answer."""
-        found = [self.choices[index].answer(index) for index in sorted(self.choices)] or [_Choice().answer(0)]
+        found = [self.choices[index].answer(index) for index in sorted(self.choices)] or [
+            _Choice().answer(0)
+        ]
         return self._rest | {"choices": found}
 
 
 @dataclass(slots=True)
 class Reader:
-    """Takes the bytes of one answer as they come, and gives chunks. Events are known from a whole answer by how they begin."""
+    """Takes the bytes of one answer as they come, and gives chunks. Events are known from a whole
+    answer by how they begin."""
 
     joined: Joined = field(default_factory=Joined)
     came: dict[str, Any] | None = None
@@ -572,10 +710,13 @@ class Reader:
     _size: int = 0
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """The chunks that end with these bytes; take them all. Raises `ModelUnreachable` where one is an error, after those before it."""
+        """The chunks that end with these bytes; take them all. Raises `ModelUnreachable` where one
+        is an error, after those before it."""
         self._size += len(data)
         if self._size > MOST_BYTES:
-            raise ModelUnreachable(f"the answer has more than {MOST_BYTES} bytes", Trouble.unreadable)
+            raise ModelUnreachable(
+                f"the answer has more than {MOST_BYTES} bytes", Trouble.unreadable
+            )
         if self._events is None:
             self._body += data
             data = self._begun()
@@ -583,8 +724,11 @@ class Reader:
             yield from self._chunks(self._events.feed(data))
 
     def _begun(self) -> bytes:
-        """Whether it is events, by the first bytes that say so; then those bytes. Raises `ModelUnreachable` if it is neither."""
-        if self._decided or (codecs.BOM_UTF8.startswith(self._body[:3]) and len(self._body) < len(codecs.BOM_UTF8)):
+        """Whether it is events, by the first bytes that say so; then those bytes. Raises
+        `ModelUnreachable` if it is neither."""
+        if self._decided or (
+            codecs.BOM_UTF8.startswith(self._body[:3]) and len(self._body) < len(codecs.BOM_UTF8)
+        ):
             return b""
         self._body = self._body.removeprefix(codecs.BOM_UTF8).lstrip(BLANK)
         if not self._body:
@@ -600,7 +744,8 @@ class Reader:
         return data
 
     def end(self) -> Iterator[dict[str, Any]]:
-        """The chunks that are left when no more bytes come. Raises `ModelUnreachable` if that is too early."""
+        """The chunks that are left when no more bytes come. Raises `ModelUnreachable` if that is
+        too early."""
         if self._events is None:
             self.came = whole(parsed(bytes(self._body)))
             yield self.joined.take(as_chunk(self.came))
@@ -633,7 +778,8 @@ class Reader:
         # else it is no chunk: null, a list, a word that keeps the connection alive
 
     def _afterwards(self, lines: list[bytes]) -> Iterator[dict[str, Any]]:
-        """What comes after the end of the answer: usage, if it is that. Nothing there costs the answer."""
+        """What comes after the end of the answer: usage, if it is that. Nothing there costs the
+        answer."""
         try:
             for value in _values(b"\n".join(lines), lines):
                 yield self.joined.take(value)
@@ -646,7 +792,8 @@ class Reader:
 
 
 def _values(data: bytes, lines: list[bytes]) -> list[Any]:
-    """The JSON of one event, or, where the API leaves out the empty lines between its events, of each line."""
+    """The JSON of one event, or, where the API leaves out the empty lines between its events, of
+    each line."""
     try:
         return [parsed(data)]
     except ModelUnreachable:
@@ -679,7 +826,8 @@ def as_chunk(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an API says that an answer took; None for what it does not say in a form that can be read."""
+    """What an API says that an answer took; None for what it does not say in a form that can be
+    read."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -694,9 +842,15 @@ def usage(value: Any) -> Usage:
         return Usage()
 
     def count(*keys: str) -> float | None:
-        return next((n for key in keys if (n := number(value.get(key), MOST_TOKENS)) is not None), None)
+        return next(
+            (n for key in keys if (n := number(value.get(key), MOST_TOKENS)) is not None), None
+        )
 
-    prompt, completion, total = count("prompt_tokens"), count("completion_tokens", "output_tokens"), count("total_tokens")
+    prompt, completion, total = (
+        count("prompt_tokens"),
+        count("completion_tokens", "output_tokens"),
+        count("total_tokens"),
+    )
     read = count("cache_read_input_tokens")
     if prompt is None and (own := count("input_tokens")) is not None:
         prompt = own + (read or 0) + (count("cache_creation_input_tokens") or 0)
@@ -705,8 +859,12 @@ def usage(value: Any) -> Usage:
     if total is not None and prompt is not None and completion is not None:
         completion = max(completion, total - prompt)  # Gemini and xAI leave out what was thought
     details = [value.get(key) for key in ("prompt_tokens_details", "input_tokens_details")]
-    told = [number(one.get("cached_tokens"), MOST_TOKENS) for one in details if isinstance(one, dict)]
-    cached = next((n for n in (*told, count("prompt_cache_hit_tokens"), count("cached_tokens"), read) if n), 0)
+    told = [
+        number(one.get("cached_tokens"), MOST_TOKENS) for one in details if isinstance(one, dict)
+    ]
+    cached = next(
+        (n for n in (*told, count("prompt_cache_hit_tokens"), count("cached_tokens"), read) if n), 0
+    )
     return Usage(
         None if prompt is None else int(prompt),
         None if completion is None else int(completion),
@@ -716,11 +874,18 @@ def usage(value: Any) -> Usage:
 
 
 def _cost(value: Mapping[str, Any]) -> float | None:
-    """USD. Who brings a key of their own pays the model's maker beside OpenRouter, which says so in `cost_details`."""
+    """USD. Who brings a key of their own pays the model's maker beside OpenRouter, which says so in
+    `cost_details`."""
     given = value.get("cost")
-    cost = number(given.get("total_cost", given.get("total")) if isinstance(given, dict) else given, MOST_USD)
+    cost = number(
+        given.get("total_cost", given.get("total")) if isinstance(given, dict) else given, MOST_USD
+    )
     details = value.get("cost_details")
-    upstream = number(details.get("upstream_inference_cost"), MOST_USD) if isinstance(details, dict) else None
+    upstream = (
+        number(details.get("upstream_inference_cost"), MOST_USD)
+        if isinstance(details, dict)
+        else None
+    )
     if value.get("is_byok") is True:
         return None if not upstream else upstream + (cost or 0.0)
     return cost or upstream or cost

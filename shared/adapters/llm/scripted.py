@@ -1,8 +1,9 @@
-"""A scripted provider: it answers what a file tells it to, byte by byte, so that a provider's odd answer can be tried again.
+"""A scripted provider: it answers what a file tells it to, byte by byte, so that a provider's odd
+answer can be tried again.
 
-The file is YAML: `replies` is a list, and of those that fit a request the first that has `times` left is given. A request that
-nothing fits gets a usual answer that says it is scripted. `pointsman simulate --script FILE` serves it over HTTP; tests use it
-inside the process.
+The file is YAML: `replies` is a list, and of those that fit a request the first that has `times`
+left is given. A request that nothing fits gets a usual answer that says it is scripted. `pointsman
+simulate --script FILE` serves it over HTTP; tests use it inside the process.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Reply(BaseModel):
     body: Any = None
     """A text or binary goes out as it is, anything else as JSON."""
     events: tuple[Any, ...] = ()
-    """Each goes out as an event of a stream: `data: …` and an empty line; a text as it is, anything else as JSON."""
+    """Each goes out as an event of a stream: `data: …` and an empty line; a text as it is, anything
+    else as JSON."""
     chunks: tuple[str | bytes, ...] = ()
     """Instead of `body` and `events`: the bytes that go out, one by one."""
     wait_s: Annotated[float, Field(ge=0)] = 0.0
@@ -59,7 +61,12 @@ class Reply(BaseModel):
         if self.chunks:
             return [_bytes(chunk) for chunk in self.chunks]
         if self.events:
-            return [b"data: " + (_bytes(event) if isinstance(event, (str, bytes)) else _json(event)) + b"\n\n" for event in self.events]
+            return [
+                b"data: "
+                + (_bytes(event) if isinstance(event, (str, bytes)) else _json(event))
+                + b"\n\n"
+                for event in self.events
+            ]
         if self.body is None:
             return []
         return [_bytes(self.body) if isinstance(self.body, (str, bytes)) else _json(self.body)]
@@ -99,7 +106,11 @@ class Script(BaseModel):
         """What `body` is answered."""
         self._asked.append(body)
         for place, reply in enumerate(self.replies):
-            fits = reply.model in (None, body.get("model")) and body.keys() >= set(reply.has) and not body.keys() & set(reply.lacks)
+            fits = (
+                reply.model in (None, body.get("model"))
+                and body.keys() >= set(reply.has)
+                and not body.keys() & set(reply.lacks)
+            )
             if fits and (reply.times is None or self._given.get(place, 0) < reply.times):
                 self._given[place] = self._given.get(place, 0) + 1
                 return reply
@@ -111,10 +122,20 @@ def usual(model: str, *, stream: bool) -> Reply:
     common: dict[str, Any] = {"id": "scripted", "created": 1, "model": model}
     usage = {"prompt_tokens": 10, "completion_tokens": 12, "total_tokens": 22}
     if not stream:
-        choice = {"index": 0, "message": {"role": "assistant", "content": USUAL}, "finish_reason": "stop"}
-        return Reply(body=common | {"object": "chat.completion", "choices": [choice], "usage": usage})
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": USUAL},
+            "finish_reason": "stop",
+        }
+        return Reply(
+            body=common | {"object": "chat.completion", "choices": [choice], "usage": usage}
+        )
     chunk = common | {"object": "chat.completion.chunk"}
-    said = chunk | {"choices": [{"index": 0, "delta": {"role": "assistant", "content": USUAL}, "finish_reason": None}]}
+    said = chunk | {
+        "choices": [
+            {"index": 0, "delta": {"role": "assistant", "content": USUAL}, "finish_reason": None}
+        ]
+    }
     last = chunk | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     return Reply(events=(said, last, chunk | {"choices": [], "usage": usage}, "[DONE]"))
 
@@ -127,7 +148,9 @@ def load(path: Path) -> Script:
         raise ScriptInvalid(f"the script {path} can't be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise ScriptInvalid(f"the script {path} is not YAML{f' at line {mark.line + 1}' if mark else ''}") from None
+        raise ScriptInvalid(
+            f"the script {path} is not YAML{f' at line {mark.line + 1}' if mark else ''}"
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the top"
@@ -144,9 +167,13 @@ def transport(script: Script) -> httpx.MockTransport:
             async for part in reply.content():
                 yield part
             if reply.cut:
-                raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+                raise httpx.RemoteProtocolError(
+                    "peer closed connection without sending complete message body"
+                )
 
-        return httpx.Response(reply.status, headers={"content-type": reply.kind()} | reply.named(), content=content())
+        return httpx.Response(
+            reply.status, headers={"content-type": reply.kind()} | reply.named(), content=content()
+        )
 
     return httpx.MockTransport(answer)
 

@@ -1,10 +1,13 @@
-"""Simulated language models: an OpenAI-compatible API with models of known skill, and a judge that is not always right.
+"""Simulated language models: an OpenAI-compatible API with models of known skill, and a judge that
+is not always right.
 
-Everything follows from a seed: which task a prompt poses, how good each model's answer to it is, what it costs and
-how long it would have taken. An answer carries its quality in a mark that only the simulated judge reads. So the truth is known,
-and it can be shown that the system finds it; that it is simulated is said in every answer, message and screen.
+Everything follows from a seed: which task a prompt poses, how good each model's answer to it is,
+what it costs and how long it would have taken. An answer carries its quality in a mark that only
+the simulated judge reads. So the truth is known, and it can be shown that the system finds it; that
+it is simulated is said in every answer, message and screen.
 
-Whoever has no key gets it inside the process (`providers`); `pointsman simulate` serves the same over HTTP.
+Whoever has no key gets it inside the process (`providers`); `pointsman simulate` serves the same
+over HTTP.
 """
 
 from __future__ import annotations
@@ -56,7 +59,8 @@ class World:
     shifts: dict[str, float] = field(default_factory=dict)
     """Model, or "model/task": logits added to its skill; how a model's quality drops overnight."""
     time_scale: float = 0.0
-    """How much of a model's latency is really waited. 0: answers come at once and only say how long they would have taken."""
+    """How much of a model's latency is really waited. 0: answers come at once and only say how long
+    they would have taken."""
     catalog: Catalog = field(default_factory=models.load)
     base: dict[tuple[str, str], float] = field(default_factory=dict, repr=False)
     calls: Counter[str] = field(default_factory=Counter)
@@ -64,17 +68,35 @@ class World:
     billed_usd: float = 0.0
 
     def skill(self, model: str, task: str) -> float:
-        """In logits: P(i's answer is better than j's) is the logistic of the difference of their skills.
+        """In logits: P(i's answer is better than j's) is the logistic of the difference of their
+        skills.
 
-        On each task the models of a profile stand about `spacing` apart, in an order of its own in which dearer models tend to be ahead.
+        On each task the models of a profile stand about `spacing` apart, in an order of its own in
+        which dearer models tend to be ahead.
         """
         if (model, task) not in self.base:
-            peers = next((names for names in self.catalog.profiles.values() if model in names), (model,))
-            dear = sorted(peers, key=lambda n: self.catalog.models[n].price.output if n in self.catalog.models else 0.0)
-            taste = {n: 1.5 * i / max(1, len(dear) - 1) + _normal(self.seed, "taste", n, task) for i, n in enumerate(dear)}
+            peers = next(
+                (names for names in self.catalog.profiles.values() if model in names), (model,)
+            )
+            dear = sorted(
+                peers,
+                key=lambda n: (
+                    self.catalog.models[n].price.output if n in self.catalog.models else 0.0
+                ),
+            )
+            taste = {
+                n: 1.5 * i / max(1, len(dear) - 1) + _normal(self.seed, "taste", n, task)
+                for i, n in enumerate(dear)
+            }
             for i, name in enumerate(sorted(peers, key=lambda n: taste[n])):
-                self.base[name, task] = self.spacing * i + 0.15 * _normal(self.seed, "skill", name, task)
-        return self.base[model, task] + self.shifts.get(model, 0.0) + self.shifts.get(f"{model}/{task}", 0.0)
+                self.base[name, task] = self.spacing * i + 0.15 * _normal(
+                    self.seed, "skill", name, task
+                )
+        return (
+            self.base[model, task]
+            + self.shifts.get(model, 0.0)
+            + self.shifts.get(f"{model}/{task}", 0.0)
+        )
 
     def task_of(self, prompt: str) -> str:
         """The task that a prompt poses, by the words it shares with the prompts of the 25."""
@@ -82,9 +104,12 @@ class World:
         return known.nearest(prompt)
 
     def quality(self, model: str, prompt: str) -> float:
-        """Of the answer to this very prompt: skill and luck (Gumbel, so that comparisons follow Bradley-Terry)."""
+        """Of the answer to this very prompt: skill and luck (Gumbel, so that comparisons follow
+        Bradley-Terry)."""
         share = _share(self.seed, "luck", model, prompt)
-        return self.skill(model, self.task_of(prompt)) - math.log(-math.log(min(max(share, 1e-12), 1 - 1e-12)))
+        return self.skill(model, self.task_of(prompt)) - math.log(
+            -math.log(min(max(share, 1e-12), 1 - 1e-12))
+        )
 
     # what the API says
 
@@ -94,32 +119,68 @@ class World:
         content = _last(body.get("messages") or [])
         if asked.startswith(JUDGE):
             return 200, self._judge(asked, content, int(body.get("seed") or 0))
-        known = next((m for m in self.catalog.models.values() if asked in (m.name, m.openrouter)), None)
+        known = next(
+            (m for m in self.catalog.models.values() if asked in (m.name, m.openrouter)), None
+        )
         if asked == DESCRIBER or content.startswith("BEGIN "):
             text = extract(_between_fences(content))
-            return 200, self._body(DESCRIBER, text, 80 + len(content) // 4, len(text) // 4 + 1, 0.0, 0.04)
+            return 200, self._body(
+                DESCRIBER, text, 80 + len(content) // 4, len(text) // 4 + 1, 0.0, 0.04
+            )
         if known is None:
-            return 404, {"error": {"message": f"simulated: there is no model {asked}", "type": "invalid_request_error", "code": 404}}
-        if _share(self.seed, "error", asked, content, self.calls[asked]) < self.errors.get(known.name, 0.0):
+            return 404, {
+                "error": {
+                    "message": f"simulated: there is no model {asked}",
+                    "type": "invalid_request_error",
+                    "code": 404,
+                }
+            }
+        if _share(self.seed, "error", asked, content, self.calls[asked]) < self.errors.get(
+            known.name, 0.0
+        ):
             self.calls[asked] += 1
-            return 500, {"error": {"message": "simulated failure", "type": "server_error", "code": 500}}
+            return 500, {
+                "error": {"message": "simulated failure", "type": "server_error", "code": 500}
+            }
         mark = self.mark(self.quality(known.name, content), content, known.name)
         text = f"[simulated answer to a prompt of {len(content)} letters] {mark}"
         prompt_tokens = max(1, len(content.encode()) // 4)
         completion_tokens = int(100 + 300 * _share(self.seed, "length", known.name, content))
-        latency = known.latency_s * math.exp(0.3 * _normal(self.seed, "latency", known.name, content))
+        latency = known.latency_s * math.exp(
+            0.3 * _normal(self.seed, "latency", known.name, content)
+        )
         cost = known.price.cost_usd(prompt_tokens, completion_tokens)
-        return 200, self._body(known.openrouter, text, prompt_tokens, completion_tokens, cost, latency)
+        return 200, self._body(
+            known.openrouter, text, prompt_tokens, completion_tokens, cost, latency
+        )
 
-    def _body(self, model: str, text: str, prompt_tokens: int, completion_tokens: int, cost: float, latency: float) -> dict[str, Any]:
+    def _body(
+        self,
+        model: str,
+        text: str,
+        prompt_tokens: int,
+        completion_tokens: int,
+        cost: float,
+        latency: float,
+    ) -> dict[str, Any]:
         self.calls[model] += 1
         self.billed_usd += cost
         return {
             "id": "simulated",
             "object": "chat.completion",
             "model": model,
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "cost": round(cost, 9)},
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {
+                "prompt_tokens": prompt_tokens,
+                "completion_tokens": completion_tokens,
+                "cost": round(cost, 9),
+            },
             "simulated": {"latency_s": round(latency, 4), "first_token_s": round(latency / 5, 4)},
         }
 
@@ -129,14 +190,19 @@ class World:
         return f"[[sim:{nonce}:{_fixed(quality) ^ _key(self.seed, nonce):08x}]]"
 
     def read_marks(self, text: str) -> list[float]:
-        return [((int(cipher, 16) ^ _key(self.seed, nonce)) - 2**31) / 1e6 for nonce, cipher in MARK.findall(text)]
+        return [
+            ((int(cipher, 16) ^ _key(self.seed, nonce)) - 2**31) / 1e6
+            for nonce, cipher in MARK.findall(text)
+        ]
 
     def _judge(self, asked: str, content: str, turn: int) -> dict[str, Any]:
         first, second = _answers(content)
         tokens = len(content) // 4
 
         def draw(what: str) -> float:
-            return _share(self.seed, what, asked, MARK.findall(first)[-1:], MARK.findall(second)[-1:], turn)
+            return _share(
+                self.seed, what, asked, MARK.findall(first)[-1:], MARK.findall(second)[-1:], turn
+            )
 
         if draw("garbage") < self.judge_garbage:
             text = "I would say that both have their merits."
@@ -146,7 +212,9 @@ class World:
         return self._body(asked, text, tokens, 12, (0.15 * tokens + 0.6 * 12) / 1e6, 0.8)
 
     def _verdict(self, first: str, second: str, draw: Callable[[str], float]) -> str:
-        marks = [marks[-1] if (marks := self.read_marks(side)) else -10.0 for side in (first, second)]
+        marks = [
+            marks[-1] if (marks := self.read_marks(side)) else -10.0 for side in (first, second)
+        ]
         if draw("tie") < self.judge_ties:
             return "tie"
         if draw("pull") < self.judge_pull:
@@ -170,7 +238,11 @@ class _Vocabulary:
         best = max(
             self.counts,
             key=lambda task: (
-                sum(self.weights.get(w, 0.0) * min(1.0, self.counts[task][w] / 2) for w in words if w in self.counts[task]),
+                sum(
+                    self.weights.get(w, 0.0) * min(1.0, self.counts[task][w] / 2)
+                    for w in words
+                    if w in self.counts[task]
+                ),
                 task,
             ),
         )
@@ -178,7 +250,11 @@ class _Vocabulary:
 
     @cached_property
     def exact(self) -> dict[str, str]:
-        return {hashlib.sha256(p.encode()).hexdigest(): t.name for t in tasks.load() for p in t.train + t.test}
+        return {
+            hashlib.sha256(p.encode()).hexdigest(): t.name
+            for t in tasks.load()
+            for p in t.train + t.test
+        }
 
 
 _known: list[_Vocabulary] = []
@@ -187,13 +263,21 @@ _known: list[_Vocabulary] = []
 def _vocabulary() -> _Vocabulary:
     if not _known:
         _known.append(
-            _Vocabulary({t.name: Counter(w.lower() for p in (*t.train, t.description) for w in WORD.findall(p)) for t in tasks.load()})
+            _Vocabulary(
+                {
+                    t.name: Counter(
+                        w.lower() for p in (*t.train, t.description) for w in WORD.findall(p)
+                    )
+                    for t in tasks.load()
+                }
+            )
         )
     return _known[0]
 
 
 def chat(settings: LLMSettings, world: World | None = None) -> Chat:
-    """A client of the real API if there is a key, of a simulated one inside this process otherwise."""
+    """A client of the real API if there is a key, of a simulated one inside this process
+    otherwise."""
     if not settings.simulated:
         return Chat(settings)
     return Chat(settings, httpx.MockTransport(transport(world or World())), simulated=True)
@@ -211,7 +295,9 @@ def transport(world: World) -> Any:
             await asyncio.sleep(DESCRIBE_S[0] + share * (DESCRIBE_S[1] - DESCRIBE_S[0]))
         latency = world.time_scale * value.get("simulated", {}).get("latency_s", 0.0)
         if status == 200 and body.get("stream"):
-            return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=streamed(value, latency))
+            return httpx.Response(
+                200, headers={"content-type": "text/event-stream"}, content=streamed(value, latency)
+            )
         await asyncio.sleep(latency)
         return httpx.Response(status, json=value)
 
@@ -220,7 +306,10 @@ def transport(world: World) -> Any:
 
 async def streamed(value: dict[str, Any], latency_s: float) -> AsyncIterator[bytes]:
     """An answer as the events of a stream, word by word, the first after a fifth of `latency_s`."""
-    message, common = value["choices"][0]["message"], {"id": value["id"], "object": "chat.completion.chunk", "model": value["model"]}
+    message, common = (
+        value["choices"][0]["message"],
+        {"id": value["id"], "object": "chat.completion.chunk", "model": value["model"]},
+    )
     words = message["content"].split(" ")
     await asyncio.sleep(latency_s / 5)
     for i, word in enumerate(words):
@@ -251,7 +340,8 @@ def _between_fences(content: str) -> str:
 
 
 def _answers(content: str) -> tuple[str, str]:
-    """The two answers that a judge was shown, by the fence that the first line of the message names."""
+    """The two answers that a judge was shown, by the fence that the first line of the message
+    names."""
     fence = content.split("\n", 1)[0].removeprefix("FENCE ")
     parts = content.split(f"\n{fence} ")
     named = {part.split("\n", 1)[0]: part.split("\n", 1)[-1] for part in parts[1:]}
@@ -266,9 +356,12 @@ ORDERS = re.compile(
 
 
 def _order(content: str) -> str | None:
-    """What an obedient judge is told to do, by the last order in a line that is not marked as data."""
+    """What an obedient judge is told to do, by the last order in a line that is not marked as
+    data."""
     fence = content.split("\n", 1)[0].removeprefix("FENCE ")
-    found = ORDERS.findall("\n".join(line for line in content.splitlines() if not line.startswith(fence)))
+    found = ORDERS.findall(
+        "\n".join(line for line in content.splitlines() if not line.startswith(fence))
+    )
     if not found:
         return None
     word = (found[-1][0] or found[-1][1]).lower()

@@ -1,6 +1,8 @@
-"""Encoders: loading, running, preparing and exporting them. The only place that imports onnxruntime."""
+"""Encoders: loading, running, preparing and exporting them. The only place that imports
+onnxruntime."""
 
 import os
 
-# onnxruntime 1.32 sends telemetry from Linux unless told not to, and reads this when it is imported. Whoever wants it sets 0.
+# onnxruntime 1.32 sends telemetry from Linux unless told not to, and reads this when it is
+# imported. Whoever wants it sets 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,4 +1,5 @@
-"""How probably an answer is good enough, by the heads of the routing table that its decision was made with."""
+"""How probably an answer is good enough, by the heads of the routing table that its decision was
+made with."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 
 class Assessor:
-    """Assesses answers of cascades. Use inside `running`; the encoder is loaded when the first table needs it."""
+    """Assesses answers of cascades. Use inside `running`; the encoder is loaded when the first
+    table needs it."""
 
     def __init__(self, tables: Tables, encoder_dir: Path | None, variant: str) -> None:
         self._tables, self._directory, self._variant = tables, encoder_dir, variant
@@ -43,7 +45,8 @@ class Assessor:
                 self._thread.shutdown(cancel_futures=True)
 
     async def __call__(self, message: Decided, answer: Answer, /) -> float | None:
-        """The probability that `answer` is good enough; None where there is no text, no encoder, or no table that could tell."""
+        """The probability that `answer` is good enough; None where there is no text, no encoder, or
+        no table that could tell."""
         if not answer.text.strip():
             return None
         try:
@@ -53,7 +56,9 @@ class Assessor:
         heads = table.cascade
         if heads is None or answer.model not in heads.models:
             return None
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._assess, message, answer, table)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._assess, message, answer, table
+        )
 
     def _assess(self, message: Decided, answer: Answer, table: RoutingTable) -> float | None:
         encoder = self._loaded()
@@ -63,11 +68,15 @@ class Assessor:
             if table.digest not in self._told:
                 self._told.add(table.digest)
                 log.warning(
-                    "answers can't be assessed: the table is of another encoder", table=str(table.encoder), here=str(encoder.identity)
+                    "answers can't be assessed: the table is of another encoder",
+                    table=str(table.encoder),
+                    here=str(encoder.identity),
                 )
             return None
         prompt = message.task_text()
-        known: Array | None = unpack(message.embedding.vector) if message.embedding.text == "prompt" else None
+        known: Array | None = (
+            unpack(message.embedding.vector) if message.embedding.text == "prompt" else None
+        )
         vectors = encoder.encode([answer.text] if known is not None else [answer.text, prompt])
         before = known if known is not None else vectors[1]
         seen = Answered(before[None], form(prompt)[None], vectors[:1], form(answer.text)[None])
@@ -81,7 +90,11 @@ class Assessor:
                 self._encoder = load(self._directory, self._variant, "cpu", 1)
             except (ImportError, OSError, AdapterError) as error:
                 self._missing = True
-                reason = "onnxruntime is not installed here" if isinstance(error, ImportError) else str(error)
+                reason = (
+                    "onnxruntime is not installed here"
+                    if isinstance(error, ImportError)
+                    else str(error)
+                )
                 log.warning("answers can't be assessed, so no cascade is followed", because=reason)
         return self._encoder
 

@@ -1,9 +1,9 @@
 """A BERT encoder as an ONNX graph, built from its weights without torch.
 
 The graph takes ``input_ids`` and ``attention_mask`` (batch, tokens) int64 and gives
-``sentence_embedding`` (batch, hidden) float32: mean-pooled over the attended tokens and L2-normalised,
-so that nothing is left to do outside the session. Layer and weight names follow the published
-checkpoint (BERT, arXiv 1810.04805; mean pooling as in Sentence-BERT, arXiv 1908.10084).
+``sentence_embedding`` (batch, hidden) float32: mean-pooled over the attended tokens and
+L2-normalised, so that nothing is left to do outside the session. Layer and weight names follow the
+published checkpoint (BERT, arXiv 1810.04805; mean pooling as in Sentence-BERT, arXiv 1908.10084).
 Segment embeddings are folded into the word embeddings, since a single text has only segment 0.
 """
 
@@ -20,11 +20,13 @@ from onnx import TensorProto, helper, numpy_helper
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
 OPSET = 20  # the first with Gelu; onnxruntime 1.17 and later read it
-MASKED = -1e4  # added to the attention logits of padding: enough for a softmax, and half precision ends at 65,504
+# added to the attention logits of padding: enough for a softmax, and half precision ends at 65,504
+MASKED = -1e4
 
 
 class _Graph:
-    """Collects nodes and initializers; every method returns the name of what it made. `real`: float32, or float16 for half precision."""
+    """Collects nodes and initializers; every method returns the name of what it made. `real`:
+    float32, or float16 for half precision."""
 
     def __init__(self, real: type[np.floating[Any]] = np.float32) -> None:
         self.real = real
@@ -46,8 +48,12 @@ class _Graph:
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
         return name
 
-    def linear(self, x: str, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32], name: str) -> str:
-        product = self.node("MatMul", x, self.constant(f"{name}.weight", weight.T), name=f"{name}.matmul")
+    def linear(
+        self, x: str, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32], name: str
+    ) -> str:
+        product = self.node(
+            "MatMul", x, self.constant(f"{name}.weight", weight.T), name=f"{name}.matmul"
+        )
         return self.node("Add", product, self.constant(f"{name}.bias", bias), name=name)
 
     def layer_norm(self, x: str, weights: Weights, prefix: str, epsilon: float) -> str:
@@ -65,33 +71,54 @@ class _Graph:
 def build(weights: Weights, config: Mapping[str, Any], *, half: bool = False) -> onnx.ModelProto:
     """Build the graph of a ``BertModel`` checkpoint.
 
-    ``weights`` maps checkpoint names to float32 arrays; ``config`` is the checkpoint's config.json. ``half``: layers in float16, as
-    GPUs are fastest at; pooling stays in float32. Raises ``KeyError`` naming the weight that is missing.
+    ``weights`` maps checkpoint names to float32 arrays; ``config`` is the checkpoint's config.json.
+    ``half``: layers in float16, as GPUs are fastest at; pooling stays in float32. Raises
+    ``KeyError`` naming the weight that is missing.
     """
     g = _Graph(np.float16 if half else np.float32)
     epsilon = float(config["layer_norm_eps"])
     x = _embeddings(g, weights, epsilon)
     mask = _attention_mask(g)
     for layer in range(int(config["num_hidden_layers"])):
-        x = _layer(g, x, mask, weights, f"encoder.layer.{layer}", int(config["num_attention_heads"]), epsilon)
+        x = _layer(
+            g,
+            x,
+            mask,
+            weights,
+            f"encoder.layer.{layer}",
+            int(config["num_attention_heads"]),
+            epsilon,
+        )
     if half:
         x = g.node("Cast", x, name="pool.wide", to=TensorProto.FLOAT)
     pooled = pool_and_normalise(g, x)
-    ids, attention = (helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "tokens"]) for n in ("input_ids", "attention_mask"))
-    out = helper.make_tensor_value_info(pooled, TensorProto.FLOAT, ["batch", int(config["hidden_size"])])
+    ids, attention = (
+        helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "tokens"])
+        for n in ("input_ids", "attention_mask")
+    )
+    out = helper.make_tensor_value_info(
+        pooled, TensorProto.FLOAT, ["batch", int(config["hidden_size"])]
+    )
     graph = helper.make_graph(g.nodes, "bert", [ids, attention], [out], list(g.constants.values()))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="pointsman")
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="pointsman"
+    )
     model.ir_version = 9
     onnx.checker.check_model(model)
     return model
 
 
 def _embeddings(g: _Graph, weights: Weights, epsilon: float) -> str:
-    words = weights["embeddings.word_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
+    words = (
+        weights["embeddings.word_embeddings.weight"]
+        + weights["embeddings.token_type_embeddings.weight"][0]
+    )
     tokens = g.node("Gather", g.constant("words", words), "input_ids", name="embeddings.words")
     shape = g.node("Shape", "input_ids", name="shape")
     length = g.node("Gather", shape, g.constant("one", np.array(1, np.int64)), name="length")
-    positions = g.node("Range", g.constant("zero", np.array(0, np.int64)), length, "one", name="positions")
+    positions = g.node(
+        "Range", g.constant("zero", np.array(0, np.int64)), length, "one", name="positions"
+    )
     table = g.constant("places", weights["embeddings.position_embeddings.weight"])
     places = g.node("Gather", table, positions, name="embeddings.places")
     summed = g.node("Add", tokens, places, name="embeddings.sum")
@@ -100,13 +127,22 @@ def _embeddings(g: _Graph, weights: Weights, epsilon: float) -> str:
 
 def _attention_mask(g: _Graph) -> str:
     """(batch, 1, 1, tokens): 0 where attended, a large negative number where padded."""
-    wide = g.node("Unsqueeze", "attention_mask", g.constant("axes_1_2", np.array([1, 2], np.int64)), name="mask.wide")
+    wide = g.node(
+        "Unsqueeze",
+        "attention_mask",
+        g.constant("axes_1_2", np.array([1, 2], np.int64)),
+        name="mask.wide",
+    )
     real = g.node("Cast", wide, name="mask.float", to=g.kind)
     inverse = g.node("Sub", g.constant("one_f", np.array(1, np.float32)), real, name="mask.inverse")
-    return g.node("Mul", inverse, g.constant("masked", np.array(MASKED, np.float32)), name="mask.bias")
+    return g.node(
+        "Mul", inverse, g.constant("masked", np.array(MASKED, np.float32)), name="mask.bias"
+    )
 
 
-def _layer(g: _Graph, x: str, mask: str, weights: Weights, p: str, heads: int, epsilon: float) -> str:
+def _layer(
+    g: _Graph, x: str, mask: str, weights: Weights, p: str, heads: int, epsilon: float
+) -> str:
     hidden = weights[f"{p}.attention.self.query.weight"].shape[0]
     split = g.constant("split", np.array([0, 0, heads, hidden // heads], np.int64))
     merged_shape = g.constant("merge", np.array([0, 0, hidden], np.int64))
@@ -114,29 +150,66 @@ def _layer(g: _Graph, x: str, mask: str, weights: Weights, p: str, heads: int, e
     def projected(part: str, order: list[int]) -> str:
         name = f"{p}.attention.self.{part}"
         line = g.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"], name)
-        return g.node("Transpose", g.node("Reshape", line, split, name=f"{name}.heads"), name=f"{name}.t", perm=order)
+        return g.node(
+            "Transpose",
+            g.node("Reshape", line, split, name=f"{name}.heads"),
+            name=f"{name}.t",
+            perm=order,
+        )
 
-    query, key, value = projected("query", [0, 2, 1, 3]), projected("key", [0, 2, 3, 1]), projected("value", [0, 2, 1, 3])
+    query, key, value = (
+        projected("query", [0, 2, 1, 3]),
+        projected("key", [0, 2, 3, 1]),
+        projected("value", [0, 2, 1, 3]),
+    )
     logits = g.node("MatMul", query, key, name=f"{p}.logits")
-    scaled = g.node("Div", logits, g.constant("root", np.array(np.sqrt(hidden // heads), np.float32)), name=f"{p}.scaled")
-    probability = g.node("Softmax", g.node("Add", scaled, mask, name=f"{p}.masked"), name=f"{p}.probability", axis=-1)
+    scaled = g.node(
+        "Div",
+        logits,
+        g.constant("root", np.array(np.sqrt(hidden // heads), np.float32)),
+        name=f"{p}.scaled",
+    )
+    probability = g.node(
+        "Softmax", g.node("Add", scaled, mask, name=f"{p}.masked"), name=f"{p}.probability", axis=-1
+    )
     mixed = g.node("MatMul", probability, value, name=f"{p}.mixed")
     back = g.node("Transpose", mixed, name=f"{p}.back", perm=[0, 2, 1, 3])
     merged = g.node("Reshape", back, merged_shape, name=f"{p}.merged")
     out = f"{p}.attention.output"
-    attended = g.linear(merged, weights[f"{out}.dense.weight"], weights[f"{out}.dense.bias"], f"{out}.dense")
-    x = g.layer_norm(g.node("Add", attended, x, name=f"{out}.sum"), weights, f"{out}.LayerNorm", epsilon)
+    attended = g.linear(
+        merged, weights[f"{out}.dense.weight"], weights[f"{out}.dense.bias"], f"{out}.dense"
+    )
+    x = g.layer_norm(
+        g.node("Add", attended, x, name=f"{out}.sum"), weights, f"{out}.LayerNorm", epsilon
+    )
 
-    up = g.linear(x, weights[f"{p}.intermediate.dense.weight"], weights[f"{p}.intermediate.dense.bias"], f"{p}.intermediate")
+    up = g.linear(
+        x,
+        weights[f"{p}.intermediate.dense.weight"],
+        weights[f"{p}.intermediate.dense.bias"],
+        f"{p}.intermediate",
+    )
     wide = g.node("Gelu", up, name=f"{p}.gelu")
-    down = g.linear(wide, weights[f"{p}.output.dense.weight"], weights[f"{p}.output.dense.bias"], f"{p}.output.dense")
-    return g.layer_norm(g.node("Add", down, x, name=f"{p}.output.sum"), weights, f"{p}.output.LayerNorm", epsilon)
+    down = g.linear(
+        wide,
+        weights[f"{p}.output.dense.weight"],
+        weights[f"{p}.output.dense.bias"],
+        f"{p}.output.dense",
+    )
+    return g.layer_norm(
+        g.node("Add", down, x, name=f"{p}.output.sum"), weights, f"{p}.output.LayerNorm", epsilon
+    )
 
 
 def pool_and_normalise(g: _Graph, hidden: str) -> str:
     """Append the mean over attended tokens and the L2 norm; returns ``sentence_embedding``."""
     last = g.constant("pool.axis_last", np.array([-1], np.int64))
-    weight = g.node("Cast", g.node("Unsqueeze", "attention_mask", last, name="pool.mask"), name="pool.weight", to=TensorProto.FLOAT)
+    weight = g.node(
+        "Cast",
+        g.node("Unsqueeze", "attention_mask", last, name="pool.mask"),
+        name="pool.weight",
+        to=TensorProto.FLOAT,
+    )
     tokens = g.constant("pool.axis_tokens", np.array([1], np.int64))
     kept = g.node("Mul", hidden, weight, name="pool.kept")
     total = g.node("ReduceSum", kept, tokens, name="pool.total", keepdims=0)
@@ -146,13 +219,16 @@ def pool_and_normalise(g: _Graph, hidden: str) -> str:
 
 
 def append_pooling(model: onnx.ModelProto) -> onnx.ModelProto:
-    """An exported encoder with `pool_and_normalise` behind its first output, which becomes its only one."""
+    """An exported encoder with `pool_and_normalise` behind its first output, which becomes its only
+    one."""
     g = _Graph()
     pooled = pool_and_normalise(g, model.graph.output[0].name)
     hidden = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
     model.graph.node.extend(g.nodes)
     model.graph.initializer.extend(g.constants.values())
     del model.graph.output[:]
-    model.graph.output.append(helper.make_tensor_value_info(pooled, TensorProto.FLOAT, ["batch", hidden or "hidden"]))
+    model.graph.output.append(
+        helper.make_tensor_value_info(pooled, TensorProto.FLOAT, ["batch", hidden or "hidden"])
+    )
     onnx.checker.check_model(model)
     return model

@@ -1,4 +1,5 @@
-"""An encoder in optimum's layout (`model.onnx`, `tokenizer.json`, `config.json`), run by ONNX Runtime."""
+"""An encoder in optimum's layout (`model.onnx`, `tokenizer.json`, `config.json`), run by ONNX
+Runtime."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ PADDING = 0.25
 GPU_TOKENS = 16_384
 """On an H100 larger batches gain nothing (docs/performance.md)."""
 GPU_STEP = 8
-"""Lengths that a GPU gets are rounded up to multiples of this: fewer shapes to plan for, and what its matrix units take in one piece."""
+"""Lengths that a GPU gets are rounded up to multiples of this: fewer shapes to plan for, and what
+its matrix units take in one piece."""
 Ids = npt.NDArray[np.int64]
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 CUDA_OPTIONS = {"use_tf32": "0"}
@@ -43,27 +45,42 @@ class OnnxEncoder:
     """
 
     def __init__(
-        self, directory: Path, provider: Provider = "auto", threads: int = 0, batch: int = 64, gpu_tokens: int = GPU_TOKENS
+        self,
+        directory: Path,
+        provider: Provider = "auto",
+        threads: int = 0,
+        batch: int = 64,
+        gpu_tokens: int = GPU_TOKENS,
     ) -> None:
-        """Load a directory. `threads` texts are run side by side on a CPU, 0 for all cores; a GPU gets up to `gpu_tokens` at once.
+        """Load a directory. `threads` texts are run side by side on a CPU, 0 for all cores; a GPU
+        gets up to `gpu_tokens` at once.
 
         Raises `EncoderInvalid`.
         """
-        config = _json(directory / "config.json", "an encoder directory has model.onnx, tokenizer.json and config.json")
+        config = _json(
+            directory / "config.json",
+            "an encoder directory has model.onnx, tokenizer.json and config.json",
+        )
         card = json.loads((directory / CARD).read_text()) if (directory / CARD).exists() else {}
         self._session = _session(directory / "model.onnx", provider)
         self._inputs = {i.name for i in self._session.get_inputs()}
         outputs = [o.name for o in self._session.get_outputs()]
         self._output = POOLED if POOLED in outputs else outputs[0]
-        self._tokenizer = _tokenizer(directory, int(card.get("max_tokens") or min(256, config.get("max_position_embeddings", 512))))
+        self._tokenizer = _tokenizer(
+            directory,
+            int(card.get("max_tokens") or min(256, config.get("max_position_embeddings", 512))),
+        )
         self._pad = int(config.get("pad_token_id") or 0)
         self._batch = batch
         self.provider = "cuda" if CUDA in self._session.get_providers() else "cpu"
         self._tokens = gpu_tokens if self.provider == "cuda" else None
-        # int8 scales a whole tensor of activations at once: beside others a text would get another vector, and at times another model
+        # int8 scales a whole tensor of activations at once: beside others a text would get another
+        # vector, and at times another model
         self._alone = card.get("quantization") == "int8"
         self._threads = 1 if self.provider == "cuda" else threads or allowed_cores()
-        self._beside = ThreadPoolExecutor(self._threads - 1, "encoder") if self._threads > 1 else None
+        self._beside = (
+            ThreadPoolExecutor(self._threads - 1, "encoder") if self._threads > 1 else None
+        )
         self.identity = Encoder(
             id=str(card.get("id") or config.get("_name_or_path") or directory.name),
             revision=str(card.get("revision") or _digest(directory / "model.onnx")),
@@ -73,7 +90,8 @@ class OnnxEncoder:
         )
 
     def encode(self, texts: Sequence[str]) -> Array:
-        """(n, dimension) float32, L2-normalised, for n texts in any order; batched by length inside."""
+        """(n, dimension) float32, L2-normalised, for n texts in any order; batched by length
+        inside."""
         encodings = self._tokenizer.encode_batch(list(texts))
         result = np.empty((len(texts), self.identity.dimension), np.float32)
         most = 1 if self._alone else min(self._batch, -(-len(texts) // self._threads))
@@ -82,19 +100,26 @@ class OnnxEncoder:
         def run() -> None:
             while True:
                 try:
-                    rows = left.pop()  # the longest first, so that none is left alone with them at the end
+                    rows = (
+                        left.pop()
+                    )  # the longest first, so that none is left alone with them at the end
                 except IndexError:
                     return
                 result[rows] = self._run([encodings[i].ids for i in rows])
 
-        helpers = [self._beside.submit(run) for _ in range(min(self._threads, len(left)) - 1)] if self._beside else []
+        helpers = (
+            [self._beside.submit(run) for _ in range(min(self._threads, len(left)) - 1)]
+            if self._beside
+            else []
+        )
         run()
         for helper in helpers:
             helper.result()
         return result
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids as the graph gets them, cut to the encoder's length; for benchmarks beside the bare runtime."""
+        """Token ids as the graph gets them, cut to the encoder's length; for benchmarks beside the
+        bare runtime."""
         return [e.ids for e in self._tokenizer.encode_batch(list(texts))]
 
     def _run(self, ids: Sequence[Sequence[int]]) -> Array:
@@ -110,34 +135,44 @@ class OnnxEncoder:
         return 1 if self._tokens is None else GPU_STEP
 
     def probe(self) -> int:
-        """Run one text: it must give one vector of finite numbers. Returns its dimension; raises `EncoderInvalid`."""
+        """Run one text: it must give one vector of finite numbers. Returns its dimension; raises
+        `EncoderInvalid`."""
         try:
             vector = self._run([self._tokenizer.encode("probe").ids])
         except Exception as error:
             if self.provider == "cuda":
                 raise EncoderInvalid(
-                    f"the GPU does not run the encoder ({type(error).__name__}): it is gone, too old, or its memory is full; or set "
+                    f"the GPU does not run the encoder ({type(error).__name__}): it is gone, too "
+                    "old, or its memory is full; or set "
                     "POINTSMAN_EMBEDDER_PROVIDER=cpu"
                 ) from None
             raise EncoderInvalid(
-                f"the graph does not run as an encoder ({type(error).__name__}); export it with `pointsman model export`"
+                f"the graph does not run as an encoder ({type(error).__name__}); export it with "
+                "`pointsman model export`"
             ) from None
         if vector.ndim != 2 or len(vector) != 1 or not np.isfinite(vector).all():
             raise EncoderInvalid(
-                f"the graph gives an array of shape {vector.shape}, not one vector a text; export it for feature extraction"
+                f"the graph gives an array of shape {vector.shape}, not one vector a text; export "
+                "it for feature extraction"
             )
         return int(vector.shape[1])
 
 
 def groups(lengths: Sequence[int], most: int, tokens: int | None = None) -> list[list[int]]:
-    """Rows that are run together: sorted by length, at most so many, with at most so many tokens, and none padded by more than `PADDING`.
+    """Rows that are run together: sorted by length, at most so many, with at most so many tokens,
+    and none padded by more than `PADDING`.
 
-    A row costs what the longest of its group costs, and small groups cost little more a row than large ones.
+    A row costs what the longest of its group costs, and small groups cost little more a row than
+    large ones.
     """
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     found: list[list[int]] = []
     for row in order:
-        full = not found or len(found[-1]) == most or (tokens is not None and (len(found[-1]) + 1) * lengths[row] > tokens)
+        full = (
+            not found
+            or len(found[-1]) == most
+            or (tokens is not None and (len(found[-1]) + 1) * lengths[row] > tokens)
+        )
         if full or lengths[row] > (1 + PADDING) * lengths[found[-1][0]]:
             found.append([])
         found[-1].append(row)
@@ -150,7 +185,8 @@ def rounded(length: int, step: int) -> int:
 
 
 def pad(ids: Sequence[Sequence[int]], pad_id: int, step: int = 1) -> tuple[Ids, Ids]:
-    """Token ids of n texts as (n, longest) int64, the longest rounded up to a multiple of `step`; and their attention mask."""
+    """Token ids of n texts as (n, longest) int64, the longest rounded up to a multiple of `step`;
+    and their attention mask."""
     longest = rounded(max(len(line) for line in ids), step)
     padded = np.full((len(ids), longest), pad_id, np.int64)
     mask = np.zeros((len(ids), longest), np.int64)
@@ -166,37 +202,59 @@ def mean_pool(hidden: Array, mask: Ids) -> Array:
         return hidden
     weight = mask[..., None].astype(np.float32)
     mean = (hidden * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-9)
-    pooled: Array = (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    pooled: Array = (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)).astype(
+        np.float32
+    )
     return pooled
 
 
 def _session(path: Path, provider: Provider) -> onnxruntime.InferenceSession:
-    """One thread an inference: threads that share one wait for each other, which takes a quarter more CPU than runs side by side."""
+    """One thread an inference: threads that share one wait for each other, which takes a quarter
+    more CPU than runs side by side."""
     if not path.exists():
-        raise EncoderInvalid(f"there is no {path}; `pointsman model prepare` makes the default encoder")
+        raise EncoderInvalid(
+            f"there is no {path}; `pointsman model prepare` makes the default encoder"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     there = CUDA in onnxruntime.get_available_providers()
     if provider == "cuda" and not there:
         raise EncoderInvalid(
-            "this onnxruntime has no CUDA; install the extra `gpu` in place of `cpu`, or set POINTSMAN_EMBEDDER_PROVIDER=cpu"
+            "this onnxruntime has no CUDA; install the extra `gpu` in place of `cpu`, or set "
+            "POINTSMAN_EMBEDDER_PROVIDER=cpu"
         )
     try:
         if provider != "cpu" and there:
-            with redirect_stdout(sys.stderr):  # it prints what it does not find, and that it goes on without
-                onnxruntime.preload_dlls(msvc=False)  # CUDA's libraries lie in packages of their own, where the loader does not look
-                session = onnxruntime.InferenceSession(str(path), options, providers=[(CUDA, CUDA_OPTIONS), CPU])
-            if CUDA in session.get_providers():  # where it can't be used onnxruntime goes on without
+            with redirect_stdout(
+                sys.stderr
+            ):  # it prints what it does not find, and that it goes on without
+                onnxruntime.preload_dlls(
+                    msvc=False
+                )  # CUDA's libraries lie in packages of their own, where the loader does not look
+                session = onnxruntime.InferenceSession(
+                    str(path), options, providers=[(CUDA, CUDA_OPTIONS), CPU]
+                )
+            if (
+                CUDA in session.get_providers()
+            ):  # where it can't be used onnxruntime goes on without
                 return session
         if provider != "cuda":
-            # fused with the addition before it, the layer norm is six times slower than both (onnxruntime 1.32, AVX2)
-            return onnxruntime.InferenceSession(str(path), options, providers=[CPU], disabled_optimizers=["SkipLayerNormFusion"])
+            # fused with the addition before it, the layer norm is six times slower than both
+            # (onnxruntime 1.32, AVX2)
+            return onnxruntime.InferenceSession(
+                str(path), options, providers=[CPU], disabled_optimizers=["SkipLayerNormFusion"]
+            )
     except Exception as error:
-        raise EncoderInvalid(f"{path} can't be loaded ({type(error).__name__}); export it again with `pointsman model export`") from None
+        raise EncoderInvalid(
+            f"{path} can't be loaded ({type(error).__name__}); export it again with `pointsman "
+            "model export`"
+        ) from None
     raise EncoderInvalid(
-        "onnxruntime found no GPU that it can use, and says above what is missing: it takes NVIDIA's driver 580 or later (in a "
-        "container NVIDIA's runtime, too) and the extra `gpu`; or set POINTSMAN_EMBEDDER_PROVIDER=cpu"
+        "onnxruntime found no GPU that it can use, and says above what is missing: it takes "
+        "NVIDIA's driver 580 or later (in a "
+        "container NVIDIA's runtime, too) and the extra `gpu`; or set "
+        "POINTSMAN_EMBEDDER_PROVIDER=cpu"
     )
 
 
@@ -215,7 +273,9 @@ def _json(path: Path, advice: str) -> dict[str, Any]:
     try:
         value: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
-        raise EncoderInvalid(f"{path} can't be read; {advice}. `pointsman model prepare` makes the default one") from None
+        raise EncoderInvalid(
+            f"{path} can't be read; {advice}. `pointsman model prepare` makes the default one"
+        ) from None
     return value
 
 

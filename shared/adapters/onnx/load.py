@@ -10,9 +10,15 @@ from shared.adapters.onnx.prepare import VARIANTS, default_directory, prepare
 
 
 def load(
-    directory: Path | None, variant: str, provider: Provider = "auto", threads: int = 0, batch: int = 64, gpu_tokens: int = GPU_TOKENS
+    directory: Path | None,
+    variant: str,
+    provider: Provider = "auto",
+    threads: int = 0,
+    batch: int = 64,
+    gpu_tokens: int = GPU_TOKENS,
 ) -> OnnxEncoder:
-    """The encoder in `directory`; with None the default one of that variant, made on first use. Raises `EncoderInvalid`."""
+    """The encoder in `directory`; with None the default one of that variant, made on first use.
+    Raises `EncoderInvalid`."""
     if directory is None:
         if variant not in VARIANTS:
             raise EncoderInvalid(f"a variant is {', '.join(VARIANTS)}, not {variant}")

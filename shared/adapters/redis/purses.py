@@ -1,4 +1,5 @@
-"""What each key may spend a day: one `DailyBudget` a key, counted again from the topic `spending` when Redis was wiped."""
+"""What each key may spend a day: one `DailyBudget` a key, counted again from the topic `spending`
+when Redis was wiped."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Purses:
 
     @asynccontextmanager
     async def running(self, known: Iterable[tuple[str, float]]) -> AsyncGenerator[None, None]:
-        """With the purses of these (name, USD a day) at hand from the start; others follow when they are first used."""
+        """With the purses of these (name, USD a day) at hand from the start; others follow when
+        they are first used."""
         async with self._stack:
             for name, usd in known:
                 await self.of(name, usd)
@@ -44,13 +46,19 @@ class Purses:
         """The purse of the key `name`."""
         place = name, usd_per_day
         if place not in self._purses:
-            self._purses[place] = purse = DailyBudget(self._redis, f"key:{name}", usd_per_day, lambda day: self._count(name, day))
+            self._purses[place] = purse = DailyBudget(
+                self._redis, f"key:{name}", usd_per_day, lambda day: self._count(name, day)
+            )
             await self._stack.enter_async_context(purse.running())
         return self._purses[place]
 
     async def _count(self, name: str, day: datetime) -> float:
         async with self._counting:
-            if self._counted is None or time.monotonic() - self._counted[0] > COUNT_HOLDS_S or self._counted[1] != day:
+            if (
+                self._counted is None
+                or time.monotonic() - self._counted[0] > COUNT_HOLDS_S
+                or self._counted[1] != day
+            ):
                 self._counted = time.monotonic(), day, await self._spent_since(day)
             return self._counted[2][name]
 

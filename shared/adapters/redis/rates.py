@@ -1,4 +1,5 @@
-"""How often somebody may ask: a bucket of tokens in Redis, shared by all instances. Without Redis each counts for itself."""
+"""How often somebody may ask: a bucket of tokens in Redis, shared by all instances. Without Redis
+each counts for itself."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from redis.exceptions import RedisError
 from shared.adapters.redis.client import RedisSettings, client
 from shared.adapters.telemetry import log
 
-# KEYS: the bucket. ARGV: tokens a second, most tokens, now. Returns the milliseconds to wait, 0 if one was taken.
+# KEYS: the bucket. ARGV: tokens a second, most tokens, now. Returns the milliseconds to wait, 0 if
+# one was taken.
 TAKE = """
 local rate, most, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local got = redis.call('HMGET', KEYS[1], 'tokens', 'at')
@@ -36,9 +38,19 @@ class Rates:
         """Seconds to wait until `name` may ask again; 0: it may now."""
         now = time.time()
         try:
-            return float(await self._take(keys=[self._prefix + name], args=[per_minute / 60, per_minute, now])) / 1000
+            return (
+                float(
+                    await self._take(
+                        keys=[self._prefix + name], args=[per_minute / 60, per_minute, now]
+                    )
+                )
+                / 1000
+            )
         except RedisError as error:
-            log.warning("no Redis; rates are counted by each instance for itself", error=type(error).__name__)
+            log.warning(
+                "no Redis; rates are counted by each instance for itself",
+                error=type(error).__name__,
+            )
         tokens, at = self._own.get(name, (float(per_minute), now))
         tokens = min(per_minute, tokens + (now - at) * per_minute / 60)
         self._own[name] = (max(0.0, tokens - 1) if tokens >= 1 else tokens, now)

@@ -1,4 +1,5 @@
-"""The hot copy of the routing tables: the current version, the last few by digest, and a word when one is new."""
+"""The hot copy of the routing tables: the current version, the last few by digest, and a word when
+one is new."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from shared.contracts.tables import TablePublished, read_version
 
 OLD_TABLES_LIVE_S = 24 * 3600
 
-# Sets the current version only if it is newer, so that writers may race and a late one does no harm.
+# Sets the current version only if it is newer, so that writers may race and a late one does no
+# harm.
 SET_IF_NEWER = """
 local current = redis.call('GET', KEYS[1])
 if current then
@@ -32,18 +34,30 @@ return 1
 
 
 class HotTables:
-    """Versions of the routing table in Redis. Every method raises `RedisError` when Redis is away."""
+    """Versions of the routing table in Redis. Every method raises `RedisError` when Redis is
+    away."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._redis: Redis = client(settings)
         base = settings.key_prefix + "{tables}:"  # one slot of a Redis Cluster
-        self._current, self._by_digest, self._channel = base + "current", base + "by-digest:", base + "news"
+        self._current, self._by_digest, self._channel = (
+            base + "current",
+            base + "by-digest:",
+            base + "news",
+        )
         self._set_if_newer: Any = self._redis.register_script(SET_IF_NEWER)
 
     async def put(self, version: TablePublished) -> bool:
-        """Make `version` the current one and tell everybody, unless a newer one is there. Returns whether it was taken."""
+        """Make `version` the current one and tell everybody, unless a newer one is there. Returns
+        whether it was taken."""
         keys = [self._current, self._by_digest + version.digest, self._by_digest, self._channel]
-        arguments = [version.epoch, version.sequence, version.digest, version.model_dump_json(), OLD_TABLES_LIVE_S]
+        arguments = [
+            version.epoch,
+            version.sequence,
+            version.digest,
+            version.model_dump_json(),
+            OLD_TABLES_LIVE_S,
+        ]
         return bool(await self._set_if_newer(keys=keys, args=arguments))
 
     async def current_version(self) -> tuple[int, int, str] | None:

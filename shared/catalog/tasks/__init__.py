@@ -1,4 +1,5 @@
-"""The 25 tasks: real-world applications of language models, each with prompts to learn from and prompts to test with."""
+"""The 25 tasks: real-world applications of language models, each with prompts to learn from and
+prompts to test with."""
 
 from __future__ import annotations
 
@@ -26,5 +27,7 @@ def load() -> tuple[Task, ...]:
     for path in sorted(Path(__file__).parent.glob("*.yaml")):
         data = yaml.safe_load(path.read_text())
         prompts = {part: tuple(text.strip() for text in data[part]) for part in ("train", "test")}
-        tasks.append(Task(path.stem, data["name"], data["description"], prompts["train"], prompts["test"]))
+        tasks.append(
+            Task(path.stem, data["name"], data["description"], prompts["train"], prompts["test"])
+        )
     return tuple(tasks)

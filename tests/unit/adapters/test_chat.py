@@ -1,4 +1,5 @@
-"""The language model client: time limits, retries that honour Retry-After, a breaker, and errors that quote nothing."""
+"""The language model client: time limits, retries that honour Retry-After, a breaker, and errors
+that quote nothing."""
 
 import asyncio
 import json
@@ -25,12 +26,17 @@ GOOD = {
 
 
 def client(answer: Callable[[httpx.Request], Any], **settings: Any) -> Chat:
-    return Chat(LLMSettings(api_key=KEY, base_url="http://llm.test/v1", **settings), httpx.MockTransport(answer))
+    return Chat(
+        LLMSettings(api_key=KEY, base_url="http://llm.test/v1", **settings),
+        httpx.MockTransport(answer),
+    )
 
 
 async def ask(chat: Chat, within_s: float = 5.0) -> Any:
     try:
-        return await chat.complete("m", [{"role": "user", "content": SECRET}], max_tokens=20, within_s=within_s)
+        return await chat.complete(
+            "m", [{"role": "user", "content": SECRET}], max_tokens=20, within_s=within_s
+        )
     finally:
         await chat.close()
 
@@ -43,14 +49,22 @@ async def test_an_answer_brings_text_model_tokens_and_the_providers_own_cost() -
         return httpx.Response(200, json=GOOD)
 
     got = await ask(client(answer))
-    assert (got.text, got.model, got.cost_usd, got.prompt_tokens, got.simulated) == ("Translate a notice.", "m-1", 0.0002, 9, False)
+    assert (got.text, got.model, got.cost_usd, got.prompt_tokens, got.simulated) == (
+        "Translate a notice.",
+        "m-1",
+        0.0002,
+        9,
+        False,
+    )
     assert seen[0].url == "http://llm.test/v1/chat/completions"
     assert seen[0].headers["authorization"] == f"Bearer {KEY}"
     assert json.loads(seen[0].content)["temperature"] == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_each_try_of_a_call_bears_the_same_name_and_says_nothing_of_the_request(stream: bool) -> None:
+async def test_each_try_of_a_call_bears_the_same_name_and_says_nothing_of_the_request(
+    stream: bool,
+) -> None:
     seen: list[str | None] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -59,7 +73,9 @@ async def test_each_try_of_a_call_bears_the_same_name_and_says_nothing_of_the_re
 
     chat = client(answer)
     for once in ("customer-7\0m", "customer-7\0m", "customer-8\0m", ""):
-        await chat.complete("m", [{"role": "user", "content": SECRET}], within_s=5, stream=stream, once=once)
+        await chat.complete(
+            "m", [{"role": "user", "content": SECRET}], within_s=5, stream=stream, once=once
+        )
     await chat.close()
     assert seen[0] is not None
     assert seen[0] == seen[1] == seen[2] != seen[3]
@@ -69,7 +85,10 @@ async def test_each_try_of_a_call_bears_the_same_name_and_says_nothing_of_the_re
 
 async def test_a_stream_that_is_cut_off_is_asked_for_again_since_nobody_has_seen_it() -> None:
     words = [{"choices": [{"delta": {"content": text}}]} for text in ("Translate", " a notice.")]
-    last = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9, "completion_tokens": 3, "cost": 0.0002}}
+    last = {
+        "choices": [{"delta": {}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 3, "cost": 0.0002},
+    }
     names: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -79,7 +98,9 @@ async def test_a_stream_that_is_cut_off_is_asked_for_again_since_nobody_has_seen
         return httpx.Response(200, content=body, headers={"content-type": "text/event-stream"})
 
     chat = client(answer)
-    got = await chat.complete("m", [{"role": "user", "content": SECRET}], within_s=5, stream=True, once="r-1")
+    got = await chat.complete(
+        "m", [{"role": "user", "content": SECRET}], within_s=5, stream=True, once="r-1"
+    )
     await chat.close()
     assert got.text == "Translate a notice.", "nothing of the first try is left in it"
     assert len(names) == 2
@@ -102,8 +123,13 @@ async def test_what_passes_is_tried_again_and_retry_after_is_waited_for() -> Non
     assert times[1] - times[0] >= 0.4
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "POINTSMAN_LLM_API_KEY"), (402, "credit"), (404, "model's name"), (400, "HTTP 400")])
-async def test_what_can_not_pass_is_asked_once_and_the_error_quotes_neither_prompt_nor_key(status: int, words: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "POINTSMAN_LLM_API_KEY"), (402, "credit"), (404, "model's name"), (400, "HTTP 400")],
+)
+async def test_what_can_not_pass_is_asked_once_and_the_error_quotes_neither_prompt_nor_key(
+    status: int, words: str
+) -> None:
     calls = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -143,7 +169,9 @@ async def test_an_api_that_asks_for_a_longer_rest_is_left_alone_at_once_and_what
     assert (len(calls), caught.value.status, caught.value.retry_after_s) == (1, 429, float(asked_s))
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"choices": []}', b'{"choices": [{"message": null}]}', b"<html>"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"choices": []}', b'{"choices": [{"message": null}]}', b"<html>"]
+)
 async def test_an_answer_of_another_form_is_an_error(body: bytes) -> None:
     with pytest.raises(ModelUnreachable):
         await ask(client(lambda r: httpx.Response(200, content=body)))
@@ -214,7 +242,12 @@ async def test_without_a_key_the_model_is_simulated_and_says_so() -> None:
     chat = simulated.chat(LLMSettings(api_key=""))
     got = await chat.complete(
         "m",
-        [{"role": "user", "content": "BEGIN 1\nTranslate this notice into French: we are closed today\nEND 1"}],
+        [
+            {
+                "role": "user",
+                "content": "BEGIN 1\nTranslate this notice into French: we are closed today\nEND 1",
+            }
+        ],
         max_tokens=20,
         within_s=2,
     )

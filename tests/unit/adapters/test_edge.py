@@ -43,7 +43,9 @@ class Producer:
         self.sent: list[tuple[str, bytes]] = []
         self._once, self._always = set(once), set(always)
 
-    async def send(self, topic: str, value: bytes | None, *, key: bytes = b"", **_: Any) -> asyncio.Future[Any]:
+    async def send(
+        self, topic: str, value: bytes | None, *, key: bytes = b"", **_: Any
+    ) -> asyncio.Future[Any]:
         if topic == EMBEDDINGS.name and key in self._always:
             raise MessageSizeTooLargeError
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -58,7 +60,9 @@ class Producer:
 
 def record(number: int) -> ConsumerRecord:
     message = described(submitted().model_copy(update={"request_id": f"r-{number}"}))
-    return ConsumerRecord("descriptions", 0, number, 0, 0, message.key, to_json(message), None, 0, 0, ())
+    return ConsumerRecord(
+        "descriptions", 0, number, 0, 0, message.key, to_json(message), None, 0, 0, ()
+    )
 
 
 async def work(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
@@ -66,9 +70,15 @@ async def work(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
 
 
 def edge(
-    producer: Producer, window_s: float = 0.0, work: Work[Described, Embedded] = work, *, replies: bool = False
+    producer: Producer,
+    window_s: float = 0.0,
+    work: Work[Described, Embedded] = work,
+    *,
+    replies: bool = False,
 ) -> Edge[Described, Embedded]:
-    stage = Stage("embedder", "", DESCRIPTIONS, EMBEDDINGS, work, window_s=window_s, replies=replies)
+    stage = Stage(
+        "embedder", "", DESCRIPTIONS, EMBEDDINGS, work, window_s=window_s, replies=replies
+    )
     made: Edge[Described, Embedded] = Edge(stage, KafkaSettings(), TelemetrySettings())
     made.out = producer  # type: ignore[assignment]
     return made
@@ -98,7 +108,8 @@ async def test_a_lone_record_waits_only_while_others_come() -> None:
 
 
 async def test_each_record_of_a_batch_ends_in_its_own_way() -> None:
-    """Published, published at the second try, too large and so a dead letter, refused by the work and so a dead letter."""
+    """Published, published at the second try, too large and so a dead letter, refused by the work
+    and so a dead letter."""
     producer = Producer(once=[b"r-1"], always=[b"r-2"])
     made = edge(producer)
     for number in range(4):
@@ -124,12 +135,16 @@ async def test_what_was_taken_of_a_lost_partition_is_left_to_others() -> None:
     assert producer.sent == []
 
 
-async def test_a_record_takes_with_it_what_was_fetched_and_never_more_than_there_is_room_for() -> None:
+async def test_a_record_takes_with_it_what_was_fetched_and_never_more_than_there_is_room_for() -> (
+    None
+):
     made = edge(Producer())
     waiting = [record(number) for number in range(1, 400)]
 
     class Consumer:
-        async def getmany(self, part: TopicPartition, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+        async def getmany(
+            self, part: TopicPartition, *, timeout_ms: int, max_records: int
+        ) -> dict[TopicPartition, list[ConsumerRecord]]:
             assert (part, timeout_ms) == (PART, 0)
             found, waiting[:] = waiting[:max_records], waiting[max_records:]
             return {PART: found} if found else {}
@@ -142,7 +157,9 @@ async def test_a_record_takes_with_it_what_was_fetched_and_never_more_than_there
     assert not blocked.done(), "there is no room"
     await made._run(await made._next())
     await asyncio.wait_for(blocked, 5)
-    assert len(made.queue) == made.stage.batch + made.stage.batch, "what was done made room, and no more was taken"
+    assert len(made.queue) == made.stage.batch + made.stage.batch, (
+        "what was done made room, and no more was taken"
+    )
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -161,11 +178,14 @@ async def test_a_record_that_waits_for_room_is_dropped_if_its_partition_goes(los
 
 
 async def test_what_can_not_be_read_is_not_passed_over() -> None:
-    """aiokafka has moved on by then: from behind what was taken it is asked again, one record at a time."""
+    """aiokafka has moved on by then: from behind what was taken it is asked again, one record at a
+    time."""
     made, sought = edge(Producer()), []
 
     class Consumer:
-        async def getmany(self, part: TopicPartition, **_: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+        async def getmany(
+            self, part: TopicPartition, **_: int
+        ) -> dict[TopicPartition, list[ConsumerRecord]]:
             raise UnsupportedCodecError
 
         def seek(self, part: TopicPartition, offset: int) -> None:
@@ -189,11 +209,18 @@ class Broken:
         return record(1)
 
 
-async def test_whatever_a_fetch_fails_with_is_told_and_the_next_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whatever_a_fetch_fails_with_is_told_and_the_next_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("shared.adapters.kafka.fetching.AGAIN_S", 0.0)
     made = edge(Producer())
     before = UNREAD.labels("embedder", "RuntimeError")._value.get()
-    errors = (UnsupportedCodecError(), CorruptRecordException(), RuntimeError("zstd"), UnicodeDecodeError("utf-8", b"x", 0, 1, "key"))
+    errors = (
+        UnsupportedCodecError(),
+        CorruptRecordException(),
+        RuntimeError("zstd"),
+        UnicodeDecodeError("utf-8", b"x", 0, 1, "key"),
+    )
     assert (await made.fetching.record(Broken(*errors))).offset == 1
     assert UNREAD.labels("embedder", "RuntimeError")._value.get() == before + 1
     assert made.fetching.error == "UnicodeDecodeError"
@@ -212,7 +239,12 @@ async def test_what_is_raised_while_a_record_is_read_or_written_is_its_own_dead_
             raise ValueError("surrogates not allowed")
 
     async def work(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
-        return [Unwritable.model_construct(**dict(embedded(m))) if m.request_id == "r-2" else embedded(m) for m in batch]
+        return [
+            Unwritable.model_construct(**dict(embedded(m)))
+            if m.request_id == "r-2"
+            else embedded(m)
+            for m in batch
+        ]
 
     producer = Producer()
     made = edge(producer, work=work)
@@ -220,11 +252,16 @@ async def test_what_is_raised_while_a_record_is_read_or_written_is_its_own_dead_
     for number in range(4):
         made._queue(record(number))
     await made._run(await made._next())
-    assert sorted(topic for topic, _ in producer.sent) == [DEAD_LETTERS.name] * 2 + [EMBEDDINGS.name] * 2
+    assert (
+        sorted(topic for topic, _ in producer.sent)
+        == [DEAD_LETTERS.name] * 2 + [EMBEDDINGS.name] * 2
+    )
     assert made.progress.uncommitted() == {PART: 4}
 
 
-async def test_headers_without_a_value_cost_nothing_with_tracing_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_headers_without_a_value_cost_nothing_with_tracing_and_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Tracing:
         def taken(self, headers: Any, *_: Any) -> None:
             raise AttributeError("whatever a header does to it")
@@ -253,7 +290,9 @@ class Topic:
             await asyncio.sleep(60)
 
 
-async def test_partitions_that_are_gone_are_let_go_of_so_that_the_others_are_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_partitions_that_are_gone_are_let_go_of_so_that_the_others_are_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("shared.adapters.kafka.edge.COMMIT_WITHIN_S", 0.05)
     made, topic = edge(Producer()), Topic({0, 1})
     made.consumer = lambda: topic
@@ -293,7 +332,9 @@ def test_a_partition_stands_still_when_records_wait_and_nothing_is_committed() -
 
 async def test_a_dead_letter_that_is_refused_ends_the_service() -> None:
     class Full(Producer):
-        async def send(self, topic: str, value: bytes | None, *, key: bytes = b"", **_: Any) -> asyncio.Future[Any]:
+        async def send(
+            self, topic: str, value: bytes | None, *, key: bytes = b"", **_: Any
+        ) -> asyncio.Future[Any]:
             raise MessageSizeTooLargeError
 
     made = edge(Full())
@@ -333,7 +374,9 @@ async def test_what_kafka_refuses_for_good_is_the_records_own_fault() -> None:
     assert made.failed is None
 
 
-async def test_an_encoder_that_fails_on_anything_ends_the_service_and_makes_no_dead_letters() -> None:
+async def test_an_encoder_that_fails_on_anything_ends_the_service_and_makes_no_dead_letters() -> (
+    None
+):
     producer = Producer()
     made = edge(producer, work=failing(EncoderInvalid("the GPU is gone")))
     for number in range(3):
@@ -350,7 +393,9 @@ async def test_replies_that_are_not_taken_hold_nothing_up(monkeypatch: pytest.Mo
     tried: list[bytes] = []
 
     class NoReplies(Producer):
-        async def send(self, topic: str, value: bytes | None, *, key: bytes = b"", **more: Any) -> asyncio.Future[Any]:
+        async def send(
+            self, topic: str, value: bytes | None, *, key: bytes = b"", **more: Any
+        ) -> asyncio.Future[Any]:
             if topic == REPLIES.name:
                 tried.append(key)
                 raise KafkaTimeoutError
@@ -361,7 +406,9 @@ async def test_replies_that_are_not_taken_hold_nothing_up(monkeypatch: pytest.Mo
     for number in range(2):
         asked = record(number)
         message = described(
-            submitted(reply_to=ReplyTo(topic=REPLIES.name, partition=0, described=True)).model_copy(update={"request_id": f"r-{number}"})
+            submitted(reply_to=ReplyTo(topic=REPLIES.name, partition=0, described=True)).model_copy(
+                update={"request_id": f"r-{number}"}
+            )
         )
         made._queue(replace(asked, value=to_json(message)))
         await made._run(await made._next())
@@ -402,7 +449,8 @@ async def test_a_reply_without_a_value_is_no_decision() -> None:
 
 
 class Whole:
-    """A consumer of one partition: a fetch that fails, two records, and the end of a transaction behind them."""
+    """A consumer of one partition: a fetch that fails, two records, and the end of a transaction
+    behind them."""
 
     def __init__(self) -> None:
         self.fetches, self.at = 0, 0
@@ -437,7 +485,9 @@ async def test_a_reader_of_a_whole_topic_goes_on_past_a_fetch_that_fails_and_the
     monkeypatch.setattr("shared.adapters.kafka.following.reader", reading)
     monkeypatch.setattr("shared.adapters.kafka.following.position", lambda one, _part: one.at)
     monkeypatch.setattr("shared.adapters.kafka.following.AGAIN_S", 0.0)
-    following = Following(KafkaSettings(), (DESCRIPTIONS,), lambda _topic, one: learnt.append(one.offset))
+    following = Following(
+        KafkaSettings(), (DESCRIPTIONS,), lambda _topic, one: learnt.append(one.offset)
+    )
     task = asyncio.create_task(following.run())
     async with asyncio.timeout(5):
         await following.caught_up.wait()

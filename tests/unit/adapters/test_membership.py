@@ -17,8 +17,11 @@ def test_a_member_has_a_name_only_if_it_is_given_one() -> None:
     assert named["group_id"] == "staging.pointsman-embedder"
 
 
-async def test_aiokafka_says_goodbye_for_a_named_member_only_after_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The private name that `leave` takes off is the one that aiokafka looks at; a release that looks elsewhere fails here."""
+async def test_aiokafka_says_goodbye_for_a_named_member_only_after_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The private name that `leave` takes off is the one that aiokafka looks at; a release that
+    looks elsewhere fails here."""
     from aiokafka.consumer.group_coordinator import GroupCoordinator
 
     sent: list[Any] = []

@@ -1,4 +1,5 @@
-"""Encoders: the graph that is built agrees with the arithmetic written down again in numpy, and bad directories are named."""
+"""Encoders: the graph that is built agrees with the arithmetic written down again in numpy, and bad
+directories are named."""
 
 import json
 import os
@@ -32,7 +33,10 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "translate", "a", "notice", "fix", 
 def random_bert(seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     draw = lambda *shape: rng.normal(0, 0.3, shape).astype(np.float32)  # noqa: E731
-    weights = {"embeddings.word_embeddings.weight": draw(len(WORDS), 8), "embeddings.position_embeddings.weight": draw(32, 8)}
+    weights = {
+        "embeddings.word_embeddings.weight": draw(len(WORDS), 8),
+        "embeddings.position_embeddings.weight": draw(32, 8),
+    }
     weights |= {
         "embeddings.token_type_embeddings.weight": draw(2, 8),
         "embeddings.LayerNorm.weight": draw(8),
@@ -46,7 +50,9 @@ def random_bert(seed: int = 0) -> dict[str, np.ndarray]:
             "attention.self.value": (8, 8),
             "attention.output.dense": (8, 8),
         }
-        for name, shape in (parts | {"intermediate.dense": (16, 8), "output.dense": (8, 16)}).items():
+        for name, shape in (
+            parts | {"intermediate.dense": (16, 8), "output.dense": (8, 16)}
+        ).items():
             weights |= {f"{p}.{name}.weight": draw(*shape), f"{p}.{name}.bias": draw(shape[0])}
         for name in ("attention.output.LayerNorm", "output.LayerNorm"):
             weights |= {f"{p}.{name}.weight": draw(8), f"{p}.{name}.bias": draw(8)}
@@ -58,20 +64,32 @@ def by_hand(w: dict[str, np.ndarray], ids: list[int]) -> np.ndarray:
     from math import erf
 
     def norm(x: np.ndarray, p: str) -> np.ndarray:
-        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-12) * w[f"{p}.weight"] + w[f"{p}.bias"]
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-12) * w[
+            f"{p}.weight"
+        ] + w[f"{p}.bias"]
 
     def linear(x: np.ndarray, p: str) -> np.ndarray:
         return x @ w[f"{p}.weight"].T + w[f"{p}.bias"]
 
-    x = w["embeddings.word_embeddings.weight"][ids].astype(float) + w["embeddings.position_embeddings.weight"][: len(ids)]
+    x = (
+        w["embeddings.word_embeddings.weight"][ids].astype(float)
+        + w["embeddings.position_embeddings.weight"][: len(ids)]
+    )
     x = norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
     for layer in range(2):
         p = f"encoder.layer.{layer}"
-        heads = [linear(x, f"{p}.attention.self.{n}").reshape(-1, 2, 4).transpose(1, 0, 2) for n in ("query", "key", "value")]
+        heads = [
+            linear(x, f"{p}.attention.self.{n}").reshape(-1, 2, 4).transpose(1, 0, 2)
+            for n in ("query", "key", "value")
+        ]
         logits = heads[0] @ heads[1].transpose(0, 2, 1) / 2.0
         weight = np.exp(logits - logits.max(-1, keepdims=True))
-        mixed = (weight / weight.sum(-1, keepdims=True) @ heads[2]).transpose(1, 0, 2).reshape(-1, 8)
-        x = norm(linear(mixed, f"{p}.attention.output.dense") + x, f"{p}.attention.output.LayerNorm")
+        mixed = (
+            (weight / weight.sum(-1, keepdims=True) @ heads[2]).transpose(1, 0, 2).reshape(-1, 8)
+        )
+        x = norm(
+            linear(mixed, f"{p}.attention.output.dense") + x, f"{p}.attention.output.LayerNorm"
+        )
         up = linear(x, f"{p}.intermediate.dense")
         gelu = up * 0.5 * (1 + np.vectorize(erf)(up / np.sqrt(2)))
         x = norm(linear(gelu, f"{p}.output.dense") + x, f"{p}.output.LayerNorm")
@@ -83,9 +101,13 @@ def by_hand(w: dict[str, np.ndarray], ids: list[int]) -> np.ndarray:
 def directory(tmp_path: Path) -> Path:
     onnx.save(bert.build(random_bert(), CONFIG), tmp_path / "model.onnx")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     return tmp_path
 
@@ -103,7 +125,9 @@ def test_the_graph_agrees_with_the_arithmetic_whatever_the_batch(directory: Path
         np.testing.assert_allclose(vector, encoder.encode([text])[0], atol=2e-6)
 
 
-def test_a_graph_without_pooling_is_pooled_outside_and_pooling_can_be_put_inside(directory: Path) -> None:
+def test_a_graph_without_pooling_is_pooled_outside_and_pooling_can_be_put_inside(
+    directory: Path,
+) -> None:
     """What optimum exports: the first output is (batch, tokens, hidden)."""
     inside = OnnxEncoder(directory, "cpu").encode(TEXTS)
     model = onnx.load(directory / "model.onnx")
@@ -115,11 +139,16 @@ def test_a_graph_without_pooling_is_pooled_outside_and_pooling_can_be_put_inside
     weights = [w for w in model.graph.initializer if w.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(weights)
-    model.graph.output.append(onnx.helper.make_tensor_value_info(last, onnx.TensorProto.FLOAT, ["batch", "tokens", 8]))
+    model.graph.output.append(
+        onnx.helper.make_tensor_value_info(last, onnx.TensorProto.FLOAT, ["batch", "tokens", 8])
+    )
     onnx.save(model, directory / "model.onnx")
     np.testing.assert_allclose(OnnxEncoder(directory, "cpu").encode(TEXTS), inside, atol=2e-6)
     onnx.save(bert.append_pooling(model), directory / "model.onnx")
-    assert onnxruntime.InferenceSession(directory / "model.onnx").get_outputs()[0].name == "sentence_embedding"
+    assert (
+        onnxruntime.InferenceSession(directory / "model.onnx").get_outputs()[0].name
+        == "sentence_embedding"
+    )
     np.testing.assert_allclose(OnnxEncoder(directory, "cpu").encode(TEXTS), inside, atol=2e-6)
 
 
@@ -151,17 +180,26 @@ def test_cuda_that_is_asked_for_and_missing_is_an_error_and_auto_is_not(director
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_cuda_that_is_there_and_can_not_be_used_is_an_error_and_not_a_slow_cpu(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """onnxruntime for CUDA names it wherever it is installed, and without a driver or CUDA's libraries it goes on with the CPU."""
+def test_cuda_that_is_there_and_can_not_be_used_is_an_error_and_not_a_slow_cpu(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime for CUDA names it wherever it is installed, and without a driver or CUDA's
+    libraries it goes on with the CPU."""
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("there is CUDA here")
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
     assert OnnxEncoder(directory, "auto").provider == "cpu"
     with pytest.raises(EncoderInvalid, match="driver 580"):
         OnnxEncoder(directory, "cuda")
 
 
-def test_weights_that_are_not_the_published_ones_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_not_the_published_ones_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path / "home"))
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(EncoderInvalid, match="not the published weights"):
@@ -188,9 +226,15 @@ def test_the_default_encoder_int8_stays_close_to_fp32_and_puts_like_with_like() 
 
 
 def test_an_int8_text_has_one_vector_whatever_it_comes_with() -> None:
-    """Dynamic quantization scales a whole tensor: in one run with others a text's vector would depend on them."""
+    """Dynamic quantization scales a whole tensor: in one run with others a text's vector would
+    depend on them."""
     encoder = load(None, "int8")
-    texts = ["Translate a contract into French.", "Why does my code crash?", "a", "Write " + "a long poem about the sea " * 20]
+    texts = [
+        "Translate a contract into French.",
+        "Why does my code crash?",
+        "a",
+        "Write " + "a long poem about the sea " * 20,
+    ]
     together, turned = encoder.encode(texts), encoder.encode(texts[::-1])[::-1]
     for text, vector, other in zip(texts, together, turned, strict=True):
         np.testing.assert_array_equal(vector, encoder.encode([text])[0])
@@ -199,7 +243,11 @@ def test_an_int8_text_has_one_vector_whatever_it_comes_with() -> None:
 
 def test_half_precision_stays_with_full_and_pools_in_full() -> None:
     """For GPUs; here it runs on the CPU, which computes in half precision what it can."""
-    texts = ["Translate a contract into French.", "Find the bug in a Python function.", "word " * 300]
+    texts = [
+        "Translate a contract into French.",
+        "Find the bug in a Python function.",
+        "word " * 300,
+    ]
     full, half = load(None, "fp32", "cpu"), load(None, "fp16", "cpu")
     exact, short = full.encode(texts), half.encode(texts)
     assert short.dtype == np.float32
@@ -233,7 +281,11 @@ def test_rows_run_together_are_of_like_length_and_each_runs_once() -> None:
     found = groups(lengths, most=2)
     assert sorted(row for group in found for row in group) == list(range(len(lengths)))
     assert all(len(group) <= 2 for group in found)
-    assert all(lengths[row] <= (1 + PADDING) * min(lengths[i] for i in group) for group in found for row in group)
+    assert all(
+        lengths[row] <= (1 + PADDING) * min(lengths[i] for i in group)
+        for group in found
+        for row in group
+    )
     assert len(groups([7] * 10, most=64)) == 1
     assert len(groups([7] * 10, most=5)) == 2
     assert groups([], most=4) == []
@@ -243,9 +295,14 @@ def test_rows_run_together_are_of_like_length_and_each_runs_once() -> None:
 
 def test_onnxruntime_sends_no_telemetry() -> None:
     """It does by default since it can on Linux, and what it reads is set before it is imported."""
-    code = "import os, sys, shared.adapters.onnx; assert 'onnxruntime' not in sys.modules; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    code = (
+        "import os, sys, shared.adapters.onnx; assert 'onnxruntime' not in sys.modules; "
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     assert done.stdout.strip() == "1"
 
 
@@ -262,9 +319,13 @@ def test_the_default_graph_agrees_with_transformers() -> None:
         for text in ("Translate a contract into French.", "Hi", "word " * 400):
             ids = torch.tensor([encoder.tokens([text])[0]])
             with torch.no_grad():
-                found = model(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
+                found = model(
+                    input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True
+                )
             hidden = found.hidden_states[layers].mean(1)[0].numpy()
-            np.testing.assert_allclose(encoder.encode([text])[0], hidden / np.linalg.norm(hidden), atol=1e-5)
+            np.testing.assert_allclose(
+                encoder.encode([text])[0], hidden / np.linalg.norm(hidden), atol=1e-5
+            )
 
 
 @pytest.mark.export
@@ -278,21 +339,39 @@ def test_real_architectures_are_exported_by_optimum(kind: str, tmp_path: Path) -
     source = prepare._package()
     sizes = {
         "DistilBert": {},
-        "Albert": {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128, "embedding_size": 32},
-        "Bert": {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128, "num_hidden_layers": 2},
+        "Albert": {
+            "hidden_size": 64,
+            "num_attention_heads": 4,
+            "intermediate_size": 128,
+            "embedding_size": 32,
+        },
+        "Bert": {
+            "hidden_size": 64,
+            "num_attention_heads": 4,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+        },
     }
     torch.manual_seed(0)
     config = getattr(transformers, f"{kind}Config")(vocab_size=30522, **sizes[kind])
     model = getattr(transformers, f"{kind}Model")(config).eval()
     model.save_pretrained(tmp_path / "in")
-    transformers.PreTrainedTokenizerFast(tokenizer_file=str(source / "tokenizer.json"), pad_token="[PAD]").save_pretrained(tmp_path / "in")
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(source / "tokenizer.json"), pad_token="[PAD]"
+    ).save_pretrained(tmp_path / "in")
     target = prepare.export(str(tmp_path / "in"), tmp_path / "out", "fp32")
     encoder = OnnxEncoder(target, "cpu")
     text = "Translate a legal notice from German into plain English."
     ids = torch.tensor([encoder.tokens([text])[0]])
     with torch.no_grad():
-        hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.mean(1)[0].numpy()
-    np.testing.assert_allclose(encoder.encode([text, "short"])[0], hidden / np.linalg.norm(hidden), atol=1e-5)
+        hidden = (
+            model(input_ids=ids, attention_mask=torch.ones_like(ids))
+            .last_hidden_state.mean(1)[0]
+            .numpy()
+        )
+    np.testing.assert_allclose(
+        encoder.encode([text, "short"])[0], hidden / np.linalg.norm(hidden), atol=1e-5
+    )
     assert encoder.identity.dimension == (768 if kind == "DistilBert" else 64)
     small = OnnxEncoder(prepare.export(str(tmp_path / "in"), tmp_path / "out8", "int8"), "cpu")
     assert (small.encode([text])[0] * encoder.encode([text])[0]).sum() > 0.9

@@ -7,7 +7,9 @@ from shared.adapters.kafka.progress import Progress
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.randoms())
-def test_in_whatever_order_records_end_nothing_unfinished_is_passed(gaps: list[int], random: object) -> None:
+def test_in_whatever_order_records_end_nothing_unfinished_is_passed(
+    gaps: list[int], random: object
+) -> None:
     offsets = [sum(gaps[: i + 1]) for i in range(len(gaps))]
     progress: Progress[str] = Progress()
     lane = progress.lane("p")

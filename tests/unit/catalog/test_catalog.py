@@ -1,4 +1,5 @@
-"""What comes with Pointsman: models of both profiles, and 25 tasks with prompts of which no two are alike."""
+"""What comes with Pointsman: models of both profiles, and 25 tasks with prompts of which no two are
+alike."""
 
 from pathlib import Path
 
@@ -9,7 +10,13 @@ from shared.catalog import models, tasks
 
 def test_both_profiles_name_models_with_prices_ids_and_dates() -> None:
     catalog = models.load()
-    assert [m.name for m in catalog.profile("study-2023")] == ["claude-2", "gpt-3.5-turbo", "gpt-4", "code-llama-34b", "llama-2-70b-chat"]
+    assert [m.name for m in catalog.profile("study-2023")] == [
+        "claude-2",
+        "gpt-3.5-turbo",
+        "gpt-4",
+        "code-llama-34b",
+        "llama-2-70b-chat",
+    ]
     assert len(catalog.profile("current")) >= 5
     for model in catalog.models.values():
         assert "/" in model.openrouter

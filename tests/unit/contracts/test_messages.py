@@ -1,4 +1,5 @@
-"""Messages: what is enough, what is refused and how, and that nothing is lost between the stages."""
+"""Messages: what is enough, what is refused and how, and that nothing is lost between the
+stages."""
 
 import json
 
@@ -24,7 +25,9 @@ from shared.contracts.messages import (
 
 SECRET = "tell-nobody-4711"
 text = st.text(min_size=1, max_size=200).filter(lambda s: s.strip())
-preferences = st.fixed_dictionaries({"performance": st.floats(0.1, 5), "cost": st.floats(0, 5), "latency": st.floats(0, 5)})
+preferences = st.fixed_dictionaries(
+    {"performance": st.floats(0.1, 5), "cost": st.floats(0, 5), "latency": st.floats(0, 5)}
+)
 constraints = st.fixed_dictionaries(
     {},
     optional={
@@ -42,7 +45,9 @@ prompts = st.fixed_dictionaries(
         "constraints": constraints,
         "preferences": preferences,
         "metadata": st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=5),
-        "reply_to": st.fixed_dictionaries({"topic": st.text(min_size=1, max_size=50), "partition": st.integers(0, 500)}),
+        "reply_to": st.fixed_dictionaries(
+            {"topic": st.text(min_size=1, max_size=50), "partition": st.integers(0, 500)}
+        ),
     },
 )
 
@@ -68,7 +73,9 @@ def test_a_chat_is_taken_and_its_last_user_message_poses_the_task() -> None:
         },
     ]
     message = read(Submitted, json.dumps({"messages": chat}).encode())
-    assert message.task_text() == "Hello\n\nFix my\nSQL", "a short one is read with what came before"
+    assert message.task_text() == "Hello\n\nFix my\nSQL", (
+        "a short one is read with what came before"
+    )
     again = json.loads(to_json(message))["messages"]
     assert again[2]["tool_calls"] == [], "fields of other kinds pass through"
 
@@ -106,25 +113,44 @@ def test_every_stage_keeps_what_it_received() -> None:
         (b'{"prompt": "\xff' + SECRET.encode() + b'"}', "not JSON in UTF-8"),
         (f'["{SECRET}"]'.encode(), "object"),
         (b"{}", "either prompt or messages"),
-        (json.dumps({"prompt": SECRET, "messages": [{"role": "user", "content": SECRET}]}).encode(), "not both"),
+        (
+            json.dumps(
+                {"prompt": SECRET, "messages": [{"role": "user", "content": SECRET}]}
+            ).encode(),
+            "not both",
+        ),
         (b'{"prompt": "  "}', "prompt is empty"),
         (b'{"messages": [{"role": "assistant", "content": "x"}]}', "no words in messages"),
         (json.dumps({"prompt": SECRET, "schema_version": 99}).encode(), "reads 1; upgrade"),
         (json.dumps({"prompt": SECRET, "preferences": {"cost": -1}}).encode(), "preferences.cost"),
-        (json.dumps({"prompt": SECRET, "preferences": {"performance": 0}}).encode(), "at least one weight"),
-        (json.dumps({"prompt": SECRET, "preferences": {"cost": 1}, "profile": "fast"}).encode(), "not both"),
+        (
+            json.dumps({"prompt": SECRET, "preferences": {"performance": 0}}).encode(),
+            "at least one weight",
+        ),
+        (
+            json.dumps({"prompt": SECRET, "preferences": {"cost": 1}, "profile": "fast"}).encode(),
+            "not both",
+        ),
         (b'{"prompt": "x", "preferences": {"cost": NaN}}', "finite"),
         (b'{"prompt": "x", "preferences": {"cost": 1e999}}', "finite"),
-        (json.dumps({"prompt": SECRET, "constraints": {"max_cost": 1}}).encode(), "constraints.max_cost: there is no such field"),
+        (
+            json.dumps({"prompt": SECRET, "constraints": {"max_cost": 1}}).encode(),
+            "constraints.max_cost: there is no such field",
+        ),
         (json.dumps({"prompt": SECRET, "profile": SECRET}).encode(), "'quality', 'balanced'"),
         (json.dumps({"prompt": 7}).encode(), "prompt"),
-        (json.dumps({"prompt": "x" * (MAX_PROMPT_BYTES + 1)}).encode(), f"{MAX_PROMPT_BYTES + 1} bytes"),
+        (
+            json.dumps({"prompt": "x" * (MAX_PROMPT_BYTES + 1)}).encode(),
+            f"{MAX_PROMPT_BYTES + 1} bytes",
+        ),
         (b" " * (MAX_MESSAGE_BYTES + 1), "at most"),
         (json.dumps({"prompt": SECRET, "request_id": "x" * 201}).encode(), "request_id"),
         (json.dumps({"prompt": SECRET, "submitted_at": "yesterday"}).encode(), "submitted_at"),
     ],
 )
-def test_bad_input_is_refused_with_a_reason_that_never_quotes_it(value: bytes | None, words: str) -> None:
+def test_bad_input_is_refused_with_a_reason_that_never_quotes_it(
+    value: bytes | None, words: str
+) -> None:
     with pytest.raises(InvalidMessage) as caught:
         read(Submitted, value)
     assert words in str(caught.value)
@@ -133,9 +159,15 @@ def test_bad_input_is_refused_with_a_reason_that_never_quotes_it(value: bytes | 
 
 
 def test_the_limit_is_in_bytes_and_takes_exactly_so_many() -> None:
-    read(Submitted, json.dumps({"prompt": "ä" * (MAX_PROMPT_BYTES // 2)}, ensure_ascii=False).encode())
+    read(
+        Submitted,
+        json.dumps({"prompt": "ä" * (MAX_PROMPT_BYTES // 2)}, ensure_ascii=False).encode(),
+    )
     with pytest.raises(InvalidMessage, match="bytes"):
-        read(Submitted, json.dumps({"prompt": "ä" * (MAX_PROMPT_BYTES // 2 + 1)}, ensure_ascii=False).encode())
+        read(
+            Submitted,
+            json.dumps({"prompt": "ä" * (MAX_PROMPT_BYTES // 2 + 1)}, ensure_ascii=False).encode(),
+        )
 
 
 def test_unknown_fields_are_kept_out_and_named() -> None:

@@ -1,6 +1,7 @@
 """What commit 705ebf4 wrote is read, and its tables decide as they did.
 
-`version_0_1_0.json` was written by that commit's own code: two routing tables of format 1, prompts that it had assigned, and its decisions.
+`version_0_1_0.json` was written by that commit's own code: two routing tables of format 1, prompts
+that it had assigned, and its decisions.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from shared.contracts.parts import Profile
 from shared.routing.rates import Rates
 from shared.routing.table import RoutingTable
 
-WRITTEN: list[dict[str, Any]] = json.loads((Path(__file__).parent / "version_0_1_0.json").read_text())
+WRITTEN: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "version_0_1_0.json").read_text()
+)
 
 
 @pytest.mark.parametrize("written", WRITTEN, ids=lambda w: w["name"])
-def test_a_table_of_the_version_before_is_read_and_decides_as_it_did(written: dict[str, Any]) -> None:
+def test_a_table_of_the_version_before_is_read_and_decides_as_it_did(
+    written: dict[str, Any],
+) -> None:
     table = RoutingTable.from_bytes(written["table"].encode())
     assert table.digest == written["digest"]
     assert table.to_bytes().decode() == written["table"]
@@ -41,20 +46,26 @@ def test_a_table_of_the_version_before_is_read_and_decides_as_it_did(written: di
             assert getattr(decided.preferences, name) == pytest.approx(weight, abs=1e-3)
 
 
-def test_a_decision_of_the_version_before_is_read_and_one_of_this_has_what_older_services_need() -> None:
+def test_a_decision_of_the_version_before_is_read_and_one_of_this_has_what_older_services_need() -> (
+    None
+):
     for written in WRITTEN:
         for case in written["cases"]:
             message = read(Decided, json.dumps(case["decided"]).encode())
             assert message.decision.rates is None
             assert message.embedding.text == "description"
-            for one, old in zip(message.decision.candidates, case["decided"]["decision"]["candidates"], strict=True):
+            for one, old in zip(
+                message.decision.candidates, case["decided"]["decision"]["candidates"], strict=True
+            ):
                 assert (one.success, one.success_low, one.success_high) == (
                     old["performance"],
                     old["performance_low"],
                     old["performance_high"],
                 )
             table = RoutingTable.from_bytes(written["table"].encode())
-            made = decide(read(Placed, json.dumps(case["placed"]).encode()), table, {}, Wish(Rates(0.1)), 10)
+            made = decide(
+                read(Placed, json.dumps(case["placed"]).encode()), table, {}, Wish(Rates(0.1)), 10
+            )
             now = json.loads(to_json(made))["decision"]
             assert set(case["decided"]["decision"]) <= set(now)
             assert set(case["decided"]["decision"]["candidates"][0]) <= set(now["candidates"][0])

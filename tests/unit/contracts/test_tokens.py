@@ -20,7 +20,11 @@ SMALL = 4096
     [
         ("", 0, 0),
         ("a", 1, 1),
-        ("The quick brown fox jumps over the lazy dog. " * 100, 900, 1500),  # 1,000 by OpenAI's cl100k
+        (
+            "The quick brown fox jumps over the lazy dog. " * 100,
+            900,
+            1500,
+        ),  # 1,000 by OpenAI's cl100k
         ("word " * 240, 240, 360),
         ("".join(random.Random(0).choices("0123456789abcdef", k=12_000)), 6_000, 12_000),
         ("税" * 4_000, 4_000, 6_000),
@@ -34,19 +38,44 @@ def test_tokens_follow_the_script(text: str, least: int, most: int) -> None:
     assert least <= tokens_in(text) <= most
 
 
-TOOL = {"type": "function", "function": {"name": "f", "description": "word " * 400, "parameters": {}}}
-CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"x": "word " * 12_000})}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "f", "description": "word " * 400, "parameters": {}},
+}
+CALL = {
+    "id": "c",
+    "type": "function",
+    "function": {"name": "f", "arguments": json.dumps({"x": "word " * 12_000})},
+}
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         {"prompt": "What is this?", "parameters": {"tools": [TOOL] * 40}},
-        {"prompt": "What is this? " + "".join(random.Random(0).choices("0123456789abcdef", k=12_000))},
+        {
+            "prompt": "What is this? "
+            + "".join(random.Random(0).choices("0123456789abcdef", k=12_000))
+        },
         {"prompt": "税" * 4_000},
         {"prompt": "word " * 2_500, "parameters": {"max_tokens": 2_000}},
-        {"messages": [{"role": "user", "content": "Go on."}, {"role": "assistant", "tool_calls": [CALL]}]},
-        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Both"}, *[{"type": "image_url", "image_url": {}}] * 5]}]},
+        {
+            "messages": [
+                {"role": "user", "content": "Go on."},
+                {"role": "assistant", "tool_calls": [CALL]},
+            ]
+        },
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "Both"},
+                        *[{"type": "image_url", "image_url": {}}] * 5,
+                    ],
+                }
+            ]
+        },
     ],
 )
 def test_a_model_that_can_not_hold_the_whole_request_is_ruled_out(fields: dict[str, Any]) -> None:
@@ -60,7 +89,15 @@ def test_a_model_that_can_not_hold_the_whole_request_is_ruled_out(fields: dict[s
 
 def test_a_picture_counts_as_one_however_long_its_address_is() -> None:
     address = {"url": "data:image/png;base64," + "A" * 300_000}
-    chat = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": address}]}]
+    chat = [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is it?"},
+                {"type": "image_url", "image_url": address},
+            ],
+        }
+    ]
     assert IMAGE < tokens_of_chat(chat) < IMAGE + 20
 
 
@@ -69,32 +106,59 @@ def test_a_picture_counts_as_one_however_long_its_address_is() -> None:
     [
         ([("system", "Greet me.")], "Greet me."),
         ([("developer", "Greet me."), ("user", "")], "Greet me."),
-        ([("system", "Be brief."), ("user", "Translate this notice into French, and do it well, please: closed.")], "Translate"),
+        (
+            [
+                ("system", "Be brief."),
+                ("user", "Translate this notice into French, and do it well, please: closed."),
+            ],
+            "Translate",
+        ),
         ([("system", "Be brief."), ("user", "Go")], "Go"),
     ],
 )
-def test_the_task_is_the_users_or_else_what_the_system_says(messages: list[tuple[str, str]], task: str) -> None:
+def test_the_task_is_the_users_or_else_what_the_system_says(
+    messages: list[tuple[str, str]], task: str
+) -> None:
     value = {"messages": [{"role": role, "content": content} for role, content in messages]}
     assert read(Submitted, json.dumps(value).encode()).task_text().startswith(task)
 
 
 def test_null_content_beside_tool_calls_outlives_the_topics() -> None:
-    chat = [{"role": "user", "content": "Look"}, {"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None}]
+    chat = [
+        {"role": "user", "content": "Look"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None},
+    ]
     message = read(Submitted, json.dumps({"messages": chat}).encode())
     assert message.chat()[1]["content"] is None
     later = read(Submitted, message.model_dump_json(exclude_none=True).encode())
     assert later.chat()[1]["content"] is None
     assert later.chat()[1]["tool_calls"] == [CALL]
-    assert later.asked() == read(Submitted, later.model_dump_json(exclude_none=True).encode()).asked()
+    assert (
+        later.asked() == read(Submitted, later.model_dump_json(exclude_none=True).encode()).asked()
+    )
 
 
 def test_a_portable_history_has_ids_that_all_take_and_nobodys_thoughts() -> None:
-    call = {"id": "call_0123456789abcdef", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": {"s": 1}}
+    call = {
+        "id": "call_0123456789abcdef",
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}"},
+        "extra_content": {"s": 1},
+    }
     chat = [
         {"role": "user", "content": "Look"},
-        {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_details": [{"signature": "x"}], "reasoning": "hm"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [call],
+            "reasoning_details": [{"signature": "x"}],
+            "reasoning": "hm",
+        },
         {"role": "tool", "tool_call_id": "call_0123456789abcdef", "content": "seen"},
-        {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "So."}]},
+        {
+            "role": "assistant",
+            "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "So."}],
+        },
         {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}]},
         {"role": "tool", "tool_call_id": "abc123XYZ", "content": "kept"},
     ]
@@ -103,7 +167,11 @@ def test_a_portable_history_has_ids_that_all_take_and_nobodys_thoughts() -> None
     assert json.dumps(chat) == before, "the chat itself stays as it came"
     name = made[1]["tool_calls"][0]["id"]
     assert (len(name), name.isalnum(), made[2]["tool_call_id"]) == (9, True, name)
-    assert made[1] == {"role": "assistant", "content": None, "tool_calls": [{"id": name, "type": "function", "function": call["function"]}]}
+    assert made[1] == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": name, "type": "function", "function": call["function"]}],
+    }
     assert made[3]["content"] == [{"type": "text", "text": "So."}]
     assert made[4]["content"] == ""
     assert made[5]["tool_call_id"] == "abc123XYZ"

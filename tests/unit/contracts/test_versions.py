@@ -1,4 +1,5 @@
-"""Messages of every kind survive the way over a topic, and those of older and newer versions are read."""
+"""Messages of every kind survive the way over a topic, and those of older and newer versions are
+read."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -45,10 +46,26 @@ count = st.integers(0, 1000)
 at = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
     lambda t: t - timedelta(microseconds=t.microsecond % 1000)
 )
-vectors = st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4).map(lambda v: pack(np.array(v, np.float32)))
-tables = st.builds(TableRef, epoch=count, sequence=count, digest=st.text("0123456789abcdef", min_size=64, max_size=64))
-encoders = st.just(EncoderRef(id="e", revision="1", dimension=4, pooling="mean", quantization="none"))
-embeddings = st.builds(Embedding, vector=vectors, encoder=encoders, latency_s=money, batch=st.integers(1, 64), form=st.none() | vectors)
+vectors = st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4).map(
+    lambda v: pack(np.array(v, np.float32))
+)
+tables = st.builds(
+    TableRef,
+    epoch=count,
+    sequence=count,
+    digest=st.text("0123456789abcdef", min_size=64, max_size=64),
+)
+encoders = st.just(
+    EncoderRef(id="e", revision="1", dimension=4, pooling="mean", quantization="none")
+)
+embeddings = st.builds(
+    Embedding,
+    vector=vectors,
+    encoder=encoders,
+    latency_s=money,
+    batch=st.integers(1, 64),
+    form=st.none() | vectors,
+)
 descriptions = st.builds(
     Description,
     text=text,
@@ -62,9 +79,15 @@ descriptions = st.builds(
 assignments = st.builds(
     Assigned,
     table=tables,
-    clusters=st.lists(st.builds(ClusterWeight, id=text, label=text, weight=share, distance=money), min_size=1, max_size=3).map(tuple),
+    clusters=st.lists(
+        st.builds(ClusterWeight, id=text, label=text, weight=share, distance=money),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
     novel=st.booleans(),
-    predicted=st.lists(st.builds(Predicted, model=text, probability=share, spread=money), max_size=3).map(tuple),
+    predicted=st.lists(
+        st.builds(Predicted, model=text, probability=share, spread=money), max_size=3
+    ).map(tuple),
 )
 scores = st.builds(
     CandidateScore,
@@ -120,7 +143,9 @@ whole = st.builds(
     request_id=text,
     session_id=st.none() | text,
     prompt=text,
-    constraints=st.builds(Constraints, max_cost_usd=st.none() | money, deny=st.frozensets(text, max_size=2)),
+    constraints=st.builds(
+        Constraints, max_cost_usd=st.none() | money, deny=st.frozensets(text, max_size=2)
+    ),
     answer=st.booleans(),
     deadline_s=st.none() | st.floats(1, 3600),
     reply_to=st.none() | st.builds(ReplyTo, topic=text, partition=count),
@@ -138,15 +163,34 @@ evaluations = st.builds(
     first=st.just("a"),
     second=st.just("b"),
     rater=st.builds(Rater, kind=st.sampled_from(RaterKind), name=text, simulated=st.booleans()),
-    votes=st.builds(Votes, straight_first=count, straight_second=count, turned_first=count, turned_second=count, ties=count),
+    votes=st.builds(
+        Votes,
+        straight_first=count,
+        straight_second=count,
+        turned_first=count,
+        turned_second=count,
+        ties=count,
+    ),
     at=st.none() | at,
     description=st.text(max_size=60),
     embedding=st.none() | embeddings,
     prompt=st.none() | text,
-    answers=st.lists(st.builds(Shown, model=text, cost_usd=money, latency_s=money, text=st.none() | text), max_size=2).map(tuple),
+    answers=st.lists(
+        st.builds(Shown, model=text, cost_usd=money, latency_s=money, text=st.none() | text),
+        max_size=2,
+    ).map(tuple),
     cost_usd=money,
 )
-bills = st.builds(Spent, request_id=text, spender=text, model=text, cost_usd=money, expected=st.booleans(), simulated=st.booleans(), at=at)
+bills = st.builds(
+    Spent,
+    request_id=text,
+    spender=text,
+    model=text,
+    cost_usd=money,
+    expected=st.booleans(),
+    simulated=st.booleans(),
+    at=at,
+)
 kinds = st.one_of(whole, evaluations, bills)
 
 
@@ -158,7 +202,9 @@ def test_every_kind_of_message_is_read_as_it_was_written(message: BaseModel) -> 
 def newer(value: Any) -> Any:
     """The message of a version to come: every object in it has a field that we do not know."""
     if isinstance(value, dict):
-        return {key: newer(part) for key, part in value.items()} | {"added_in_a_version_to_come": {"x": [1]}}
+        return {key: newer(part) for key, part in value.items()} | {
+            "added_in_a_version_to_come": {"x": [1]}
+        }
     return [newer(part) for part in value] if isinstance(value, list) else value
 
 
@@ -166,10 +212,14 @@ def newer(value: Any) -> Any:
 def test_what_a_newer_service_adds_passes_an_older_one_by(message: BaseModel) -> None:
     told = json.loads(to_json(message))
     own = {
-        key: told.pop(key) for key in ("metadata", "parameters", "constraints", "reply_to") if key in told
+        key: told.pop(key)
+        for key in ("metadata", "parameters", "constraints", "reply_to")
+        if key in told
     }  # the sender's, not a service's
     own["decision"] = (
-        newer(told.pop("decision", {})) | {"preferences": message.decision.preferences.model_dump()} if "decision" in told else {}
+        newer(told.pop("decision", {})) | {"preferences": message.decision.preferences.model_dump()}
+        if "decision" in told
+        else {}
     )
     body = newer(told) | {key: part for key, part in own.items() if part}
     assert read(type(message), json.dumps(body).encode()) == message
@@ -193,7 +243,8 @@ OLDER: dict[str, tuple[str, ...]] = {
     "assignment": ("predicted",),
     "decision": ("predictor_share",),
 }
-"""Fields of stages that came later than the first version of their message; an older service does not write them."""
+"""Fields of stages that came later than the first version of their message; an older service does
+not write them."""
 
 
 @given(whole)
@@ -202,7 +253,16 @@ def test_what_an_older_service_does_not_write_has_a_default(message: Completed) 
     for part, fields in OLDER.items():
         for name in fields:
             told[part].pop(name, None)
-    for name in ("reply_to", "deadline_s", "metadata", "constraints", "parameters", "compare", "ignored", "session_id"):
+    for name in (
+        "reply_to",
+        "deadline_s",
+        "metadata",
+        "constraints",
+        "parameters",
+        "compare",
+        "ignored",
+        "session_id",
+    ):
         told.pop(name, None)
     again = read(Completed, json.dumps(told).encode())
     assert again.embedding.form is None

@@ -18,7 +18,9 @@ def test_it_agrees_with_distances_worked_out_one_by_one(seed: int, k: int, top_p
     for vector, found in zip(vectors, assign(vectors, tab), strict=True):
         distances = np.array([np.sqrt(((vector - c) ** 2).sum()) for c in tab.centroids])
         nearest = np.argsort(distances, kind="stable")[: min(top_p, k)]
-        np.testing.assert_allclose(found.distances, distances[nearest], atol=2e-3)  # float32 cancels where a vector meets a centroid
+        np.testing.assert_allclose(
+            found.distances, distances[nearest], atol=2e-3
+        )  # float32 cancels where a vector meets a centroid
         weights = np.exp(-tab.sharpness * distances[nearest])
         np.testing.assert_allclose(found.weights, weights / weights.sum(), atol=1e-2)
         assert found.weights.sum() == pytest.approx(1.0, abs=1e-5)
@@ -42,11 +44,18 @@ def test_another_encoder_is_refused_though_its_dimension_is_equal() -> None:
     with pytest.raises(EncoderMismatch, match="run embedders with that encoder, or build a table"):
         check(np.zeros(4, np.float32), None, other, table())
     with pytest.raises(EncoderMismatch):
-        check(np.zeros(4, np.float32), None, Encoder("test/encoder", "1", 4, "mean", "int8"), table())
+        check(
+            np.zeros(4, np.float32), None, Encoder("test/encoder", "1", 4, "mean", "int8"), table()
+        )
 
 
 @pytest.mark.parametrize(
-    ("vector", "words"), [(np.zeros(3), "3 numbers"), (np.array([0, np.nan, 0, 0]), "NaN"), (np.full(4, np.inf), "NaN or inf")]
+    ("vector", "words"),
+    [
+        (np.zeros(3), "3 numbers"),
+        (np.array([0, np.nan, 0, 0]), "NaN"),
+        (np.full(4, np.inf), "NaN or inf"),
+    ],
 )
 def test_a_vector_that_is_no_point_is_refused(vector: np.ndarray, words: str) -> None:
     with pytest.raises(EmbeddingInvalid, match=words):

@@ -1,4 +1,5 @@
-"""A cascade is planned where it is worth more than any model alone, and accepts an answer where that is worth more than asking on."""
+"""A cascade is planned where it is worth more than any model alone, and accepts an answer where
+that is worth more than asking on."""
 
 from __future__ import annotations
 
@@ -26,14 +27,22 @@ def answered(count: int = 800, seed: int = 0) -> tuple[Answered, np.ndarray]:
     answer = np.where(good[:, None], prompt, -prompt) + rng.normal(0, 1.0, prompt.shape)
     prompt, answer = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (prompt, answer))
     blank = np.zeros((count, SIZE), np.float32)
-    return Answered(prompt.astype(np.float32), blank, answer.astype(np.float32), blank), good.astype(float)
+    return Answered(
+        prompt.astype(np.float32), blank, answer.astype(np.float32), blank
+    ), good.astype(float)
 
 
 def heads(told: float = 2.0) -> Heads:
     wide = 4 * DIM + 3 * SIZE
     none = np.zeros((1, 2 * SIZE), np.float32)
     return Heads(
-        "joint", ("cheap",), np.zeros((1, wide), np.float32), np.zeros(1, np.float32), none, none + 1, np.array([told], np.float32)
+        "joint",
+        ("cheap",),
+        np.zeros((1, wide), np.float32),
+        np.zeros(1, np.float32),
+        none,
+        none + 1,
+        np.array([told], np.float32),
     )
 
 
@@ -52,16 +61,30 @@ def test_it_saves_where_the_answer_tells_whether_it_is_good() -> None:
     assert (found.first, found.then) == ("cheap", "dear")
     assert found.accept_at == pytest.approx(0.85 - DEAR.penalty(rates))
     assert found.cost_usd == pytest.approx(0.0002 + found.escalated * 0.01)
-    assert found.success - found.cost_usd / 0.05 - found.latency_s / 30_000 == pytest.approx(alone + found.gain)
+    assert found.success - found.cost_usd / 0.05 - found.latency_s / 30_000 == pytest.approx(
+        alone + found.gain
+    )
     assert found.success > 0.6
-    assert plan([CHEAP, DEAR], heads(told=0.0), rates, alone) is None, "an answer that tells nothing is not waited for"
+    assert plan([CHEAP, DEAR], heads(told=0.0), rates, alone) is None, (
+        "an answer that tells nothing is not waited for"
+    )
     hurried = Rates(0.05, 4.0)
-    assert plan([CHEAP, DEAR], heads(), hurried, max(utility(m, hurried) for m in (CHEAP, DEAR))) is None, "two answers take longer"
+    assert (
+        plan([CHEAP, DEAR], heads(), hurried, max(utility(m, hurried) for m in (CHEAP, DEAR)))
+        is None
+    ), "two answers take longer"
     assert plan([DEAR], heads(), rates, alone) is None
     assert plan([CHEAP, replace(DEAR, success=0.5)], heads(), rates, utility(CHEAP, rates)) is None
 
 
-@given(st.floats(0.05, 0.95), st.floats(0.05, 0.95), st.floats(0, 0.02), st.floats(0, 0.02), st.floats(1e-4, 10), st.floats(0, 4))
+@given(
+    st.floats(0.05, 0.95),
+    st.floats(0.05, 0.95),
+    st.floats(0, 0.02),
+    st.floats(0, 0.02),
+    st.floats(1e-4, 10),
+    st.floats(0, 4),
+)
 def test_a_plan_never_promises_less_than_a_model_alone_nor_more_than_knowing_all(
     first: float, second: float, one: float, two: float, usd: float, told: float
 ) -> None:
@@ -96,7 +119,10 @@ def test_heads_tell_good_answers_from_bad_and_travel_with_the_table() -> None:
 def test_too_few_answers_or_answers_that_are_all_alike_teach_nothing() -> None:
     data, good = answered(FEWEST - 1)
     rows = np.arange(len(good))
-    assert fit_heads({"cheap": (rows, data)}, np.stack([good, good], axis=1), ("cheap", "dear")) is None
+    assert (
+        fit_heads({"cheap": (rows, data)}, np.stack([good, good], axis=1), ("cheap", "dear"))
+        is None
+    )
     data, good = answered(300)
     rows = np.arange(300)
     assert fit_heads({"cheap": (rows, data)}, np.ones((300, 2)), ("cheap", "dear")) is None

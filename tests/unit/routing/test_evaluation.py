@@ -31,7 +31,8 @@ PRICES = np.array([0.001, 0.003, 0.01])
 
 
 def planted(count: int = 400, seed: int = 0, models: int = 3) -> Data:
-    """Four tasks; the cheapest model is right on the first two, the dearest on the others, the middle one now and then."""
+    """Four tasks; the cheapest model is right on the first two, the dearest on the others, the
+    middle one now and then."""
     rng = np.random.default_rng(seed)
     task = rng.integers(0, 4, count)
     vectors = np.eye(4)[task] + rng.normal(0, 0.05, (count, 4))
@@ -43,7 +44,9 @@ def planted(count: int = 400, seed: int = 0, models: int = 3) -> Data:
     cost = np.tile(PRICES if models == 3 else PRICES[[0, 2]], (count, 1))
     texts = tuple(f"task {t} prompt {i}" for i, t in enumerate(task))
     names = ("cheap", "middle", "dear") if models == 3 else ("cheap", "dear")
-    return Data(Outcomes(texts, names, scores, cost, np.zeros(len(names))), {"prompt": features}, ENCODER)
+    return Data(
+        Outcomes(texts, names, scores, cost, np.zeros(len(names))), {"prompt": features}, ENCODER
+    )
 
 
 def test_the_area_is_the_mean_quality_over_the_range_of_costs() -> None:
@@ -99,10 +102,15 @@ def test_on_planted_tasks_every_router_finds_the_best_model_and_the_bounds_hold(
     found = evaluate(data, routers, splits)
     scores = data.outcomes.scores
     assert found["cheap"].accuracy == pytest.approx([scores[test, 0].mean() for _, test in splits])
-    assert found["oracle"].accuracy == pytest.approx([scores[test].max(axis=1).mean() for _, test in splits])
+    assert found["oracle"].accuracy == pytest.approx(
+        [scores[test].max(axis=1).mean() for _, test in splits]
+    )
     assert found["random"].accuracy == pytest.approx([scores[test].mean() for _, test in splits])
     assert found["oracle"].regret == [0.0] * 4
-    cheapest = [np.where(scores[t] == scores[t].max(axis=1, keepdims=True), PRICES, 9).min(axis=1).mean() for _, t in splits]
+    cheapest = [
+        np.where(scores[t] == scores[t].max(axis=1, keepdims=True), PRICES, 9).min(axis=1).mean()
+        for _, t in splits
+    ]
     assert found["oracle"].cost_usd == pytest.approx(cheapest)
     for name in ("knn", "avengers", "ours", "contrastive"):
         one = found[name]
@@ -125,14 +133,28 @@ def test_nothing_is_learnt_from_what_is_scored() -> None:
     noise = np.random.default_rng(1).random(data.outcomes.scores.shape).round()
     (split,) = random_splits(200, 1)
     other = Outcomes(
-        data.outcomes.texts, data.outcomes.models, data.outcomes.scores.copy(), data.outcomes.cost_usd, data.outcomes.latency_s
+        data.outcomes.texts,
+        data.outcomes.models,
+        data.outcomes.scores.copy(),
+        data.outcomes.cost_usd,
+        data.outcomes.latency_s,
     )
     other.scores[split[1]] = noise[split[1]]
     said: list[np.ndarray] = []
     for outcomes in (data.outcomes, other):
         changed = Data(outcomes, data.features, ENCODER)
-        for router in (Neighbours(5), AvengersPro(4), Pointsman((Recipe("contrastive", True, 4),)), Single()):
-            evaluate(changed, {"one": router}, [split], keep=lambda _s, _n, _f, expected, _t: said.append(expected.of.success))
+        for router in (
+            Neighbours(5),
+            AvengersPro(4),
+            Pointsman((Recipe("contrastive", True, 4),)),
+            Single(),
+        ):
+            evaluate(
+                changed,
+                {"one": router},
+                [split],
+                keep=lambda _s, _n, _f, expected, _t: said.append(expected.of.success),
+            )
     for one, again in zip(said[:4], said[4:], strict=True):
         np.testing.assert_array_equal(one, again)
 
@@ -140,7 +162,11 @@ def test_nothing_is_learnt_from_what_is_scored() -> None:
 def test_the_avengers_pro_recipe_is_that_of_the_paper() -> None:
     data = planted(300)
     vectors, scores = data.features["prompt"][:, :4], data.outcomes.scores
-    said = AvengersPro(5, top=2, sharpness=3.0).fit(data.rows(np.arange(200)), 7).expect({"prompt": data.features["prompt"][200:]})
+    said = (
+        AvengersPro(5, top=2, sharpness=3.0)
+        .fit(data.rows(np.arange(200)), 7)
+        .expect({"prompt": data.features["prompt"][200:]})
+    )
     means = KMeans(5, n_init=3, random_state=7).fit(vectors[:200])
     profile = np.array([scores[:200][means.labels_ == c].mean(axis=0) for c in range(5)])
     for vector, line in zip(vectors[200:], said.of.success, strict=True):
@@ -149,8 +175,14 @@ def test_the_avengers_pro_recipe_is_that_of_the_paper() -> None:
         weight = np.exp(-3.0 * distance[near])
         np.testing.assert_allclose(line, weight @ profile[near] / weight.sum(), rtol=1e-4)
     np.testing.assert_allclose(said.of.cost_usd, np.tile(PRICES, (100, 1)))
-    shrunk = AvengersPro(5, top=1, shrinkage=1e9).fit(data.rows(np.arange(200)), 7).expect({"prompt": data.features["prompt"][200:]})
-    np.testing.assert_allclose(shrunk.of.success, np.tile(scores[:200].mean(axis=0), (100, 1)), rtol=1e-5)
+    shrunk = (
+        AvengersPro(5, top=1, shrinkage=1e9)
+        .fit(data.rows(np.arange(200)), 7)
+        .expect({"prompt": data.features["prompt"][200:]})
+    )
+    np.testing.assert_allclose(
+        shrunk.of.success, np.tile(scores[:200].mean(axis=0), (100, 1)), rtol=1e-5
+    )
 
 
 def test_answers_that_are_missing_count_as_nothing_and_are_not_learnt_from() -> None:
@@ -159,11 +191,19 @@ def test_answers_that_are_missing_count_as_nothing_and_are_not_learnt_from() -> 
     holed[::3, 1] = np.nan
     cost = data.outcomes.cost_usd.copy()
     cost[::3, 1] = np.nan
-    outcomes = Outcomes(data.outcomes.texts, data.outcomes.models, holed, cost, data.outcomes.latency_s)
+    outcomes = Outcomes(
+        data.outcomes.texts, data.outcomes.models, holed, cost, data.outcomes.latency_s
+    )
     assert np.isfinite(outcomes.paid()).all()
-    routers = {"a": AvengersPro(4), "k": Neighbours(10), "p": Pointsman((Recipe("contrastive", True, 4),))}
+    routers = {
+        "a": AvengersPro(4),
+        "k": Neighbours(10),
+        "p": Pointsman((Recipe("contrastive", True, 4),)),
+    }
     found = evaluate(Data(outcomes, data.features, ENCODER), routers, list(random_splits(300, 2)))
-    assert all(np.isfinite(r.accuracy).all() and np.isfinite(r.cost_usd).all() for r in found.values())
+    assert all(
+        np.isfinite(r.accuracy).all() and np.isfinite(r.cost_usd).all() for r in found.values()
+    )
     assert np.mean(found["p"].accuracy) > 0.8
 
 
@@ -171,20 +211,38 @@ def test_too_few_prompts_are_named() -> None:
     data = planted(40)
     scores = data.outcomes.scores.copy()
     scores[1:, 2] = np.nan
-    lonely = Outcomes(data.outcomes.texts, data.outcomes.models, scores, data.outcomes.cost_usd, data.outcomes.latency_s)
+    lonely = Outcomes(
+        data.outcomes.texts,
+        data.outcomes.models,
+        scores,
+        data.outcomes.cost_usd,
+        data.outcomes.latency_s,
+    )
     without = (np.arange(1, 30), np.array([0, 30]))
     nothing = (np.arange(30), np.array([], np.intp))
-    with pytest.raises(OutcomesInvalid, match="split 1 leaves 30 prompts with scores to learn from and 0 to test on"):
+    with pytest.raises(
+        OutcomesInvalid,
+        match="split 1 leaves 30 prompts with scores to learn from and 0 to test on",
+    ):
         evaluate(Data(lonely, data.features, ENCODER), {"one": Single()}, [nothing])
-    ours = {"one": Single(), "p": Pointsman((Recipe(k=2), Recipe("contrastive", True, 2))), "k": Neighbours(5), "a": AvengersPro(2)}
+    ours = {
+        "one": Single(),
+        "p": Pointsman((Recipe(k=2), Recipe("contrastive", True, 2))),
+        "k": Neighbours(5),
+        "a": AvengersPro(2),
+    }
     found = evaluate(Data(lonely, data.features, ENCODER), ours, [without])
-    assert all(np.isfinite(result.accuracy).all() for result in found.values()), "a model that nothing is known of is a model like any"
+    assert all(np.isfinite(result.accuracy).all() for result in found.values()), (
+        "a model that nothing is known of is a model like any"
+    )
     assert best_single(lonely.scores) != 2, "one answer makes nobody the best"
 
 
 def test_two_models_have_a_weak_and_a_strong_one() -> None:
     data = planted(400, models=2)
-    found = evaluate(data, {"ours": Pointsman((Recipe(k=4),)), "single": Single()}, list(random_splits(400, 3)))
+    found = evaluate(
+        data, {"ours": Pointsman((Recipe(k=4),)), "single": Single()}, list(random_splits(400, 3))
+    )
     assert all(a > 0.6 for a in found["ours"].apgr)
     assert found["single"].apgr == []
     assert weak_and_strong(data.outcomes) in {(0, 1), (1, 0)}
@@ -193,13 +251,16 @@ def test_two_models_have_a_weak_and_a_strong_one() -> None:
 def test_the_sweep_goes_from_the_cheapest_to_the_best() -> None:
     success = np.tile([0.2, 0.8], (5, 1))
     for by_weights in (False, True):
-        sweep = Expected(known(success, np.tile([1e-4, 4e-4], (5, 1))), by_weights=by_weights).sweep()
+        sweep = Expected(
+            known(success, np.tile([1e-4, 4e-4], (5, 1))), by_weights=by_weights
+        ).sweep()
         assert (sweep[0] == 0).all()
         assert (sweep[-1] == 1).all()
 
 
 def test_a_sweep_stops_where_prompts_change_their_model() -> None:
-    """Also where all of them do at nearly the same rate: then the curve still has a point for every few prompts."""
+    """Also where all of them do at nearly the same rate: then the curve still has a point for every
+    few prompts."""
     rng = np.random.default_rng(0)
     success = np.stack([np.full(500, 0.5), 0.6 + 1e-6 * rng.random(500)], axis=1)
     sweep = Expected(known(success, np.tile([1e-4, 4e-4], (500, 1)))).sweep()
@@ -213,17 +274,27 @@ def test_a_sweep_is_compared_on_the_same_resampled_prompts() -> None:
     routers = {"good": Pointsman((Recipe(k=4),)), "bad": AvengersPro(1, by_weights=False)}
     found = evaluate(data, routers, list(random_splits(300, 2)))
     apart = swept_difference(swept(found["good"], 300), swept(found["bad"], 300))
-    assert apart.mean == pytest.approx(np.mean(found["good"].area) - np.mean(found["bad"].area), abs=1e-4)
+    assert apart.mean == pytest.approx(
+        np.mean(found["good"].area) - np.mean(found["bad"].area), abs=1e-4
+    )
     assert 0 < apart.low < apart.mean < apart.high
     assert swept_difference(swept(found["good"], 300), swept(found["good"], 300)).high == 0.0
 
 
 def test_goals_are_met_on_prompts_that_were_not_learnt_from() -> None:
-    (found,) = [evaluate(planted(900), {"ours": Pointsman((Recipe(k=4),), measure=True)}, list(random_splits(900, 4)))["ours"]]
+    (found,) = [
+        evaluate(
+            planted(900),
+            {"ours": Pointsman((Recipe(k=4),), measure=True)},
+            list(random_splits(900, 4)),
+        )["ours"]
+    ]
     kept, _ = np.mean(found.keep, axis=0)
     spent, _ = np.mean(found.spend, axis=0)
     assert kept >= 0.92
-    assert spent <= 1.15, "three models and four tasks make four steps, so a budget can be met only roughly"
+    assert spent <= 1.15, (
+        "three models and four tasks make four steps, so a budget can be met only roughly"
+    )
 
 
 def test_an_interval_is_that_of_resampled_prompts() -> None:
@@ -238,14 +309,19 @@ def test_an_interval_is_that_of_resampled_prompts() -> None:
 
 
 def answered(count: int = 800, seed: int = 0) -> tuple[Answered, np.ndarray, np.ndarray]:
-    """The weak answer is good where it points the prompt's way in a direction that differs from prompt to prompt."""
+    """The weak answer is good where it points the prompt's way in a direction that differs from
+    prompt to prompt."""
     rng = np.random.default_rng(seed)
     prompt = rng.normal(size=(count, 6))
     good = rng.random(count) < 0.6
     answer = np.where(good[:, None], prompt, -prompt) + rng.normal(0, 1.0, prompt.shape)
     prompt, answer = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (prompt, answer))
     blank = np.zeros((count, SIZE), np.float32)
-    return Answered(prompt.astype(np.float32), blank, answer.astype(np.float32), blank), good.astype(float), np.ones(count)
+    return (
+        Answered(prompt.astype(np.float32), blank, answer.astype(np.float32), blank),
+        good.astype(float),
+        np.ones(count),
+    )
 
 
 def test_a_cascade_that_sees_prompt_and_answer_together_knows_what_neither_alone_tells() -> None:

@@ -13,7 +13,11 @@ from shared.routing.extraction import MAX_WORDS, READ_CHARS, extract
     ("prompt", "expected"),
     [
         (
-            "Hi! Could you please fix the bug in my python function?\n```python\ndef f(): return 1/0\n```",
+            (
+                "Hi! Could you please fix the bug in my python function?\n```python\ndef f(): "
+                "return "
+                "1/0\n```"
+            ),
             "Fix the bug in my python function?",
         ),
         (
@@ -21,10 +25,17 @@ from shared.routing.extraction import MAX_WORDS, READ_CHARS, extract
             "Translate the patient leaflet from English to Turkish",
         ),
         (
-            '"I am so angry that my parcel did not arrive at all" Classify the sentiment of this customer review.',
+            (
+                '"I am so angry that my parcel did not arrive at all" Classify the sentiment of '
+                "this "
+                "customer review."
+            ),
             "Classify the sentiment of this customer review.",
         ),
-        ("Fasse den folgenden Vertrag in drei Sätzen zusammen: Der Mieter zahlt.", "Fasse den folgenden Vertrag in drei Sätzen zusammen"),
+        (
+            "Fasse den folgenden Vertrag in drei Sätzen zusammen: Der Mieter zahlt.",
+            "Fasse den folgenden Vertrag in drei Sätzen zusammen",
+        ),
     ],
 )
 def test_it_finds_the_instruction_and_leaves_the_content(prompt: str, expected: str) -> None:
@@ -41,7 +52,10 @@ def test_it_is_short_deterministic_and_never_empty(prompt: str) -> None:
 
 
 def test_numbers_addresses_and_links_are_left_out() -> None:
-    text = extract("Write a reminder to jane@doe.example about invoice 4471, see https://pay.example/4471 for 99.50 EUR.")
+    text = extract(
+        "Write a reminder to jane@doe.example about invoice 4471, see https://pay.example/4471 for "
+        "99.50 EUR."
+    )
     assert not re.search(r"jane|4471|99|https", text)
 
 
@@ -52,7 +66,10 @@ def test_only_the_beginning_and_the_end_of_a_long_prompt_are_read() -> None:
     assert "Translate" not in extract(middle)
 
 
-@pytest.mark.parametrize("unit", ["a", ". ", "1,", '"x ', "„", "```", "a.", "....", "@", "a@a", "?", "\n"])
+@pytest.mark.parametrize(
+    "unit", ["a", ". ", "1,", '"x ', "„", "```", "a.", "....", "@", "a@a", "?", "\n"]
+)
 def test_hostile_repetition_is_bounded(unit: str) -> None:
-    """Regular expressions over what nobody bounds once took five minutes here; only READ_CHARS are read now."""
+    """Regular expressions over what nobody bounds once took five minutes here; only READ_CHARS are
+    read now."""
     extract(unit * (250_000 // len(unit)) + "x")

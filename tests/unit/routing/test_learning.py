@@ -1,4 +1,5 @@
-"""Matching clusters between tables, new tasks, expectations, and which comparison is worth making."""
+"""Matching clusters between tables, new tasks, expectations, and which comparison is worth
+making."""
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from shared.routing.selection import Limits, select
 from shared.routing.table import RoutingTable
 
 
-def tasks(count: int, each: int, seed: int = 0, dim: int = 32, noise: float = 0.06) -> tuple[np.ndarray, np.ndarray]:
+def tasks(
+    count: int, each: int, seed: int = 0, dim: int = 32, noise: float = 0.06
+) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors around `count` directions, and which is which."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(count, dim))
@@ -78,32 +81,56 @@ def test_density_finds_the_tasks_too(method: str) -> None:
 
 def test_expectations_begin_with_the_catalogue_and_end_with_what_was_seen() -> None:
     none = np.zeros(0, np.intp)
-    assert expectations(none, none, np.zeros(0), np.array([1.0, 2.0]), 2).tolist() == [[1, 2], [1, 2]]
+    assert expectations(none, none, np.zeros(0), np.array([1.0, 2.0]), 2).tolist() == [
+        [1, 2],
+        [1, 2],
+    ]
     cluster, model = np.repeat([0, 1], 500), np.zeros(1000, np.intp)
     values = np.where(cluster == 0, 10.0, 30.0)
     found = expectations(cluster, model, values, np.array([1.0, 2.0]), 3)
     assert found[0, 0] == pytest.approx(10, rel=0.02)
     assert found[1, 0] == pytest.approx(30, rel=0.02)
-    assert found[2, 0] == pytest.approx(20, rel=0.02), "a cluster without answers takes the mean of all"
+    assert found[2, 0] == pytest.approx(20, rel=0.02), (
+        "a cluster without answers takes the mean of all"
+    )
     assert (found[:, 1] == 2.0).all()
     stalled = np.append(np.full(99, 1.0), 10_000.0)
-    assert expectations(np.zeros(100, int), np.zeros(100, int), stalled, np.array([1.0]), 1, median=True)[0, 0] == pytest.approx(1.0)
+    assert expectations(
+        np.zeros(100, int), np.zeros(100, int), stalled, np.array([1.0]), 1, median=True
+    )[0, 0] == pytest.approx(1.0)
 
 
 def nearest(of: RoutingTable) -> Assignment:
     return Assignment(np.array([0]), np.ones(1, np.float32), np.zeros(1, np.float32), novel=False)
 
 
-def test_what_is_open_is_worth_more_than_what_is_known_and_what_is_cheap_more_than_what_is_dear() -> None:
+def test_what_is_open_is_worth_more_than_what_is_known_and_what_is_cheap_more_than_what_is_dear() -> (
+    None
+):
     models = ("a", "b", "c", "d")
-    open_race = table(1, models, strength=np.array([[0.0, 0.1, -4.0, -4.0]]), standard_error=np.array([[0.5, 0.5, 0.5, 0.5]]))
+    open_race = table(
+        1,
+        models,
+        strength=np.array([[0.0, 0.1, -4.0, -4.0]]),
+        standard_error=np.array([[0.5, 0.5, 0.5, 0.5]]),
+    )
     found = pairs(open_race, nearest(open_race), "a", models, dict.fromkeys(models, 1e-3))
     assert (found[0].first, found[0].second) == ("a", "b")
-    newcomer = table(1, models, strength=np.zeros((1, 4)), standard_error=np.array([[0.2, 0.2, 0.2, 2.0]]))
-    assert pairs(newcomer, nearest(newcomer), "a", models, dict.fromkeys(models, 1e-3))[0].second == "d"
-    dear = pairs(newcomer, nearest(newcomer), "a", models, {"a": 1e-3, "b": 1e-3, "c": 1e-3, "d": 1.0})
+    newcomer = table(
+        1, models, strength=np.zeros((1, 4)), standard_error=np.array([[0.2, 0.2, 0.2, 2.0]])
+    )
+    assert (
+        pairs(newcomer, nearest(newcomer), "a", models, dict.fromkeys(models, 1e-3))[0].second
+        == "d"
+    )
+    dear = pairs(
+        newcomer, nearest(newcomer), "a", models, {"a": 1e-3, "b": 1e-3, "c": 1e-3, "d": 1.0}
+    )
     worth = {p.second: p.worth for p in dear if p.first == "a"}
-    assert worth["d"] < pairs(newcomer, nearest(newcomer), "a", models, dict.fromkeys(models, 1e-3))[0].worth
+    assert (
+        worth["d"]
+        < pairs(newcomer, nearest(newcomer), "a", models, dict.fromkeys(models, 1e-3))[0].worth
+    )
 
 
 def test_a_model_nobody_knows_wins_nowhere_until_it_is_proven() -> None:
@@ -117,9 +144,21 @@ def test_a_model_nobody_knows_wins_nowhere_until_it_is_proven() -> None:
     chosen = select(careful, nearest(careful), quality, Limits(), {})
     assert [(c.model, c.unproven) for c in chosen.candidates] == [("old", False), ("new", True)]
     assert chosen.why.endswith("too little is known yet to let new win")
-    assert select(careful, nearest(careful), quality, Limits(deny=frozenset({"old"})), {}).candidates[0].model == "new"
-    cheap = replace(careful, cost_usd=np.array([[0.01, 0.0001]], np.float32), latency_s=np.ones((1, 2), np.float32))
-    for name, first in (("quality", "old"), ("economy", "new")):  # where cost is what matters it need not be good
+    assert (
+        select(careful, nearest(careful), quality, Limits(deny=frozenset({"old"})), {})
+        .candidates[0]
+        .model
+        == "new"
+    )
+    cheap = replace(
+        careful,
+        cost_usd=np.array([[0.01, 0.0001]], np.float32),
+        latency_s=np.ones((1, 2), np.float32),
+    )
+    for name, first in (
+        ("quality", "old"),
+        ("economy", "new"),
+    ):  # where cost is what matters it need not be good
         best = select(cheap, nearest(cheap), PROFILES[name], Limits(), {}).candidates[0]
         assert (best.model, best.unproven) == (first, first == "new"), name
     assert RoutingTable.from_bytes(careful.to_bytes()) == careful

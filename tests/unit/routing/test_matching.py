@@ -1,4 +1,5 @@
-"""Which cluster continues which does not hang on the order they come in, and no id is ever used twice."""
+"""Which cluster continues which does not hang on the order they come in, and no id is ever used
+twice."""
 
 import numpy as np
 from hypothesis import given
@@ -17,27 +18,37 @@ seeds = st.integers(0, 10_000)
 
 
 @given(seeds, sizes, st.randoms(use_true_random=False))
-def test_clusters_that_stay_are_found_again_in_whatever_order(seed: int, count: int, random: object) -> None:
+def test_clusters_that_stay_are_found_again_in_whatever_order(
+    seed: int, count: int, random: object
+) -> None:
     old = points(seed, count)
     order = list(range(count))
     random.shuffle(order)  # type: ignore[attr-defined]
-    moved = old[order] + np.random.default_rng(seed + 1).normal(scale=1e-3, size=old.shape).astype(np.float32)
+    moved = old[order] + np.random.default_rng(seed + 1).normal(scale=1e-3, size=old.shape).astype(
+        np.float32
+    )
     nearest = np.linalg.norm(old[:, None] - old[None], axis=2) + 9 * np.eye(count)
     if count == 1 or nearest.min() > 0.05:
         assert pair(old, moved, 0.02) == order
 
 
 @given(seeds, sizes, sizes, st.floats(0.05, 2.0))
-def test_no_cluster_continues_in_two_and_none_out_of_reach(seed: int, before: int, after: int, reach: float) -> None:
+def test_no_cluster_continues_in_two_and_none_out_of_reach(
+    seed: int, before: int, after: int, reach: float
+) -> None:
     old, new = points(seed, before), points(seed + 1, after)
     found = pair(old, new, reach)
     taken = [j for j in found if j >= 0]
     assert len(taken) == len(set(taken))
-    assert all(np.linalg.norm(new[i] - old[j]) <= reach + 1e-5 for i, j in enumerate(found) if j >= 0)
+    assert all(
+        np.linalg.norm(new[i] - old[j]) <= reach + 1e-5 for i, j in enumerate(found) if j >= 0
+    )
 
 
 @given(seeds, sizes, sizes, st.randoms(use_true_random=False))
-def test_the_order_of_the_new_clusters_does_not_matter(seed: int, before: int, after: int, random: object) -> None:
+def test_the_order_of_the_new_clusters_does_not_matter(
+    seed: int, before: int, after: int, random: object
+) -> None:
     old, new = points(seed, before), points(seed + 1, after)
     order = list(range(after))
     random.shuffle(order)  # type: ignore[attr-defined]

@@ -11,7 +11,18 @@ from shared.routing.errors import OutcomesInvalid
 from shared.routing.fitting import success_rates
 from shared.routing.form import SIZE
 from shared.routing.frontier import frontier_of
-from shared.routing.outcomes import SHRINKAGE, Outcomes, Recipe, best_model, build_table, choose, label, left_out, recipes, swept_area
+from shared.routing.outcomes import (
+    SHRINKAGE,
+    Outcomes,
+    Recipe,
+    best_model,
+    build_table,
+    choose,
+    label,
+    left_out,
+    recipes,
+    swept_area,
+)
 from shared.routing.rates import PROFILES
 from shared.routing.selection import expectations, routes
 from shared.routing.simulation import simulated_scores, simulated_skills
@@ -40,12 +51,19 @@ def test_planted_tasks_and_rankings_are_found() -> None:
         assert tab.models[int(strength.argmax())] == ("even" if task % 2 == 0 else "odd")
     assert (tab.strength[:, tab.models.index(tab.reference_model)] == 0).all()
     chosen = routes(tab, vectors, [PROFILES["quality"]])[:, 0]
-    assert outcomes.scores[np.arange(len(vectors)), chosen].mean() > 0.85 > outcomes.scores.mean(axis=0).max()
+    assert (
+        outcomes.scores[np.arange(len(vectors)), chosen].mean()
+        > 0.85
+        > outcomes.scores.mean(axis=0).max()
+    )
 
 
 def test_the_same_data_and_seed_give_the_same_table() -> None:
     outcomes, vectors = planted()
-    one, other = (build_table(outcomes, vectors, ENCODER, Recipe(k=4), seed=3, source="s", simulated=True) for _ in range(2))
+    one, other = (
+        build_table(outcomes, vectors, ENCODER, Recipe(k=4), seed=3, source="s", simulated=True)
+        for _ in range(2)
+    )
     assert one.digest == other.digest
 
 
@@ -59,7 +77,10 @@ def test_success_rates_shrink_toward_the_mean_over_all_clusters_as_the_formula_s
 
 
 def test_few_prompts_leave_a_wide_interval() -> None:
-    few, many = (build_table(*planted(each=n), ENCODER, Recipe(k=4), source="s", simulated=True) for n in (5, 200))
+    few, many = (
+        build_table(*planted(each=n), ENCODER, Recipe(k=4), source="s", simulated=True)
+        for n in (5, 200)
+    )
     assert few.standard_error.mean() > 2 * many.standard_error.mean()
 
 
@@ -77,12 +98,17 @@ def test_an_estimator_and_the_prompt_itself_are_preferred_unless_another_is_sure
     assert (same.text, same.estimator) == ("prompt", True)
     noise = features.copy()
     noise[:, :4] = rng.normal(size=(len(vectors), 4))
-    assert choose(outcomes, {"prompt": noise, "description": features}, ENCODER, tried).text == "description"
+    assert (
+        choose(outcomes, {"prompt": noise, "description": features}, ENCODER, tried).text
+        == "description"
+    )
 
 
 def test_the_simpler_recipes_come_first_and_leave_four_prompts_a_cluster() -> None:
     found = recipes(100)
-    assert [(r.representation, r.k) for r in found if not r.estimator] == [(name, k) for name in ("plain",) for k in (5, 10)]
+    assert [(r.representation, r.k) for r in found if not r.estimator] == [
+        (name, k) for name in ("plain",) for k in (5, 10)
+    ]
     assert [r.estimator for r in found] == sorted(r.estimator for r in found)
     assert {r.text for r in recipes(1000, ("prompt", "both"))} == {"prompt", "both"}
     assert recipes(3)[0].k == 5, "the least, where there are too few prompts for any"
@@ -93,7 +119,9 @@ def test_success_is_the_shrunk_mean_score_and_the_reference_has_its_own() -> Non
     tab = build_table(outcomes, vectors, ENCODER, Recipe(k=4), source="s", simulated=True)
     rates, _ = success_rates(outcomes.scores, kmeans(vectors, 4, 0).labels, 4, SHRINKAGE)
     np.testing.assert_allclose(tab.success, rates, atol=1e-6)
-    assert tab.reference_success == pytest.approx(rates[:, tab.models.index(tab.reference_model)], abs=1e-6)
+    assert tab.reference_success == pytest.approx(
+        rates[:, tab.models.index(tab.reference_model)], abs=1e-6
+    )
 
 
 def test_the_frontier_is_measured_on_prompts_that_were_not_learnt_from() -> None:
@@ -109,10 +137,16 @@ def test_the_frontier_is_measured_on_prompts_that_were_not_learnt_from() -> None
     assert frontier.success[-1] > 0.85 > frontier.single_success
     assert 0.6 < area < 1
     noise = replace(priced, scores=np.random.default_rng(1).random(priced.scores.shape).round())
-    guessed = frontier_of(*left_out(noise, vectors, ENCODER, Recipe(k=25)), noise.models, (noise.scores, noise.paid()))
+    guessed = frontier_of(
+        *left_out(noise, vectors, ENCODER, Recipe(k=25)), noise.models, (noise.scores, noise.paid())
+    )
     assert guessed.success.max() < 0.56, "nothing can be known of noise"
-    assert guessed.expected_success[-1] > guessed.success[-1], "the best of estimates promises more than it holds"
-    built = build_table(priced, vectors, ENCODER, Recipe(k=4), source="s", simulated=True, measure=True)
+    assert guessed.expected_success[-1] > guessed.success[-1], (
+        "the best of estimates promises more than it holds"
+    )
+    built = build_table(
+        priced, vectors, ENCODER, Recipe(k=4), source="s", simulated=True, measure=True
+    )
     assert built.frontier is not None
     assert built.frontier.single in built.models
 
@@ -155,13 +189,17 @@ def test_costs_of_a_cluster_shrink_to_the_average_and_missing_ones_take_it() -> 
 
 @pytest.mark.parametrize("answers", [0, 1, 4, 15])
 @pytest.mark.parametrize("recipe", [Recipe(k=4), Recipe("contrastive", True, 4)])
-def test_a_model_of_a_few_answers_is_neither_the_reference_nor_the_best_anywhere(answers: int, recipe: Recipe) -> None:
+def test_a_model_of_a_few_answers_is_neither_the_reference_nor_the_best_anywhere(
+    answers: int, recipe: Recipe
+) -> None:
     outcomes, vectors = planted()
     vectors = np.hstack([vectors, np.zeros((len(vectors), SIZE), np.float32)])
     rare = np.full(len(outcomes.texts), np.nan)
     rare[np.linspace(0, len(rare) - 1, answers).astype(int)] = 1.0
     models = (*outcomes.models, "rare")
-    more = Outcomes(outcomes.texts, models, np.column_stack([outcomes.scores, rare]), np.zeros(3), np.zeros(3))
+    more = Outcomes(
+        outcomes.texts, models, np.column_stack([outcomes.scores, rare]), np.zeros(3), np.zeros(3)
+    )
     assert more.few() == {"rare": answers}
     tab = build_table(more, vectors, ENCODER, recipe, source="s", simulated=True, measure=True)
     assert tab.reference_model != "rare"
@@ -188,7 +226,9 @@ def test_what_can_not_be_used_is_refused_with_words() -> None:
         Outcomes(("a",), ("m", "n"), np.full((1, 2), np.nan), NONE, NONE)
     outcomes, vectors = planted()
     with pytest.raises(OutcomesInvalid, match="reference model nobody"):
-        build_table(outcomes, vectors, ENCODER, Recipe(k=2), source="s", simulated=True, reference="nobody")
+        build_table(
+            outcomes, vectors, ENCODER, Recipe(k=2), source="s", simulated=True, reference="nobody"
+        )
 
 
 def test_simulated_outcomes_repeat_and_follow_their_skills() -> None:

@@ -16,15 +16,20 @@ MODELS = ("cheap", "middle", "dear")
 COSTS = np.array([0.0002, 0.001, 0.006])
 
 
-def traffic(count: int, seed: int, hard: float = 0.0, times: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """What is expected of three models for prompts of which some are `hard` for the cheap ones; costs are `times` as high."""
+def traffic(
+    count: int, seed: int, hard: float = 0.0, times: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is expected of three models for prompts of which some are `hard` for the cheap ones;
+    costs are `times` as high."""
     rng = np.random.default_rng(seed)
     ease = np.clip(rng.normal(0.75 - hard, 0.15, (count, 1)), 0.05, 0.95)
     success = np.hstack([ease * 0.8, ease * 0.95, np.sqrt(ease)])
     return success, COSTS * times * rng.lognormal(0, 0.3, (count, 1))
 
 
-def lived(goal: Goal, parts: list[tuple[np.ndarray, np.ndarray]], start: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lived(
+    goal: Goal, parts: list[tuple[np.ndarray, np.ndarray]], start: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Success, the best single model's and cost of every decision, one prompt after another."""
     frontier = frontier_of(*parts[0], MODELS)
     pacer, rows = Pacer(goal), []
@@ -32,13 +37,22 @@ def lived(goal: Goal, parts: list[tuple[np.ndarray, np.ndarray]], start: int = 0
         for own, paid in zip(success, cost, strict=True):
             rates = pacer.rates(frontier)
             pick = int((own - paid / rates.usd_per_point).argmax())
-            pacer.decided({m: Offer(*v, 1.0) for m, *v in zip(MODELS, own, paid, strict=True)}, MODELS[pick], frontier)
+            pacer.decided(
+                {m: Offer(*v, 1.0) for m, *v in zip(MODELS, own, paid, strict=True)},
+                MODELS[pick],
+                frontier,
+            )
             rows.append((own[pick], own[2], paid[pick]))
     found = np.array(rows)[start:]
     return found[:, 0], found[:, 1], found[:, 2]
 
 
-CHANGES = [traffic(3000, 0), traffic(3000, 1, hard=0.3), traffic(3000, 2, times=2.5), traffic(3000, 3, hard=-0.15)]
+CHANGES = [
+    traffic(3000, 0),
+    traffic(3000, 1, hard=0.3),
+    traffic(3000, 2, times=2.5),
+    traffic(3000, 3, hard=-0.15),
+]
 
 
 def windows(values: np.ndarray, size: int = 2000) -> np.ndarray:
@@ -47,7 +61,9 @@ def windows(values: np.ndarray, size: int = 2000) -> np.ndarray:
 
 
 @pytest.mark.parametrize("keep", [0.9, 0.97])
-def test_a_part_of_the_best_models_success_is_kept_over_any_2000_prompts_while_traffic_and_prices_change(keep: float) -> None:
+def test_a_part_of_the_best_models_success_is_kept_over_any_2000_prompts_while_traffic_and_prices_change(
+    keep: float,
+) -> None:
     got, best, cost = lived(Goal(keep=keep), CHANGES)
     ratios = windows(got) / windows(best)
     assert ratios.min() > keep - 0.03
@@ -56,7 +72,9 @@ def test_a_part_of_the_best_models_success_is_kept_over_any_2000_prompts_while_t
 
 
 @pytest.mark.parametrize("spend", [0.0008, 0.003])
-def test_a_budget_is_kept_over_any_2000_prompts_while_traffic_and_prices_change(spend: float) -> None:
+def test_a_budget_is_kept_over_any_2000_prompts_while_traffic_and_prices_change(
+    spend: float,
+) -> None:
     _, _, cost = lived(Goal(spend_usd=spend), CHANGES)
     spent = windows(cost) / spend
     assert spent.max() < 1.03
@@ -67,7 +85,9 @@ def test_a_goal_out_of_reach_is_come_as_near_to_as_can_be() -> None:
     got, best, _ = lived(Goal(keep=1.0), CHANGES[:1])
     assert got.mean() == pytest.approx(best.mean(), rel=1e-3)
     _, _, cost = lived(Goal(spend_usd=1e-7), CHANGES[:1])
-    assert cost.mean() == pytest.approx(CHANGES[0][1][:, 0].mean(), rel=0.01), "all prompts go to the cheapest"
+    assert cost.mean() == pytest.approx(CHANGES[0][1][:, 0].mean(), rel=0.01), (
+        "all prompts go to the cheapest"
+    )
     _, _, cost = lived(Goal(spend_usd=1.0), CHANGES[:1])
     assert cost.mean() > 0.5 * CHANGES[0][1][:, 2].mean(), "more than all can be spent on"
 
@@ -78,7 +98,9 @@ def test_models_that_are_not_eligible_are_not_reckoned_with() -> None:
     for own, paid in zip(*CHANGES[0], strict=True):
         offers = {m: Offer(s, c, 1.0) for m, s, c in zip(MODELS[:2], own, paid, strict=False)}
         rates = pacer.rates(frontier)
-        best = max(offers, key=lambda m: offers[m].success - offers[m].cost_usd / rates.usd_per_point)
+        best = max(
+            offers, key=lambda m: offers[m].success - offers[m].cost_usd / rates.usd_per_point
+        )
         pacer.decided(offers, best, frontier)
     assert 0 < pacer.rates(frontier).usd_per_point <= MOST_USD
 
@@ -91,20 +113,36 @@ def test_the_frontier_says_which_rate_reaches_a_goal() -> None:
     for goal, low, high in ((Goal(keep=0.95), 0.945, 0.955), (Goal(spend_usd=0.002), 0.98, 1.02)):
         rate = rates_for(frontier, goal).usd_per_point
         picks = (success - cost / rate).argmax(axis=1)
-        got = success[rows, picks].mean() / success[:, 2].mean() if goal.keep else cost[rows, picks].mean() / 0.002
+        got = (
+            success[rows, picks].mean() / success[:, 2].mean()
+            if goal.keep
+            else cost[rows, picks].mean() / 0.002
+        )
         assert low <= got <= high
-    assert rates_for(frontier, Goal(keep=0.9, s_per_point=50)) == Rates(rates_for(frontier, Goal(keep=0.9)).usd_per_point, 50)
+    assert rates_for(frontier, Goal(keep=0.9, s_per_point=50)) == Rates(
+        rates_for(frontier, Goal(keep=0.9)).usd_per_point, 50
+    )
 
 
 @settings(max_examples=50)
 @given(st.integers(0, 1000), st.floats(0.5, 1.0), st.floats(1e-5, 1e-2))
-def test_more_to_keep_or_to_spend_is_never_a_lower_rate(seed: int, keep: float, spend: float) -> None:
+def test_more_to_keep_or_to_spend_is_never_a_lower_rate(
+    seed: int, keep: float, spend: float
+) -> None:
     success, cost = traffic(200, seed)
     frontier = frontier_of(success, cost, MODELS)
-    line = [part.astype(float) for part in (frontier.usd_per_point, frontier.success, frontier.cost_usd)]
+    line = [
+        part.astype(float) for part in (frontier.usd_per_point, frontier.success, frontier.cost_usd)
+    ]
     best = frontier.single_success
-    assert reached(*line, best, Goal(keep=keep)) <= reached(*line, best, Goal(keep=min(1.0, keep + 0.05))) + 1e-12
-    assert reached(*line, best, Goal(spend_usd=spend)) <= reached(*line, best, Goal(spend_usd=1.5 * spend)) + 1e-12
+    assert (
+        reached(*line, best, Goal(keep=keep))
+        <= reached(*line, best, Goal(keep=min(1.0, keep + 0.05))) + 1e-12
+    )
+    assert (
+        reached(*line, best, Goal(spend_usd=spend))
+        <= reached(*line, best, Goal(spend_usd=1.5 * spend)) + 1e-12
+    )
 
 
 @given(st.integers(0, 1000), st.integers(3, 50))
@@ -114,4 +152,6 @@ def test_breakpoints_rise_from_the_cheapest_to_the_best(seed: int, count: int) -
     assert len(found) == count
     assert (np.diff(found) >= 0).all()
     assert ((success - cost / found[0]).argmax(axis=1) == cost.argmin(axis=1)).all()
-    assert ((success - cost / found[-1]).argmax(axis=1) == (success - cost / MOST_USD).argmax(axis=1)).all()
+    assert (
+        (success - cost / found[-1]).argmax(axis=1) == (success - cost / MOST_USD).argmax(axis=1)
+    ).all()

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from shared.routing.perturbing import FILLERS, KINDS, perturbed
 
-TEXT = "Write a function that sorts numbers. It takes a list; it returns a list. Don't use any library!"
+TEXT = (
+    "Write a function that sorts numbers. It takes a list; it returns a list. Don't use any "
+    "library!"
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -29,9 +32,17 @@ def test_what_each_disturbance_leaves_as_it_is() -> None:
     for seed in range(20):
         assert perturbed(TEXT, "case", seed).lower() == TEXT.lower()
         assert perturbed(TEXT, "spacing", seed).split() == TEXT.split()
-        assert any(perturbed(TEXT, "filler", seed) in (f"{f} {TEXT}", f"{TEXT} {f}") for f in FILLERS)
-        assert sorted(re.split(r"(?<=[.!?;])\s", perturbed(TEXT, "reordered", seed))) == sorted(re.split(r"(?<=[.!?;])\s", TEXT))
-        changed = [(a, b) for a, b in zip(TEXT.split(), perturbed(TEXT, "typos", seed).split(), strict=True) if a != b]
+        assert any(
+            perturbed(TEXT, "filler", seed) in (f"{f} {TEXT}", f"{TEXT} {f}") for f in FILLERS
+        )
+        assert sorted(re.split(r"(?<=[.!?;])\s", perturbed(TEXT, "reordered", seed))) == sorted(
+            re.split(r"(?<=[.!?;])\s", TEXT)
+        )
+        changed = [
+            (a, b)
+            for a, b in zip(TEXT.split(), perturbed(TEXT, "typos", seed).split(), strict=True)
+            if a != b
+        ]
         assert len(changed) == 1, "3% of its long words, and never none"
         assert abs(len(changed[0][0]) - len(changed[0][1])) <= 1
 

@@ -1,4 +1,5 @@
-"""Bradley-Terry from votes: it finds what a simulated truth holds, whatever the order, the names and the position."""
+"""Bradley-Terry from votes: it finds what a simulated truth holds, whatever the order, the names
+and the position."""
 
 import numpy as np
 import pytest
@@ -6,12 +7,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged import append, followed_after, traffic
 
-from shared.routing.bradley_terry import Comparisons, decay, difference_variances, fit, fit_votes, quasi_variances
+from shared.routing.bradley_terry import (
+    Comparisons,
+    decay,
+    difference_variances,
+    fit,
+    fit_votes,
+    quasi_variances,
+)
 from shared.routing.votes import Ballots, Hits, agreement, estimate_hits, log_ratio, verdicts
 
 
-def votes_of(theta: np.ndarray, prompts: int, seed: int, accuracy: float = 0.8, pull: float = 0.2, single: bool = False):
-    """Comparisons of every pair on every prompt, six votes each; `single`: all with the first model in first position."""
+def votes_of(
+    theta: np.ndarray,
+    prompts: int,
+    seed: int,
+    accuracy: float = 0.8,
+    pull: float = 0.2,
+    single: bool = False,
+):
+    """Comparisons of every pair on every prompt, six votes each; `single`: all with the first model
+    in first position."""
     rng = np.random.default_rng(seed)
     k, m = theta.shape
     rows, counts = [], []
@@ -24,7 +40,9 @@ def votes_of(theta: np.ndarray, prompts: int, seed: int, accuracy: float = 0.8, 
                     for vote in range(6):
                         straight = single or vote < 3
                         first_better = (quality[i] > quality[j]) == straight
-                        says_first = rng.random() < pull or first_better == (rng.random() < accuracy)
+                        says_first = rng.random() < pull or first_better == (
+                            rng.random() < accuracy
+                        )
                         count[(0 if straight else 2) + (not says_first)] += 1
                     rows.append((c, i, j, c * prompts + p))
                     counts.append(tuple(count))
@@ -35,7 +53,9 @@ def votes_of(theta: np.ndarray, prompts: int, seed: int, accuracy: float = 0.8, 
 
 def truth(seed: int, clusters: int = 25, models: int = 5) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return np.stack([1.1 * rng.permutation(models) for _ in range(clusters)]) + rng.normal(0, 0.15, (clusters, models))
+    return np.stack([1.1 * rng.permutation(models) for _ in range(clusters)]) + rng.normal(
+        0, 0.15, (clusters, models)
+    )
 
 
 def tau(one: np.ndarray, other: np.ndarray) -> float:
@@ -50,7 +70,9 @@ def test_rankings_intervals_and_the_judges_faults_are_found() -> None:
         data, ballots = votes_of(theta, 12, seed)
         ranking, hits = fit_votes(data, ballots, 25, 5, 4, {})
         taus.append(np.mean([tau(theta[c], ranking.strength[c]) for c in range(25)]))
-        inside = np.abs(ranking.strength - (theta - theta[:, [4]])) <= 1.96 * ranking.reference_error
+        inside = (
+            np.abs(ranking.strength - (theta - theta[:, [4]])) <= 1.96 * ranking.reference_error
+        )
         covered.append(inside[:, :4].mean())
         assert hits["judge:a"].pull == pytest.approx(0.2, abs=0.05)
         assert hits["judge:a"].accuracy == pytest.approx(0.8, abs=0.05)
@@ -68,7 +90,10 @@ def test_votes_in_one_order_mislead_whoever_counts_them() -> None:
     won = np.sign(cast.for_i() - cast.for_j())
     np.add.at(counted, (one_order.cluster, one_order.first), won)
     np.add.at(counted, (one_order.cluster, one_order.second), -won)
-    scores = [np.mean([tau(theta[c], found[c]) for c in range(25)]) for found in (both, counted + 1e-9 * np.arange(5))]
+    scores = [
+        np.mean([tau(theta[c], found[c]) for c in range(25)])
+        for found in (both, counted + 1e-9 * np.arange(5))
+    ]
     assert scores[0] > scores[1] + 0.1
 
 
@@ -77,9 +102,16 @@ def test_a_cluster_with_little_leans_on_the_others_and_one_with_much_does_not() 
     theta[:, 1] = [2.0, 2.0, -2.0]
     data, ballots = votes_of(theta, 60, 0, accuracy=1.0, pull=0.0)
     few = np.concatenate([np.flatnonzero(data.cluster < 2), np.flatnonzero(data.cluster == 2)[:2]])
-    part = Comparisons(data.cluster[few], data.first[few], data.second[few], data.weight[few], data.prompt[few])
+    part = Comparisons(
+        data.cluster[few], data.first[few], data.second[few], data.weight[few], data.prompt[few]
+    )
     cast = ballots["judge:a"][1]
-    some = {"judge:a": (np.arange(len(few)), Ballots(*(getattr(cast, n)[few] for n in Ballots.__dataclass_fields__)))}
+    some = {
+        "judge:a": (
+            np.arange(len(few)),
+            Ballots(*(getattr(cast, n)[few] for n in Ballots.__dataclass_fields__)),
+        )
+    }
     sparse = fit_votes(part, some, 3, 2, 0, {})[0]
     full = fit_votes(data, ballots, 3, 2, 0, {})[0]
     assert full.strength[2, 1] < -1 < sparse.strength[2, 1]
@@ -87,8 +119,13 @@ def test_a_cluster_with_little_leans_on_the_others_and_one_with_much_does_not() 
 
 
 def test_six_votes_on_one_pair_of_answers_are_not_six_comparisons() -> None:
-    once = Comparisons(np.zeros(8, int), np.zeros(8, int), np.ones(8, int), np.ones(8), np.arange(8))
-    one, six = (fit_votes(once, {"j": (np.arange(8), Ballots.of([(n, 0, 0, n)] * 8))}, 1, 2, 1, {})[0] for n in (1, 30))
+    once = Comparisons(
+        np.zeros(8, int), np.zeros(8, int), np.ones(8, int), np.ones(8), np.arange(8)
+    )
+    one, six = (
+        fit_votes(once, {"j": (np.arange(8), Ballots.of([(n, 0, 0, n)] * 8))}, 1, 2, 1, {})[0]
+        for n in (1, 30)
+    )
     assert six.strength[0, 0] < 1.6 * one.strength[0, 0]
 
 
@@ -123,7 +160,9 @@ def test_old_comparisons_fade() -> None:
     rows = np.zeros(80, int)
     ratio = np.repeat([6.0, -6.0], 40)
     fresh = fit(Comparisons(rows, rows, rows + 1, np.ones(80), np.arange(80)), ratio, 1, 2, 1)
-    faded = fit(Comparisons(rows, rows, rows + 1, np.repeat([0.02, 1.0], 40), np.arange(80)), ratio, 1, 2, 1)
+    faded = fit(
+        Comparisons(rows, rows, rows + 1, np.repeat([0.02, 1.0], 40), np.arange(80)), ratio, 1, 2, 1
+    )
     assert abs(fresh.strength[0, 0]) < 0.01
     assert faded.strength[0, 0] < -1
 
@@ -153,7 +192,10 @@ def test_hits_bias_and_agreement_are_told() -> None:
     assert agreement(one, one).kappa == 1
     assert agreement(one, {key: -value for key, value in one.items()}).kappa == -1
     rng = np.random.default_rng(0)
-    chance = agreement({str(i): int(rng.choice([-1, 1])) for i in range(500)}, {str(i): int(rng.choice([-1, 1])) for i in range(500)})
+    chance = agreement(
+        {str(i): int(rng.choice([-1, 1])) for i in range(500)},
+        {str(i): int(rng.choice([-1, 1])) for i in range(500)},
+    )
     assert chance.low < 0 < chance.high
     assert agreement(one, {"other": 1}).both == 0
 
@@ -183,5 +225,7 @@ def test_a_model_that_has_changed_is_found_and_one_that_has_not_is_left_alone() 
 
 @pytest.mark.parametrize(("rises", "within"), [(False, 30), (True, 60)])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_change_of_quality_is_followed_within_few_comparisons(rises: bool, within: int, seed: int) -> None:
+def test_a_change_of_quality_is_followed_within_few_comparisons(
+    rises: bool, within: int, seed: int
+) -> None:
     assert followed_after(seed, rises=rises, most=within, step=6) is not None

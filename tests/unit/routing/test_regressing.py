@@ -1,4 +1,5 @@
-"""What is learnt from comparisons beyond clusters: planted directions are found, and noise is left alone."""
+"""What is learnt from comparisons beyond clusters: planted directions are found, and noise is left
+alone."""
 
 from __future__ import annotations
 
@@ -15,8 +16,11 @@ from shared.routing.regressing import FEWEST, aligned, fit_votes_estimator
 DIM, MODELS = 10, 3
 
 
-def compared(count: int, turn: float, seed: int = 0) -> tuple[np.ndarray, Comparisons, np.ndarray, np.ndarray]:
-    """Random pairs on random prompts; model 1 gains `turn` logits along the first direction, and model 2 loses them."""
+def compared(
+    count: int, turn: float, seed: int = 0
+) -> tuple[np.ndarray, Comparisons, np.ndarray, np.ndarray]:
+    """Random pairs on random prompts; model 1 gains `turn` logits along the first direction, and
+    model 2 loses them."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(count, DIM))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -60,7 +64,9 @@ def test_the_levels_are_those_of_a_logistic_regression() -> None:
     level, slope = _climb(np.zeros((800, 2)), data, np.sign(ratio) * 50.0, MODELS, 1.0)
     side = np.zeros((800, MODELS))
     side[np.arange(800), data.first], side[np.arange(800), data.second] = 1.0, -1.0
-    other = LogisticRegression(C=OVERALL_SPREAD**2, fit_intercept=False, tol=1e-8).fit(side, ratio > 0)
+    other = LogisticRegression(C=OVERALL_SPREAD**2, fit_intercept=False, tol=1e-8).fit(
+        side, ratio > 0
+    )
     np.testing.assert_allclose(level, other.coef_[0], atol=1e-3)
     assert (slope == 0).all()
 

@@ -29,20 +29,29 @@ NONE = np.zeros(2)
 
 
 def hidden(count: int = 600, seed: int = 0) -> tuple[Outcomes, np.ndarray]:
-    """Which of two models succeeds hangs on one weak direction; five strong ones make clusters that say nothing about it."""
+    """Which of two models succeeds hangs on one weak direction; five strong ones make clusters that
+    say nothing about it."""
     rng = np.random.default_rng(seed)
     vectors = np.hstack([rng.normal(0, 1.0, (count, 5)), rng.normal(0, 0.1, (count, DIM - 5))])
     vectors[:, 8] = rng.choice([-0.6, 0.6], count)
     side = vectors[:, 8] > 0
     chance = np.where(side[:, None], [[0.9, 0.2]], [[0.2, 0.9]])
     scores = (rng.random((count, 2)) < chance).astype(float)
-    features = np.hstack([vectors / np.linalg.norm(vectors, axis=1, keepdims=True), rng.random((count, SIZE))])
-    return Outcomes(tuple(f"prompt {i}" for i in range(count)), ("a", "b"), scores, NONE, NONE), features.astype(np.float32)
+    features = np.hstack(
+        [vectors / np.linalg.norm(vectors, axis=1, keepdims=True), rng.random((count, SIZE))]
+    )
+    return Outcomes(
+        tuple(f"prompt {i}" for i in range(count)), ("a", "b"), scores, NONE, NONE
+    ), features.astype(np.float32)
 
 
-def learnt(representation: str = "contrastive", *, estimator: bool = True) -> tuple[RoutingTable, np.ndarray, Outcomes]:
+def learnt(
+    representation: str = "contrastive", *, estimator: bool = True
+) -> tuple[RoutingTable, np.ndarray, Outcomes]:
     outcomes, features = hidden()
-    made = build_table(outcomes, features, SPACE, Recipe(representation, estimator, 8), source="t", simulated=True)
+    made = build_table(
+        outcomes, features, SPACE, Recipe(representation, estimator, 8), source="t", simulated=True
+    )
     return made, features, outcomes
 
 
@@ -59,7 +68,11 @@ def test_a_form_is_finite_small_and_the_same_for_any_text(text: str) -> None:
 @given(st.text(max_size=200))
 def test_a_forms_shares_are_those_of_a_count_letter_by_letter(text: str) -> None:
     found, size = dict(zip(NAMES, form(text), strict=True)), max(1, len(text))
-    for name, counts in (("digits", str.isdigit), ("symbols", SYMBOLS.__contains__), ("foreign", lambda c: ord(c) > 127)):
+    for name, counts in (
+        ("digits", str.isdigit),
+        ("symbols", SYMBOLS.__contains__),
+        ("foreign", lambda c: ord(c) > 127),
+    ):
         assert found[name] == np.float32(min(1.0, 4.0 * sum(map(counts, text)) / size)), name
 
 
@@ -79,7 +92,14 @@ def test_contrastive_finds_the_direction_on_which_models_differ() -> None:
     train, test = np.arange(400), np.arange(400, 600)
     reached = {}
     for name in ("plain", "contrastive"):
-        made = build_table(outcomes.rows(train), features[train], SPACE, Recipe(name, k=8), source="t", simulated=True)
+        made = build_table(
+            outcomes.rows(train),
+            features[train],
+            SPACE,
+            Recipe(name, k=8),
+            source="t",
+            simulated=True,
+        )
         chosen = routes(made, features[test], [PROFILES["quality"]])[:, 0]
         reached[name] = outcomes.scores[test][np.arange(len(test)), chosen].mean()
     assert reached["contrastive"] > reached["plain"] + 0.1
@@ -107,7 +127,8 @@ def test_delta_and_keys_place_a_new_prompt_where_its_response_is_expected() -> N
     for learn, wanted in ((delta, responses - vectors), (keys, responses)):
         made = learn(vectors[:200], responses[:200], dimensions=DIM, ridge=0.1)
         placed = made.projection(vectors[200:])
-        # the axes are a rotation of the wanted space, so distances between prompts are those between their responses
+        # the axes are a rotation of the wanted space, so distances between prompts are those
+        # between their responses
         a, b = (np.linalg.norm(x[:50, None] - x[None, :50], axis=2) for x in (placed, wanted[200:]))
         np.testing.assert_allclose(a, b, atol=0.25)
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
@@ -117,7 +138,9 @@ def test_delta_and_keys_place_a_new_prompt_where_its_response_is_expected() -> N
 
 def test_representations_that_need_responses_say_so() -> None:
     outcomes, features = hidden(50)
-    with pytest.raises(OutcomesInvalid, match="the representation delta is learnt from the models' responses"):
+    with pytest.raises(
+        OutcomesInvalid, match="the representation delta is learnt from the models' responses"
+    ):
         build_table(outcomes, features, SPACE, Recipe("delta", k=2), source="t", simulated=True)
     answered = replace(outcomes, responses=np.roll(features[:, :DIM], 1, axis=1))
     for name in ("delta", "keys"):
@@ -138,7 +161,14 @@ def test_a_learnt_table_survives_its_bytes_and_an_older_one_keeps_its_digest() -
         assert one is not None
         assert other is not None
         np.testing.assert_array_equal(one.probability, other.probability)
-    assert not set(json.loads(table().to_bytes())) & {"projection", "predictor", "estimator", "signatures", "frontier", "cascade"}
+    assert not set(json.loads(table().to_bytes())) & {
+        "projection",
+        "predictor",
+        "estimator",
+        "signatures",
+        "frontier",
+        "cascade",
+    }
     assert learnt()[0].to_bytes() == made.to_bytes(), "the same data and seed give the same bytes"
     with pytest.raises(TableInvalid, match="the estimator knows 2 models"):
         replace(table(), estimator=made.estimator)
@@ -152,7 +182,10 @@ def test_features_without_a_form_are_refused_where_one_is_needed() -> None:
     with pytest.raises(EmbeddingInvalid, match="the prompt's form is missing"):
         made.points(features[:, :DIM])
     plain = table()
-    assert plain.points(np.ones((1, ENCODER.dimension + SIZE), np.float32)).shape == (1, ENCODER.dimension)
+    assert plain.points(np.ones((1, ENCODER.dimension + SIZE), np.float32)).shape == (
+        1,
+        ENCODER.dimension,
+    )
     vector = np.ones(ENCODER.dimension, np.float32)
     check(vector, np.ones(SIZE, np.float32), ENCODER, plain)
     with pytest.raises(EmbeddingInvalid, match="the form has 3 numbers"):
@@ -173,7 +206,9 @@ def test_an_unusual_form_does_not_throw_a_prompt_out_of_its_cluster() -> None:
 
 def test_spaces_are_told_apart() -> None:
     made, _, _ = learnt()
-    other = build_table(*hidden(seed=1), SPACE, Recipe("contrastive", k=8), source="t", simulated=True)
+    other = build_table(
+        *hidden(seed=1), SPACE, Recipe("contrastive", k=8), source="t", simulated=True
+    )
     plain = build_table(*hidden(seed=1), SPACE, Recipe(k=8), source="t", simulated=True)
     assert len({made.space, other.space, plain.space}) == 3
     assert plain.space == replace(plain, top_p=2).space
@@ -183,15 +218,21 @@ def test_the_recipe_is_chosen_by_what_routes_best() -> None:
     outcomes, features = hidden()
     said: list[Recipe] = []
     tried = recipes(len(features), numbers=(4, 8))
-    found = choose(outcomes, {"prompt": features}, SPACE, tried, say=lambda recipe, _: said.append(recipe))
+    found = choose(
+        outcomes, {"prompt": features}, SPACE, tried, say=lambda recipe, _: said.append(recipe)
+    )
     assert said == tried
     assert found.estimator
 
 
 def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
     predicted = np.array([[0.1, 0.1, 0.9, 0.9]])
-    assert calibration_error(predicted, np.array([[0.0, 0.0, 1.0, 1.0]]), bins=10) == pytest.approx(0.1)
-    assert calibration_error(predicted, np.array([[0.0, np.nan, 1.0, 1.0]]), bins=2) == pytest.approx(0.1)
+    assert calibration_error(predicted, np.array([[0.0, 0.0, 1.0, 1.0]]), bins=10) == pytest.approx(
+        0.1
+    )
+    assert calibration_error(
+        predicted, np.array([[0.0, np.nan, 1.0, 1.0]]), bins=2
+    ) == pytest.approx(0.1)
     assert calibration_error(np.full((1, 4), 0.5), np.array([[0.0, 1.0, 1.0, 0.0]])) == 0.0
 
 
@@ -204,13 +245,16 @@ def test_an_estimator_knows_the_chances_and_says_how_sure_it_is() -> None:
     assert calibration_error(chance, outcomes.scores[600:]) < 0.12
     assert (spread > 0).all()
     assert ((chance > 0) & (chance < 1)).all()
-    assert len(found.members(features[:3])) == 5, "a regression, and two committees in each of two spaces"
+    assert len(found.members(features[:3])) == 5, (
+        "a regression, and two committees in each of two spaces"
+    )
     few, _ = hidden(90)
     assert fit_estimator(features[:90], few.scores).error.mean() > found.error.mean()
 
 
 def test_an_estimate_of_noise_is_the_mean() -> None:
-    """With nothing to learn, all stay near a model's mean score: the best single model is chosen."""
+    """With nothing to learn, all stay near a model's mean score: the best single model is
+    chosen."""
     rng = np.random.default_rng(3)
     _, features = hidden(600)
     scores = (rng.random((600, 2)) < [0.5, 0.7]).astype(float)
@@ -229,15 +273,29 @@ def test_an_estimators_regression_is_scikit_learns() -> None:
     y = (rng.random((300, 2)) < 1 / (1 + np.exp(-(x[:, :2] * 2 + 0.5)))).astype(float)
     found = fit_logistic(x, y, penalty=2.0)
     for column in (0, 1):
-        other = LogisticRegression(C=0.5, tol=1e-10, max_iter=1000).fit(x - x.mean(axis=0), y[:, column])
+        other = LogisticRegression(C=0.5, tol=1e-10, max_iter=1000).fit(
+            x - x.mean(axis=0), y[:, column]
+        )
         np.testing.assert_allclose(found.matrix[:, column], other.coef_[0], atol=2e-3)
-        assert found.offset[column] + x.mean(axis=0) @ found.matrix[:, column] == pytest.approx(other.intercept_[0], abs=2e-3)
+        assert found.offset[column] + x.mean(axis=0) @ found.matrix[:, column] == pytest.approx(
+            other.intercept_[0], abs=2e-3
+        )
 
 
 def test_a_line_calibrates_and_never_changes_which_model_is_best() -> None:
     outcomes, features = hidden()
-    made = build_table(outcomes, features, SPACE, Recipe("plain", True, 8), source="t", simulated=True, measure=True)
-    bare = build_table(outcomes, features, SPACE, Recipe("plain", True, 8), source="t", simulated=True)
+    made = build_table(
+        outcomes,
+        features,
+        SPACE,
+        Recipe("plain", True, 8),
+        source="t",
+        simulated=True,
+        measure=True,
+    )
+    bare = build_table(
+        outcomes, features, SPACE, Recipe("plain", True, 8), source="t", simulated=True
+    )
     assert made.estimator is not None
     assert bare.estimator is not None
     assert (made.estimator.slope, made.estimator.intercept) != (1.0, 0.0)
@@ -256,13 +314,17 @@ def test_probabilities_are_calibrated_by_one_line() -> None:
     holed = scores.copy()
     holed[::2, 0] = np.nan
     assert calibrated(raw, holed)[0] == pytest.approx(0.5, abs=0.07)
-    assert calibrated(1 - raw, scores)[0] == 0.1, "a predictor that is wrong way round is not turned"
+    assert calibrated(1 - raw, scores)[0] == 0.1, (
+        "a predictor that is wrong way round is not turned"
+    )
 
 
 def test_the_estimators_share_moves_the_choice_and_is_explained() -> None:
     made, features, _ = learnt()
     strength = -made.strength + made.strength[:, :1]  # rankings that say the opposite
-    wrong = replace(made, strength=strength - strength[:, [made.models.index(made.reference_model)]])
+    wrong = replace(
+        made, strength=strength - strength[:, [made.models.index(made.reference_model)]]
+    )
     points = wrong.points(features[:200])
     turned = 0
     for feature, point, place in zip(features, points, assign(points, wrong), strict=False):
@@ -285,7 +347,9 @@ def old_table(made: RoutingTable) -> RoutingTable:
     """As the version before made it: of format 1, with a predictor of its kind."""
     rng = np.random.default_rng(2)
     centroids = rng.normal(size=(7, made.dimension)).astype(np.float32)
-    predictor = Predictor((3, 4), centroids, rng.uniform(0.1, 0.9, (7, 2)).astype(np.float32), 1.2, -0.1, 4, 9.0, 1.0)
+    predictor = Predictor(
+        (3, 4), centroids, rng.uniform(0.1, 0.9, (7, 2)).astype(np.float32), 1.2, -0.1, 4, 9.0, 1.0
+    )
     return replace(made, estimator=None, predictor=predictor, reference_success=None, text=None)
 
 
@@ -295,7 +359,9 @@ def test_many_prompts_at_once_are_decided_as_one_by_one(share: float | None, old
     rng = np.random.default_rng(1)
     made, features, _ = learnt()
     k, m = made.strength.shape
-    made = replace(made, cost_usd=rng.uniform(1e-5, 1e-2, (k, m)), latency_s=rng.uniform(0.5, 9, (k, m)))
+    made = replace(
+        made, cost_usd=rng.uniform(1e-5, 1e-2, (k, m)), latency_s=rng.uniform(0.5, 9, (k, m))
+    )
     made = old_table(made) if old else made
     assert RoutingTable.from_bytes(made.to_bytes()) == made
     points = made.points(features[:150])
@@ -303,7 +369,9 @@ def test_many_prompts_at_once_are_decided_as_one_by_one(share: float | None, old
     for wanted in (*PROFILES.values(), Rates(1e-6, 1.0), Rates(0.03, 40.0)):
         batch = [made.models[i] for i in choices(together, wanted)]
         single = [
-            select(made, place, wanted, Limits(), {}, predict(made, f[None], point[None], share)[0]).candidates[0].model
+            select(made, place, wanted, Limits(), {}, predict(made, f[None], point[None], share)[0])
+            .candidates[0]
+            .model
             for f, point, place in zip(features, points, assign(points, made), strict=False)
         ]
         assert batch == single
@@ -312,10 +380,14 @@ def test_many_prompts_at_once_are_decided_as_one_by_one(share: float | None, old
 def test_tasks_have_signatures_by_which_they_are_found_again() -> None:
     rng = np.random.default_rng(0)
     axes = np.abs(np.linalg.qr(rng.normal(size=(DIM, DIM)))[0]) + 0.05
-    vectors = np.concatenate([axes[t] + 0.1 * rng.normal(size=(80, DIM)) for t in range(4)]).astype(np.float32)
+    vectors = np.concatenate([axes[t] + 0.1 * rng.normal(size=(80, DIM)) for t in range(4)]).astype(
+        np.float32
+    )
     task = np.repeat(np.arange(4), 80)
     scores = (rng.random((320, 2)) < 0.5).astype(float)
-    one, other = (signatures(vectors[half::2], scores[half::2], task[half::2], 4) for half in (0, 1))
+    one, other = (
+        signatures(vectors[half::2], scores[half::2], task[half::2], 4) for half in (0, 1)
+    )
     assert np.linalg.norm(one, axis=1) == pytest.approx(1.0)
     apart = distances(one, other)
     assert (apart.argmin(axis=1) == np.arange(4)).all()
@@ -325,7 +397,9 @@ def test_tasks_have_signatures_by_which_they_are_found_again() -> None:
     new = replace(old, signatures=other[[2, 0, 3, 1]])
     assert corresponding(old, new, within=0.2) == [2, 0, 3, 1]
     assert corresponding(old, new, within=1e-9) == [-1] * 4
-    assert [i for i, _ in similar(old, 0)] == [int(i) for i in np.argsort(distances(one[[0]], one)[0]) if i != 0]
+    assert [i for i, _ in similar(old, 0)] == [
+        int(i) for i in np.argsort(distances(one[[0]], one)[0]) if i != 0
+    ]
     bare = replace(old, signatures=None)
     assert similar(bare, 0) == []
     with pytest.raises(TableInvalid, match="signatures can be compared"):

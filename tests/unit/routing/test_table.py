@@ -43,7 +43,9 @@ def test_arrays_can_not_be_written_to() -> None:
         ({"latency_s": np.full((3, 3), -1.0)}, "latency_s holds a negative"),
     ],
 )
-def test_a_table_that_contradicts_itself_is_refused(arrays: dict[str, np.ndarray], words: str) -> None:
+def test_a_table_that_contradicts_itself_is_refused(
+    arrays: dict[str, np.ndarray], words: str
+) -> None:
     with pytest.raises(TableInvalid, match=words):
         table(**arrays)
 

@@ -1,4 +1,5 @@
-"""Selector, dispatcher and gateway: the cheap model first, and the other only where its answer is not good enough."""
+"""Selector, dispatcher and gateway: the cheap model first, and the other only where its answer is
+not good enough."""
 
 from __future__ import annotations
 
@@ -14,7 +15,15 @@ from support import described, embedded, placed, submitted, table, wish
 
 from services.dispatcher.dispatch import Refused, dispatch
 from services.dispatcher.settings import DispatcherSettings
-from services.gateway.chat import Choice, Unavailable, ask_streamed, ask_whole, bill, choose, completed
+from services.gateway.chat import (
+    Choice,
+    Unavailable,
+    ask_streamed,
+    ask_whole,
+    bill,
+    choose,
+    completed,
+)
 from services.gateway.requests import ChatRequest, Wanted, Wishes, parse, understand
 from services.gateway.settings import GatewaySettings
 from services.selector.decide import decide
@@ -33,7 +42,13 @@ def known(told: float = 2.0) -> RoutingTable:
     """Two models; an answer of the small one tells by itself whether it is good."""
     wide, none = 4 * 4 + 3 * SIZE, np.zeros((1, 2 * SIZE), np.float32)
     heads = Heads(
-        "joint", ("small",), np.zeros((1, wide), np.float32), np.zeros(1, np.float32), none, none + 1, np.array([told], np.float32)
+        "joint",
+        ("small",),
+        np.zeros((1, wide), np.float32),
+        np.zeros(1, np.float32),
+        none,
+        none + 1,
+        np.array([told], np.float32),
     )
     arrays = {
         "strength": np.array([[-1.3, 0.0]]),
@@ -42,13 +57,17 @@ def known(told: float = 2.0) -> RoutingTable:
         "latency_s": np.array([[0.2, 0.4]]),
         "reference_success": np.array([0.85]),
     }
-    return replace(table(1, ("small", "large"), centroids=np.zeros((1, 4)), **arrays), cascade=heads)
+    return replace(
+        table(1, ("small", "large"), centroids=np.zeros((1, 4)), **arrays), cascade=heads
+    )
 
 
 def message(**fields: Any) -> Decided:
     tab = known()
     asked = embedded(described(submitted(answer=True, **fields)), encoder=tab.encoder)
-    return decide(placed(tab, asked), tab, {}, wish("balanced"), 10).model_copy(update={"submitted_at": datetime.now(UTC)})
+    return decide(placed(tab, asked), tab, {}, wish("balanced"), 10).model_copy(
+        update={"submitted_at": datetime.now(UTC)}
+    )
 
 
 def answer(model: str) -> Answer:
@@ -128,11 +147,15 @@ async def test_a_good_answer_is_accepted_and_nobody_else_is_asked() -> None:
 
 
 @pytest.mark.parametrize("good", [0.01, None])
-async def test_an_answer_that_is_not_good_enough_or_can_not_be_told_is_replaced_and_both_are_recorded(good: float | None) -> None:
+async def test_an_answer_that_is_not_good_enough_or_can_not_be_told_is_replaced_and_both_are_recorded(
+    good: float | None,
+) -> None:
     calls = Asked()
     done = await go(Judging(good), calls)
     assert calls.order == ["small", "large"]
-    assert [a.model for a in done.completion.answers] == ["large", "small"], "the sender's first; costs of both are learnt"
+    assert [a.model for a in done.completion.answers] == ["large", "small"], (
+        "the sender's first; costs of both are learnt"
+    )
     assert done.completion.cascade is not None
     assert done.completion.cascade.escalated
 
@@ -147,7 +170,11 @@ async def test_whoever_fails_the_sender_gets_an_answer() -> None:
 
 
 async def test_without_a_way_to_assess_or_with_tools_the_best_model_alone_is_asked() -> None:
-    for judging, fields in ((None, {}), (Judging(0.9, able=False), {}), (Judging(0.9), {"parameters": {"tools": []}})):
+    for judging, fields in (
+        (None, {}),
+        (Judging(0.9, able=False), {}),
+        (Judging(0.9), {"parameters": {"tools": []}}),
+    ):
         calls = Asked()
         done = await go(judging, calls, **fields)
         assert calls.order == [message().decision.model]
@@ -168,7 +195,13 @@ class Talking:
         self.order.append(model)
         if model in self.broken:
             raise Unavailable("HTTP 500", 500)
-        choices = [{"index": 0, "message": {"role": "assistant", "content": model.upper()}, "finish_reason": "stop"}]
+        choices = [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": model.upper()},
+                "finish_reason": "stop",
+            }
+        ]
         return answer(model), {"choices": choices}
 
     @asynccontextmanager
@@ -178,7 +211,11 @@ class Talking:
             raise Unavailable("HTTP 500", 500)
 
         async def chunks() -> Any:
-            yield {"choices": [{"index": 0, "delta": {"content": model.upper()}, "finish_reason": "stop"}]}
+            yield {
+                "choices": [
+                    {"index": 0, "delta": {"content": model.upper()}, "finish_reason": "stop"}
+                ]
+            }
 
         yield SimpleNamespace(chunks=chunks(), answer=lambda: answer(model))
 
@@ -187,8 +224,13 @@ class Talking:
 
 
 def wanted(stream: bool = False) -> Wanted:
-    body = f'{{"model": "auto", "stream": {str(stream).lower()}, "messages": [{{"role": "user", "content": "x"}}]}}'
-    return understand(parse(ChatRequest, body.encode()), Wishes(), "r-1", "key", CATALOG, frozenset(), len(body))
+    body = (
+        f'{{"model": "auto", "stream": {str(stream).lower()}, "messages": [{{"role": "user", '
+        '"content": "x"}]}'
+    )
+    return understand(
+        parse(ChatRequest, body.encode()), Wishes(), "r-1", "key", CATALOG, frozenset(), len(body)
+    )
 
 
 def following() -> Choice:
@@ -198,9 +240,16 @@ def following() -> Choice:
 
 
 async def test_the_gateway_accepts_or_asks_on_and_says_so_and_bills_both() -> None:
-    for good, model, paid, outcome in ((0.99, "small", 0.0002, "accepted"), (0.01, "large", 0.0102, "escalated")):
+    for good, model, paid, outcome in (
+        (0.99, "small", 0.0002, "accepted"),
+        (0.01, "large", 0.0102, "escalated"),
+    ):
         told, body = await ask_whole(wanted(), following(), Talking(), 5, Judging(good))  # type: ignore[arg-type]
-        assert (told.model, body["model"], body["choices"][0]["message"]["content"]) == (model, model, model.upper())
+        assert (told.model, body["model"], body["choices"][0]["message"]["content"]) == (
+            model,
+            model,
+            model.upper(),
+        )
         assert body["usage"]["cost"] == pytest.approx(paid)
         assert told.headers() == {"x-pointsman-cascade": f"{outcome}; first=small; good={good:.3f}"}
         assert bill(wanted(), told, "key", 1.0).cost_usd == pytest.approx(paid)
@@ -211,19 +260,30 @@ async def test_the_gateway_accepts_or_asks_on_and_says_so_and_bills_both() -> No
 
 @pytest.mark.parametrize(("good", "words"), [(0.99, "SMALL"), (0.01, "LARGE")])
 async def test_a_held_stream_gives_the_words_of_one_model(good: float, words: str) -> None:
-    async with ask_streamed(wanted(stream=True), following(), Talking(), 5, Judging(good)) as speaking:  # type: ignore[arg-type]
+    async with ask_streamed(
+        wanted(stream=True), following(), Talking(), 5, Judging(good)
+    ) as speaking:  # type: ignore[arg-type]
         chunks = [chunk async for chunk in speaking.chunks()]
-    assert "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"]) == words
+    assert (
+        "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"])
+        == words
+    )
     assert chunks[-1]["usage"]["cost"] == pytest.approx(0.0002 if good > 0.5 else 0.0102)
     assert "x-pointsman-cascade" in speaking.told.headers()
 
 
 async def test_whoever_fails_at_the_gateway_the_client_gets_an_answer() -> None:
-    told, _ = await ask_whole(wanted(), following(), Talking(frozenset({"large"})), 5, Judging(0.01))  # type: ignore[arg-type]
+    told, _ = await ask_whole(
+        wanted(), following(), Talking(frozenset({"large"})), 5, Judging(0.01)
+    )  # type: ignore[arg-type]
     assert (told.model, [f.model for f in told.failed]) == ("small", ["large"])
-    told, _ = await ask_whole(wanted(), following(), Talking(frozenset({"small"})), 5, Judging(0.99))  # type: ignore[arg-type]
+    told, _ = await ask_whole(
+        wanted(), following(), Talking(frozenset({"small"})), 5, Judging(0.99)
+    )  # type: ignore[arg-type]
     assert (told.model, [f.model for f in told.failed]) == ("large", ["small"])
-    async with ask_streamed(wanted(True), following(), Talking(frozenset({"large"})), 5, Judging(0.01)) as speaking:  # type: ignore[arg-type]
+    async with ask_streamed(
+        wanted(True), following(), Talking(frozenset({"large"})), 5, Judging(0.01)
+    ) as speaking:  # type: ignore[arg-type]
         chunks = [chunk async for chunk in speaking.chunks()]
     assert speaking.told.model == "small"
     assert chunks
@@ -242,7 +302,11 @@ async def test_a_setting_says_whether_streams_are_held_back() -> None:
 
     async def plan(setting: str, *, stream: bool, able: bool = True) -> CascadePlan | None:
         settings = GatewaySettings(cascade=setting)  # type: ignore[arg-type]
-        return (await choose(wanted(stream), Routing(), Nothing(), settings, "key", Judging(0.9, able=able))).cascade  # type: ignore[arg-type]
+        return (
+            await choose(
+                wanted(stream), Routing(), Nothing(), settings, "key", Judging(0.9, able=able)
+            )
+        ).cascade  # type: ignore[arg-type]
 
     assert await plan("whole", stream=False) is not None
     assert await plan("whole", stream=True) is None

@@ -1,6 +1,8 @@
-"""What the Helm chart renders is valid for Kubernetes, names settings and topics that there are, and gives nobody more than is needed.
+"""What the Helm chart renders is valid for Kubernetes, names settings and topics that there are,
+and gives nobody more than is needed.
 
-`make chart` renders the examples into deploy/helm/rendered; where helm is installed it is also seen that they are fresh.
+`make chart` renders the examples into deploy/helm/rendered; where helm is installed it is also seen
+that they are fresh.
 """
 
 import re
@@ -27,7 +29,9 @@ FOREIGN = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRul
 
 
 def rendered(name: str) -> list[dict[str, Any]]:
-    return [doc for doc in yaml.safe_load_all((FOLDER / "rendered" / f"{name}.yaml").read_text()) if doc]
+    return [
+        doc for doc in yaml.safe_load_all((FOLDER / "rendered" / f"{name}.yaml").read_text()) if doc
+    ]
 
 
 def of_kind(docs: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
@@ -35,7 +39,11 @@ def of_kind(docs: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
 
 
 def pods(docs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {n: doc["spec"]["template"]["spec"] for kind in ("Deployment", "Job") for n, doc in of_kind(docs, kind).items()}
+    return {
+        n: doc["spec"]["template"]["spec"]
+        for kind in ("Deployment", "Job")
+        for n, doc in of_kind(docs, kind).items()
+    }
 
 
 def environment(pod: dict[str, Any]) -> dict[str, str]:
@@ -45,7 +53,13 @@ def environment(pod: dict[str, Any]) -> dict[str, str]:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_object_is_valid(name: str) -> None:
     docs = rendered(name)
-    assert {doc["kind"] for doc in docs} >= {"Deployment", "Service", "Job", "PodDisruptionBudget", "NetworkPolicy"}
+    assert {doc["kind"] for doc in docs} >= {
+        "Deployment",
+        "Service",
+        "Job",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+    }
     for doc in docs:
         if doc["kind"] not in FOREIGN:
             kubernetes_validate.validate(doc, KUBERNETES, strict=True)
@@ -80,7 +94,9 @@ def test_every_service_is_there_guarded_and_may_be_moved(name: str) -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_settings_and_images_are_ones_that_there_are(name: str) -> None:
     known = {row["name"] for row in rows()}
-    targets = set(re.findall(r"^FROM \S+ AS (\S+)", Path("deploy/Dockerfile").read_text(), re.MULTILINE))
+    targets = set(
+        re.findall(r"^FROM \S+ AS (\S+)", Path("deploy/Dockerfile").read_text(), re.MULTILINE)
+    )
     for pod in pods(rendered(name)).values():
         for variable in environment(pod):
             assert variable.removesuffix("_FILE") in known or variable in known, variable
@@ -89,15 +105,26 @@ def test_settings_and_images_are_ones_that_there_are(name: str) -> None:
 
 
 def test_each_service_is_the_user_whose_rights_are_listed() -> None:
-    users = {doc["metadata"]["name"] for doc in yaml.safe_load_all(Path("deploy/security/kafka-users.yaml").read_text()) if doc}
+    users = {
+        doc["metadata"]["name"]
+        for doc in yaml.safe_load_all(Path("deploy/security/kafka-users.yaml").read_text())
+        if doc
+    }
     for name, pod in pods(rendered("strimzi")).items():
         user = environment(pod)["POINTSMAN_KAFKA_USERNAME"]
-        assert user == ("pointsman-admin" if name == "pointsman-topics" else name_of(name.removeprefix("pointsman-")))
+        assert user == (
+            "pointsman-admin"
+            if name == "pointsman-topics"
+            else name_of(name.removeprefix("pointsman-"))
+        )
         assert user in users | {"pointsman-admin"}
-        secrets = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+        secrets = {
+            volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume
+        }
         assert {user, "kafka-cluster-ca-cert"} <= secrets
     assert all(
-        "password" not in str(environment(pod).values()).lower().replace("/password", "") for pod in pods(rendered("strimzi")).values()
+        "password" not in str(environment(pod).values()).lower().replace("/password", "")
+        for pod in pods(rendered("strimzi")).values()
     )
 
 
@@ -111,20 +138,41 @@ def test_embedders_follow_the_lag_of_what_they_hear(name: str) -> None:
     assert trigger["topic"] in TOPICS
     assert trigger["consumerGroup"] == KafkaSettings().group("embedder")
     assert scaled["spec"]["maxReplicaCount"] <= 12
-    assert "replicas" not in of_kind(docs, "Deployment")["pointsman-embedder"]["spec"], "two would fight over it"
-    assert scaled["spec"]["triggers"][0]["authenticationRef"]["name"] in of_kind(docs, "TriggerAuthentication")
+    assert "replicas" not in of_kind(docs, "Deployment")["pointsman-embedder"]["spec"], (
+        "two would fight over it"
+    )
+    assert scaled["spec"]["triggers"][0]["authenticationRef"]["name"] in of_kind(
+        docs, "TriggerAuthentication"
+    )
 
 
 def test_only_those_who_ask_language_models_may_go_out() -> None:
     policies = of_kind(rendered("default"), "NetworkPolicy")
-    out = {name for name, doc in policies.items() if any("ipBlock" in to for rule in doc["spec"]["egress"] for to in rule.get("to", []))}
-    assert out == {f"pointsman-{service}" for service in ("describer", "dispatcher", "judge", "gateway")}
+    out = {
+        name
+        for name, doc in policies.items()
+        if any("ipBlock" in to for rule in doc["spec"]["egress"] for to in rule.get("to", []))
+    }
+    assert out == {
+        f"pointsman-{service}" for service in ("describer", "dispatcher", "judge", "gateway")
+    }
 
 
-@pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not installed; what it rendered last is checked all the same")
+@pytest.mark.skipif(
+    shutil.which("helm") is None,
+    reason="helm is not installed; what it rendered last is checked all the same",
+)
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_what_is_rendered_is_fresh(name: str) -> None:
     values = [] if name == "default" else ["-f", f"deploy/helm/examples/{name}.yaml"]
-    command = ["helm", "template", "pointsman", "deploy/helm/pointsman", "--kube-version", "1.33.0", *values]
+    command = [
+        "helm",
+        "template",
+        "pointsman",
+        "deploy/helm/pointsman",
+        "--kube-version",
+        "1.33.0",
+        *values,
+    ]
     made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert made == (FOLDER / "rendered" / f"{name}.yaml").read_text(), "run `make chart`"

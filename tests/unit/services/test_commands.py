@@ -1,4 +1,5 @@
-"""The command line: settings without secrets, files of prompts, differences of tables, and imports without effects."""
+"""The command line: settings without secrets, files of prompts, differences of tables, and imports
+without effects."""
 
 import json
 import os
@@ -28,14 +29,19 @@ from shared.contracts.errors import InvalidMessage
 from shared.routing.comparing import differences
 from shared.routing.projection import Projection
 
-CANARIES = {"POINTSMAN_LLM_API_KEY": "sk-canary-0815", "POINTSMAN_REDIS_URL": "redis://me:pw-canary-0816@cache.test:6380/2"}
+CANARIES = {
+    "POINTSMAN_LLM_API_KEY": "sk-canary-0815",
+    "POINTSMAN_REDIS_URL": "redis://me:pw-canary-0816@cache.test:6380/2",
+}
 
 
 def test_the_services_are_found_by_listing() -> None:
     assert names() == (*HOT_PATH, "dispatcher", "judge", "reclusterer", "gateway", "console")
 
 
-def test_config_shows_every_setting_with_a_sentence_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_shows_every_setting_with_a_sentence_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name, value in CANARIES.items():
         monkeypatch.setenv(name, value)
     for arguments in (["config"], ["config", "--json"]):
@@ -51,9 +57,17 @@ def test_config_shows_every_setting_with_a_sentence_and_no_secret(monkeypatch: p
 @pytest.mark.parametrize("command", [["config"], ["run", "embedder"]])
 def test_a_wrong_setting_is_named_and_its_value_is_not(command: list[str]) -> None:
     environment = {**os.environ, "POINTSMAN_EMBEDDER_BATCH": "canary"}
-    result = subprocess.run([sys.executable, "-m", "services", *command], env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "services", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 1
-    assert "POINTSMAN_EMBEDDER_BATCH: Input should be a valid integer" in " ".join((result.stdout + result.stderr).split())
+    assert "POINTSMAN_EMBEDDER_BATCH: Input should be a valid integer" in " ".join(
+        (result.stdout + result.stderr).split()
+    )
     assert "canary" not in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
 
@@ -62,7 +76,9 @@ async def test_a_service_that_can_not_start_is_given_up_with_what_it_said() -> N
     said: list[tuple[str, str, str]] = []
     environment = {"POINTSMAN_EMBEDDER_BATCH": "0"}
     async with Supervisor(("embedder",), environment, lambda *line: said.append(line)) as running:
-        with pytest.raises(ServiceFailed, match=r"the embedder ended 3 times.*POINTSMAN_EMBEDDER_BATCH"):
+        with pytest.raises(
+            ServiceFailed, match=r"the embedder ended 3 times.*POINTSMAN_EMBEDDER_BATCH"
+        ):
             await running.ready(60)
     assert any("starting it again" in text for _, _, text in said)
 
@@ -78,7 +94,9 @@ def test_who_took_records_comes_back_at_once_and_who_can_not_is_tried_less_and_l
 
 async def test_services_are_heard_to_be_ready_whatever_level_their_log_has() -> None:
     said: list[tuple[str, str, str]] = []
-    running = Supervisor(("embedder",), {"POINTSMAN_LOG_LEVEL": "WARNING"}, lambda *line: said.append(line))
+    running = Supervisor(
+        ("embedder",), {"POINTSMAN_LOG_LEVEL": "WARNING"}, lambda *line: said.append(line)
+    )
     assert running._environment["POINTSMAN_LOG_LEVEL"] == "INFO"
     (child,) = running._children
     for level, text in (("info", "taking records"), ("warning", "dead letter")):
@@ -87,12 +105,19 @@ async def test_services_are_heard_to_be_ready_whatever_level_their_log_has() -> 
     assert [text for _, _, text in said] == ["dead letter"]
 
 
-def test_who_announces_servers_leaves_those_of_another_that_still_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_who_announces_servers_leaves_those_of_another_that_still_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(servers, "_file", lambda: tmp_path / "up.json")
     monkeypatch.delenv(servers.KAFKA, raising=False)
-    (tmp_path / "up.json").write_text(json.dumps({"pid": os.getppid(), "environment": {servers.KAFKA: "first:1"}}))
+    (tmp_path / "up.json").write_text(
+        json.dumps({"pid": os.getppid(), "environment": {servers.KAFKA: "first:1"}})
+    )
     with servers.announced({servers.KAFKA: "second:2"}):
-        assert servers._announced() == {"pid": os.getppid(), "environment": {servers.KAFKA: "first:1"}}
+        assert servers._announced() == {
+            "pid": os.getppid(),
+            "environment": {servers.KAFKA: "first:1"},
+        }
     assert servers._announced() is not None
     (tmp_path / "up.json").unlink()
     with servers.announced({servers.KAFKA: "second:2"}):
@@ -100,7 +125,9 @@ def test_who_announces_servers_leaves_those_of_another_that_still_runs(monkeypat
     assert servers._announced() is None
 
 
-def test_health_reads_the_services_own_metrics(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_health_reads_the_services_own_metrics(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     answers = {"/metrics": b'pointsman_ready{service="embedder"} 0.0\n'}
 
     class Metrics(BaseHTTPRequestHandler):
@@ -132,10 +159,21 @@ def test_the_example_environment_names_settings_that_exist() -> None:
 
 def test_prompt_files_may_be_text_or_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "p.txt"
-    path.write_text('\ufeffTranslate this.\n\n{"prompt": "Fix that", "profile": "fast", "request_id": "mine"}\n', encoding="utf-8")
+    path.write_text(
+        '\ufeffTranslate this.\n\n{"prompt": "Fix that", "profile": "fast", "request_id": '
+        '"mine"}\n',
+        encoding="utf-8",
+    )
     lines = read_prompts(path)
-    assert json.loads(as_message(lines[0], "r1")) == {"prompt": "Translate this.", "request_id": "r1"}
-    assert json.loads(as_message(lines[1], "r2")) == {"prompt": "Fix that", "profile": "fast", "request_id": "r2"}
+    assert json.loads(as_message(lines[0], "r1")) == {
+        "prompt": "Translate this.",
+        "request_id": "r1",
+    }
+    assert json.loads(as_message(lines[1], "r2")) == {
+        "prompt": "Fix that",
+        "profile": "fast",
+        "request_id": "r2",
+    }
     assert as_message("{broken", "r3") == b"{broken"
     assert len(read_prompts(None)) == 100
 
@@ -146,12 +184,20 @@ def test_a_line_of_a_file_ends_where_json_lines_end(sign: str, tmp_path: Path) -
     lines = [json.dumps({"prompt": f"one{sign}two"}, ensure_ascii=False), f"three{sign}four"]
     path.write_text("\r\n".join(lines) + "\n", encoding="utf-8")
     assert [line.rstrip("\r") for line in read_prompts(path)] == lines
-    path.write_text(json.dumps({"id": "prompts-0-1", "value": f"one{sign}two"}, ensure_ascii=False) + "\n", encoding="utf-8-sig")
+    path.write_text(
+        json.dumps({"id": "prompts-0-1", "value": f"one{sign}two"}, ensure_ascii=False) + "\n",
+        encoding="utf-8-sig",
+    )
     assert read_mended(path) == {"prompts-0-1": f"one{sign}two"}
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "holds no prompt"), (b"\xff\xfe", "not UTF-8"), (None, "can't be read")])
-def test_a_bad_prompt_file_says_what_to_do(content: bytes | None, words: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "holds no prompt"), (b"\xff\xfe", "not UTF-8"), (None, "can't be read")],
+)
+def test_a_bad_prompt_file_says_what_to_do(
+    content: bytes | None, words: str, tmp_path: Path
+) -> None:
     path = tmp_path / "p.txt"
     if content is not None:
         path.write_bytes(content)
@@ -204,8 +250,17 @@ assert threading.active_count() == 1, threading.enumerate()
 
 
 def test_unknown_names_get_a_sentence_and_not_a_traceback() -> None:
-    for arguments in (["run", "nobody"], ["table", "build"], ["table", "build", "--simulated", "--k", "many"]):
-        done = subprocess.run([sys.executable, "-m", "services", *arguments], capture_output=True, text=True, timeout=120)
+    for arguments in (
+        ["run", "nobody"],
+        ["table", "build"],
+        ["table", "build", "--simulated", "--k", "many"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "services", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
         assert done.returncode != 0
         assert "Traceback" not in done.stderr
         assert "error" in done.stderr.lower()

@@ -45,22 +45,46 @@ def decided(of: RoutingTable, request_id: str = "r-1", vector: np.ndarray | None
 def version(of: RoutingTable, sequence: int = 1, note: str = "") -> TablePublished:
     text = of.to_bytes().decode()
     return TablePublished(
-        epoch=0, sequence=sequence, digest=of.digest, published_at=datetime(2026, 1, 2, tzinfo=UTC), note=note, table=text
+        epoch=0,
+        sequence=sequence,
+        digest=of.digest,
+        published_at=datetime(2026, 1, 2, tzinfo=UTC),
+        note=note,
+        table=text,
     )
 
 
 def pair(request_id: str, first: str = "large", second: str = "small", **more: Any) -> Evaluated:
-    shown = tuple(Shown(model=m, cost_usd=0.0, latency_s=1.0, text=f"answer of {m}") for m in (first, second))
+    shown = tuple(
+        Shown(model=m, cost_usd=0.0, latency_s=1.0, text=f"answer of {m}") for m in (first, second)
+    )
     votes = more.pop("votes", Votes(ties=6))
     rater = more.pop("rater", Rater(kind=RaterKind.judge, name="j"))
-    embedding = Embedding(vector=pack(np.ones(4, np.float32)), encoder=EncoderRef.of(ENCODER), latency_s=0.0, batch=1)
+    embedding = Embedding(
+        vector=pack(np.ones(4, np.float32)), encoder=EncoderRef.of(ENCODER), latency_s=0.0, batch=1
+    )
     return Evaluated(
-        request_id=request_id, first=first, second=second, rater=rater, votes=votes, prompt="p", answers=shown, embedding=embedding, **more
+        request_id=request_id,
+        first=first,
+        second=second,
+        rater=rater,
+        votes=votes,
+        prompt="p",
+        answers=shown,
+        embedding=embedding,
+        **more,
     )
 
 
 def human(of: Evaluated, name: str, **votes: int) -> Evaluated:
-    return of.model_copy(update={"rater": Rater(kind=RaterKind.human, name=name), "votes": Votes(**votes), "answers": (), "prompt": None})
+    return of.model_copy(
+        update={
+            "rater": Rater(kind=RaterKind.human, name=name),
+            "votes": Votes(**votes),
+            "answers": (),
+            "prompt": None,
+        }
+    )
 
 
 def memory(history: int = 100, points: int = 10, tables: int = 2) -> tuple[Memory, RoutingTable]:
@@ -131,18 +155,27 @@ def test_of_tables_only_newer_ones_count_and_the_last_few_are_kept_whole() -> No
     assert [r["version"] for r in pages.tables_of(made)] == ["0.5", "0.4", "0.1"]
 
 
-def test_a_description_in_the_prompts_own_words_is_shown_only_to_those_who_may_see_prompts() -> None:
+def test_a_description_in_the_prompts_own_words_is_shown_only_to_those_who_may_see_prompts() -> (
+    None
+):
     made, known = memory()
     message = decided(known)
     assert message.description.source is Source.local
     abstract = message.description.model_copy(update={"source": Source.llm})
     made.decided(message, AT.timestamp())
     made.decided(message.model_copy(update={"description": abstract}), AT.timestamp())
-    assert [r["task"] for r in pages.now(made, AT.timestamp(), prompts=False)["latest"]] == [message.description.text, None]
-    assert [r["task"] for r in pages.now(made, AT.timestamp(), prompts=True)["latest"]] == [message.description.text] * 2
+    assert [r["task"] for r in pages.now(made, AT.timestamp(), prompts=False)["latest"]] == [
+        message.description.text,
+        None,
+    ]
+    assert [r["task"] for r in pages.now(made, AT.timestamp(), prompts=True)["latest"]] == [
+        message.description.text
+    ] * 2
     current = made.current
     assert current is not None
-    for cluster, prompts, count in [(c.id, p, n) for c in known.clusters for p, n in ((False, 1), (True, 2))]:
+    for cluster, prompts, count in [
+        (c.id, p, n) for c in known.clusters for p, n in ((False, 1), (True, 2))
+    ]:
         one = pages.cluster_of(made, current, cluster, prompts=prompts)
         assert one is not None
         assert not one["traffic"] or one["tasks"] == [(message.description.text, count)]
@@ -154,7 +187,15 @@ def test_a_bill_counts_once() -> None:
         made.billed(Spent(request_id=request, spender="team", model="m", cost_usd=0.5, at=AT))
     assert pages.spending_of(made, AT) == [("team", "$1.00")]
     for day in range(10):
-        made.billed(Spent(request_id=f"d-{day}", spender="team", model="m", cost_usd=1.0, at=AT + timedelta(days=day)))
+        made.billed(
+            Spent(
+                request_id=f"d-{day}",
+                spender="team",
+                model="m",
+                cost_usd=1.0,
+                at=AT + timedelta(days=day),
+            )
+        )
     assert len(made.spent) == 3
     assert pages.spending_of(made, AT) == []
 
@@ -204,7 +245,9 @@ def test_sides_are_drawn_by_lot_and_recorded_in_the_vote() -> None:
         vote = desks.ballot("ann", shown.token, "a")
         assert vote is not None
         counted = vote.votes
-        assert (counted.straight_first, counted.turned_first) == ((1, 0) if shown.straight else (0, 1))
+        assert (counted.straight_first, counted.turned_first) == (
+            (1, 0) if shown.straight else (0, 1)
+        )
         assert vote.prompt is None, "a vote carries no texts"
         assert vote.answers == ()
         sides.add(shown.straight)
@@ -213,7 +256,9 @@ def test_sides_are_drawn_by_lot_and_recorded_in_the_vote() -> None:
     assert desks.at("ann") is None
 
 
-def test_the_same_pair_stays_on_the_screen_until_it_is_rated_and_an_old_page_votes_on_nothing() -> None:
+def test_the_same_pair_stays_on_the_screen_until_it_is_rated_and_an_old_page_votes_on_nothing() -> (
+    None
+):
     _, desks, _ = rating()
     shown = desks.at("ann")
     assert shown is not None
@@ -270,7 +315,9 @@ def test_pairs_come_in_the_order_in_which_the_ranking_is_open() -> None:
 
 def test_agreement_counts_pairs_that_two_people_rated() -> None:
     made, desks, _ = rating(3)
-    for i, (ann, bob) in enumerate([({"straight_first": 1}, {"turned_second": 1}), ({"straight_first": 1}, {"ties": 1})]):
+    for i, (ann, bob) in enumerate(
+        [({"straight_first": 1}, {"turned_second": 1}), ({"straight_first": 1}, {"ties": 1})]
+    ):
         made.evaluated(human(pair(f"r-{i}"), "ann", **ann), AT)
         made.evaluated(human(pair(f"r-{i}"), "bob", **bob), AT)
     assert desks.agreement() == (2, 1)
@@ -282,18 +329,31 @@ def test_the_shown_numbers_of_a_ranking_are_those_that_the_selector_uses() -> No
     place = pages.assignment_of(message, known)
     used = message.decision.rates
     assert used is not None
-    shown = pages.ranking_of(known, place, Rates(used.usd_per_point, used.s_per_point), pages.limits_of(message, frozenset()), {})
+    shown = pages.ranking_of(
+        known,
+        place,
+        Rates(used.usd_per_point, used.s_per_point),
+        pages.limits_of(message, frozenset()),
+        {},
+    )
     assert [r["model"] for r in shown["rows"]] == [c.model for c in message.decision.candidates]
     assert shown["why"] == message.decision.why
     cheapest = pages.ranking_of(known, place, Rates(1e-6), Limits(), {})
     assert cheapest["winner"] == known.models[int(known.cost_usd[0].argmin())]
-    assert pages.ranking_of(known, place, Rates(1e-6), Limits(deny=frozenset(known.models)), {})["winner"] is None
+    assert (
+        pages.ranking_of(known, place, Rates(1e-6), Limits(deny=frozenset(known.models)), {})[
+            "winner"
+        ]
+        is None
+    )
     errors = known.standard_error.copy()
     best = pages.ranking_of(known, place, PROFILES["quality"], Limits(), {})["winner"]
     errors[:, known.models.index(best)] = 9.0
     careful = replace(known, standard_error=errors, unproven_error=1.5)
     waiting = pages.ranking_of(careful, place, PROFILES["quality"], Limits(), {})
-    assert [row["unproven"] for row in waiting["rows"]] == [False] * (len(known.models) - 1) + [True]
+    assert [row["unproven"] for row in waiting["rows"]] == [False] * (len(known.models) - 1) + [
+        True
+    ]
     assert waiting["rows"][-1]["model"] == best
     for name, rates in PROFILES.items():
         assert pages.profile_of(pages.places_of(rates)) == name
@@ -332,7 +392,9 @@ def test_every_page_can_be_made_of_one_cluster_and_of_many_and_of_equal_points()
 
 def test_a_history_and_a_difference_show_what_moved() -> None:
     before = table()
-    after = table(strength=before.strength + np.array([[0.0, 3.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    after = table(
+        strength=before.strength + np.array([[0.0, 3.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    )
     made = Memory(100, 50, 5)
     made.published(version(before, 1), before)
     made.published(version(after, 2), after)
@@ -355,13 +417,27 @@ def test_pictures() -> None:
     assert hull(np.array([[0, 0], [1, 1], [2, 2]], float)) == []
     cloud = np.vstack([np.random.default_rng(0).normal(size=(50, 2)), [[100, 100]]])
     assert not (inner(cloud) == 100).any()
-    assert apart([(0, 0), (1, 1), (500, 0)], ["one", "two", "three"], [1, 2, 3]) == [False, True, True]
+    assert apart([(0, 0), (1, 1), (500, 0)], ["one", "two", "three"], [1, 2, 3]) == [
+        False,
+        True,
+        True,
+    ]
     assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
-    assert [round(10**v, 4) for v in decades(-3, -1)] == [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1]
+    assert [round(10**v, 4) for v in decades(-3, -1)] == [
+        0.001,
+        0.002,
+        0.005,
+        0.01,
+        0.02,
+        0.05,
+        0.1,
+    ]
     assert front([3, 1, 2, 4], [3, 1, 0.5, 3]) == [1, 0]
     rng = np.random.default_rng(0)
     centroids, points = rng.normal(size=(9, 8)), rng.normal(size=(40, 8))
-    assert np.array_equal(plane(centroids, points).place(points), plane(centroids, points).place(points))
+    assert np.array_equal(
+        plane(centroids, points).place(points), plane(centroids, points).place(points)
+    )
     flat = plane(centroids, points).place(centroids)
     assert (flat >= 0).all()
     assert (flat <= (1000, 620)).all()
@@ -370,15 +446,21 @@ def test_pictures() -> None:
 @pytest.mark.parametrize("text", TEXTS)
 def test_foreign_markdown_becomes_tags_that_only_show(text: str) -> None:
     html = safe(text)
-    for tag, attributes in re.findall(r"<\s*([a-zA-Z0-9]+)((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", html):
+    for tag, attributes in re.findall(
+        r"<\s*([a-zA-Z0-9]+)((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", html
+    ):
         assert tag in TAGS
         assert tag == "a" or not attributes.strip()
     for href in re.findall(r'href="([^"]*)"', html):
-        assert re.match(r"(https?|mailto):", href) or not re.match(r"\s*[\w+.-]*\s*(:|&)", href), href
+        assert re.match(r"(https?|mailto):", href) or not re.match(r"\s*[\w+.-]*\s*(:|&)", href), (
+            href
+        )
 
 
 def test_markdown_that_is_meant_well_is_shown() -> None:
-    html = safe("**bold** `a < b`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n[site](https://example.org)")
+    html = safe(
+        "**bold** `a < b`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n[site](https://example.org)"
+    )
     for part in ("<strong>bold</strong>", "a &lt; b", "<td>2</td>", 'href="https://example.org"'):
         assert part in html
 
@@ -444,7 +526,11 @@ def test_without_keys_only_this_machine_is_served_and_may_say_its_name() -> None
     assert not access.call(request({}), "<script>", answer)
     assert access.viewer(request({"cookie": "pointsman-rater=ann"})).name == "ann"
     assert access.viewer(request({"cookie": "pointsman-rater=a<b"})).name == "local"
-    for foreign in (request({"host": "evil.test"}), request({}, peer="10.0.0.9"), request({"x-forwarded-for": "10.0.0.9"})):
+    for foreign in (
+        request({"host": "evil.test"}),
+        request({}, peer="10.0.0.9"),
+        request({"x-forwarded-for": "10.0.0.9"}),
+    ):
         with pytest.raises(Refused):
             access.viewer(foreign)
 
@@ -463,7 +549,19 @@ def test_what_changes_something_must_come_from_here() -> None:
         assert not from_here(request(foreign))
 
 
-@pytest.mark.parametrize("path", ["//evil.test", "https://evil.test", "/\\evil.test", "javascript:1", "", None, "/a b", "/%0d%0ax:y\n"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//evil.test",
+        "https://evil.test",
+        "/\\evil.test",
+        "javascript:1",
+        "",
+        None,
+        "/a b",
+        "/%0d%0ax:y\n",
+    ],
+)
 def test_after_entering_nobody_is_sent_elsewhere(path: str | None) -> None:
     assert inside(path) == "/now"
     assert inside("/tables/diff?old=1.2&new=1.3") == "/tables/diff?old=1.2&new=1.3"

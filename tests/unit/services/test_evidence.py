@@ -13,7 +13,8 @@ from shared.contracts.parts import Abstained, Rater, RaterKind, Votes
 
 
 def evaluations(count: int) -> list[Evaluated]:
-    """A judge that likes the first position, and a person who agrees with the truth; every comparison seen by both."""
+    """A judge that likes the first position, and a person who agrees with the truth; every
+    comparison seen by both."""
     rng = np.random.default_rng(0)
     found = []
     for i in range(count):
@@ -21,12 +22,28 @@ def evaluations(count: int) -> list[Evaluated]:
         hits = rng.binomial(3, 0.95), rng.binomial(3, 0.55)
         straight = hits[0] if better else 3 - hits[1]
         turned = 3 - hits[1] if better else hits[0]
-        judge = Votes(straight_first=straight, straight_second=3 - straight, turned_first=turned, turned_second=3 - turned)
+        judge = Votes(
+            straight_first=straight,
+            straight_second=3 - straight,
+            turned_first=turned,
+            turned_second=3 - turned,
+        )
         person = Votes(straight_first=1) if better else Votes(straight_second=1)
-        for kind, name, votes, cost in ((RaterKind.judge, "j", judge, 0.01), (RaterKind.human, "ada", person, 0.0)):
+        for kind, name, votes, cost in (
+            (RaterKind.judge, "j", judge, 0.01),
+            (RaterKind.human, "ada", person, 0.0),
+        ):
             rater = Rater(kind=kind, name=name)
             found.append(
-                Evaluated(request_id=f"r{i}", first="a", second="b", rater=rater, votes=votes, at=datetime.now(UTC), cost_usd=cost)
+                Evaluated(
+                    request_id=f"r{i}",
+                    first="a",
+                    second="b",
+                    rater=rater,
+                    votes=votes,
+                    at=datetime.now(UTC),
+                    cost_usd=cost,
+                )
             )
     return found
 
@@ -46,9 +63,17 @@ def test_position_bias_agreement_and_money_are_shown() -> None:
 def test_why_votes_could_not_be_read_is_told() -> None:
     rater = Rater(kind=RaterKind.judge, name="j")
     silent = Evaluated(
-        request_id="r", first="a", second="b", rater=rater, votes=Votes(abstentions=2), abstained=Abstained(cut_off=2), cost_usd=0.01
+        request_id="r",
+        first="a",
+        second="b",
+        rater=rater,
+        votes=Votes(abstentions=2),
+        abstained=Abstained(cut_off=2),
+        cost_usd=0.01,
     )
-    older = Evaluated(request_id="q", first="a", second="b", rater=rater, votes=Votes(abstentions=6))
+    older = Evaluated(
+        request_id="q", first="a", second="b", rater=rater, votes=Votes(abstentions=6)
+    )
     (judge,) = facts_of([silent, older], 5.0)["votes"]
     assert judge["abstentions"] == 1.0
     assert judge["abstained"] == {"cut_off": 2}

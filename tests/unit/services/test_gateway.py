@@ -1,4 +1,5 @@
-"""The gateway without a network: what is understood, who is let in, what streams become, what answers when routing is away."""
+"""The gateway without a network: what is understood, who is let in, what streams become, what
+answers when routing is away."""
 
 from __future__ import annotations
 
@@ -14,12 +15,40 @@ import pytest
 from support import table
 
 from services.gateway.app import Place, Room
-from services.gateway.chat import Choice, Conversation, Speaking, Told, Unavailable, ask_streamed, choose, unanswered
+from services.gateway.chat import (
+    Choice,
+    Conversation,
+    Speaking,
+    Told,
+    Unavailable,
+    ask_streamed,
+    choose,
+    unanswered,
+)
 from services.gateway.documented import openapi, page
 from services.gateway.replies import HotPath
-from services.gateway.requests import ChatRequest, Problem, RouteRequest, Wanted, Wishes, parse, understand, wishes_of
+from services.gateway.requests import (
+    ChatRequest,
+    Problem,
+    RouteRequest,
+    Wanted,
+    Wishes,
+    parse,
+    understand,
+    wishes_of,
+)
 from services.gateway.settings import GatewaySettings
-from shared.adapters.keys import Key, KeyFileInvalid, Keys, KeySettings, Refused, Scope, new, read, write
+from shared.adapters.keys import (
+    Key,
+    KeyFileInvalid,
+    Keys,
+    KeySettings,
+    Refused,
+    Scope,
+    new,
+    read,
+    write,
+)
 from shared.adapters.llm.breaker import Breaker
 from shared.catalog import models
 from shared.contracts.messages import Submitted
@@ -28,14 +57,20 @@ from shared.contracts.parts import Answer, Profile, TableRef
 CATALOG = models.load()
 
 
-def wanted(body: bytes = b'{"messages": [{"role": "user", "content": "Sum 3 and 4"}]}', **wishes: Any) -> Wanted:
+def wanted(
+    body: bytes = b'{"messages": [{"role": "user", "content": "Sum 3 and 4"}]}', **wishes: Any
+) -> Wanted:
     request = parse(ChatRequest, body)
     return understand(request, Wishes(**wishes), "r-1", "team", CATALOG, CATALOG.retired, len(body))
 
 
 def test_a_short_message_is_read_with_what_it_follows() -> None:
     turns = [
-        {"role": "user", "content": "Translate this notice into French, keeping its formal tone: closed on Monday."},
+        {
+            "role": "user",
+            "content": "Translate this notice into French, keeping its formal tone: closed on "
+            "Monday.",
+        },
         {"role": "assistant", "content": "Fermé."},
         {"role": "user", "content": "Shorter"},
         {"role": "user", "content": "and in Spanish"},
@@ -43,13 +78,20 @@ def test_a_short_message_is_read_with_what_it_follows() -> None:
     message = Submitted.model_validate({"messages": turns}, strict=False)
     assert message.task_text().startswith("Translate this notice")
     assert message.task_text().endswith("Shorter\n\nand in Spanish")
-    long = {"role": "user", "content": "Now write a Python function that reverses a list, and explain how it works."}
-    assert Submitted.model_validate({"messages": [*turns, long]}, strict=False).task_text() == long["content"]
+    long = {
+        "role": "user",
+        "content": "Now write a Python function that reverses a list, and explain how it works.",
+    }
+    assert (
+        Submitted.model_validate({"messages": [*turns, long]}, strict=False).task_text()
+        == long["content"]
+    )
 
 
 def test_what_goes_to_the_model_is_what_came() -> None:
     got = wanted(
-        b'{"messages": [{"role": "user", "content": "x", "name": "ada", "odd": null}], "temperature": null, "seed": 3, "stream": true}'
+        b'{"messages": [{"role": "user", "content": "x", "name": "ada", "odd": null}], '
+        b'"temperature": null, "seed": 3, "stream": true}'
     )
     assert got.chat == [{"role": "user", "content": "x", "name": "ada", "odd": None}]
     assert got.parameters == {"temperature": None, "seed": 3}
@@ -76,7 +118,14 @@ def test_wrong_headers_are_named(headers: dict[str, str], said: str) -> None:
 
 def test_headers_fill_what_the_body_leaves_open() -> None:
     body = Wishes.model_validate_json('{"constraints": {"max_cost_usd": 0.5}}')
-    got = wishes_of({"x-pointsman-max-cost-usd": "9", "x-pointsman-deny": "a, b", "x-pointsman-profile": "fast"}, body)
+    got = wishes_of(
+        {
+            "x-pointsman-max-cost-usd": "9",
+            "x-pointsman-deny": "a, b",
+            "x-pointsman-profile": "fast",
+        },
+        body,
+    )
     assert got.constraints.max_cost_usd == 0.5
     assert got.constraints.deny == {"a", "b"}
     assert got.profile is Profile.fast
@@ -84,27 +133,39 @@ def test_headers_fill_what_the_body_leaves_open() -> None:
 
 def test_a_model_is_known_by_its_provider_s_id_too() -> None:
     name = next(n for n in CATALOG.models if n not in CATALOG.retired)
-    body = f'{{"model": "{CATALOG.models[name].openrouter}", "messages": [{{"role": "user", "content": "x"}}]}}'
+    body = (
+        f'{{"model": "{CATALOG.models[name].openrouter}", "messages": [{{"role": "user", '
+        '"content": "x"}]}'
+    )
     assert wanted(body.encode()).model == name
     for bad in ("auto:best", "gpt-99"):
         with pytest.raises(Problem) as problem:
-            wanted(f'{{"model": "{bad}", "messages": [{{"role": "user", "content": "x"}}]}}'.encode())
+            wanted(
+                f'{{"model": "{bad}", "messages": [{{"role": "user", "content": "x"}}]}}'.encode()
+            )
         assert problem.value.status == 404
 
 
 def test_a_prompt_to_be_routed_alone() -> None:
-    got = understand(parse(RouteRequest, b'{"prompt": "x"}'), Wishes(), "r", "k", CATALOG, frozenset(), 10)
+    got = understand(
+        parse(RouteRequest, b'{"prompt": "x"}'), Wishes(), "r", "k", CATALOG, frozenset(), 10
+    )
     assert got.submitted is not None
     assert got.submitted.metadata == {"gateway.key": "k"}
     with pytest.raises(Problem):
         understand(parse(RouteRequest, b"{}"), Wishes(), "r", "k", CATALOG, frozenset(), 10)
 
 
-@pytest.mark.parametrize("field", [b'"profile": "economy"', b'"preferences": {"cost": 1}', b'"constraints": {"deny": ["a"]}'])
+@pytest.mark.parametrize(
+    "field",
+    [b'"profile": "economy"', b'"preferences": {"cost": 1}', b'"constraints": {"deny": ["a"]}'],
+)
 def test_wishes_outside_their_place_are_refused_and_not_passed_over(field: bytes) -> None:
     with pytest.raises(Problem, match='goes into "pointsman"'):
         parse(RouteRequest, b'{"prompt": "x", ' + field + b"}")
-    assert parse(RouteRequest, b'{"prompt": "x", "pointsman": {' + field + b"}}").pointsman != Wishes()
+    assert (
+        parse(RouteRequest, b'{"prompt": "x", "pointsman": {' + field + b"}}").pointsman != Wishes()
+    )
     assert parse(RouteRequest, b'{"prompt": "x", "temperature": 1}').prompt == "x"
 
 
@@ -114,11 +175,22 @@ def test_wishes_outside_their_place_are_refused_and_not_passed_over(field: bytes
         (b'"temperature": NaN', "temperature"),
         (b'"temperature": 1e999', "temperature"),
         (b'"extra": {"deep": [1, Infinity]}', "extra.deep.1"),
-        (b'"messages": [{"role": "user", "content": "x", "weight": -Infinity}]', "messages.0.weight"),
-        (b'"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "at": NaN}]}]', "messages.0.content.0.at"),
+        (
+            b'"messages": [{"role": "user", "content": "x", "weight": -Infinity}]',
+            "messages.0.weight",
+        ),
+        (
+            (
+                b'"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "at": '
+                b"NaN}]}]"
+            ),
+            "messages.0.content.0.at",
+        ),
     ],
 )
-def test_a_number_that_is_not_finite_is_refused_at_the_door_by_field(field: bytes, param: str) -> None:
+def test_a_number_that_is_not_finite_is_refused_at_the_door_by_field(
+    field: bytes, param: str
+) -> None:
     for kind in (ChatRequest, RouteRequest):
         with pytest.raises(Problem) as problem:
             parse(kind, b'{"messages": [{"role": "user", "content": "x"}], ' + field + b"}")
@@ -129,7 +201,12 @@ def test_a_number_that_is_not_finite_is_refused_at_the_door_by_field(field: byte
 
 def test_what_no_service_could_hand_on_is_refused_at_the_door() -> None:
     for depth, fits in ((90, True), (150, False)):
-        body = b'{"messages": [{"role": "user", "content": "x"}], "extra": ' + b"[" * depth + b"]" * depth + b"}"
+        body = (
+            b'{"messages": [{"role": "user", "content": "x"}], "extra": '
+            + b"[" * depth
+            + b"]" * depth
+            + b"}"
+        )
         if fits:
             assert parse(ChatRequest, body)
             continue
@@ -168,10 +245,19 @@ def test_what_the_system_says_is_routed_where_the_user_says_nothing() -> None:
 
 
 def _second_turn() -> Wanted:
-    call = {"id": "call_0123456789abcdef", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    call = {
+        "id": "call_0123456789abcdef",
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}"},
+    }
     turns = [
         {"role": "user", "content": "Look"},
-        {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_details": [{"s": 1}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [call],
+            "reasoning_details": [{"s": 1}],
+        },
         {"role": "tool", "tool_call_id": call["id"], "content": "seen"},
     ]
     return wanted(json.dumps({"messages": turns}).encode())
@@ -180,7 +266,10 @@ def _second_turn() -> Wanted:
 def test_another_model_gets_a_history_that_it_understands() -> None:
     asked = _second_turn()
     spoke = Conversation("k", "here", "b")
-    for choice, own in ((Choice(("a", "b"), None), "a"), (Choice(("a", "b"), None, conversation=spoke), "b")):
+    for choice, own in (
+        (Choice(("a", "b"), None), "a"),
+        (Choice(("a", "b"), None, conversation=spoke), "b"),
+    ):
         for model in ("a", "b"):
             history = choice.history(asked, model)
             assert (history == asked.chat) is (model == own)
@@ -190,12 +279,26 @@ def test_another_model_gets_a_history_that_it_understands() -> None:
 async def test_usage_is_left_out_where_the_client_says_so_and_bad_figures_are_replaced() -> None:
     end = [{"index": 0, "delta": {"content": "ab"}, "finish_reason": "stop"}]
     bad = {"prompt_tokens": "seven", "total_tokens": None, "kept": 1}
-    for options, chunks in ((b"{}", 1), (b'{"include_usage": false}', 1), (b'{"include_usage": true}', 2)):
-        body = b'{"messages": [{"role": "user", "content": "x"}], "stream": true, "stream_options": ' + options + b"}"
+    for options, chunks in (
+        (b"{}", 1),
+        (b'{"include_usage": false}', 1),
+        (b'{"include_usage": true}', 2),
+    ):
+        body = (
+            b'{"messages": [{"role": "user", "content": "x"}], "stream": true, "stream_options": '
+            + options
+            + b"}"
+        )
         talk = SimpleNamespace(chunks=_chunks({"choices": end, "usage": bad}), answer=_answer)
         got = [c async for c in Speaking(wanted(body), talk, Told("m", None, ())).chunks()]
         assert len(got) == chunks
-        told = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "kept": 1, "cost": 0.5}
+        told = {
+            "prompt_tokens": 1,
+            "completion_tokens": 2,
+            "total_tokens": 3,
+            "kept": 1,
+            "cost": 0.5,
+        }
         assert got[-1].get("usage") == (None if b"false" in options else told)
 
 
@@ -206,7 +309,14 @@ async def _chunks(*chunks: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
 
 def _answer(cost: float = 0.5) -> Answer:
     return Answer(
-        model="m", text="ab", provider="p", prompt_tokens=1, completion_tokens=2, cost_usd=cost, cost_source="provider", latency_s=1.0
+        model="m",
+        text="ab",
+        provider="p",
+        prompt_tokens=1,
+        completion_tokens=2,
+        cost_usd=cost,
+        cost_source="provider",
+        latency_s=1.0,
     )
 
 
@@ -231,7 +341,9 @@ class _Models:
         self.errors, self.asked = errors, list[str]()
 
     @asynccontextmanager
-    async def open(self, model: str, chat: Any, parameters: Any, within_s: float) -> AsyncIterator[Any]:
+    async def open(
+        self, model: str, chat: Any, parameters: Any, within_s: float
+    ) -> AsyncIterator[Any]:
         self.asked.append(model)
         if model in self.errors:
             raise self.errors[model]
@@ -249,7 +361,9 @@ async def test_a_stream_that_breaks_in_the_middle_is_not_begun_again_elsewhere()
     kept: list[Speaking] = []
 
     async def listen() -> None:
-        async with ask_streamed(wanted(), Choice(("down", "breaks", "good"), None), made, 5) as speaking:  # type: ignore[arg-type]
+        async with ask_streamed(
+            wanted(), Choice(("down", "breaks", "good"), None), made, 5
+        ) as speaking:  # type: ignore[arg-type]
             kept.append(speaking)
             async for _ in speaking.chunks():
                 pass
@@ -263,19 +377,39 @@ async def test_a_stream_that_breaks_in_the_middle_is_not_begun_again_elsewhere()
 
 def test_what_all_models_say_decides_what_the_client_hears() -> None:
     assert unanswered([("a", Unavailable("HTTP 429", 429))]).headers["retry-after"]
-    assert unanswered([("a", Unavailable("HTTP 429", 429, retry_after_s=59.2))]).headers["retry-after"] == "60"
-    both = [("a", Unavailable("HTTP 429", 429, retry_after_s=59.2)), ("b", Unavailable("HTTP 429", 429, retry_after_s=7))]
+    assert (
+        unanswered([("a", Unavailable("HTTP 429", 429, retry_after_s=59.2))]).headers["retry-after"]
+        == "60"
+    )
+    both = [
+        ("a", Unavailable("HTTP 429", 429, retry_after_s=59.2)),
+        ("b", Unavailable("HTTP 429", 429, retry_after_s=7)),
+    ]
     assert unanswered(both).headers["retry-after"] == "7"
     assert unanswered([("a", Unavailable("whatever it says", late=True))]).status == 504
-    assert unanswered([("a", Unavailable("an error within 3 words"))]).status == 502, "a status is no matter of words"
+    assert unanswered([("a", Unavailable("an error within 3 words"))]).status == 502, (
+        "a status is no matter of words"
+    )
     failed = unanswered([("a", Unavailable("an error (code 502)", 502, {"message": "down"}))])
     assert (failed.status, failed.error["type"]) == (502, "upstream_error")
     assert "down" in failed.error["message"]
-    assert unanswered([("a", Unavailable("HTTP 500", 500)), ("b", Unavailable("HTTP 429", 429))]).status == 502
+    assert (
+        unanswered(
+            [("a", Unavailable("HTTP 500", 500)), ("b", Unavailable("HTTP 429", 429))]
+        ).status
+        == 502
+    )
 
 
 def _hot_path(current: Any = lambda: None, **settings: Any) -> HotPath:
-    return HotPath(SimpleNamespace(), Breaker(3, 5), current, lambda: CATALOG, lambda: CATALOG.retired, GatewaySettings(**settings))  # type: ignore[arg-type]
+    return HotPath(
+        SimpleNamespace(),
+        Breaker(3, 5),
+        current,
+        lambda: CATALOG,
+        lambda: CATALOG.retired,
+        GatewaySettings(**settings),
+    )  # type: ignore[arg-type]
 
 
 def test_the_default_model_is_named_or_the_table_s_best_or_by_price() -> None:
@@ -284,15 +418,23 @@ def test_the_default_model_is_named_or_the_table_s_best_or_by_price() -> None:
     assert quality[0] in {m.name for m in CATALOG.profile("current")}, "no model of an old study"
     assert CATALOG.models[quality[0]].price.output > CATALOG.models[economy[0]].price.output
     assert not set(quality) & CATALOG.retired
-    assert _hot_path(defaults={"economy": "gpt-5"}).default(wanted(profile=Profile.economy))[0][0] == "gpt-5"
-    assert _hot_path(defaults={"economy": "gpt-5"}).default(wanted(cost_quality_tradeoff=10))[0][0] == economy[0]
+    assert (
+        _hot_path(defaults={"economy": "gpt-5"}).default(wanted(profile=Profile.economy))[0][0]
+        == "gpt-5"
+    )
+    assert (
+        _hot_path(defaults={"economy": "gpt-5"}).default(wanted(cost_quality_tradeoff=10))[0][0]
+        == economy[0]
+    )
     made = table(models=("gpt-5", "gpt-5-mini", "deepseek-chat"))
     ref = TableRef(epoch=2, sequence=3, digest=made.digest)
     best, version = _hot_path(lambda: (ref, made)).default(wanted(profile=Profile.quality))
     assert version == "2.3"
     assert set(best) == set(made.models)
     with pytest.raises(Problem):
-        _hot_path().default(wanted(constraints=wishes_of({"x-pointsman-allow": "none"}, Wishes()).constraints))
+        _hot_path().default(
+            wanted(constraints=wishes_of({"x-pointsman-allow": "none"}, Wishes()).constraints)
+        )
 
 
 def test_keys_are_hashed_found_scoped_and_read_again(tmp_path: Path) -> None:
@@ -342,7 +484,9 @@ def test_no_key_no_service_except_from_this_machine_where_that_is_allowed(tmp_pa
     path = tmp_path / "keys.yaml"
     write(path, ())
     with pytest.raises(Refused, match="no such key"):
-        Keys(KeySettings(file=path, open_on_loopback=True)).admit("any", "127.0.0.1", "localhost", forwarded=False)
+        Keys(KeySettings(file=path, open_on_loopback=True)).admit(
+            "any", "127.0.0.1", "localhost", forwarded=False
+        )
 
 
 def test_room_is_bounded_in_requests_and_in_bytes() -> None:

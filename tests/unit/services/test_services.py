@@ -13,14 +13,41 @@ from support import ENCODER, described, embedded, placed, submitted, table, wish
 
 from services.assigner.assign import place
 from services.describer.app import _Foreseeing
-from services.describer.describe import INSTRUCTION, Unavailable, cache_key, describe, fenced, one_sentence, shortened
+from services.describer.describe import (
+    INSTRUCTION,
+    Unavailable,
+    cache_key,
+    describe,
+    fenced,
+    one_sentence,
+    shortened,
+)
 from services.describer.foresee import Foreseeing, Glance, Read, Written
 from services.describer.settings import DescriberSettings
 from services.embedder.embed import embed
 from services.selector.decide import Pacers, Wish, decide
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.messages import Decided, Described, Embedded, Placed, Submitted, extend, read, to_json
-from shared.contracts.parts import Constraints, Description, EncoderRef, Foreseen, Preferences, Profile, RatesUsed, Source, TableRef
+from shared.contracts.messages import (
+    Decided,
+    Described,
+    Embedded,
+    Placed,
+    Submitted,
+    extend,
+    read,
+    to_json,
+)
+from shared.contracts.parts import (
+    Constraints,
+    Description,
+    EncoderRef,
+    Foreseen,
+    Preferences,
+    Profile,
+    RatesUsed,
+    Source,
+    TableRef,
+)
 from shared.contracts.vector import pack, unpack
 from shared.routing.errors import TableInvalid
 from shared.routing.extraction import extract
@@ -66,7 +93,9 @@ def backend(name: str) -> DescriberSettings:
 async def test_one_prompt_can_be_read_as_code() -> None:
     """The README's snippet: a prompt through all stages, without a broker."""
     tab = table()
-    message = await describe(submitted(profile=Profile.quality), backend("local"), Asking(""), Remembering())
+    message = await describe(
+        submitted(profile=Profile.quality), backend("local"), Asking(""), Remembering()
+    )
     vectors = embed([message], lambda texts: np.ones((len(texts), 4), np.float32) / 2, ENCODER)
     assigned = place(vectors, REF, tab)[0]
     assert isinstance(assigned, Placed)
@@ -81,16 +110,27 @@ async def test_the_language_model_is_asked_once_for_the_same_prompt() -> None:
     ask, cache = Asking("Translate a public notice into French."), Remembering()
     first, second = [await describe(submitted(), backend("llm"), ask, cache) for _ in range(2)]
     assert (first.description.source, second.description.source) == (Source.llm, Source.cache)
-    assert first.description.text == second.description.text == "Translate a public notice into French."
+    assert (
+        first.description.text
+        == second.description.text
+        == "Translate a public notice into French."
+    )
     assert (first.description.cost_usd, second.description.cost_usd) == (0.001, 0.0)
     assert second.description.model == "tiny"
     assert len(ask.asked) == 1
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"), [(Unavailable("no answer within 4 s"), "no answer within 4 s"), ("", "empty"), ("—\n!!", "empty")]
+    ("answer", "reason"),
+    [
+        (Unavailable("no answer within 4 s"), "no answer within 4 s"),
+        ("", "empty"),
+        ("—\n!!", "empty"),
+    ],
 )
-async def test_without_a_usable_answer_the_local_description_is_used_and_says_why(answer: str | Exception, reason: str) -> None:
+async def test_without_a_usable_answer_the_local_description_is_used_and_says_why(
+    answer: str | Exception, reason: str
+) -> None:
     cache = Remembering()
     message = await describe(submitted(), backend("llm"), Asking(answer), cache)
     assert message.description.source is Source.local
@@ -134,7 +174,10 @@ async def test_an_answer_that_was_cut_off_is_not_used_and_not_remembered() -> No
         ("<answer>Write a short poem.</answer>", "Write a short poem."),
         ("<unknown-thought> hm", ""),
         ("1. **Analyze the request:**\n2. Write a short poem.", "Write a short poem."),
-        ("Okay a refund request of a customer: write it", "Okay a refund request of a customer: write it"),
+        (
+            "Okay a refund request of a customer: write it",
+            "Okay a refund request of a customer: write it",
+        ),
         ("", ""),
     ],
 )
@@ -203,7 +246,11 @@ def test_one_bad_vector_does_not_spoil_the_others() -> None:
     foreign = embedded(encoder=Encoder("other", "1", 4, "mean", "none"))
     results = place([embedded(), nan, short, foreign, embedded()], REF, table())
     assert [isinstance(r, Placed) for r in results] == [True, False, False, False, True]
-    assert [str(r)[:14] for r in results[1:4]] == ["the vector hol", "the vector has", "the embedding "]
+    assert [str(r)[:14] for r in results[1:4]] == [
+        "the vector hol",
+        "the vector has",
+        "the embedding ",
+    ]
     assert isinstance(results[0], Placed)
     assert sum(c.weight for c in results[0].assignment.clusters) == pytest.approx(1)
 
@@ -213,21 +260,34 @@ def test_preferences_beat_the_default_profile_and_the_weights_used_are_told() ->
     plain = decide(placed(tab), tab, {}, wish("quality"), 10).decision
     assert plain.preferences == Preferences(performance=1.0)
     assert plain.rates == RatesUsed(usd_per_point=2.0, s_per_point=3600.0)
-    own = placed(tab, embedded(described(submitted(preferences=Preferences(performance=1, cost=3)))))
+    own = placed(
+        tab, embedded(described(submitted(preferences=Preferences(performance=1, cost=3))))
+    )
     told = decide(own, tab, {}, Wish(own.wanted(Profile.quality)), 10).decision
-    assert (told.preferences.performance, told.preferences.cost) == (pytest.approx(0.25), pytest.approx(0.75))
+    assert (told.preferences.performance, told.preferences.cost) == (
+        pytest.approx(0.25),
+        pytest.approx(0.75),
+    )
     assert told.rates is not None
     assert told.rates.usd_per_point == pytest.approx(0.04 / 3)
 
 
-def test_a_wish_is_what_is_stated_else_the_profile_else_the_default_and_settings_may_say_what_profiles_mean() -> None:
+def test_a_wish_is_what_is_stated_else_the_profile_else_the_default_and_settings_may_say_what_profiles_mean() -> (
+    None
+):
     assert submitted().wanted(Profile.fast) == PROFILES["fast"]
     assert submitted(profile=Profile.economy).wanted(Profile.fast) == PROFILES["economy"]
     stated = submitted(preferences=Preferences(usd_per_point=0.3))
     assert stated.wanted(Profile.fast) == Rates(0.3)
-    assert submitted(preferences=Preferences(s_per_point=50)).wanted(Profile.fast) == Rates(MOST_USD, 50)
-    assert submitted(preferences=Preferences(keep=0.9, s_per_point=50)).wanted(Profile.fast) == Goal(keep=0.9, s_per_point=50)
-    assert submitted(preferences=Preferences(spend_usd_per_1000=2)).wanted(Profile.fast) == Goal(spend_usd=0.002)
+    assert submitted(preferences=Preferences(s_per_point=50)).wanted(Profile.fast) == Rates(
+        MOST_USD, 50
+    )
+    assert submitted(preferences=Preferences(keep=0.9, s_per_point=50)).wanted(
+        Profile.fast
+    ) == Goal(keep=0.9, s_per_point=50)
+    assert submitted(preferences=Preferences(spend_usd_per_1000=2)).wanted(Profile.fast) == Goal(
+        spend_usd=0.002
+    )
     mine = {Profile.balanced: Preferences(keep=0.97)}
     assert submitted().wanted(Profile.balanced, mine) == Goal(keep=0.97)
     assert submitted(profile=Profile.fast).wanted(Profile.balanced, mine) == PROFILES["fast"]
@@ -239,14 +299,19 @@ def test_a_wish_is_what_is_stated_else_the_profile_else_the_default_and_settings
     [
         ({"keep": 0.9, "spend_usd_per_1000": 2}, "give one of keep and spend_usd_per_1000"),
         ({"usd_per_point": 1, "keep": 0.9}, "give one of usd_per_point and keep"),
-        ({"usd_per_point": 1, "performance": 1}, "give either weights or what a point of success is worth"),
+        (
+            {"usd_per_point": 1, "performance": 1},
+            "give either weights or what a point of success is worth",
+        ),
         ({"performance": 0}, "at least one weight must be above 0, or one of usd_per_point"),
         ({"keep": 1.2}, "less than or equal to 1"),
         ({"usd_per_point": 0}, "greater than 0"),
         ({"kep": 0.9}, "there is no such field"),
     ],
 )
-def test_preferences_that_say_two_things_are_refused_with_words(said: dict[str, float], words: str) -> None:
+def test_preferences_that_say_two_things_are_refused_with_words(
+    said: dict[str, float], words: str
+) -> None:
     with pytest.raises(InvalidMessage, match=words):
         read(Submitted, json.dumps({"prompt": "x", "preferences": said}).encode())
 
@@ -268,13 +333,17 @@ def test_a_goal_is_told_with_the_rates_that_it_led_to() -> None:
 
 def test_impossible_constraints_are_a_decision_that_says_so() -> None:
     tab = table()
-    message = placed(tab, embedded(described(submitted(constraints=Constraints(allow=frozenset({"nobody"}))))))
+    message = placed(
+        tab, embedded(described(submitted(constraints=Constraints(allow=frozenset({"nobody"})))))
+    )
     decided = decide(message, tab, {}, wish("balanced"), 10)
     assert decided.decision.status == "no_eligible_model"
     assert decided.decision.model is None
     assert {r.model for r in decided.decision.ruled_out} == set(tab.models)
     assert read(Decided, to_json(decided)) == decided
-    alone = placed(tab, embedded(described(submitted(constraints=Constraints(allow=frozenset({"small"}))))))
+    alone = placed(
+        tab, embedded(described(submitted(constraints=Constraints(allow=frozenset({"small"})))))
+    )
     decided = decide(alone, tab, {}, wish("balanced"), 10)
     assert decided.decision.runner_up is None
     assert read(Decided, to_json(decided)) == decided
@@ -284,7 +353,9 @@ def test_what_the_prompt_itself_needs_of_context_is_seen_to() -> None:
     tab = table()
     message = placed(tab, embedded(described(submitted("word " * 10_000))))
     ruled = decide(message, tab, {"small": 4096, "middle": 10**6}, wish(), 10).decision.ruled_out
-    assert [(r.model, r.reason) for r in ruled] == [("small", "reads 4096 tokens, 11256 are needed")]
+    assert [(r.model, r.reason) for r in ruled] == [
+        ("small", "reads 4096 tokens, 11256 are needed")
+    ]
 
 
 def test_a_decision_is_made_with_the_assignments_own_table_and_no_other() -> None:
@@ -295,7 +366,11 @@ def test_a_decision_is_made_with_the_assignments_own_table_and_no_other() -> Non
     strange = message.assignment.clusters[0].model_copy(update={"id": "c99"})
     with pytest.raises(TableInvalid, match="c99"):
         decide(
-            message.model_copy(update={"assignment": message.assignment.model_copy(update={"clusters": (strange,)})}),
+            message.model_copy(
+                update={
+                    "assignment": message.assignment.model_copy(update={"clusters": (strange,)})
+                }
+            ),
             tab,
             {},
             wish(),
@@ -327,14 +402,25 @@ class Foreseer:
 def glance(*, sure: bool, encoder: Encoder = ENCODER) -> Glance:
     vector = np.eye(4, dtype=np.float32)[2]
     part = Foreseen(vector=pack(vector), encoder=EncoderRef.of(encoder), agreement=0.95)
-    return Glance(Read.of("prompt"), PROFILES["balanced"], vector, sure, part, "Translate a sign.", True)
+    return Glance(
+        Read.of("prompt"), PROFILES["balanced"], vector, sure, part, "Translate a sign.", True
+    )
 
 
-async def test_a_description_that_is_foreseen_is_not_asked_for_and_its_point_is_not_encoded() -> None:
+async def test_a_description_that_is_foreseen_is_not_asked_for_and_its_point_is_not_encoded() -> (
+    None
+):
     ask, foresee = Asking("Translate a notice."), Foreseer(glance(sure=True))
-    message = await describe(submitted(), DescriberSettings(foresee_check=0.0), ask, Remembering(), foresee)
+    message = await describe(
+        submitted(), DescriberSettings(foresee_check=0.0), ask, Remembering(), foresee
+    )
     told = message.description
-    assert (told.origin, told.source, told.text, told.simulated) == ("foreseen", Source.cache, "Translate a sign.", True)
+    assert (told.origin, told.source, told.text, told.simulated) == (
+        "foreseen",
+        Source.cache,
+        "Translate a sign.",
+        True,
+    )
     assert not ask.asked
     assert not foresee.noted
     (embedded_,) = embed([message], Asking, ENCODER)  # type: ignore[arg-type]  # would fail if it were called
@@ -344,12 +430,16 @@ async def test_a_description_that_is_foreseen_is_not_asked_for_and_its_point_is_
 
 async def test_the_language_model_is_not_asked_where_the_table_reads_the_prompt_itself() -> None:
     ask = Asking("Translate a notice.")
-    found = await describe(submitted(), DescriberSettings(), ask, Remembering(), Foreseer(None, reads_prompts=True))
+    found = await describe(
+        submitted(), DescriberSettings(), ask, Remembering(), Foreseer(None, reads_prompts=True)
+    )
     assert found.description.source is Source.local
     assert not ask.asked
 
 
-async def test_the_language_model_is_asked_where_nothing_is_sure_and_now_and_then_where_it_is() -> None:
+async def test_the_language_model_is_asked_where_nothing_is_sure_and_now_and_then_where_it_is() -> (
+    None
+):
     for seen, settings in (
         (glance(sure=False), DescriberSettings(foresee_check=0.0)),
         (glance(sure=True), DescriberSettings(foresee_check=1.0)),
@@ -364,7 +454,11 @@ async def test_the_language_model_is_asked_where_nothing_is_sure_and_now_and_the
 async def test_what_was_foreseen_in_another_space_is_encoded_from_its_text() -> None:
     other = Encoder("another", "1", 4, "mean", "none")
     message = await describe(
-        submitted(), DescriberSettings(foresee_check=0.0), Asking(""), Remembering(), Foreseer(glance(sure=True, encoder=other))
+        submitted(),
+        DescriberSettings(foresee_check=0.0),
+        Asking(""),
+        Remembering(),
+        Foreseer(glance(sure=True, encoder=other)),
     )
     seen: list[str] = []
 
@@ -394,7 +488,10 @@ def test_foreseeing_keeps_no_word_of_a_prompt_and_learns_from_what_it_is_told() 
     assert not live.look("Canaryword red", weights, tab).sure
     for i in range(200):
         colour = ("red", "green", "blue")[i % 3]
-        live.note(Read.of(f"Canaryword {colour} number {i}"), Written(f"Canaryword paint {colour}", False, time.time()))
+        live.note(
+            Read.of(f"Canaryword {colour} number {i}"),
+            Written(f"Canaryword paint {colour}", False, time.time()),
+        )
     assert len(live) == 150
     assert live.due(tab)
     live.learn(tab)
@@ -402,18 +499,30 @@ def test_foreseeing_keeps_no_word_of_a_prompt_and_learns_from_what_it_is_told() 
     seen = live.look("Canaryword blue number 77", weights, tab)
     assert seen.sure
     assert seen.label in {c.label for c in tab.clusters}
-    assert live.note(seen.read, Written("Canaryword paint blue", False, time.time()), seen, tab) is True
-    assert not live.look("Canaryword blue number 77", weights, table(encoder=Encoder("another", "1", 4, "mean", "none"))).sure
+    assert (
+        live.note(seen.read, Written("Canaryword paint blue", False, time.time()), seen, tab)
+        is True
+    )
+    assert not live.look(
+        "Canaryword blue number 77",
+        weights,
+        table(encoder=Encoder("another", "1", 4, "mean", "none")),
+    ).sure
     assert b"Canaryword" not in pickle.dumps([live._pairs, live._learnt])
     old = Foreseeing(settings, encode, ENCODER, keep_s=3600)
     for i in range(120):
-        old.note(Read.of(f"red number {i}"), Written("Paint something red", False, time.time() - (7200 if i < 20 else 0)))
+        old.note(
+            Read.of(f"red number {i}"),
+            Written("Paint something red", False, time.time() - (7200 if i < 20 else 0)),
+        )
     assert old.learn(tab) is not None
     assert len(old) == 100
     for i in range(30):
         old.note(Read.of(f"green number {i}"), Written("Paint something green", True, time.time()))
     assert old.due(tab), "a fifth of them is new"
-    assert old.learn(tab) is None, "what a SIMULATED model wrote is not mixed with what a real one did"
+    assert old.learn(tab) is None, (
+        "what a SIMULATED model wrote is not mixed with what a real one did"
+    )
     assert not old.look("red number 1", weights, tab).sure
 
 
@@ -426,20 +535,38 @@ def test_a_guarded_text_is_embedded_without_its_edges_too() -> None:
 
     short, long = described(), described()
     words = " ".join(f"w{i}" for i in range(20))
-    long = long.model_copy(update={"description": long.description.model_copy(update={"text": words, "source": Source.llm})})
+    long = long.model_copy(
+        update={
+            "description": long.description.model_copy(update={"text": words, "source": Source.llm})
+        }
+    )
     first, second = embed([short, long], encode, ENCODER, "description", guard=True)
     assert not first.embedding.views
     assert len(second.embedding.views) == 2
-    assert seen == [short.description.text, words, " ".join(f"w{i}" for i in range(12, 20)), " ".join(f"w{i}" for i in range(8))]
+    assert seen == [
+        short.description.text,
+        words,
+        " ".join(f"w{i}" for i in range(12, 20)),
+        " ".join(f"w{i}" for i in range(8)),
+    ]
     assert read(Embedded, to_json(second)) == second
     assert not embed([long], encode, ENCODER)[0].embedding.views
 
 
 def test_a_guarded_prompt_that_rules_describe_is_described_without_its_edges_too() -> None:
-    """Rules may take a gadget at the prompt's end into the middle of what they say, where no edge of it holds it all."""
-    prompt = "Translate this letter into French for me, please.\n" + " ".join(f"word{i}" for i in range(20))
+    """Rules may take a gadget at the prompt's end into the middle of what they say, where no edge
+    of it holds it all."""
+    prompt = "Translate this letter into French for me, please.\n" + " ".join(
+        f"word{i}" for i in range(20)
+    )
     message = submitted(prompt)
-    local = extend(message, Described, description=Description(text=extract(prompt), source=Source.local, latency_s=0.1, cost_usd=0.0))
+    local = extend(
+        message,
+        Described,
+        description=Description(
+            text=extract(prompt), source=Source.local, latency_s=0.1, cost_usd=0.0
+        ),
+    )
     seen: list[str] = []
 
     def encode(texts: Sequence[str]) -> np.ndarray:
@@ -451,7 +578,9 @@ def test_a_guarded_prompt_that_rules_describe_is_described_without_its_edges_too
     assert set(seen) == {extract(prompt), *(extract(view) for view in views(prompt))}
 
 
-def test_what_is_embedded_is_what_the_table_reads_else_a_language_models_description_else_the_prompt() -> None:
+def test_what_is_embedded_is_what_the_table_reads_else_a_language_models_description_else_the_prompt() -> (
+    None
+):
     seen: list[str] = []
 
     def encode(texts: Sequence[str]) -> np.ndarray:
@@ -459,8 +588,16 @@ def test_what_is_embedded_is_what_the_table_reads_else_a_language_models_descrip
         return np.eye(4, dtype=np.float32)[[0] * len(texts)]
 
     ruled, simulated = described(), described()
-    written = ruled.model_copy(update={"description": ruled.description.model_copy(update={"source": Source.llm, "text": "Translate."})})
-    simulated = written.model_copy(update={"description": written.description.model_copy(update={"simulated": True})})
+    written = ruled.model_copy(
+        update={
+            "description": ruled.description.model_copy(
+                update={"source": Source.llm, "text": "Translate."}
+            )
+        }
+    )
+    simulated = written.model_copy(
+        update={"description": written.description.model_copy(update={"simulated": True})}
+    )
     kinds = [e.embedding.text for e in embed([ruled, written, simulated], encode, ENCODER)]
     assert kinds == ["prompt", "description", "prompt"]
     assert seen == [ruled.task_text(), "Translate."]
@@ -474,17 +611,27 @@ def test_what_is_embedded_is_what_the_table_reads_else_a_language_models_descrip
 
 
 def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() -> None:
-    """What a gadget at one edge does: the whole text and one view lie with the dear model, the other view does not."""
+    """What a gadget at one edge does: the whole text and one view lie with the dear model, the
+    other view does not."""
     centroids = np.eye(4, dtype=np.float32)[:2]
     dear, cheap = [5.0, 0.0], [0.0, 5.0]
-    tab = table(2, ("dear", "cheap"), top_p=1, centroids=centroids, strength=np.array([dear, cheap]), cost_usd=np.array([[1.0, 0.1]] * 2))
+    tab = table(
+        2,
+        ("dear", "cheap"),
+        top_p=1,
+        centroids=centroids,
+        strength=np.array([dear, cheap]),
+        cost_usd=np.array([[1.0, 0.1]] * 2),
+    )
     whole, other = np.eye(4, dtype=np.float32)[0], np.eye(4, dtype=np.float32)[1]
     message = embedded(described(submitted(profile=Profile.quality)), whole)
 
     def decided(views: Sequence[np.ndarray], **constraints: object) -> Decided:
         guarded = message.model_copy(
             update={
-                "embedding": message.embedding.model_copy(update={"views": tuple(pack(v) for v in views)}),
+                "embedding": message.embedding.model_copy(
+                    update={"views": tuple(pack(v) for v in views)}
+                ),
                 "constraints": Constraints(**constraints),  # type: ignore[arg-type]
             }
         )
@@ -515,7 +662,9 @@ async def test_foresight_that_fails_costs_a_question_and_no_prompt() -> None:
         def at_hand(self) -> None:
             return None
 
-    live = _Foreseeing(Broken(DescriberSettings(), lambda _: np.zeros((1, 4)), ENCODER, 1.0), NoTable())  # type: ignore[arg-type]
+    live = _Foreseeing(
+        Broken(DescriberSettings(), lambda _: np.zeros((1, 4)), ENCODER, 1.0), NoTable()
+    )  # type: ignore[arg-type]
     ask = Asking("Translate a notice.")
     message = await describe(submitted(), DescriberSettings(), ask, Remembering(), live)
     assert message.description.source is Source.llm
@@ -524,7 +673,8 @@ async def test_foresight_that_fails_costs_a_question_and_no_prompt() -> None:
 
 
 def test_a_view_can_only_make_a_choice_cheaper_and_breaks_no_limit() -> None:
-    """The other way round: where a view lies, the dear model is cheap and wins. It must not win by that."""
+    """The other way round: where a view lies, the dear model is cheap and wins. It must not win by
+    that."""
     centroids = np.eye(4, dtype=np.float32)[:2]
     tab = table(
         2,
@@ -539,7 +689,11 @@ def test_a_view_can_only_make_a_choice_cheaper_and_breaks_no_limit() -> None:
     for limits in (Constraints(), Constraints(max_cost_usd=2.0), Constraints(max_latency_s=2.0)):
         message = embedded(described(submitted(profile=Profile.quality, constraints=limits)), whole)
         embedding = message.embedding.model_copy(update={"views": (pack(other), pack(whole))})
-        (at,) = place([message.model_copy(update={"embedding": embedding})], TableRef(epoch=0, sequence=1, digest=tab.digest), tab)
+        (at,) = place(
+            [message.model_copy(update={"embedding": embedding})],
+            TableRef(epoch=0, sequence=1, digest=tab.digest),
+            tab,
+        )
         assert isinstance(at, Placed)
         assert decide(at, tab, {}, wish("quality"), candidates=10).decision.model == "middle"
 
@@ -547,7 +701,13 @@ def test_a_view_can_only_make_a_choice_cheaper_and_breaks_no_limit() -> None:
 async def test_a_prompt_that_not_every_model_can_read_is_never_foreseen() -> None:
     for prompt, origin in (("word " * 2000, "foreseen"), ("word " * 3000, "llm")):
         message = submitted(prompt)
-        found = await describe(message, DescriberSettings(foresee_check=0.0), Asking("Read."), Remembering(), Foreseer(glance(sure=True)))
+        found = await describe(
+            message,
+            DescriberSettings(foresee_check=0.0),
+            Asking("Read."),
+            Remembering(),
+            Foreseer(glance(sure=True)),
+        )
         assert found.description.origin == origin
 
 
@@ -555,21 +715,42 @@ async def test_a_request_with_limits_is_never_foreseen() -> None:
     """Other models are left to choose from than those it was seen for."""
     ask = Asking("Translate a notice.")
     message = submitted(constraints=Constraints(deny=frozenset({"gpt-5"})))
-    found = await describe(message, DescriberSettings(foresee_check=0.0), ask, Remembering(), Foreseer(glance(sure=True)))
+    found = await describe(
+        message,
+        DescriberSettings(foresee_check=0.0),
+        ask,
+        Remembering(),
+        Foreseer(glance(sure=True)),
+    )
     assert found.description.origin == "llm"
 
 
 def test_what_stands_at_a_prompts_edge_makes_nothing_sure() -> None:
-    """A gadget before the prompt moves the prompt's own point, and is missing in one of its views."""
+    """A gadget before the prompt moves the prompt's own point, and is missing in one of its
+    views."""
     rng = np.random.default_rng(0)
     places = np.eye(4, dtype=np.float32)
 
     def encode(texts: Sequence[str]) -> np.ndarray:
-        rows = np.stack([sum((places[int(w[1])] for w in t.split() if w[0] == "t"), np.full(4, 0.01, np.float32)) for t in texts])
+        rows = np.stack(
+            [
+                sum(
+                    (places[int(w[1])] for w in t.split() if w[0] == "t"),
+                    np.full(4, 0.01, np.float32),
+                )
+                for t in texts
+            ]
+        )
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
     tab = table(
-        4, ("a", "b", "c", "d"), top_p=1, centroids=places, strength=5 * places, cost_usd=np.ones((4, 4)), latency_s=np.ones((4, 4))
+        4,
+        ("a", "b", "c", "d"),
+        top_p=1,
+        centroids=places,
+        strength=5 * places,
+        cost_usd=np.ones((4, 4)),
+        latency_s=np.ones((4, 4)),
     )
     live = Foreseeing(DescriberSettings(foresee_from=100), encode, ENCODER, keep_s=1e9)
     for i in range(400):
@@ -579,4 +760,6 @@ def test_what_stands_at_a_prompts_edge_makes_nothing_sure() -> None:
     live.learn(tab)
     clean = " ".join(["t1"] * 20)
     assert live.look(clean, PROFILES["quality"], tab).sure
-    assert not live.look(" ".join(["t3"] * 12) + " " + " ".join(["t1"] * 11), PROFILES["quality"], tab).sure
+    assert not live.look(
+        " ".join(["t3"] * 12) + " " + " ".join(["t1"] * 11), PROFILES["quality"], tab
+    ).sure
