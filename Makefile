@@ -13,7 +13,7 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi test-export test-llm fuzz lock audit sbom format clean setup setup-dev
+.PHONY: help demo test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi flow test-export test-llm fuzz lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ chart-crds: setup-dev ## Check the objects of KEDA, Strimzi and the Prometheus o
 
 chaos: setup-dev ## Break an installation in every way listed in tests/chaos, and count; FAULTS="kill-selector …" takes some
 	@PYTHONPATH=deploy/local:tests:tests/chaos $(BIN)/python -u tests/chaos/run.py $(FAULTS)
+
+flow: setup-dev ## Write the drawing and table of docs/architecture.md from the code
+	@$(BIN)/pointsman flow --write docs/architecture.md
 
 asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
 	@$(BIN)/pointsman topics --asyncapi docs/asyncapi.yaml

@@ -96,11 +96,10 @@ def run(
 ) -> None:
     """Run one service until it is told to stop."""
     from services.commands import run as command
+    from services.flows import names
 
-    if service not in command.names():
-        raise typer.BadParameter(
-            f"there is no service {service}; there are {', '.join(command.names())}"
-        )
+    if service not in names():
+        raise typer.BadParameter(f"there is no service {service}; there are {', '.join(names())}")
     raise typer.Exit(command.run(service))
 
 
@@ -671,6 +670,19 @@ def rights(
     if form not in ("list", "kafka", "strimzi", "redis"):
         raise typer.BadParameter("list, kafka, strimzi or redis", param_hint="--form")
     command.show(form, as_json=json_)
+
+
+@app.command()
+def flow(
+    write: Annotated[
+        Path | None, typer.Option(help="Put drawing and table between the marks of this file.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Draw which service hears, says and reads which topics."""
+    from services.commands import flow as command
+
+    command.show(write, as_json=json_)
 
 
 @dead_app.command("list")

@@ -16,6 +16,7 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
+from services.describer.receive import receive
 from services.gateway.requests import (
     ChatRequest,
     FeedbackRequest,
@@ -26,13 +27,14 @@ from services.gateway.requests import (
     wishes_of,
 )
 from shared.adapters.errors import ModelUnreachable
-from shared.adapters.kafka.edge import receive_submitted
+from shared.adapters.kafka.client import time_of
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.reading import MOST_PARTS, Reader, refusal, said, usage, without_thinking
 from shared.catalog import models
 from shared.contracts.errors import ContractError
 from shared.contracts.messages import Submitted, read, to_json
 from shared.contracts.portable import portable
+from shared.contracts.topics import REPLIES
 
 CATALOG = models.load()
 CALL = {
@@ -359,7 +361,7 @@ def topic(rng: random.Random) -> None:
         "prompts", 0, 7, time, 0, b"k", data, None, 0, 0, (("traceparent", None),)
     )
     try:
-        message = receive_submitted(record, KafkaSettings())
+        message = receive(data, "prompts-0-7", time_of(record), KafkaSettings().name(REPLIES))
     except ContractError as error:
         _require(len(str(error)) < 3000, "the error quotes")
         return

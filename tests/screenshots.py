@@ -10,9 +10,9 @@ import browser
 from playwright.async_api import Page
 
 from services.commands import demo, supervise
-from services.commands.run import names
 from services.commands.traffic import open_traffic
 from services.commands.up import READY_WITHIN_S, Servers, on_a_laptop, started_servers
+from services.flows import names
 from shared.adapters.kafka.settings import KafkaSettings
 
 TARGET = Path(__file__).parent.parent / "docs" / "screenshots"

@@ -21,7 +21,7 @@ $KAFKA_ACLS --add --allow-principal User:pointsman-judge --operation READ --grou
 $KAFKA_ACLS --add --allow-principal User:pointsman-reclusterer --operation READ --topic embeddings --topic evaluations --topic completions --topic routing-tables
 $KAFKA_ACLS --add --allow-principal User:pointsman-reclusterer --operation WRITE --topic routing-tables
 $KAFKA_ACLS --add --allow-principal User:pointsman-reclusterer --operation READ --group pointsman-reclusterer
-$KAFKA_ACLS --add --allow-principal User:pointsman-gateway --operation READ --topic replies --topic spending --topic completions --topic routing-tables
+$KAFKA_ACLS --add --allow-principal User:pointsman-gateway --operation READ --topic replies --topic completions --topic spending --topic routing-tables
 $KAFKA_ACLS --add --allow-principal User:pointsman-gateway --operation WRITE --topic prompts --topic completions --topic evaluations --topic spending
 $KAFKA_ACLS --add --allow-principal User:pointsman-console --operation READ --topic decisions --topic evaluations --topic spending --topic replies --topic routing-tables
 $KAFKA_ACLS --add --allow-principal User:pointsman-console --operation WRITE --topic prompts --topic evaluations --topic routing-tables

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from faststream import FastStream
 
+from services.assigner import FLOW
 from services.assigner.assign import place
 from services.assigner.settings import AssignerSettings
 from shared.adapters.kafka.edge import Stage, connect
@@ -14,7 +15,6 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import NOVEL
 from shared.contracts.messages import Embedded, Placed
-from shared.contracts.topics import ASSIGNMENTS, EMBEDDINGS
 
 
 def build(settings: AssignerSettings | None = None, tables: Tables | None = None) -> FastStream:
@@ -31,10 +31,7 @@ def build(settings: AssignerSettings | None = None, tables: Tables | None = None
         return placed
 
     stage = Stage(
-        service="assigner",
-        about="Finds the nearest clusters of the current routing table",
-        consumes=EMBEDDINGS,
-        publishes=ASSIGNMENTS,
+        flow=FLOW,
         work=work,
         batch=settings.batch,
         lifespan=known.running,

@@ -10,9 +10,9 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 from rich.table import Table
 
-from services.commands.run import names
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out
+from services.flows import names
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import KeySettings
 from shared.adapters.llm.chat import LLMSettings

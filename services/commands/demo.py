@@ -20,7 +20,6 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from services.commands.run import names
 from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out, progress, usd
 from services.commands.supervise import Supervisor
@@ -34,6 +33,7 @@ from services.commands.up import (
     started_servers,
     teller,
 )
+from services.flows import names
 from shared.adapters.kafka.client import create_topics, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions

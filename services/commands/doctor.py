@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from services.commands import servers
 from services.commands.config import explain, rows
-from services.commands.forget import HEARD_BY
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out
 from services.embedder.settings import EmbedderSettings
+from services.flows import flows
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import check_topics
 from shared.adapters.kafka.groups import left, members
@@ -216,18 +216,20 @@ async def _topics() -> Finding:
 async def _standing() -> Finding:
     """Whether records wait where nothing is committed meanwhile."""
     kafka = KafkaSettings()
-    heard = {topic: services[0] for topic, services in HEARD_BY.items() if services}
+    heard = {flow.name: flow.hears for flow in flows() if flow.hears is not None}
     try:
         before = await left(kafka, heard)
         if before:
             await asyncio.sleep(LOOK_AGAIN_S)
         after = (
-            {(one.topic, one.partition): one for one in await left(kafka, heard)} if before else {}
+            {(one.service, one.partition): one for one in await left(kafka, heard)}
+            if before
+            else {}
         )
         standing = [
             one
             for one in before
-            if (now := after.get((one.topic, one.partition))) and now.offset == one.offset
+            if (now := after.get((one.service, one.partition))) and now.offset == one.offset
         ]
         here = (
             await members(kafka, tuple(dict.fromkeys(one.service for one in standing)))

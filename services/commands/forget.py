@@ -26,6 +26,7 @@ from services.commands.screen import as_json as print_json
 from services.commands.screen import out
 from services.describer.describe import cache_key
 from services.describer.settings import DescriberSettings
+from services.flows import flows
 from services.judge.judge import pairs_key, votes_key
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.kafka.client import publisher
@@ -43,36 +44,30 @@ from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
 from shared.contracts.errors import InvalidMessage
+from shared.contracts.flow import RedisKeys, heard_by
 from shared.contracts.messages import Completed, Submitted, read
 from shared.contracts.topics import (
-    ASSIGNMENTS,
     COMPLETIONS,
     DEAD_LETTERS,
     DECISIONS,
     DESCRIPTIONS,
-    EMBEDDINGS,
     EVALUATIONS,
-    PROMPTS,
-    REPLIES,
     SPENDING,
+    TOPICS,
     Topic,
 )
 
-HEARD_BY: Mapping[Topic, tuple[str, ...]] = {
-    PROMPTS: ("describer",),
-    DESCRIPTIONS: ("embedder",),
-    EMBEDDINGS: ("assigner",),
-    ASSIGNMENTS: ("selector",),
-    DECISIONS: ("dispatcher",),
-    COMPLETIONS: ("judge",),
-    REPLIES: (),
-    DEAD_LETTERS: (),
-}
-"""The topics that are searched, and who must have read what is to be deleted."""
 TRANSIENT = (
     "answers' places and conversations in Redis hold no text and end by themselves; bills "
     "on `spending` end after two days"
 )
+
+
+def searched() -> dict[Topic, list[str]]:
+    """The topics that are searched, as a prompt passes them, and who must have read what is to be
+    deleted: those whose records carry a prompt, and dead letters."""
+    carrying = [t for t in TOPICS.values() if t.message is None or issubclass(t.message, Submitted)]
+    return dict(heard_by(flows(), carrying))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +182,7 @@ async def _forget(wanted: Wanted, *, yes: bool, now: bool) -> dict[str, Any]:
         for request in sorted(found.requests):
             await send.send_and_wait(kafka.name(EVALUATIONS), None, key=request.encode())
     if now:
-        for topic in HEARD_BY:
+        for topic in searched():
             if topic.name in found.last:
                 await delete_before(kafka, found.last[topic.name])
                 report["topics"][topic.name] |= {"deleted": True, "until": None}
@@ -197,7 +192,7 @@ async def _forget(wanted: Wanted, *, yes: bool, now: bool) -> dict[str, Any]:
 async def _under_way(kafka: KafkaSettings, wanted: Wanted, found: Found) -> str:
     """Why it is too early: a service has yet to read something of theirs, or has just said
     something new. Empty: it is not."""
-    for topic, groups in HEARD_BY.items():
+    for topic, groups in searched().items():
         for group in groups:
             if topic.name in found.last and (
                 late := await not_passed(kafka, group, found.last[topic.name])
@@ -213,7 +208,7 @@ async def _under_way(kafka: KafkaSettings, wanted: Wanted, found: Found) -> str:
 
 async def _find(kafka: KafkaSettings, wanted: Wanted) -> Found:
     found = Found()
-    for topic in (*HEARD_BY, SPENDING):
+    for topic in (*searched(), SPENDING):
         async for record in scan(kafka, topic):
             request = wanted.of(record)
             if (
@@ -266,7 +261,7 @@ def _about(record: Any, requests: Iterable[str]) -> bool:
 
 async def _from_redis(redis: RedisSettings, found: Found) -> int:
     """Delete remembered answers and descriptions; returns how many there were."""
-    answers, texts = RedisAnswers(redis), TextCache(redis, "description", 1)
+    answers, texts = RedisAnswers(redis), TextCache(redis, RedisKeys.description, 1)
     settings = DescriberSettings()
     models = found.models | set(CurrentCatalog(None)().models)
     described = [(text, model) for model, prompts in found.prompts.items() for text in prompts]
@@ -277,7 +272,7 @@ async def _from_redis(redis: RedisSettings, found: Found) -> int:
     for request in found.requests:
         gone += await answers.forget(request, sorted(models))
     gone += await texts.forget(sorted(keys))
-    judged = TextCache(redis, "judged", 1)
+    judged = TextCache(redis, RedisKeys.judged, 1)
     for message in found.completed:
         pairs = json.loads(await judged.get(pairs_key(message)) or "[]")
         gone += await judged.forget(

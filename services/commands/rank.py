@@ -20,11 +20,11 @@ from typing import Any
 from rich.table import Table
 
 from services.commands.ranking import Study, report, show_raters, study_of
-from services.commands.run import workers
 from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out, progress, usd
 from services.commands.supervise import Supervisor
 from services.commands.up import READY_WITHIN_S, llm_line, started_servers, teller
+from services.flows import workers
 from services.judge.settings import JudgeSettings
 from shared.adapters.kafka.client import create_topics, publisher, read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings

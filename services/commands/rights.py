@@ -9,24 +9,12 @@ import yaml
 
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out
+from services.flows import flows
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings
-from shared.contracts.topics import (
-    ASSIGNMENTS,
-    COMPLETIONS,
-    DEAD_LETTERS,
-    DECISIONS,
-    DESCRIPTIONS,
-    EMBEDDINGS,
-    EVALUATIONS,
-    PROMPTS,
-    REPLIES,
-    ROUTING_TABLES,
-    SPENDING,
-    Topic,
-)
+from shared.contracts.flow import RedisKeys
+from shared.contracts.topics import COMPLETIONS, DEAD_LETTERS, DECISIONS, PROMPTS, Topic
 
-TABLES = "{tables}:"
 COMMANDS = (
     "+get +set +del +exists +expire +pexpire +hget +hset +hmget +hexists +hincrbyfloat +publish "
     "+subscribe +unsubscribe "
@@ -44,68 +32,24 @@ class Rights:
     writes: tuple[Topic, ...] = ()
     group: bool = False
     """Whether it is a member of the consumer group of its name."""
-    keys: tuple[str, ...] = ()
-    """Beginnings of its keys in Redis, behind the installation's prefix."""
+    keys: tuple[RedisKeys, ...] = ()
 
 
-RIGHTS: dict[str, Rights] = {
-    "describer": Rights(
-        (PROMPTS, DESCRIPTIONS, ROUTING_TABLES),
-        (DESCRIPTIONS, REPLIES, DEAD_LETTERS),
-        group=True,
-        keys=(TABLES, "description:"),
-    ),
-    "embedder": Rights(
-        (DESCRIPTIONS, ROUTING_TABLES), (EMBEDDINGS, DEAD_LETTERS), group=True, keys=(TABLES,)
-    ),
-    "assigner": Rights(
-        (EMBEDDINGS, ROUTING_TABLES), (ASSIGNMENTS, DEAD_LETTERS), group=True, keys=(TABLES,)
-    ),
-    "selector": Rights(
-        (ASSIGNMENTS, ROUTING_TABLES),
-        (DECISIONS, REPLIES, DEAD_LETTERS),
-        group=True,
-        keys=(TABLES,),
-    ),
-    "dispatcher": Rights(
-        (DECISIONS, ROUTING_TABLES),
-        (COMPLETIONS, REPLIES, DEAD_LETTERS),
-        group=True,
-        keys=(TABLES, "answer:", "asking:"),
-    ),
-    "judge": Rights(
-        (COMPLETIONS, EVALUATIONS, ROUTING_TABLES),
-        (EVALUATIONS, DEAD_LETTERS),
-        group=True,
-        keys=(TABLES, "answer:", "judged:", "budget:judge:"),
-    ),
-    "reclusterer": Rights(
-        (EMBEDDINGS, EVALUATIONS, COMPLETIONS, ROUTING_TABLES),
-        (ROUTING_TABLES,),
-        group=True,
-        keys=(TABLES,),
-    ),
-    "gateway": Rights(
-        (REPLIES, SPENDING, COMPLETIONS, ROUTING_TABLES),
-        (PROMPTS, COMPLETIONS, EVALUATIONS, SPENDING),
-        keys=(TABLES, "rate:", "budget:", "conversation:", "answered:"),
-    ),
-    "console": Rights(
-        (DECISIONS, EVALUATIONS, SPENDING, REPLIES, ROUTING_TABLES),
-        (PROMPTS, EVALUATIONS, ROUTING_TABLES),
-        keys=(TABLES,),
-    ),
-    "sender": Rights((DECISIONS, COMPLETIONS, DEAD_LETTERS), (PROMPTS,)),
-}
-"""By user. `sender` stands for a system that publishes prompts and reads what comes of them. The
-command line's user may do anything."""
+SENDER = Rights((DECISIONS, COMPLETIONS, DEAD_LETTERS), (PROMPTS,))
+"""A system that publishes prompts and reads what comes of them."""
+
+
+def rights() -> dict[str, Rights]:
+    """By user: each service, and `sender`. The command line's user may do anything."""
+    services = {f.name: Rights(f.read, f.written, f.grouped, f.keys) for f in flows()}
+    return services | {"sender": SENDER}
 
 
 def show(form: str, *, as_json: bool) -> None:
     """Print them: for `kafka-acls.sh`, as Strimzi's KafkaUsers, as a Redis ACL file, or as a
     list."""
     if as_json:
-        print_json([_row(user) for user in RIGHTS])
+        print_json(_rows())
     elif form == "kafka":
         print("\n".join(kafka_commands()))
     elif form == "strimzi":
@@ -113,7 +57,7 @@ def show(form: str, *, as_json: bool) -> None:
     elif form == "redis":
         print("\n".join(redis_users()))
     else:
-        for row in map(_row, RIGHTS):
+        for row in _rows():
             out.print(f"[bold]{row['user']}[/]")
             for what in ("reads", "writes", "groups", "keys"):
                 if row[what]:
@@ -126,22 +70,25 @@ def name_of(user: str) -> str:
     return f"pointsman-{user}"
 
 
-def _row(user: str) -> dict[str, str | list[str]]:
-    kafka, redis, rights = KafkaSettings(), RedisSettings(), RIGHTS[user]
-    return {
-        "user": name_of(user),
-        "reads": [kafka.name(topic) for topic in rights.reads],
-        "writes": [kafka.name(topic) for topic in rights.writes],
-        "groups": [kafka.group(user)] if rights.group else [],
-        "keys": [f"{redis.key_prefix}{key}*" for key in rights.keys],
-    }
+def _rows() -> list[dict[str, str | list[str]]]:
+    kafka, redis = KafkaSettings(), RedisSettings()
+    return [
+        {
+            "user": name_of(user),
+            "reads": [kafka.name(topic) for topic in may.reads],
+            "writes": [kafka.name(topic) for topic in may.writes],
+            "groups": [kafka.group(user)] if may.group else [],
+            "keys": [f"{redis.key_prefix}{keys}:*" for keys in may.keys],
+        }
+        for user, may in rights().items()
+    ]
 
 
 def kafka_commands() -> list[str]:
     """Lines for a shell, with $KAFKA_ACLS as in `KAFKA_ACLS="kafka-acls.sh --bootstrap-server
     broker:9092 --command-config admin.conf"`."""
     lines = []
-    for row in map(_row, RIGHTS):
+    for row in _rows():
         user = f"$KAFKA_ACLS --add --allow-principal User:{row['user']}"
         for operation, topics in (("READ", row["reads"]), ("WRITE", row["writes"])):
             if topics:
@@ -162,7 +109,7 @@ def strimzi() -> str:
     """One KafkaUser a service, with SCRAM-SHA-512; the cluster is called `kafka`, as in Strimzi's
     examples."""
     users = []
-    for row in map(_row, RIGHTS):
+    for row in _rows():
         acls = [
             {
                 "resource": {"type": "topic", "name": topic, "patternType": "literal"},
@@ -195,15 +142,12 @@ def strimzi() -> str:
 def redis_users(passwords: dict[str, str] | None = None) -> list[str]:
     """Lines of a Redis ACL file. Without `passwords` each stands as CHANGE-ME; nobody else may do
     anything."""
-    lines = ["user default off"]
-    for user, rights in RIGHTS.items():
-        if rights.keys:
-            prefix, password = (
-                RedisSettings().key_prefix,
-                (passwords or {}).get(user, f"CHANGE-ME-{user}"),
-            )
-            keys = " ".join(f"~{prefix}{key}*" for key in rights.keys)
-            channel = f" &{prefix}{TABLES}news" if TABLES in rights.keys else ""
+    lines, prefix = ["user default off"], RedisSettings().key_prefix
+    for user, may in rights().items():
+        if may.keys:
+            password = (passwords or {}).get(user, f"CHANGE-ME-{user}")
+            keys = " ".join(f"~{prefix}{keys}:*" for keys in may.keys)
+            channel = f" &{prefix}{RedisKeys.tables}:news" if RedisKeys.tables in may.keys else ""
             lines.append(
                 f"user {name_of(user)} on >{password} {keys} resetchannels{channel} -@all "
                 f"{COMMANDS}"

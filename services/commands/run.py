@@ -6,44 +6,19 @@ import asyncio
 import gc
 import importlib
 import sys
-from pathlib import Path
 
 from faststream import FastStream
 from pydantic import ValidationError
 
-import services
 from shared.adapters import telemetry, tracing
 from shared.adapters.errors import AdapterError
 from shared.adapters.http import Door, serve
 from shared.adapters.telemetry import TelemetrySettings, log, where
 from shared.catalog.models import CatalogError
 
-HOT_PATH = ("describer", "embedder", "assigner", "selector")
-"""From a prompt to a decision. Without the others the routing table stays as it is."""
-
-
-DOORS = ("gateway", "console")
-"""What people and clients reach over HTTP. The others only read and write topics."""
-
-
 COLLECT = (20_000, 20, 20)
 """Objects made before the youngest are looked at, and so on: a batch of messages makes thousands,
 nearly all without cycles."""
-
-
-def names() -> tuple[str, ...]:
-    """The services there are, in the order that prompts pass them as far as that is known; the
-    doors last."""
-    found = {path.parent.name for root in services.__path__ for path in Path(root).glob("*/app.py")}
-    order = (*HOT_PATH, "dispatcher", "judge", "reclusterer", *DOORS)
-    return tuple(
-        sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
-    )
-
-
-def workers() -> tuple[str, ...]:
-    """The services that are no doors."""
-    return tuple(name for name in names() if name not in DOORS)
 
 
 def build(name: str) -> FastStream | Door:

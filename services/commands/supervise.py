@@ -245,7 +245,7 @@ class Supervisor:
             child.last_words = line.decode(errors="replace").rstrip()
             self._say(child.name, "plain", child.last_words)
             return
-        if text == "taking records":
+        if entry.pop("ready", False) is True:
             child.was_ready, child.ready_at = True, time.monotonic()
             child.address = str(entry.get("address", ""))
             child.ready.set()

@@ -6,13 +6,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from faststream import FastStream
 from rich.table import Table
 
 from services.commands import servers
-from services.commands.run import build, workers
 from services.commands.screen import as_json as print_json
 from services.commands.screen import out
+from services.flows import flows
 from shared.adapters.kafka.asyncapi import document
 from shared.adapters.kafka.client import TopicState, check_topics, create_topics
 from shared.adapters.kafka.settings import KafkaSettings
@@ -79,8 +78,6 @@ def _facts(state: TopicState) -> dict[str, object]:
 
 def asyncapi(path: Path) -> int:
     """Write the AsyncAPI document of all services."""
-    path.write_text(
-        document([app for name in workers() if isinstance(app := build(name), FastStream)])
-    )
+    path.write_text(document(flows()))
     out.print(f"wrote {path}")
     return 0

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from services import flows
 from services.commands import servers
-from services.commands.run import HOT_PATH, names
 from services.commands.screen import err, out
 from services.commands.supervise import Say, Supervisor
 from shared.adapters.embedded import (
@@ -110,7 +110,7 @@ async def _keep_up(where: Servers, *, hot_path: bool) -> int:
     if not where.embedded:
         for line in await create_topics(settings):
             out.print(f"  topics           {line}")
-    services = HOT_PATH if hot_path else names()
+    services = flows.hot_path() if hot_path else flows.names()
     async with Supervisor(
         services, where.environment | on_a_laptop(where), teller(verbose=True)
     ) as running:

@@ -29,7 +29,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.console import pages
+from services.console import FLOW, pages
 from services.console.access import Access, Refused, Viewer, from_here, inside
 from services.console.memory import Memory, Version
 from services.console.settings import ConsoleSettings
@@ -58,8 +58,6 @@ from shared.contracts.tables import TablePublished, read_version
 from shared.contracts.topics import (
     DECISIONS,
     EVALUATIONS,
-    PROMPTS,
-    REPLIES,
     ROUTING_TABLES,
     SPENDING,
     Topic,
@@ -67,7 +65,7 @@ from shared.contracts.topics import (
 from shared.routing.rates import PROFILES
 from shared.routing.table import RoutingTable
 
-NAME = "console"
+NAME = FLOW.name
 HERE = Path(__file__).parent
 BATCH_S = 0.25
 """Decisions that came meanwhile are drawn together."""
@@ -228,9 +226,7 @@ class Console:
     async def running(self) -> AsyncGenerator[None, None]:
         """With everything that the pages need."""
         async with AsyncExitStack() as stack:
-            await require_topics(
-                self.kafka, (PROMPTS, REPLIES, DECISIONS, EVALUATIONS, SPENDING, ROUTING_TABLES)
-            )
+            await require_topics(self.kafka, FLOW.topics)
             self.replies = Replies(self.kafka)
             await stack.enter_async_context(self.replies.running())
             tasks = [asyncio.create_task(self._follow(following)) for following in self._following]

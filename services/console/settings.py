@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.console import FLOW
+
 
 class ConsoleSettings(BaseSettings):
     """POINTSMAN_CONSOLE_*"""
@@ -18,7 +20,7 @@ class ConsoleSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     """Address to listen at; 0.0.0.0 in a container."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8788
+    port: Annotated[int, Field(ge=0, le=65535)] = FLOW.port or 0
     """Port to listen at; 0: any that is free."""
     history: Annotated[int, Field(ge=100)] = 100_000
     """Decisions kept in memory, the newest; what the pages count."""

@@ -10,12 +10,15 @@ from typing import Any
 
 from faststream import FastStream
 
+from services.describer import FLOW
 from services.describer.describe import Answer, Ask, Cache, Foresee, Unavailable, describe
 from services.describer.foresee import Encode, Foreseeing, Glance, Read, Written
+from services.describer.receive import receive
 from services.describer.settings import DescriberSettings
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import AdapterError, ModelUnreachable
-from shared.adapters.kafka.edge import Stage, connect, receive_submitted
+from shared.adapters.kafka.client import time_of
+from shared.adapters.kafka.edge import Record, Stage, connect
 from shared.adapters.kafka.following import Following
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.chat import LLMSettings
@@ -27,9 +30,10 @@ from shared.adapters.tables import Tables
 from shared.adapters.telemetry import DESCRIPTIONS as WRITTEN
 from shared.adapters.telemetry import FORESEEN, TelemetrySettings, log, where
 from shared.contracts.errors import ContractError
+from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Described, Submitted, read
 from shared.contracts.parts import Source
-from shared.contracts.topics import DESCRIPTIONS, PROMPTS, Topic
+from shared.contracts.topics import DESCRIPTIONS, REPLIES, Topic
 from shared.routing.rates import PROFILES, Goal, Rates
 from shared.routing.table import Encoder, RoutingTable
 
@@ -49,7 +53,7 @@ def build(
     """The describer as an application; tests pass their own language model and cache."""
     settings, kafka = effective(settings or DescriberSettings()), KafkaSettings()
     slow = settings.backend == "llm"
-    remembered = cache or TextCache(RedisSettings(), "description", settings.cache_ttl_s)
+    remembered = cache or TextCache(RedisSettings(), RedisKeys.description, settings.cache_ttl_s)
     ports: list[Ask] = [ask] if ask else []
     foresight: list[Foresee] = []
 
@@ -79,17 +83,17 @@ def build(
         if isinstance(remembered, TextCache):
             await remembered.close()
 
+    def received(record: Record) -> Submitted:
+        place = f"{record.topic}-{record.partition}-{record.offset}"
+        return receive(record.value, place, time_of(record), kafka.name(REPLIES))
+
     stage = Stage(
-        service="describer",
-        about="Distils each prompt into one short task description",
-        consumes=PROMPTS,
-        publishes=DESCRIPTIONS,
+        flow=FLOW,
         work=work,
-        receive=lambda record: receive_submitted(record, kafka),
+        receive=received,
         batch=1 if slow else 64,
         window_s=0.0 if slow else settings.window_ms / 1000,
         workers=settings.workers if slow else 1,
-        replies=True,
         patience_s=settings.time_limit_s if slow else 0.0,
         lifespan=lifespan,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from faststream import FastStream
 
+from services.dispatcher import FLOW
 from services.dispatcher.dispatch import Answers, Assess, Call, Refused, dispatch
 from services.dispatcher.settings import DispatcherSettings
 from shared.adapters.catalog import CurrentCatalog
@@ -24,7 +25,6 @@ from shared.adapters.telemetry import CASCADES, SPENT, log
 from shared.adapters.telemetry import COMPLETIONS as GIVEN
 from shared.contracts.messages import Completed, Decided
 from shared.contracts.parts import Answer
-from shared.contracts.topics import COMPLETIONS, DECISIONS
 
 
 def build(
@@ -72,14 +72,10 @@ def build(
             await remembered.close()
 
     stage: Stage[Decided, Completed] = Stage(
-        service="dispatcher",
-        about="Calls the selected model and records what the answer took",
-        consumes=DECISIONS,
-        publishes=COMPLETIONS,
+        flow=FLOW,
         work=work,
         batch=1,
         workers=settings.workers,
-        replies=True,
         patience_s=settings.deadline_s,
         lifespan=lifespan,
     )

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 
 from faststream import FastStream
 
+from services.embedder import FLOW
 from services.embedder.embed import embed
 from services.embedder.settings import EmbedderSettings
 from shared.adapters.kafka.edge import Stage, connect
@@ -19,7 +20,6 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import PROVIDER, log
 from shared.contracts.messages import Described, Embedded
-from shared.contracts.topics import DESCRIPTIONS, EMBEDDINGS
 from shared.routing.table import Text
 
 LOOK_S = 10.0
@@ -78,10 +78,7 @@ def build(
         thread.shutdown()
 
     stage = Stage(
-        service="embedder",
-        about="Turns each task description into a point",
-        consumes=DESCRIPTIONS,
-        publishes=EMBEDDINGS,
+        flow=FLOW,
         work=work,
         batch=settings.batch,
         window_s=settings.window_ms / 1000,

@@ -28,8 +28,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from services.gateway import FLOW, documented
 from services.gateway import chat as work
-from services.gateway import documented
 from services.gateway.chat import Choice, Unavailable, Unrouted, choose
 from services.gateway.replies import HotPath
 from services.gateway.requests import (
@@ -73,12 +73,13 @@ from shared.adapters.telemetry import (
 )
 from shared.catalog.models import Catalog, CatalogError
 from shared.contracts.errors import InvalidMessage
+from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Completed, read, to_json
 from shared.contracts.opinions import thumbed
 from shared.contracts.parts import Answer, Profile
-from shared.contracts.topics import COMPLETIONS, EVALUATIONS, PROMPTS, REPLIES, SPENDING
+from shared.contracts.topics import COMPLETIONS, EVALUATIONS, SPENDING
 
-NAME = "gateway"
+NAME = FLOW.name
 ANSWERED = ("/v1/chat/completions", "/v1/route", "/v1/feedback", "/v1/models")
 FOR_PAGES: dict[str, Any] = {
     "allow_methods": ["GET", "POST"],
@@ -480,11 +481,11 @@ class Gateway:
         """With everything that the endpoints need."""
         settings, redis = self.settings, self.redis
         async with AsyncExitStack() as stack:
-            await require_topics(self.kafka, (PROMPTS, REPLIES, COMPLETIONS, EVALUATIONS, SPENDING))
+            await require_topics(self.kafka, FLOW.topics)
             self.rates, self.purses = Rates(redis), Purses(self.kafka, redis)
             stack.push_async_callback(self.rates.close)
-            self.conversations = TextCache(redis, "conversation", settings.conversation_s)
-            self.places = TextCache(redis, "answered", settings.feedback_s)
+            self.conversations = TextCache(redis, RedisKeys.conversation, settings.conversation_s)
+            self.places = TextCache(redis, RedisKeys.answered, settings.feedback_s)
             stack.push_async_callback(self.conversations.close)
             stack.push_async_callback(self.places.close)
             budgets = [

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.gateway import FLOW
 from shared.contracts.parts import PROFILES_VARIABLE, Preferences, Profile
 
 
@@ -21,7 +22,7 @@ class GatewaySettings(BaseSettings):
 
     host: str = "127.0.0.1"
     """Address to listen at; 0.0.0.0 in a container."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8787
+    port: Annotated[int, Field(ge=0, le=65535)] = FLOW.port or 0
     """Port to listen at; 0: any that is free."""
     origins: tuple[str, ...] = ()
     """Origins whose pages may ask from a browser, `["https://chat.example.org"]`; `["*"]` are all.

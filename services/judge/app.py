@@ -10,7 +10,7 @@ from datetime import datetime
 
 from faststream import FastStream
 
-from services.judge import verdict
+from services.judge import FLOW, verdict
 from services.judge.attendance import Attendance
 from services.judge.judge import AskJudge, AskModel, Unavailable, chosen_once, judge
 from services.judge.sample import Sampler
@@ -32,9 +32,10 @@ from shared.adapters.telemetry import ABSTAINED, JUDGED, SPENT, STOPPED, VOTES, 
 from shared.catalog.models import Catalog, Price
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
+from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Completed, read
 from shared.contracts.parts import Answer, Conflict, RaterKind, Votes, answer_name
-from shared.contracts.topics import COMPLETIONS, EVALUATIONS
+from shared.contracts.topics import EVALUATIONS
 
 ANSWER_TOKENS = 300
 PROMPT_TOKENS = 200
@@ -73,10 +74,13 @@ def build(settings: JudgeSettings | None = None) -> FastStream:
     tables, budget = (
         Tables("judge", kafka, redis),
         DailyBudget(
-            redis, "judge", settings.budget_usd_per_day, lambda day: spent_since(kafka, day)
+            redis,
+            RedisKeys.judge_budget,
+            settings.budget_usd_per_day,
+            lambda day: spent_since(kafka, day),
         ),
     )
-    kept, attendance = TextCache(redis, "judged", REMEMBER_S), Attendance(settings.rest_s)
+    kept, attendance = TextCache(redis, RedisKeys.judged, REMEMBER_S), Attendance(settings.rest_s)
     ports: list[tuple[AskModel, AskJudge]] = []
 
     async def one(message: Completed) -> list[Evaluated]:
@@ -109,10 +113,7 @@ def build(settings: JudgeSettings | None = None) -> FastStream:
             yield
 
     stage: Stage[Completed, Evaluated] = Stage(
-        service="judge",
-        about="Compares the answers of two models in six votes, three in each order",
-        consumes=COMPLETIONS,
-        publishes=EVALUATIONS,
+        flow=FLOW,
         work=work,
         batch=1,
         workers=settings.workers,

@@ -15,6 +15,7 @@ from typing import Any
 from faststream import FastStream
 from threadpoolctl import threadpool_limits
 
+from services.reclusterer import FLOW
 from services.reclusterer.memory import Memory
 from services.reclusterer.recluster import Proposal, propose
 from services.reclusterer.settings import ReclustererSettings
@@ -37,7 +38,6 @@ from shared.contracts.topics import COMPLETIONS, EMBEDDINGS, EVALUATIONS, Topic
 from shared.routing.clustering import nearest_of, warm
 from shared.routing.table import RoutingTable
 
-TOPICS = (EMBEDDINGS, EVALUATIONS, COMPLETIONS)
 NOTHING = (-1, -1, 0)
 """No state in which anything was published."""
 
@@ -59,13 +59,7 @@ def build(settings: ReclustererSettings | None = None) -> FastStream:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    return connect_writer(
-        "reclusterer",
-        "Finds the tasks among embeddings and ranks the models in each",
-        TOPICS,
-        running,
-        kafka,
-    )
+    return connect_writer(FLOW, running, kafka)
 
 
 def ranked(catalog: Catalog, settings: ReclustererSettings) -> list[Model]:
@@ -104,7 +98,7 @@ class Learner:
             Memory(self.settings),
             Watch(self.settings),
         )
-        self.following = Following(self.kafka, TOPICS, self.learn)
+        self.following = Following(self.kafka, FLOW.reads, self.learn)
 
     def learn(self, topic: Topic, record: Any) -> None:
         """One record of a topic that is read. What can't be read is somebody else's to complain
@@ -296,7 +290,7 @@ async def rebuild(
             else:
                 memory.embedded(message)
 
-    await Following(kafka, TOPICS, learn).run(until=version.basis)
+    await Following(kafka, FLOW.reads, learn).run(until=version.basis)
     memory.trim()
     models, recluster = ranked(load(settings.catalog), settings), "clusters of" in version.note
     proposal = propose(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from faststream import FastStream
 
+from services.selector import FLOW
 from services.selector.decide import Pacers, decide
 from services.selector.settings import SelectorSettings
 from shared.adapters.catalog import CurrentCatalog
@@ -16,7 +17,6 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import DECISIONS as MADE
 from shared.contracts.messages import Decided, Placed
-from shared.contracts.topics import ASSIGNMENTS, DECISIONS
 from shared.routing.errors import RoutingError
 
 
@@ -52,13 +52,9 @@ def build(settings: SelectorSettings | None = None, tables: Tables | None = None
         return decided
 
     stage = Stage(
-        service="selector",
-        about="Selects the best model for the request's preferences and constraints",
-        consumes=ASSIGNMENTS,
-        publishes=DECISIONS,
+        flow=FLOW,
         work=work,
         batch=settings.batch,
-        replies=True,
         lifespan=known.running,
     )
     return connect(stage, kafka)

@@ -72,7 +72,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and not self.should_exit:
             READY.labels(self._door.name).set(1)
-            log.info("taking records", address=self._address)
+            log.info("taking records", ready=True, address=self._address)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._door.stopping.set()

@@ -11,11 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from shared.adapters.errors import AdapterError
-from shared.contracts.evaluations import Evaluated
-from shared.contracts.messages import Completed, Decided, Described, Embedded, Placed, Submitted
+from shared.contracts.messages import Completed, Described
 from shared.contracts.parts import Answer, Source
 
 if TYPE_CHECKING:
@@ -23,6 +22,14 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A message that says what a trace may say of it."""
+
+    def span_attributes(self) -> dict[str, str | bool | float]: ...
+
 
 Headers = list[tuple[str, bytes]]
 NANO = 1_000_000_000
@@ -157,7 +164,8 @@ class Work:
         """Attributes of a message, and the calls of language models that it tells of."""
         if not self._span.is_recording():
             return
-        self._span.set_attributes(attributes(message))
+        if isinstance(message, Telling):
+            self._span.set_attributes(message.span_attributes())
         now = time.time_ns()
         for model, seconds, told in calls(message):
             self._tracing.call(self._span, model, now - int(seconds * NANO), now, told)
@@ -165,58 +173,6 @@ class Work:
     def note(self, **told: str | bool | float) -> None:
         """Further attributes, under `pointsman.`."""
         self._span.set_attributes({f"pointsman.{name}": value for name, value in told.items()})
-
-
-def attributes(message: object) -> dict[str, Any]:
-    """What a message says of itself, without its words."""
-    if isinstance(message, Evaluated):
-        rater = {
-            "pointsman.rater.kind": message.rater.kind.value,
-            "pointsman.rater.name": message.rater.name,
-        }
-        pair = {
-            "pointsman.first": message.first,
-            "pointsman.second": message.second,
-            "pointsman.cost_usd": message.cost_usd,
-        }
-        return {
-            "pointsman.request_id": message.request_id,
-            "pointsman.evaluation_id": message.evaluation_id,
-            **rater,
-            **pair,
-        }
-    if not isinstance(message, Submitted):
-        return {}
-    told: dict[str, Any] = {"pointsman.request_id": message.request_id}
-    if message.session_id:
-        told["gen_ai.conversation.id"] = message.session_id
-    if isinstance(message, Completed):
-        told["pointsman.completion.status"] = message.completion.status
-        told["pointsman.completion.repeated"] = message.completion.repeated
-    elif isinstance(message, Decided):
-        decision = message.decision
-        told |= {
-            "pointsman.model": decision.model or "",
-            "pointsman.confidence": decision.confidence,
-            "pointsman.table": str(decision.table),
-        }
-        told |= {
-            "pointsman.decision.status": decision.status,
-            "pointsman.simulated_rankings": decision.simulated_rankings,
-        }
-    elif isinstance(message, Placed):
-        told |= {
-            "pointsman.cluster": message.assignment.clusters[0].id,
-            "pointsman.novel": message.assignment.novel,
-        }
-    elif isinstance(message, Embedded):
-        told |= {
-            "pointsman.encoder": message.embedding.encoder.id,
-            "pointsman.batch": message.embedding.batch,
-        }
-    elif isinstance(message, Described):
-        told |= {"pointsman.description.source": message.description.origin}
-    return told
 
 
 def calls(message: object) -> Iterable[tuple[str, float, dict[str, Any]]]:
@@ -263,8 +219,8 @@ def start(service: str, endpoint: str, share: float) -> None:
         _live[:] = [Tracing(service, endpoint, share)]
     except ModuleNotFoundError as error:
         raise AdapterError(
-            f"traces need {error.name}, which is not installed: pip install 'pointsman[trace]', or "
-            "leave POINTSMAN_TRACE_ENDPOINT empty"
+            f"traces need {error.name}, which is not installed: pip install -r "
+            "deploy/requirements/light.txt, or leave POINTSMAN_TRACE_ENDPOINT empty"
         ) from None
 
 

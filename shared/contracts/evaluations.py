@@ -65,6 +65,18 @@ class Evaluated(BaseModel):
             raise ValueError("first and second are two models, in the order of the alphabet")
         return self
 
+    def span_attributes(self) -> dict[str, str | bool | float]:
+        """What a trace may say of it, without its words."""
+        return {
+            "pointsman.request_id": self.request_id,
+            "pointsman.evaluation_id": self.evaluation_id,
+            "pointsman.rater.kind": self.rater.kind.value,
+            "pointsman.rater.name": self.rater.name,
+            "pointsman.first": self.first,
+            "pointsman.second": self.second,
+            "pointsman.cost_usd": self.cost_usd,
+        }
+
     @property
     def evaluation_id(self) -> str:
         """Deterministic, so that a repeated evaluation counts once: request, pair of models,

@@ -173,6 +173,15 @@ class Submitted(BaseModel):
             return profiles[named].wanted()
         return PROFILES[named]
 
+    def span_attributes(self) -> dict[str, str | bool | float]:
+        """What a trace may say of the message, without its words."""
+        session = {"gen_ai.conversation.id": self.session_id} if self.session_id else {}
+        return {"pointsman.request_id": self.request_id, **session, **self._stage_attributes()}
+
+    def _stage_attributes(self) -> dict[str, str | bool | float]:
+        """What the last stage has added."""
+        return {}
+
     @property
     def key(self) -> bytes:
         """The Kafka key: the session where order matters, the request otherwise."""
@@ -215,11 +224,20 @@ class Described(Submitted):
 
     description: Description
 
+    def _stage_attributes(self) -> dict[str, str | bool | float]:
+        return {"pointsman.description.source": self.description.origin}
+
 
 class Embedded(Described):
     """…with the embedding of that description."""
 
     embedding: Embedding
+
+    def _stage_attributes(self) -> dict[str, str | bool | float]:
+        return {
+            "pointsman.encoder": self.embedding.encoder.id,
+            "pointsman.batch": self.embedding.batch,
+        }
 
 
 class Placed(Embedded):
@@ -227,17 +245,38 @@ class Placed(Embedded):
 
     assignment: Assigned
 
+    def _stage_attributes(self) -> dict[str, str | bool | float]:
+        return {
+            "pointsman.cluster": self.assignment.clusters[0].id,
+            "pointsman.novel": self.assignment.novel,
+        }
+
 
 class Decided(Placed):
     """…with the model selected for it."""
 
     decision: Decision
 
+    def _stage_attributes(self) -> dict[str, str | bool | float]:
+        return {
+            "pointsman.model": self.decision.model or "",
+            "pointsman.confidence": self.decision.confidence,
+            "pointsman.table": str(self.decision.table),
+            "pointsman.decision.status": self.decision.status,
+            "pointsman.simulated_rankings": self.decision.simulated_rankings,
+        }
+
 
 class Completed(Decided):
     """…with the answer of that model."""
 
     completion: Completion
+
+    def _stage_attributes(self) -> dict[str, str | bool | float]:
+        return {
+            "pointsman.completion.status": self.completion.status,
+            "pointsman.completion.repeated": self.completion.repeated,
+        }
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -22,6 +22,8 @@ from shared.contracts.messages import (
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 
+PART_HEADER = "pointsman-part"
+"""A header of records on `replies`: the name of the topic that the record is a copy of."""
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 MAX_TABLE_BYTES = 32 * 1024 * 1024

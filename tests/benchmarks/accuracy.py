@@ -13,8 +13,8 @@ from offering import offer
 from rich.progress import track
 
 from services.commands import outcomes
-from services.commands.run import HOT_PATH
 from services.commands.supervise import Say, Supervisor
+from services.flows import hot_path
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
@@ -44,7 +44,7 @@ async def accuracy(
             "POINTSMAN_DESCRIBER_BACKEND": "prompt",
             "POINTSMAN_EMBEDDER_VARIANT": variant,
         }
-        async with Supervisor(HOT_PATH, environment, say) as running:
+        async with Supervisor(hot_path(), environment, say) as running:
             await running.ready(60)
             found[variant] = await _splits(whole, prompts, vectors, encoder, splits)
     return found

@@ -26,10 +26,10 @@ import servers
 from provider import Provider, provider
 
 from services.commands import supervise
-from services.commands.run import HOT_PATH
 from services.commands.supervise import Supervisor, process_name
 from services.commands.table import Source, build_and_publish
 from services.commands.traffic import open_traffic, percentile
+from services.flows import hot_path
 from shared.adapters.kafka.client import create_topics, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import Scope, new, write
@@ -214,7 +214,9 @@ async def measure(seconds: float, streams: int) -> dict[str, Any]:
             }
             os.environ["POINTSMAN_DESCRIBER_BACKEND"] = "local"
             await create_topics(KafkaSettings())
-            async with Supervisor((*HOT_PATH, "gateway"), environment, lambda *_: None) as running:
+            async with Supervisor(
+                (*hot_path(), "gateway"), environment, lambda *_: None
+            ) as running:
                 await running.ready(60)
                 await build_and_publish(Source(simulated=True, k="25"), "bench")
                 address = running.addresses["gateway"]

@@ -36,9 +36,9 @@ from support import table
 from texts import distinct_prompts, of_length
 
 from services.commands import supervise
-from services.commands.run import HOT_PATH
 from services.commands.supervise import Supervisor
 from services.commands.table import Source, build_and_publish
+from services.flows import hot_path
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.onnx.encoder import OnnxEncoder, pad
@@ -126,7 +126,7 @@ def embedder_beside_bare(encoder: OnnxEncoder, texts: list[str], batch: int) -> 
 async def latency_and_throughput(
     results: dict[str, Any], seconds: float, flames: Path | None, text: str
 ) -> None:
-    async with Supervisor(HOT_PATH, {"POINTSMAN_DESCRIBER_BACKEND": "local"}, say) as running:
+    async with Supervisor(hot_path(), {"POINTSMAN_DESCRIBER_BACKEND": "local"}, say) as running:
         await build_and_publish(
             Source(simulated=True, k="25", describe="local", text=text), "benchmark"
         )
@@ -198,7 +198,7 @@ async def burn(running: Supervisor, folder: Path) -> None:
 async def growth(results: dict[str, Any], encoder: OnnxEncoder, text: str) -> None:
     """CPU a decision with more clusters, more models, longer prompts; and what is decided by one
     and by three embedders."""
-    async with Supervisor(HOT_PATH, {"POINTSMAN_DESCRIBER_BACKEND": "local"}, say) as running:
+    async with Supervisor(hot_path(), {"POINTSMAN_DESCRIBER_BACKEND": "local"}, say) as running:
         await running.ready(60)
         for name, sizes in (
             ("clusters", [(k, 20) for k in CLUSTERS]),
@@ -271,7 +271,7 @@ async def memory_alone(results: dict[str, Any]) -> None:
         n: await asyncio.create_subprocess_exec(
             sys.executable, "-m", "services", "run", n, env=environment
         )
-        for n in HOT_PATH
+        for n in hot_path()
     }
     try:
         await asyncio.sleep(8)
@@ -327,7 +327,7 @@ def show(results: dict[str, Any]) -> None:
         )
     for what in ("clusters", "models", "prompt_chars"):
         for size, found in results.get(what, {}).items():
-            parts = ", ".join(f"{n} {found['cpu_ms'][n]}" for n in HOT_PATH)
+            parts = ", ".join(f"{n} {found['cpu_ms'][n]}" for n in hot_path())
             shown.add_row(
                 f"CPU per decision, {size} {what}", f"{found['cpu_ms_ours']} ms ({parts})", ""
             )

@@ -20,10 +20,10 @@ from typing import Any
 from ledger import Counted, Ledger, watching
 from load import Load, loading
 from redis.asyncio import Redis
-from scene import SAYS, Scene
+from scene import Scene, says
 
-from services.commands.run import HOT_PATH
 from services.commands.table import Source, make_table
+from services.flows import hot_path, workers
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import find, versions
 from shared.adapters.redis.tables import HotTables
@@ -124,15 +124,14 @@ async def killed(scene: Scene, size: Size, service: str) -> Findings:
 
 
 async def _flowing(ledger: Ledger, service: str) -> None:
-    if service in SAYS and math.isinf(
-        await ledger.recovered_s(SAYS[service], time.monotonic(), 60)
-    ):
+    said = says().get(service)
+    if said is not None and math.isinf(await ledger.recovered_s(said, time.monotonic(), 60)):
         raise AssertionError(f"nothing came out of the {service} before anything was broken")
 
 
 async def _recovered(scene: Scene, ledger: Ledger, service: str, since: float) -> float:
-    if service in SAYS:
-        return await ledger.recovered_s(SAYS[service], since, 60)
+    if (said := says().get(service)) is not None:
+        return await ledger.recovered_s(said, since, 60)
     await ledger.until(lambda: bool(scene.logged("taking records", service, since)), 60)
     return min(scene.logged("taking records", service, since), default=float("inf")) - since
 
@@ -159,7 +158,7 @@ async def stopped(scene: Scene, size: Size, service: str) -> Findings:
                     ended or service == "reclusterer",
                     "the one that stood still went on as if nothing had been",
                 )
-                said = SAYS.get(service)
+                said = says().get(service)
                 late += sum(1 for at, topic, _ in ledger.repeats if at > woke and topic is said)
                 await scene.running.ready(
                     60
@@ -168,7 +167,7 @@ async def stopped(scene: Scene, size: Size, service: str) -> Findings:
                 )
                 await asyncio.sleep(1)
             findings.figures["records of a zombie"] = late
-            if service in HOT_PATH:
+            if service in hot_path():
                 findings.figures["longest pause of a partition, s"] = round(
                     ledger.idle_s(first, time.monotonic()), 1
                 )
@@ -500,7 +499,7 @@ def _of(fault: Callable[[Scene, Size, str], Awaitable[Findings]], what: str) -> 
     return run
 
 
-SERVICES = (*SAYS, "reclusterer")
+SERVICES = workers()
 FAULTS: dict[str, Fault] = (
     {f"kill-{service}": _of(killed, service) for service in SERVICES}
     | {f"stop-{service}": _of(stopped, service) for service in SERVICES}

@@ -21,9 +21,9 @@ from faults import FULL, RECOVER_WITHIN_S, Findings, Size, _spread, trial
 from scene import Log, Scene, installation, scene
 from upgrade import upgraded
 
-from services.commands.run import HOT_PATH
 from services.commands.supervise import Supervisor
 from services.commands.table import Source, build_and_publish
+from services.flows import hot_path
 from shared.adapters.kafka.client import create_topics, read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import Scope, new, write
@@ -67,7 +67,7 @@ async def disk_full(size: Size) -> Findings:
         }
         with installation(size.session_s, servers.native_kafka(properties=small)) as made:
             async with (
-                scene(made, HOT_PATH) as there,
+                scene(made, hot_path()) as there,
                 trial(there, "the broker's disk full", size, rate=min(50, size.rate)) as (
                     ledger,
                     _,
@@ -186,7 +186,7 @@ async def clock_jumps(size: Size) -> Findings:
         await create_topics(KafkaSettings())
         await build_and_publish(Source(simulated=True, k="25"), "first")
         clock, log = Path(folder) / "clock", Log()
-        async with with_own_clock((*HOT_PATH, "dispatcher"), clock, log):
+        async with with_own_clock((*hot_path(), "dispatcher"), clock, log):
             there = Scene(broker, redis, models, Supervisor((), {}, lambda *_: None), log)
             async with trial(there, "clocks jump by an hour", size, rate=min(50, size.rate)) as (
                 ledger,
@@ -234,7 +234,7 @@ def doors_killed(name: str) -> Callable[[Size], Awaitable[Findings]]:
                 "POINTSMAN_KEYS_FILE": str(file),
             }
             async with AsyncExitStack() as stack:
-                there = await stack.enter_async_context(scene(made, HOT_PATH))
+                there = await stack.enter_async_context(scene(made, hot_path()))
                 door = await stack.enter_async_context(
                     Supervisor((name,), environment, lambda *_: None)
                 )

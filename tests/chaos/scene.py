@@ -14,36 +14,24 @@ import servers
 from models import FaultyModels, serving
 from support import forget_settings
 
-from services.commands.run import workers
 from services.commands.supervise import Say, Supervisor
 from services.commands.table import Source, build_and_publish
+from services.flows import flows, workers
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings
-from shared.contracts.topics import (
-    ASSIGNMENTS,
-    COMPLETIONS,
-    DECISIONS,
-    DESCRIPTIONS,
-    EMBEDDINGS,
-    EVALUATIONS,
-    Topic,
-)
+from shared.contracts.topics import Topic
 
-SAYS: dict[str, Topic] = {
-    "describer": DESCRIPTIONS,
-    "embedder": EMBEDDINGS,
-    "assigner": ASSIGNMENTS,
-    "selector": DECISIONS,
-    "dispatcher": COMPLETIONS,
-    "judge": EVALUATIONS,
-}
-"""What each service's recovery is seen by. The re-clusterer says little; it is seen by its taking
-records again."""
 PARTITIONS = 4
 READY_WITHIN_S = 90.0
 Log = list[tuple[float, str, str, str]]
 """(time.monotonic, service, level, text)"""
+
+
+def says() -> dict[str, Topic]:
+    """What each service's recovery is seen by. The re-clusterer says little; it is seen by its
+    taking records again."""
+    return {flow.name: flow.says[0] for flow in flows() if flow.hears is not None}
 
 
 def noting(log: Log) -> Say:

@@ -18,10 +18,10 @@ import pytest
 import servers
 
 from services.commands import supervise
-from services.commands.run import HOT_PATH
 from services.commands.supervise import Supervisor
 from services.commands.table import Source, build_and_publish
 from services.commands.traffic import Outcome, Traffic, open_traffic
+from services.flows import hot_path
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings
@@ -105,7 +105,7 @@ async def running_pipeline(
     log: list[tuple[str, str, str]] = []
     await create_topics(KafkaSettings())
     async with Supervisor(
-        services or HOT_PATH, environment, lambda *entry: log.append(entry)
+        services or hot_path(), environment, lambda *entry: log.append(entry)
     ) as running:
         try:
             await running.ready(WAIT_S)

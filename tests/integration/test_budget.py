@@ -43,7 +43,7 @@ class Till:
 async def test_eight_judges_never_pass_the_cap(installation: dict[str, str], wipe: bool) -> None:
     settings, till, cap = RedisSettings(), Till(), 6.0
     async with AsyncExitStack() as stack:
-        budgets = [DailyBudget(settings, f"test-{wipe}", cap, till.count) for _ in range(8)]
+        budgets = [DailyBudget(settings, f"budget:test-{wipe}", cap, till.count) for _ in range(8)]
         for budget in budgets:
             await stack.enter_async_context(budget.running())
 
@@ -77,5 +77,5 @@ async def test_eight_judges_never_pass_the_cap(installation: dict[str, str], wip
 
 async def test_without_redis_nothing_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POINTSMAN_REDIS_URL", "redis://127.0.0.1:1/0")
-    budget = DailyBudget(RedisSettings(), "nowhere", 5.0, Till().count)
+    budget = DailyBudget(RedisSettings(), "budget:nowhere", 5.0, Till().count)
     assert not await budget.reserve(0.01)

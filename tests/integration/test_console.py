@@ -22,9 +22,9 @@ from conftest import Pipeline, eventually, running_pipeline
 from injections import TEXTS
 from playwright.async_api import Browser, expect
 
-from services.commands.run import HOT_PATH
 from services.commands.supervise import Supervisor
 from services.console.pages import choice
+from services.flows import hot_path
 from shared.adapters.kafka.client import publisher, read_all
 from shared.adapters.kafka.tables import versions
 from shared.adapters.keys import Scope, new, write
@@ -103,7 +103,7 @@ async def desk(
         "POINTSMAN_RECLUSTERER_UNPROVEN": "1000",
     }
     async with (
-        running_pipeline((*HOT_PATH, "reclusterer"), **learning) as pipeline,
+        running_pipeline((*hot_path(), "reclusterer"), **learning) as pipeline,
         Supervisor(("console",), environment, lambda *entry: log.append(entry)) as running,
         browser() as chromium,
     ):

@@ -10,7 +10,7 @@ import pytest
 from conftest import Pipeline, eventually, running_pipeline
 from test_commands import pointsman
 
-from services.commands.run import workers
+from services.flows import workers
 from services.reclusterer.app import Learner
 from services.reclusterer.settings import ReclustererSettings
 from shared.adapters.kafka.client import read_all

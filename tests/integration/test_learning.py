@@ -17,8 +17,8 @@ import yaml
 from conftest import Pipeline, eventually, running_pipeline
 from redis.asyncio import Redis
 
-from services.commands.run import workers
 from services.commands.simulate import application
+from services.flows import workers
 from services.reclusterer.app import rebuild
 from services.reclusterer.settings import ReclustererSettings
 from shared.adapters.kafka.client import read_all

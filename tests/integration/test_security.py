@@ -33,11 +33,11 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 from support import forget_settings
 
-from services.commands.rights import RIGHTS, kafka_commands, name_of, redis_users, strimzi
-from services.commands.run import HOT_PATH, names
+from services.commands.rights import kafka_commands, name_of, redis_users, rights, strimzi
 from services.commands.supervise import Supervisor
 from services.commands.table import Source, build_and_publish
 from services.commands.traffic import open_traffic
+from services.flows import hot_path, names
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import create_topics, publisher, read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings
@@ -167,11 +167,11 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     home = tmp_path_factory.mktemp("secured")
     certificates(home)
     port, redis_port = servers.free_port(), servers.free_port()
-    users = {name_of(user): password(user) for user in (*RIGHTS, "tools")}
+    users = {name_of(user): password(user) for user in (*rights(), "tools")}
     (home / "users.acl").write_text(
         "\n".join(
             [
-                *redis_users({u: redis_password(u) for u in RIGHTS}),
+                *redis_users({u: redis_password(u) for u in rights()}),
                 f"user {name_of('tools')} on >{redis_password('tools')} ~* &* +@all",
             ]
         )
@@ -406,8 +406,8 @@ async def test_secrets_and_prompts_stand_in_no_log_and_in_no_list_of_settings(
 
 
 def test_every_service_has_rights_and_the_forms_for_servers_are_those_in_deploy() -> None:
-    assert set(names()) <= set(RIGHTS)
-    assert all(RIGHTS[name].group for name in (*HOT_PATH, "dispatcher", "judge", "reclusterer"))
+    assert set(names()) <= set(rights())
+    assert all(rights()[name].group for name in (*hot_path(), "dispatcher", "judge", "reclusterer"))
     folder = Path("deploy/security")
     for file, text in (
         ("kafka-acls.sh", "\n".join(kafka_commands())),
@@ -421,7 +421,7 @@ def test_every_service_has_rights_and_the_forms_for_servers_are_those_in_deploy(
 
 
 def test_prompts_topic_is_no_services_to_write() -> None:
-    assert {user for user, rights in RIGHTS.items() if PROMPTS in rights.writes} == {
+    assert {user for user, may in rights().items() if PROMPTS in may.writes} == {
         "gateway",
         "console",
         "sender",

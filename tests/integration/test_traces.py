@@ -16,8 +16,8 @@ import pytest
 from conftest import Pipeline, eventually, running_pipeline
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from services.commands.run import workers
 from services.commands.table import Source, build_and_publish
+from services.flows import workers
 from shared.adapters.keys import Scope, new, write
 
 PROMPT = "canary-0815 Translate the notice on our door into French, please."

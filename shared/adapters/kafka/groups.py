@@ -35,8 +35,8 @@ class Left:
     """What reading there fails with."""
 
 
-async def left(kafka: KafkaSettings, heard: Mapping[Topic, str]) -> list[Left]:
-    """Where records wait, by topic and the service that hears it. A group that never committed
+async def left(kafka: KafkaSettings, heard: Mapping[str, Topic]) -> list[Left]:
+    """Where records wait, by service and the topic it hears. A group that never committed
     waits at the beginning.
 
     Raises `BrokerUnreachable`.
@@ -53,12 +53,15 @@ def _untold(error: KafkaError) -> BrokerUnreachable:
     )
 
 
-async def _left(kafka: KafkaSettings, heard: Mapping[Topic, str]) -> list[Left]:
+async def _left(kafka: KafkaSettings, heard: Mapping[str, Topic]) -> list[Left]:
     found: list[Left] = []
-    async with admin(kafka) as client, reader(kafka, heard, from_start=True) as consumer:
+    async with (
+        admin(kafka) as client,
+        reader(kafka, set(heard.values()), from_start=True) as consumer,
+    ):
         parts = sorted(consumer.assignment())
         starts, ends = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
-        for topic, service in heard.items():
+        for service, topic in heard.items():
             own = [
                 part for part in parts if part.topic == kafka.name(topic)
             ]  # the embedded broker has no list of its own

@@ -23,7 +23,7 @@ from shared.adapters.telemetry import log
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.messages import Decided, Submitted, read, to_json
 from shared.contracts.parts import ReplyTo
-from shared.contracts.topics import PROMPTS, REPLIES, Topic
+from shared.contracts.topics import DECISIONS, PART_HEADER, PROMPTS, REPLIES, Topic
 
 AGAIN_S = 1.0
 
@@ -127,7 +127,7 @@ class Replies:
                 ) as consumer:
                     self.listening.set()
                     async for record in consumer:
-                        self._take(record.key or b"", record.value or b"")
+                        self._take(record.key or b"", record.value or b"", _part_of(record))
             except (
                 Exception
             ) as error:  # whatever it is, who waits for replies must not wait for ever
@@ -135,14 +135,21 @@ class Replies:
                 log.warning("no replies are heard; trying again", error=type(error).__name__)
                 await asyncio.sleep(AGAIN_S)
 
-    def _take(self, key: bytes, value: bytes) -> None:
+    def _take(self, key: bytes, value: bytes, part: str | None) -> None:
         if (expected := self._expected.get(key)) is None:
             return
         expected.described.set()
-        if b'"decision":{' not in value or expected.decided.done():
+        if expected.decided.done() or part not in (None, DECISIONS.name):
             return
         with suppress(InvalidMessage):
             expected.decided.set_result(read(Decided, value))
+
+
+def _part_of(record: Any) -> str | None:
+    """The topic that the record is a copy of. None: a service of the version before did not say;
+    then it is read, and only a decision can be read as one."""
+    part = dict(record.headers).get(PART_HEADER)
+    return None if part is None else part.decode("utf-8", "replace")
 
 
 def _noted(sent: asyncio.Future[Any]) -> None:

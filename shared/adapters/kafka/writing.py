@@ -6,20 +6,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from faststream import AckPolicy, FastStream
-from faststream.kafka import Topic as FastStreamTopic
-from faststream.specification import AsyncAPI
+from faststream import FastStream
 
 from shared.adapters.kafka.client import require_topics
-from shared.adapters.kafka.edge import consuming, decode_record, leave, parse_record
+from shared.adapters.kafka.faststream import leave, subscribe
 from shared.adapters.kafka.fetching import Fetching
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import READY, TelemetrySettings, log
-from shared.contracts.topics import ROUTING_TABLES, Topic
+from shared.contracts.flow import Flow
 
 
 class Turn(ConsumerRebalanceListener):
@@ -40,64 +37,36 @@ class Turn(ConsumerRebalanceListener):
         if assigned:
             self.terms += 1
             self.mine.set()
-        log.info("taking records", writer=bool(assigned))
+        log.info("taking records", ready=True, writer=bool(assigned))
 
 
 def connect_writer(
-    service: str,
-    about: str,
-    topics: tuple[Topic, ...],
+    flow: Flow,
     running: Callable[[Turn], AbstractAsyncContextManager[None]],
     kafka: KafkaSettings | None = None,
 ) -> FastStream:
-    """An application that is in the writers' group while it runs `running`; `topics` are those it
-    reads besides."""
-    kafka = kafka or KafkaSettings()
+    """An application that is in the writers' group while it runs `running`."""
+    kafka, service = kafka or KafkaSettings(), flow.name
+    written = flow.single_writer
+    if written is None:
+        raise ValueError(f"the {service} is not the single writer of a topic")
     turn = Turn(service)
-    broker = consuming(service, kafka)
-    subscriber = broker.subscriber(
-        FastStreamTopic(kafka.name(ROUTING_TABLES), declare=False),
-        **kafka.membership(service),
-        ack_policy=AckPolicy.MANUAL,
-        auto_offset_reset="latest",
-        fetch_max_wait_ms=kafka.fetch_max_wait_ms,
-        max_partition_fetch_bytes=ROUTING_TABLES.max_bytes * 2,
-        listener=turn,
-        no_reply=True,
-        parser=parse_record,
-        decoder=decode_record,
-        title=f"{service}.hears.{ROUTING_TABLES.name}",
-        description=f"{ROUTING_TABLES.about}. {about}",
-    )
 
-    async def handler(message: Any) -> None:
+    async def take(_record: Any) -> None:
         """Being in the group is all that counts; tables are read by
         `shared.adapters.kafka.tables`."""
 
-    handler.__annotations__["message"] = ROUTING_TABLES.message
-    handler.__name__ = service
-    subscriber(handler)
-    subscriber.get_msg = Fetching(service, ROUTING_TABLES.name, TelemetrySettings()).record
-    broker.publisher(
-        FastStreamTopic(kafka.name(ROUTING_TABLES), declare=False),
-        title=f"{service}.says.{ROUTING_TABLES.name}",
-        description=ROUTING_TABLES.about,
-        schema=ROUTING_TABLES.message,
-    )
+    fetching = Fetching(service, written.name, TelemetrySettings())
+    broker, consumer = subscribe(service, written, kafka, fetching, turn, take, from_start=False)
 
     @asynccontextmanager
     async def lifespan() -> AsyncGenerator[None, None]:
         async with AsyncExitStack() as stack:
-            await require_topics(kafka, (ROUTING_TABLES, *topics))
+            await require_topics(kafka, flow.topics)
             await stack.enter_async_context(running(turn))
             yield
 
     async def drain() -> None:
-        leave(subscriber.consumer)
+        leave(consumer())
 
-    specification = AsyncAPI(
-        title=f"Pointsman {service}", version=version("pointsman"), description=about
-    )
-    return FastStream(
-        broker, logger=None, lifespan=lifespan, on_shutdown=[drain], specification=specification
-    )
+    return FastStream(broker, logger=None, lifespan=lifespan, on_shutdown=[drain])

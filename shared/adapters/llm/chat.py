@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
-import stamina
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
@@ -32,6 +31,7 @@ from shared.adapters.llm.reading import (
     said,
     usage,
 )
+from shared.adapters.retrying import a_few_times
 from shared.adapters.secrets import SecretSettings
 from shared.contracts.tokens import tokens_in, tokens_of_chat
 
@@ -404,9 +404,7 @@ class _Call:
 
 
 def _tries(call: _Call, attempts: int) -> Any:
-    return stamina.retry_context(
-        on=call.may_try_again, attempts=attempts, timeout=None, wait_initial=0.1, wait_max=2.0
-    )
+    return a_few_times(call.may_try_again, attempts)
 
 
 @dataclass(slots=True)

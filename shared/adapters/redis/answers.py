@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from shared.adapters.redis.client import RedisSettings, client
 from shared.adapters.telemetry import log
+from shared.contracts.flow import RedisKeys
 from shared.contracts.parts import Answer, Conflict, Part, answer_name
 
 
@@ -33,7 +34,8 @@ class RedisAnswers:
         another question."""
         try:
             value = cast(
-                "bytes | None", await self._redis.get(self._key("answer", request_id, model))
+                "bytes | None",
+                await self._redis.get(self._key(RedisKeys.answer, request_id, model)),
             )
         except RedisError as error:
             self._note(error)
@@ -50,14 +52,16 @@ class RedisAnswers:
         """Keep it instead of what there was."""
         value = _Kept(asked=asked, answer=answer).model_dump_json(exclude_none=True)
         try:
-            await self._redis.set(self._key("answer", request_id, answer.model), value, ex=keep_s)
+            await self._redis.set(
+                self._key(RedisKeys.answer, request_id, answer.model), value, ex=keep_s
+            )
         except RedisError as error:
             self._note(error)
 
     async def claim(self, request_id: str, model: str, for_s: float) -> bool:
         try:
             taken = await self._redis.set(
-                self._key("asking", request_id, model), b"1", nx=True, ex=math.ceil(for_s)
+                self._key(RedisKeys.asking, request_id, model), b"1", nx=True, ex=math.ceil(for_s)
             )
         except RedisError as error:
             self._note(error)
@@ -67,7 +71,7 @@ class RedisAnswers:
 
     async def release(self, request_id: str, model: str) -> None:
         try:
-            await self._redis.delete(self._key("asking", request_id, model))
+            await self._redis.delete(self._key(RedisKeys.asking, request_id, model))
         except RedisError as error:
             self._note(error)
 
@@ -75,11 +79,13 @@ class RedisAnswers:
         """Delete what is known of the request's answers by these models; returns how many there
         were. Raises `RedisError`."""
         keys = [
-            self._key(kind, request_id, model) for kind in ("answer", "asking") for model in models
+            self._key(kind, request_id, model)
+            for kind in (RedisKeys.answer, RedisKeys.asking)
+            for model in models
         ]
         return int(await self._redis.delete(*keys)) if keys else 0
 
-    def _key(self, kind: str, request_id: str, model: str) -> str:
+    def _key(self, kind: RedisKeys, request_id: str, model: str) -> str:
         named = hashlib.sha256(answer_name(request_id, model).encode()).hexdigest()[:40]
         return f"{self._prefix}{kind}:{named}"
 

@@ -53,17 +53,17 @@ return 1
 
 
 class DailyBudget:
-    """USD of a UTC day. `count` tells what the day has cost so far, from records that outlive
-    Redis."""
+    """USD of a UTC day, in Redis under `keys`. `count` tells what the day has cost so far, from
+    records that outlive Redis."""
 
     def __init__(
         self,
         settings: RedisSettings,
-        name: str,
+        keys: str,
         cap_usd: float,
         count: Callable[[datetime], Awaitable[float]],
     ) -> None:
-        self._redis, self._prefix = client(settings), f"{settings.key_prefix}budget:{name}:"
+        self._redis, self._prefix = client(settings), f"{settings.key_prefix}{keys}:"
         self._cap, self._count = cap_usd, count
         self._joined: dict[str, str] = {}
         self._held: dict[str, float] = {}

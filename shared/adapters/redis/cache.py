@@ -9,14 +9,15 @@ from redis.exceptions import RedisError
 
 from shared.adapters.redis.client import RedisSettings, client
 from shared.adapters.telemetry import log
+from shared.contracts.flow import RedisKeys
 
 
 class TextCache:
     """Texts by key, for a time."""
 
-    def __init__(self, settings: RedisSettings, name: str, ttl_s: int) -> None:
+    def __init__(self, settings: RedisSettings, keys: RedisKeys, ttl_s: int) -> None:
         self._redis = client(settings)
-        self._prefix, self._ttl_s = f"{settings.key_prefix}{name}:", ttl_s
+        self._prefix, self._ttl_s = f"{settings.key_prefix}{keys}:", ttl_s
         self._away = False
 
     async def get(self, key: str) -> str | None:

@@ -15,6 +15,7 @@ from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.budget import DailyBudget
 from shared.adapters.redis.client import RedisSettings
 from shared.contracts.errors import InvalidMessage
+from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import read
 from shared.contracts.spending import Spent
 from shared.contracts.topics import SPENDING
@@ -47,7 +48,10 @@ class Purses:
         place = name, usd_per_day
         if place not in self._purses:
             self._purses[place] = purse = DailyBudget(
-                self._redis, f"key:{name}", usd_per_day, lambda day: self._count(name, day)
+                self._redis,
+                f"{RedisKeys.key_budget}:{name}",
+                usd_per_day,
+                lambda day: self._count(name, day),
             )
             await self._stack.enter_async_context(purse.running())
         return self._purses[place]

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from shared.adapters.redis.client import RedisSettings, client
 from shared.adapters.telemetry import log
+from shared.contracts.flow import RedisKeys
 
 # KEYS: the bucket. ARGV: tokens a second, most tokens, now. Returns the milliseconds to wait, 0 if
 # one was taken.
@@ -30,7 +31,7 @@ class Rates:
     """Buckets that hold a minute's tokens."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._redis, self._prefix = client(settings), f"{settings.key_prefix}rate:"
+        self._redis, self._prefix = client(settings), f"{settings.key_prefix}{RedisKeys.rate}:"
         self._take: Any = self._redis.register_script(TAKE)
         self._own: dict[str, tuple[float, float]] = {}
 

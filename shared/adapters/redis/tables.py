@@ -10,6 +10,7 @@ from redis.asyncio.client import PubSub
 
 from shared.adapters.redis.client import RedisSettings, client
 from shared.contracts.errors import InvalidMessage
+from shared.contracts.flow import RedisKeys
 from shared.contracts.tables import TablePublished, read_version
 
 OLD_TABLES_LIVE_S = 24 * 3600
@@ -39,7 +40,7 @@ class HotTables:
 
     def __init__(self, settings: RedisSettings) -> None:
         self._redis: Redis = client(settings)
-        base = settings.key_prefix + "{tables}:"  # one slot of a Redis Cluster
+        base = f"{settings.key_prefix}{RedisKeys.tables}:"
         self._current, self._by_digest, self._channel = (
             base + "current",
             base + "by-digest:",

@@ -22,13 +22,15 @@ from support import described, embedded, submitted
 
 from shared.adapters.errors import BrokerUnreachable, EncoderInvalid, SessionLost
 from shared.adapters.kafka.client import BATCH_BYTES
-from shared.adapters.kafka.edge import Edge, Stage, Work
+from shared.adapters.kafka.edge import Edge, Stage
 from shared.adapters.kafka.following import Following
 from shared.adapters.kafka.replies import Replies
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.kafka.stage import Work
 from shared.adapters.kafka.standing import Standing, Waiting
 from shared.adapters.telemetry import UNREAD, TelemetrySettings
 from shared.contracts.errors import ContractError
+from shared.contracts.flow import Flow
 from shared.contracts.messages import Described, Embedded, to_json
 from shared.contracts.parts import ReplyTo
 from shared.contracts.topics import DEAD_LETTERS, DESCRIPTIONS, EMBEDDINGS, REPLIES, TOPICS
@@ -76,11 +78,10 @@ def edge(
     *,
     replies: bool = False,
 ) -> Edge[Described, Embedded]:
-    stage = Stage(
-        "embedder", "", DESCRIPTIONS, EMBEDDINGS, work, window_s=window_s, replies=replies
-    )
+    flow = Flow("embedder", "", hears=DESCRIPTIONS, says=(EMBEDDINGS,), replies=replies)
+    stage = Stage(flow, work, window_s=window_s)
     made: Edge[Described, Embedded] = Edge(stage, KafkaSettings(), TelemetrySettings())
-    made.out = producer  # type: ignore[assignment]
+    made.outbox.publisher = producer  # type: ignore[assignment]
     return made
 
 
@@ -95,14 +96,14 @@ def failing(error: Exception) -> Work[Described, Embedded]:
 
 async def test_a_lone_record_waits_only_while_others_come() -> None:
     crowded, alone = edge(Producer(), window_s=0.05), edge(Producer(), window_s=0.05)
-    crowded.gap_s, alone.gap_s = 0.001, 1.0
+    crowded.intake.mean_gap_s, alone.intake.mean_gap_s = 0.001, 1.0
     taken = []
     for made in (crowded, alone):
-        made._queue(record(0))
-        made.gap_s = 0.001 if made is crowded else 1.0
-        task = asyncio.create_task(made._next())
+        made.intake.put(record(0))
+        made.intake.mean_gap_s = 0.001 if made is crowded else 1.0
+        task = asyncio.create_task(made.intake.next())
         await asyncio.sleep(0.01)
-        made._queue(record(1))
+        made.intake.put(record(1))
         taken.append(len(await task))
     assert taken == [2, 1]
 
@@ -113,8 +114,8 @@ async def test_each_record_of_a_batch_ends_in_its_own_way() -> None:
     producer = Producer(once=[b"r-1"], always=[b"r-2"])
     made = edge(producer)
     for number in range(4):
-        made._queue(record(number))
-    await made._run(await made._next())
+        made.intake.put(record(number))
+    await made.run(await made.intake.next())
     assert sorted(producer.sent) == [
         (DEAD_LETTERS.name, b"r-2"),
         (DEAD_LETTERS.name, b"r-3"),
@@ -128,10 +129,10 @@ async def test_each_record_of_a_batch_ends_in_its_own_way() -> None:
 async def test_what_was_taken_of_a_lost_partition_is_left_to_others() -> None:
     producer = Producer()
     made = edge(producer)
-    made._queue(record(0))
-    batch = await made._next()
+    made.intake.put(record(0))
+    batch = await made.intake.next()
     made.progress.drop([PART])
-    await made._run(batch)
+    await made.run(batch)
     assert producer.sent == []
 
 
@@ -149,15 +150,15 @@ async def test_a_record_takes_with_it_what_was_fetched_and_never_more_than_there
             found, waiting[:] = waiting[:max_records], waiting[max_records:]
             return {PART: found} if found else {}
 
-    made.consumer = Consumer
-    await made.take(record(0))
-    assert len(made.queue) == made.capacity
-    blocked = asyncio.create_task(made.take(waiting.pop(0)))
+    made.consume_with(Consumer)
+    await made.intake.take(record(0))
+    assert len(made.intake.queue) == made.intake.capacity
+    blocked = asyncio.create_task(made.intake.take(waiting.pop(0)))
     await asyncio.sleep(0.01)
     assert not blocked.done(), "there is no room"
-    await made._run(await made._next())
+    await made.run(await made.intake.next())
     await asyncio.wait_for(blocked, 5)
-    assert len(made.queue) == made.stage.batch + made.stage.batch, (
+    assert len(made.intake.queue) == made.stage.batch + made.stage.batch, (
         "what was done made room, and no more was taken"
     )
 
@@ -165,16 +166,16 @@ async def test_a_record_takes_with_it_what_was_fetched_and_never_more_than_there
 @pytest.mark.parametrize("lost", [False, True])
 async def test_a_record_that_waits_for_room_is_dropped_if_its_partition_goes(lost: bool) -> None:
     made = edge(Producer())
-    for number in range(made.capacity):
-        made._queue(record(number))
-    blocked = asyncio.create_task(made.take(record(made.capacity)))
+    for number in range(made.intake.capacity):
+        made.intake.put(record(number))
+    blocked = asyncio.create_task(made.intake.take(record(made.intake.capacity)))
     await asyncio.sleep(0)
     if lost:
         made.progress.drop([PART])
         made.moved.set()
-    await made._run(await made._next())
+    await made.run(await made.intake.next())
     await asyncio.wait_for(blocked, 5)
-    assert [t.record.offset for t in made.queue][-1] == made.capacity - lost
+    assert [t.record.offset for t in made.intake.queue][-1] == made.intake.capacity - lost
 
 
 async def test_what_can_not_be_read_is_not_passed_over() -> None:
@@ -191,9 +192,9 @@ async def test_what_can_not_be_read_is_not_passed_over() -> None:
         def seek(self, part: TopicPartition, offset: int) -> None:
             sought.append((part, offset))
 
-    made.consumer = Consumer
-    await made.take(record(7))
-    assert len(made.queue) == 1
+    made.consume_with(Consumer)
+    await made.intake.take(record(7))
+    assert len(made.intake.queue) == 1
     assert sought == [(PART, 8)]
 
 
@@ -250,8 +251,8 @@ async def test_what_is_raised_while_a_record_is_read_or_written_is_its_own_dead_
     made = edge(producer, work=work)
     made.stage = replace(made.stage, receive=receive)
     for number in range(4):
-        made._queue(record(number))
-    await made._run(await made._next())
+        made.intake.put(record(number))
+    await made.run(await made.intake.next())
     assert (
         sorted(topic for topic, _ in producer.sent)
         == [DEAD_LETTERS.name] * 2 + [EMBEDDINGS.name] * 2
@@ -267,11 +268,11 @@ async def test_headers_without_a_value_cost_nothing_with_tracing_and_without(
             raise AttributeError("whatever a header does to it")
 
     for live in (lambda: None, Tracing):
-        monkeypatch.setattr("shared.adapters.kafka.edge.tracing.live", live)
+        monkeypatch.setattr("shared.adapters.kafka.intake.tracing.live", live)
         producer = Producer()
         made = edge(producer)
-        made._queue(replace(record(0), headers=(("traceparent", None), ("tracestate", None))))
-        await made._run(await made._next())
+        made.intake.put(replace(record(0), headers=(("traceparent", None), ("tracestate", None))))
+        await made.run(await made.intake.next())
         assert [topic for topic, _ in producer.sent] == [EMBEDDINGS.name]
         assert made.progress.in_flight == 0
 
@@ -293,16 +294,16 @@ class Topic:
 async def test_partitions_that_are_gone_are_let_go_of_so_that_the_others_are_committed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shared.adapters.kafka.edge.COMMIT_WITHIN_S", 0.05)
+    monkeypatch.setattr("shared.adapters.kafka.offsets.COMMIT_WITHIN_S", 0.05)
     made, topic = edge(Producer()), Topic({0, 1})
-    made.consumer = lambda: topic
+    made.consume_with(lambda: topic)
     for partition in (0, 1, 5):
         lane = made.progress.lane(TopicPartition("descriptions", partition))
         lane.take(3)
         lane.done(3)
-    await made._commit()
+    await made.offsets.commit()
     assert {part.partition for part in made.progress} == {0, 1}
-    await made._commit()
+    await made.offsets.commit()
     assert made.progress.uncommitted() == {}
 
 
@@ -338,11 +339,11 @@ async def test_a_dead_letter_that_is_refused_ends_the_service() -> None:
             raise MessageSizeTooLargeError
 
     made = edge(Full())
-    made._queue(record(3))
+    made.intake.put(record(3))
     with pytest.raises(MessageSizeTooLargeError):
-        await made._run(await made._next())
+        await made.run(await made.intake.next())
     assert made.progress.uncommitted() == {}
-    assert isinstance(made.failed, MessageSizeTooLargeError)
+    assert isinstance(made.liveness.failed, MessageSizeTooLargeError)
 
 
 def test_no_topic_takes_less_than_a_batch() -> None:
@@ -359,19 +360,19 @@ async def test_what_is_away_is_waited_for_and_makes_no_dead_letters() -> None:
 
     producer = Producer()
     made = edge(producer, work=sometimes)
-    made._queue(record(0))
-    await made._run(await made._next())
+    made.intake.put(record(0))
+    await made.run(await made.intake.next())
     assert producer.sent == [(EMBEDDINGS.name, b"r-0")]
-    assert made.failed is None
+    assert made.liveness.failed is None
 
 
 async def test_what_kafka_refuses_for_good_is_the_records_own_fault() -> None:
     producer = Producer()
     made = edge(producer, work=failing(MessageSizeTooLargeError()))
-    made._queue(record(0))
-    await made._run(await made._next())
+    made.intake.put(record(0))
+    await made.run(await made.intake.next())
     assert producer.sent == [(DEAD_LETTERS.name, b"r-0")]
-    assert made.failed is None
+    assert made.liveness.failed is None
 
 
 async def test_an_encoder_that_fails_on_anything_ends_the_service_and_makes_no_dead_letters() -> (
@@ -380,16 +381,16 @@ async def test_an_encoder_that_fails_on_anything_ends_the_service_and_makes_no_d
     producer = Producer()
     made = edge(producer, work=failing(EncoderInvalid("the GPU is gone")))
     for number in range(3):
-        made._queue(record(number))
+        made.intake.put(record(number))
     with pytest.raises(EncoderInvalid):
-        await made._run(await made._next())
-    assert isinstance(made.failed, EncoderInvalid)
+        await made.run(await made.intake.next())
+    assert isinstance(made.liveness.failed, EncoderInvalid)
     assert producer.sent == []
     assert made.progress.uncommitted() == {}
 
 
 async def test_replies_that_are_not_taken_hold_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.adapters.kafka.edge.REPLY_WITHIN_S", 0.05)
+    monkeypatch.setattr("shared.adapters.kafka.outbox.REPLY_WITHIN_S", 0.05)
     tried: list[bytes] = []
 
     class NoReplies(Producer):
@@ -410,21 +411,21 @@ async def test_replies_that_are_not_taken_hold_nothing_up(monkeypatch: pytest.Mo
                 update={"request_id": f"r-{number}"}
             )
         )
-        made._queue(replace(asked, value=to_json(message)))
-        await made._run(await made._next())
+        made.intake.put(replace(asked, value=to_json(message)))
+        await made.run(await made.intake.next())
     assert producer.sent == [(EMBEDDINGS.name, b"r-0"), (EMBEDDINGS.name, b"r-1")]
     assert set(tried) == {b"r-0"}, "after one that was not taken the next is not tried at once"
-    assert made.failed is None
+    assert made.liveness.failed is None
     assert made.progress.uncommitted() == {PART: 2}
 
 
 async def test_work_is_not_begun_for_what_is_anothers_by_then() -> None:
     made = edge(Producer())
-    made._queue(record(0))
-    batch = await made._next()
-    assert all(map(made._ours, batch))
+    made.intake.put(record(0))
+    batch = await made.intake.next()
+    assert all(taken.ours for taken in batch)
     made.progress.drop([PART])
-    assert not any(map(made._ours, batch))
+    assert not any(taken.ours for taken in batch)
 
 
 async def test_a_record_that_can_not_be_learnt_from_keeps_nobody_from_the_others() -> None:
@@ -444,7 +445,7 @@ async def test_a_record_that_can_not_be_learnt_from_keeps_nobody_from_the_others
 async def test_a_reply_without_a_value_is_no_decision() -> None:
     replies = Replies(KafkaSettings())
     with replies.expecting("r") as expected:
-        replies._take(b"r", b"")
+        replies._take(b"r", b"", None)
         assert not expected.decided.done()
 
 
@@ -498,18 +499,17 @@ async def test_a_reader_of_a_whole_topic_goes_on_past_a_fetch_that_fails_and_the
 
 async def test_what_was_handed_over_before_a_standstill_is_not_written_after_it() -> None:
     made = edge(Producer())
-    made._may_write()
-    made.tasks = [asyncio.create_task(asyncio.sleep(60))]
-    made.alive_at = time.monotonic()
-    made._may_write()
-    made.alive_at -= KafkaSettings().session_timeout_ms / 1000 + 1
+    made.liveness.may_write()
+    made.liveness.running = True
+    made.liveness.alive_at = time.monotonic()
+    made.liveness.may_write()
+    made.liveness.alive_at -= KafkaSettings().session_timeout_ms / 1000 + 1
     with pytest.raises(SessionLost):
-        made._may_write()
-    made.tasks[0].cancel()
-    await asyncio.gather(*made.tasks, return_exceptions=True)
-    made.alive_at = time.monotonic()
+        made.liveness.may_write()
+    made.liveness.running = False
+    made.liveness.alive_at = time.monotonic()
     with pytest.raises(SessionLost):
-        made._may_write()
+        made.liveness.may_write()
     healthy = edge(Producer())
-    healthy.alive_at = time.monotonic() - 3600
-    healthy._may_write()  # before it begins, and while it ends, nothing has stood still
+    healthy.liveness.alive_at = time.monotonic() - 3600
+    healthy.liveness.may_write()  # before it begins, and while it ends, nothing has stood still

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.kafka.edge import leave
+from shared.adapters.kafka.faststream import leave
 from shared.adapters.kafka.settings import KafkaSettings
 
 

@@ -17,7 +17,7 @@ import yaml
 
 from services.commands.config import rows
 from services.commands.rights import name_of
-from services.commands.run import names
+from services.flows import names
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.topics import TOPICS
 

@@ -21,9 +21,9 @@ from services.commands import health, servers
 from services.commands.config import rows
 from services.commands.dead_letters import read_mended
 from services.commands.demo import read_prompts
-from services.commands.run import HOT_PATH, names
 from services.commands.supervise import RESTART_AFTER_S, SHORT_LIFE_S, Supervisor, pause_s
 from services.commands.traffic import as_message, percentile
+from services.flows import hot_path, names
 from shared.adapters.errors import ServiceFailed
 from shared.contracts.errors import InvalidMessage
 from shared.routing.comparing import differences
@@ -36,7 +36,7 @@ CANARIES = {
 
 
 def test_the_services_are_found_by_listing() -> None:
-    assert names() == (*HOT_PATH, "dispatcher", "judge", "reclusterer", "gateway", "console")
+    assert names() == (*hot_path(), "dispatcher", "judge", "reclusterer", "gateway", "console")
 
 
 def test_config_shows_every_setting_with_a_sentence_and_no_secret(
@@ -99,8 +99,13 @@ async def test_services_are_heard_to_be_ready_whatever_level_their_log_has() -> 
     )
     assert running._environment["POINTSMAN_LOG_LEVEL"] == "INFO"
     (child,) = running._children
-    for level, text in (("info", "taking records"), ("warning", "dead letter")):
-        running._tell(child, json.dumps({"level": level, "event": text}).encode())
+    for ready in ({}, {"ready": "yes"}, {"ready": False}):
+        running._tell(
+            child, json.dumps({"level": "info", "event": "taking records"} | ready).encode()
+        )
+        assert not child.ready.is_set(), "it is a field that counts, whatever the text says"
+    for level, text in (("info", "at your service"), ("warning", "dead letter")):
+        running._tell(child, json.dumps({"level": level, "event": text, "ready": True}).encode())
     assert child.ready.is_set()
     assert [text for _, _, text in said] == ["dead letter"]
 

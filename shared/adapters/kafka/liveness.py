@@ -1,0 +1,141 @@
+"""Whether a service lives: its session, its partitions, and when it must give up.
+
+A process that stood still for longer than its session (stopped, swapped out, a paused machine)
+publishes nothing more: others have its partitions by then. It ends, and its supervisor starts it
+anew. aiokafka's transactions could not fence it (TxnOffsetCommit v0).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from shared.adapters.errors import AdapterError, SessionLost
+from shared.adapters.kafka.fetching import Fetching
+from shared.adapters.kafka.offsets import Offsets
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.kafka.stage import Stage
+from shared.adapters.kafka.standing import Standing
+from shared.adapters.telemetry import READY, STALLED, TelemetrySettings, log, where
+
+WATCH_EVERY_S = 5.0
+"""How often partitions are looked at that might stand still."""
+TWIN_JOINS, TWIN_SESSIONS = 6, 3.0
+"""Joins within so many sessions that look as if two processes took a name from each other."""
+HEARTBEATS = 20
+"""How often in a session a service looks whether it has stood still."""
+
+
+@dataclass(slots=True)
+class Liveness:
+    """One service's."""
+
+    stage: Stage[Any, Any]
+    kafka: KafkaSettings
+    telemetry: TelemetrySettings
+    exit: Callable[[], None] = field(default=lambda: None)
+    """Ends the application."""
+    failed: BaseException | None = None
+    """Why it gives up."""
+    alive_at: float = field(default_factory=time.monotonic)
+    running: bool = False
+    """Between the first record and the last; before and after, nothing can have stood still."""
+    member: bool = False
+    """Whether it has been given partitions."""
+    draining: bool = False
+    standing: dict[TopicPartition, float] = field(default_factory=dict)
+    """Partitions that stand still, and for how many seconds."""
+    joined_at: deque[float] = field(default_factory=lambda: deque(maxlen=TWIN_JOINS))
+
+    @property
+    def _session_s(self) -> float:
+        return self.kafka.session_timeout_ms / 1000
+
+    def fail(self, error: BaseException) -> None:
+        """What we can't mend is left to a restart: nothing uncommitted is lost."""
+        if self.failed is None:
+            self.failed = error
+            ours = isinstance(error, AdapterError)  # its text is ours and quotes nothing
+            text = str(error) if ours else where(error, self.telemetry)
+            log.error("giving up; restart me", error=text)
+            self.exit()
+
+    def require_session(self) -> None:
+        """Raise `SessionLost` once this process has stood still for longer than its session."""
+        still_s = time.monotonic() - self.alive_at
+        if self.failed is None and still_s > self._session_s:
+            self.fail(
+                SessionLost(
+                    f"stood still for {still_s:.0f} s, longer than a session; what was taken is "
+                    "another's by now"
+                )
+            )
+        if isinstance(self.failed, SessionLost):
+            raise self.failed
+
+    def may_write(self) -> None:
+        """Raise `SessionLost` if what was handed over before a standstill must not be written any
+        more."""
+        if isinstance(self.failed, SessionLost) or self.running:
+            self.require_session()
+
+    async def beat(self) -> None:
+        """Look, for good, whether this process has stood still."""
+        while True:
+            self.require_session()
+            self.alive_at = time.monotonic()
+            await asyncio.sleep(self._session_s / HEARTBEATS)
+
+    async def watch(self, offsets: Offsets, fetching: Fetching) -> None:
+        """Name, for good, partitions that stand still, and be ready only while there are none."""
+        looking: Standing[TopicPartition] = Standing(self.kafka.stalled_s + self.stage.patience_s)
+        topic = self.stage.consumes.name
+        while True:
+            await asyncio.sleep(min(WATCH_EVERY_S, self.kafka.stalled_s / 4))
+            if offsets.consumer() is None or self.draining:
+                continue
+            now = offsets.waiting()
+            before, self.standing = self.standing, looking.look(now)
+            for part in self.standing.keys() - before.keys():
+                log.error(
+                    "a partition stands still",
+                    topic=topic,
+                    partition=part.partition,
+                    offset=now[part].offset,
+                    behind=now[part].behind,
+                    for_s=round(self.standing[part]),
+                    fetch_error=fetching.error or None,
+                )
+            for part in before.keys() - self.standing.keys():
+                log.warning("a partition goes on", topic=topic, partition=part.partition)
+            if not self.standing:
+                fetching.error = ""
+            STALLED.labels(self.stage.service).set(len(self.standing))
+            self.say_ready()
+
+    def say_ready(self) -> None:
+        """Readiness as a metric: a member of its group that is not draining and stands nowhere."""
+        ready = self.member and not self.draining and not self.standing
+        READY.labels(self.stage.service).set(int(ready))
+
+    def joined(self, partitions: int) -> None:
+        """It was given partitions. Two processes of one name take it from each other again and
+        again."""
+        self.member = True
+        self.say_ready()
+        log.info("taking records", ready=True, partitions=partitions)
+        self.joined_at.append(time.monotonic())
+        often = len(self.joined_at) == TWIN_JOINS
+        short = self.joined_at[-1] - self.joined_at[0] < TWIN_SESSIONS * self._session_s
+        if self.kafka.instance and often and short:
+            log.warning(
+                "joined again and again: another process may bear the same name "
+                "(POINTSMAN_KAFKA_INSTANCE)",
+                name=self.kafka.instance,
+            )

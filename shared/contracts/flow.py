@@ -1,0 +1,117 @@
+"""Who hears and says what: one `Flow` a service, from which everything else is derived.
+
+From it come the Kafka wiring, `pointsman rights`, what `pointsman forget` searches, the AsyncAPI
+document, the order of `pointsman run`, and the drawing and table of docs/architecture.md. Compose,
+Helm, Prometheus and the import contracts are checked against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.contracts.topics import DEAD_LETTERS, DECISIONS, PROMPTS, REPLIES, Topic
+
+
+class RedisKeys(StrEnum):
+    """How the keys in Redis begin, by what they are for; behind the installation's prefix."""
+
+    tables = "{tables}"
+    """The hot copy of routing tables; in braces: one slot of a Redis Cluster."""
+    description = "description"
+    answer = "answer"
+    asking = "asking"
+    """Claims on a call that is under way."""
+    judged = "judged"
+    judge_budget = "budget:judge"
+    key_budget = "budget:key"
+    rate = "rate"
+    conversation = "conversation"
+    answered = "answered"
+    """Where the completion of a request stands, for feedback on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What one service takes in and gives out."""
+
+    name: str
+    about: str
+    """One sentence."""
+    hears: Topic | None = None
+    """The topic whose records are its work: read in the consumer group of its name, each committed
+    when it is done, or a dead letter."""
+    says: tuple[Topic, ...] = ()
+    """What it publishes; first what comes of its work."""
+    reads: tuple[Topic, ...] = ()
+    """What it follows besides, without a group."""
+    single_writer: Topic | None = None
+    """The topic whose one partition decides which instance may write."""
+    replies: bool = False
+    """Whether it copies what it says to where `reply_to` asks for it."""
+    keys: tuple[RedisKeys, ...] = ()
+    port: int | None = None
+    """The default port of its HTTP server; None: it has none but for metrics."""
+
+    @property
+    def grouped(self) -> bool:
+        """Whether it is a member of the consumer group of its name."""
+        return self.hears is not None or self.single_writer is not None
+
+    @property
+    def read(self) -> tuple[Topic, ...]:
+        """Every topic it reads."""
+        return _once((self.hears, *self.reads, self.single_writer))
+
+    @property
+    def written(self) -> tuple[Topic, ...]:
+        """Every topic it writes."""
+        replies, dead = REPLIES if self.replies else None, DEAD_LETTERS if self.hears else None
+        return _once((*self.says, replies, dead))
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """Every topic that must be there before it starts."""
+        return _once((*self.read, *self.written))
+
+
+def _once(topics: Iterable[Topic | None]) -> tuple[Topic, ...]:
+    return tuple(dict.fromkeys(topic for topic in topics if topic is not None))
+
+
+def in_order(flows: Iterable[Flow]) -> tuple[Flow, ...]:
+    """As a prompt passes them; then those that only learn; those with an HTTP server last."""
+    found = tuple(flows)
+    depth = _depths(found)
+
+    def place(flow: Flow) -> tuple[int, float, str]:
+        return flow.port or 0, depth.get(flow.hears, float("inf")), flow.name
+
+    return tuple(sorted(found, key=place))
+
+
+def hot_path(flows: Iterable[Flow]) -> tuple[Flow, ...]:
+    """From a prompt to its decision: the services without which nothing is decided."""
+    found = in_order(flows)
+    depth = _depths(found)
+    return tuple(f for f in found if depth.get(f.hears, depth[DECISIONS]) < depth[DECISIONS])
+
+
+def _depths(flows: Iterable[Flow]) -> dict[Topic | None, int]:
+    """How many services lie between a producer and each topic that a prompt passes."""
+    depth: dict[Topic | None, int] = {PROMPTS: 0}
+    waiting = list(flows)
+    while ready := [flow for flow in waiting if flow.hears in depth]:
+        for flow in ready:
+            for topic in flow.says:
+                depth.setdefault(topic, depth[flow.hears] + 1)
+            waiting.remove(flow)
+    return depth
+
+
+def heard_by(flows: Iterable[Flow], topics: Iterable[Topic]) -> Iterator[tuple[Topic, list[str]]]:
+    """For each topic the services whose work it is."""
+    found = in_order(flows)
+    for topic in topics:
+        yield topic, [flow.name for flow in found if flow.hears is topic]
