@@ -210,8 +210,7 @@ def _is_ranked(known: list[TablePublished], evaluations: int) -> bool:
     if not known:
         return False
     table = known[-1].read_table()
-    counted = int(table.provenance.source.split(" ", 1)[0])
-    return len(table.clusters) > 1 and counted >= 0.9 * evaluations
+    return len(table.clusters) > 1 and (table.provenance.counted or 0) >= 0.9 * evaluations
 
 
 async def _learnt(kafka: KafkaSettings) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from shared.catalog import tasks
 from shared.catalog.models import Model
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import agreements, arrays, raters
-from shared.contracts.parts import RaterKind
+from shared.contracts.parts import RaterKind, Voter
 from shared.routing.bradley_terry import Ranking, fit_votes
 from shared.routing.votes import Hits
 
@@ -33,7 +33,7 @@ class Study:
     tasks: tuple[tuple[str, str], ...]
     """(id, name)"""
     ranking: Ranking
-    hits: Mapping[str, Hits]
+    hits: Mapping[Voter, Hits]
     evaluations: tuple[Evaluated, ...]
     task_of: Mapping[str, str]
     cost_usd: Mapping[str, float]
@@ -60,7 +60,7 @@ def study_of(
     )
     data, ballots = arrays(used, where, lambda e: position[task_of[e.request_id]])
     reference = where[max(pool, key=lambda m: (m.price.output, m.name)).name]
-    weights = {rater: WEIGHTS[RaterKind(rater.split(":", 1)[0])] for rater in ballots}
+    weights = {rater: WEIGHTS[rater.kind] for rater in ballots}
     ranking, hits = fit_votes(data, ballots, len(known), len(models), reference, weights)
     took: dict[str, dict[str, tuple[float, float]]] = {m: {} for m in models}
     for evaluation in used:

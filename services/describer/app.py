@@ -12,7 +12,7 @@ from faststream import FastStream
 
 from services.describer import FLOW
 from services.describer.describe import Answer, Ask, Cache, Foresee, Unavailable, describe
-from services.describer.foresee import Encode, Foreseeing, Glance, Read, Written
+from services.describer.foresee import DescribedBy, Encode, Foreseeing, Glance, Read, Written
 from services.describer.receive import receive
 from services.describer.settings import DescriberSettings
 from shared.adapters.catalog import CurrentCatalog
@@ -39,7 +39,6 @@ from shared.routing.table import Encoder, RoutingTable
 
 LOOK_EVERY_S = 2.0
 """How often it is looked whether there is something to learn."""
-WRITTEN_BY_A_MODEL = b'"source":"llm"'
 NOTING_AT_MOST = 64
 """Descriptions that wait to be learnt from."""
 PASSED_OVER = 5
@@ -231,11 +230,11 @@ class _Foreseeing:
         found: list[tuple[Read, Written]] = []
 
         def learn(_topic: Topic, record: Any) -> None:
-            if record.value is not None and WRITTEN_BY_A_MODEL in record.value:
+            if record.value is not None:
                 with suppress(ContractError):
-                    message = read(Described, record.value)
-                    written = message.description
-                    if written.source is Source.llm:
+                    if read(DescribedBy, record.value).description.source is Source.llm:
+                        message = read(Described, record.value)
+                        written = message.description
                         at = record.timestamp / 1000
                         found.append(
                             (

@@ -9,7 +9,9 @@ import re
 import secrets
 import time
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.describer.foresee import Glance, Written
 from services.describer.settings import DescriberSettings
@@ -97,6 +99,25 @@ class Unavailable(Exception):
     """No language model's description can be had now."""
 
 
+class Remembered(BaseModel):
+    """A description in the cache."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    simulated: bool
+    text: str
+
+    @classmethod
+    def read(cls, cached: str) -> Self:
+        """Also what was written until 2026-11-26: three lines."""
+        try:
+            return cls.model_validate_json(cached)
+        except ValidationError:
+            model, simulated, text = (*cached.split("\n", 2), "", "")[:3]
+            return cls(model=model, simulated=simulated == "simulated", text=text)
+
+
 async def describe(
     message: Submitted,
     settings: DescriberSettings,
@@ -115,9 +136,14 @@ async def describe(
 
     key = cache_key(prompt, settings.model)
     if (cached := await cache.get(key)) is not None:
-        model, simulated, text = cached.split("\n", 2)
+        known = Remembered.read(cached)
         return _with(
-            message, text, Source.cache, began, model=model, simulated=simulated == "simulated"
+            message,
+            known.text,
+            Source.cache,
+            began,
+            model=known.model,
+            simulated=known.simulated,
         )
     if foresee and foresee.needless():
         return _with(message, extract(prompt), Source.local, began)
@@ -148,9 +174,8 @@ async def describe(
         return _with(
             message, extract(prompt), Source.local, began, fallback=reason, cost_usd=answer.cost_usd
         )
-    await cache.put(
-        key, "\n".join((answer.model, "simulated" if answer.simulated else "real", text))
-    )
+    remembered = Remembered(model=answer.model, simulated=answer.simulated, text=text)
+    await cache.put(key, remembered.model_dump_json())
     if foresee and glance:
         foresee.note(Written(text, answer.simulated, time.time()), glance)
     return _with(

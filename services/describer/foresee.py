@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import BaseModel
 
 from services.describer.settings import DescriberSettings
-from shared.contracts.parts import EncoderRef, Foreseen
+from shared.contracts.parts import EncoderRef, Foreseen, Source
 from shared.contracts.vector import pack, unpack
 from shared.routing.assignment import assign
 from shared.routing.foresight import NEIGHBOURS, Foresight, foresee, learn, same_without_edges
@@ -101,6 +102,18 @@ class _Learnt:
     table: str
     """Digest of the table that it was calibrated for."""
     at: float
+
+
+class WrittenBy(BaseModel):
+    """Who wrote a description."""
+
+    source: Source
+
+
+class DescribedBy(BaseModel):
+    """A record of `descriptions`, as far as it says who wrote it: read before the rest is."""
+
+    description: WrittenBy
 
 
 class Foreseeing:

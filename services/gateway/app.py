@@ -31,6 +31,7 @@ from starlette.types import Message, Receive, Scope, Send
 from services.gateway import FLOW, documented
 from services.gateway import chat as work
 from services.gateway.chat import Choice, Unavailable, Unrouted, choose
+from services.gateway.remembered import Place
 from services.gateway.replies import HotPath
 from services.gateway.requests import (
     ChatRequest,
@@ -367,7 +368,7 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-async def _read(receive: Receive, place: Place, limit: int, length: str | None) -> bytes:
+async def _read(receive: Receive, slot: Slot, limit: int, length: str | None) -> bytes:
     too_much = Problem(
         413, f"the request is too large; at most {limit} bytes are taken", code="request_too_large"
     )
@@ -382,13 +383,13 @@ async def _read(receive: Receive, place: Place, limit: int, length: str | None) 
         size += len(part := message.get("body", b""))
         if size > limit:
             raise too_much
-        place.take(len(part))
+        slot.take(len(part))
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
 
 
-def _unzipped(body: bytes, place: Place, limit: int) -> bytes:
+def _unzipped(body: bytes, slot: Slot, limit: int) -> bytes:
     """What was sent as gzip, of no more than `limit` bytes."""
     reading = zlib.decompressobj(wbits=31)
     try:
@@ -403,7 +404,7 @@ def _unzipped(body: bytes, place: Place, limit: int) -> bytes:
         )
     if not reading.eof or reading.unused_data:
         raise Problem(400, "the body is not one whole gzip member, though content-encoding says so")
-    place.take(len(found))
+    slot.take(len(found))
     return found
 
 
@@ -427,15 +428,15 @@ class Room:
     requests: int = 0
     bytes: int = 0
 
-    def place(self) -> Place:
+    def place(self) -> Slot:
         """A place for one request. Raises `Problem`."""
         if self.requests >= self.most:
             raise busy(f"{self.most} requests are under way already", 1, "too_many_requests")
-        return Place(self)
+        return Slot(self)
 
 
 @dataclass(slots=True)
-class Place:
+class Slot:
     room: Room
     bytes: int = 0
 
@@ -551,8 +552,8 @@ class Gateway:
             wanted, self.router, self.conversations, self.settings, call.key.name, self.assess
         )
         DOOR_SECONDS.labels(NAME, "decision").observe(time.monotonic() - call.began)
-        if choice.instead:
-            DEFAULTED.labels(choice.instead.split(" (")[0]).inc()
+        if choice.no_decision is not None:
+            DEFAULTED.labels(choice.no_decision.value).inc()
         expected = work.expected_usd(wanted, choice, self.models)
         purse: work.Purse | None = None
         if (cap := call.key.usd_per_day) is not None:
@@ -638,7 +639,8 @@ class Gateway:
 
     async def _completed(self, message: Completed, key: Key) -> None:
         async def there(partition: int, offset: int) -> None:
-            await self.places.put(message.request_id, f"{partition}\n{offset}\n{key.name}")
+            place = Place(partition=partition, offset=offset, key=key.name)
+            await self.places.put(message.request_id, place.model_dump_json())
 
         if (traced := tracing.live()) is not None:
             traced.tell(message)
@@ -679,10 +681,10 @@ class Gateway:
             code="not_found",
             param="request_id",
         )
-        place = (await self.places.get(wanted.request_id) or "").split("\n")
-        if len(place) != 3 or (place[2] != call.key.name and not call.key.may(May.admin)):
+        place = Place.read(await self.places.get(wanted.request_id))
+        if place is None or (place.key != call.key.name and not call.key.may(May.admin)):
             raise missing
-        value = await read_one(self.kafka, COMPLETIONS, int(place[0]), int(place[1]))
+        value = await read_one(self.kafka, COMPLETIONS, place.partition, place.offset)
         try:
             message = read(Completed, value)
         except InvalidMessage:

@@ -9,9 +9,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from math import ceil
 from typing import Any, Protocol
 
+from services.gateway.remembered import Spoke
 from services.gateway.requests import Problem, Wanted
 from services.gateway.settings import GatewaySettings
 from shared.contracts.messages import Completed, Decided, Submitted, answer_room, extend
@@ -56,8 +58,24 @@ class Unavailable(Exception):
         self.status, self.said, self.late, self.retry_after_s = status, said, late, retry_after_s
 
 
+class NoDecision(StrEnum):
+    """Why the hot path did not choose, where it should have: a metric's label."""
+
+    wordless = "wordless"
+    """There is nothing that a task could be read from."""
+    resting = "resting"
+    """It gave no decisions lately, so it was not asked."""
+    no_description = "no_description"
+    no_decision = "no_decision"
+    not_published = "not_published"
+
+
 class Unrouted(Exception):
-    """No decision in time; the text says why."""
+    """No decision in time; the text says why to people."""
+
+    def __init__(self, reason: NoDecision, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class Talk(Protocol):
@@ -118,14 +136,16 @@ class Conversation:
     """What is remembered of a conversation."""
 
     key: str
-    here: str
-    """Its task, and what its sender cares about."""
+    cluster: str
+    """Its task."""
+    cares: str
+    """What its sender cares about."""
     spoke: str | None = None
     """The model that spoke last, as far as that is remembered."""
 
     def said_by(self, model: str) -> str:
         """What is remembered when `model` speaks."""
-        return f"{model}\n{self.here}"
+        return Spoke(model=model, cluster=self.cluster, cares=self.cares).model_dump_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +155,9 @@ class Choice:
     order: tuple[str, ...]
     decided: Decided | None
     instead: str | None = None
-    """Why the router did not choose, where it should have."""
+    """Why the router did not choose, where it should have; for people."""
+    no_decision: NoDecision | None = None
+    """The same as a field."""
     kept: bool = False
     """Whether the conversation stayed with its model, though another would have been selected."""
     table: str = ""
@@ -194,7 +216,9 @@ async def choose(
     began = time.monotonic()
     if wanted.submitted is None:
         fallback, table = router.default(wanted)
-        return Choice(tuple(fallback[: settings.models]), None, WORDLESS, table=table)
+        return Choice(
+            tuple(fallback[: settings.models]), None, WORDLESS, NoDecision.wordless, table=table
+        )
     try:
         decided = await router.route(wanted.submitted)
     except Unrouted as error:
@@ -203,6 +227,7 @@ async def choose(
             tuple(fallback[: settings.models]),
             None,
             str(error),
+            error.reason,
             table=table,
             took_s=time.monotonic() - began,
         )
@@ -246,13 +271,13 @@ async def _kept(
     key = hashlib.sha256(
         "\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()
     ).hexdigest()
-    here = f"{decided.assignment.clusters[0].id}\n{_cares(decided.decision)}"
-    kept, spoke = False, None
-    if wanted.turns > 1 and (before := await conversations.get(key)) is not None:
-        spoke, _, there = before.partition("\n")
-        if there == here and spoke in order and spoke != order[0]:
-            order, kept = (spoke, *(m for m in order if m != spoke)), True
-    conversation = Conversation(key, here, spoke)
+    cluster, cares = decided.assignment.clusters[0].id, _cares(decided.decision)
+    kept, last = False, None
+    if wanted.turns > 1 and (last := Spoke.read(await conversations.get(key))) is not None:
+        same = (last.cluster, last.cares) == (cluster, cares)
+        if same and last.model in order and last.model != order[0]:
+            order, kept = (last.model, *(m for m in order if m != last.model)), True
+    conversation = Conversation(key, cluster, cares, last.model if last else None)
     await conversations.put(key, conversation.said_by(order[0]))
     return order, kept, conversation
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from services.gateway.chat import Unrouted
+from services.gateway.chat import NoDecision, Unrouted
 from services.gateway.requests import Problem, Wanted
 from services.gateway.settings import GatewaySettings
 from shared.catalog.models import Catalog
@@ -74,26 +74,33 @@ class HotPath:
         """The decision. Raises `Unrouted` after the deadlines, or at once while nothing has come
         for a while."""
         if not self._rest.allows():
-            raise Unrouted("routing gave no decisions lately, so it is not waited for now")
-        settings, what = self._settings, "description"
+            raise Unrouted(
+                NoDecision.resting, "routing gave no decisions lately, so it is not waited for now"
+            )
+        settings, late = self._settings, NoDecision.no_description
         try:
             with self._asking.expecting(message.request_id) as expected:
                 async with asyncio.timeout(settings.describe_s):
                     await self._asking.send(message)
                     await expected.described.wait()
-                what = "decision"
+                late = NoDecision.no_decision
                 async with asyncio.timeout(settings.deadline_s):
                     decided = await expected.decided
         except TimeoutError:
             self._rest.failed()
-            limit = settings.describe_s if what == "description" else settings.deadline_s
-            raise Unrouted(f"no {what} within {limit:g} s") from None
+            what, limit_s = (
+                ("description", settings.describe_s)
+                if late is NoDecision.no_description
+                else ("decision", settings.deadline_s)
+            )
+            raise Unrouted(late, f"no {what} within {limit_s:g} s") from None
         except asyncio.CancelledError:
             self._rest.abandoned()
             raise
         except Exception as error:
             self._rest.failed()
-            raise Unrouted(f"the prompt could not be published ({type(error).__name__})") from None
+            text = f"the prompt could not be published ({type(error).__name__})"
+            raise Unrouted(NoDecision.not_published, text) from None
         self._rest.succeeded()
         return decided
 

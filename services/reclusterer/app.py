@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,12 +29,12 @@ from shared.adapters.kafka.writing import Turn, connect_writer
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
 from shared.adapters.telemetry import LEARNT, TelemetrySettings, log, where
-from shared.catalog.models import Catalog, Model, load
+from shared.catalog.models import Catalog, Model
 from shared.contracts.errors import ContractError
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded, read
-from shared.contracts.tables import TablePublished
-from shared.contracts.topics import COMPLETIONS, EMBEDDINGS, EVALUATIONS, Topic
+from shared.contracts.tables import Origin, TablePublished, anchor_of
+from shared.contracts.topics import EMBEDDINGS, EVALUATIONS, Topic
 from shared.routing.clustering import nearest_of, warm
 from shared.routing.table import RoutingTable
 
@@ -169,10 +169,8 @@ class Learner:
         if not known:
             return
         self.current, self.pinned = known[-1].read_table(), known[-1].pinned
-        brought = [
-            v for v in known if not v.basis and not v.note.startswith(("rolled back", "unpinned"))
-        ]
-        self.anchor = brought[-1].read_table() if brought else None
+        brought = anchor_of(known)
+        self.anchor = brought.read_table() if brought else None
         for version in known:
             self.used_ids |= {c.id for c in version.read_table().clusters}
         if self.watch.when == 0.0:
@@ -227,7 +225,14 @@ class Learner:
         )
         self.told_changes = set(proposal.changed)
         version = await publish(
-            self.kafka, self.redis, proposal.table, note, epoch=epoch, basis=basis
+            self.kafka,
+            self.redis,
+            proposal.table,
+            note,
+            Origin.learnt,
+            reclustered=proposal.reclustered,
+            epoch=epoch,
+            basis=basis,
         )
         self.current, self.end = proposal.table, await end(self.kafka)
         self.used_ids |= {c.id for c in proposal.table.clusters}
@@ -258,42 +263,3 @@ def give_way() -> None:
     with suppress(OSError):
         if sys.platform == "linux":  # there, of this thread and those it makes
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
-async def rebuild(
-    version: TablePublished,
-    before: RoutingTable | None,
-    used_ids: list[str],
-    settings: ReclustererSettings,
-    kafka: KafkaSettings,
-    anchor: RoutingTable | None = None,
-) -> RoutingTable | None:
-    """Learn again, from the topics alone, what `version` was learnt from, and make its table
-    anew."""
-    memory = Memory(settings)
-
-    def learn(topic: Topic, record: Any) -> None:
-        kinds: Mapping[str, Any] = {
-            EMBEDDINGS.name: Embedded,
-            EVALUATIONS.name: Evaluated,
-            COMPLETIONS.name: Completed,
-        }
-        with suppress(ContractError):
-            if topic is EVALUATIONS and record.value is None:
-                memory.forget((record.key or b"").decode("utf-8", "replace"))
-                return
-            message = read(kinds[topic.name], record.value)
-            if isinstance(message, Evaluated):
-                memory.evaluated(message, record.timestamp / 1000)
-            elif isinstance(message, Completed):
-                memory.completed(message)
-            else:
-                memory.embedded(message)
-
-    await Following(kafka, FLOW.reads, learn).run(until=version.basis)
-    memory.trim()
-    models, recluster = ranked(load(settings.catalog), settings), "clusters of" in version.note
-    proposal = propose(
-        memory, before, used_ids, models, settings, recluster=recluster, anchor=anchor
-    )
-    return proposal.table if proposal else None

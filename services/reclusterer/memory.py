@@ -13,7 +13,7 @@ from services.reclusterer.settings import ReclustererSettings
 from shared.catalog.models import Price
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded
-from shared.contracts.parts import Votes
+from shared.contracts.parts import RaterKind, Votes
 from shared.routing.chance import chance
 from shared.routing.table import Array, Encoder, RoutingTable, Text
 
@@ -47,7 +47,7 @@ class Opinion:
     request_id: str
     first: str
     second: str
-    kind: str
+    kind: RaterKind
     rater: str
     votes: Votes
     at: float
@@ -183,7 +183,7 @@ class Memory:
             message.request_id,
             message.first,
             message.second,
-            message.rater.kind.value,
+            message.rater.kind,
             message.rater.name,
             message.votes,
             moment,

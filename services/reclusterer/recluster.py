@@ -13,6 +13,7 @@ import numpy.typing as npt
 from services.reclusterer.memory import Memory, Opinion
 from services.reclusterer.settings import ReclustererSettings
 from shared.catalog.models import Model
+from shared.contracts.parts import RaterKind, Voter
 from shared.routing.assignment import assign
 from shared.routing.bradley_terry import Comparisons, Floats, Ranking, decay, fit, fit_votes, losses
 from shared.routing.clustering import Clustering, by_density, evolve, kmeans, nearest_of, settle
@@ -254,7 +255,14 @@ def _ranked(
         standard_error=error.astype(np.float32),
         cost_usd=cost.astype(np.float32),
         latency_s=latency.astype(np.float32),
-        provenance=Provenance(source, simulated, len(memory.samples), settings.seed),
+        provenance=Provenance(
+            source,
+            simulated,
+            len(memory.samples),
+            settings.seed,
+            evaluations=len(opinions),
+            anchored=anchor is not None,
+        ),
         top_p=settings.top_p,
         unproven_error=settings.unproven,
         projection=projection,
@@ -382,23 +390,26 @@ def rank(
 ) -> tuple[Ranking, list[Opinion]]:
     """Rank the models in the clusters of `centroids` by the evaluations' own embeddings."""
     data, ballots, opinions, at = gather(memory, centroids, models, settings)
-    weights = {key: weight(settings, key.split(":", 1)[0]) for key in ballots}
+    weights = {voter: weight(settings, voter.kind) for voter in ballots}
     if not len(data):
         return fit(data, np.zeros(0), len(centroids), len(models), reference), opinions
     ranking, _ = fit_votes(data, ballots, len(centroids), len(models), reference, weights, at)
     return ranking, opinions
 
 
-def weight(settings: ReclustererSettings, kind: str) -> float:
+def weight(settings: ReclustererSettings, kind: RaterKind) -> float:
     """How much votes of this kind of rater count."""
-    return {"judge": settings.weigh_judge, "human": settings.weigh_human}.get(
-        kind, settings.weigh_feedback
-    )
+    weights = {
+        RaterKind.judge: settings.weigh_judge,
+        RaterKind.human: settings.weigh_human,
+        RaterKind.feedback: settings.weigh_feedback,
+    }
+    return weights[kind]
 
 
 def gather(
     memory: Memory, centroids: Array, models: Sequence[str], settings: ReclustererSettings
-) -> tuple[Comparisons, dict[str, tuple[npt.NDArray[np.intp], Ballots]], list[Opinion], Floats]:
+) -> tuple[Comparisons, dict[Voter, tuple[npt.NDArray[np.intp], Ballots]], list[Opinion], Floats]:
     """Evaluations as arrays, in an order that does not depend on when they came; also the
     comparisons' times (n,).
 
@@ -428,11 +439,9 @@ def gather(
         weight=decay(memory.newest - at, settings.half_life_s),
         prompt=np.array([prompts[o.request_id] for o in ordered], np.intp),
     )
-    by_rater: dict[str, list[Opinion]] = {}
+    by_rater: dict[Voter, list[Opinion]] = {}
     for opinion in opinions:
-        by_rater.setdefault(
-            f"{opinion.kind}:{opinion.rater}" if opinion.kind == "judge" else f"{opinion.kind}:", []
-        ).append(opinion)
+        by_rater.setdefault(Voter.of(opinion.kind, opinion.rater), []).append(opinion)
     ballots = {
         key: (
             np.array([rows[o.comparison_id] for o in own], np.intp),
@@ -465,7 +474,7 @@ def _guard(
     return ""
 
 
-def _ratio(data: Comparisons, ballots: dict[str, tuple[npt.NDArray[np.intp], Ballots]]) -> Floats:
+def _ratio(data: Comparisons, ballots: dict[Voter, tuple[npt.NDArray[np.intp], Ballots]]) -> Floats:
     """(n,): log-likelihood ratio of "first is better", of voters who are all taken to be alike."""
     ratio = np.zeros(len(data))
     for rows, cast in ballots.values():
@@ -475,7 +484,7 @@ def _ratio(data: Comparisons, ballots: dict[str, tuple[npt.NDArray[np.intp], Bal
 
 def _held_out_losses(
     data: Comparisons,
-    ballots: dict[str, tuple[npt.NDArray[np.intp], Ballots]],
+    ballots: dict[Voter, tuple[npt.NDArray[np.intp], Ballots]],
     clusters: int,
     models: int,
 ) -> Floats:

@@ -24,7 +24,7 @@ from shared.adapters.redis.tables import HotTables
 from shared.adapters.telemetry import TABLE, TABLE_AT, log
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.parts import TableRef
-from shared.contracts.tables import TablePublished
+from shared.contracts.tables import Origin, TablePublished
 from shared.routing.table import RoutingTable
 
 KEEP = 8
@@ -42,7 +42,9 @@ async def publish(
     redis: RedisSettings,
     table: RoutingTable,
     note: str,
+    origin: Origin = Origin.brought,
     *,
+    reclustered: bool = False,
     epoch: int | None = None,
     basis: dict[str, int] | None = None,
     pinned: bool = False,
@@ -52,7 +54,16 @@ async def publish(
     Without Redis the services find it on the topic within seconds. Raises `PublishConflict` if
     another writer was faster.
     """
-    version = await append(kafka, table, note, epoch=epoch, basis=basis, pinned=pinned)
+    version = await append(
+        kafka,
+        table,
+        note,
+        origin,
+        reclustered=reclustered,
+        epoch=epoch,
+        basis=basis,
+        pinned=pinned,
+    )
     hot = HotTables(redis)
     try:
         await hot.put(version)
@@ -71,14 +82,16 @@ async def roll_back(kafka: KafkaSettings, redis: RedisSettings, name: str) -> Ta
     """Publish an old version's table as the next version, and pin it. Raises `NoRoutingTable` if
     there is no such version."""
     old = await find(kafka, name)
-    return await publish(kafka, redis, old.read_table(), f"rolled back to {old.ref}", pinned=True)
+    note = f"rolled back to {old.ref}"
+    return await publish(kafka, redis, old.read_table(), note, Origin.rolled_back, pinned=True)
 
 
 async def unpin(kafka: KafkaSettings, redis: RedisSettings) -> TablePublished:
     """Publish the current table anew, so that what is learnt may replace it again. Raises
     `NoRoutingTable` if there is none."""
     now = await find(kafka, "current")
-    return await publish(kafka, redis, now.read_table(), f"unpinned {now.ref}", basis=now.basis)
+    note = f"unpinned {now.ref}"
+    return await publish(kafka, redis, now.read_table(), note, Origin.unpinned, basis=now.basis)
 
 
 class Tables:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.contracts.evaluations import Evaluated
-from shared.contracts.parts import RaterKind
+from shared.contracts.parts import RaterKind, Voter
 from shared.routing.bradley_terry import Comparisons, fit_votes
 from shared.routing.votes import Ballots, Hits, agreement, verdicts
 
@@ -20,7 +20,7 @@ from shared.routing.votes import Ballots, Hits, agreement, verdicts
 def facts_of(evaluations: Sequence[Evaluated], budget: float) -> dict[str, Any]:
     """What votes show: of each rater, of each two, and what they cost today."""
     models = sorted({m for e in evaluations for m in (e.first, e.second)})
-    hits: dict[str, Hits] = {}
+    hits: dict[Voter, Hits] = {}
     if evaluations:
         data, ballots = arrays(evaluations, {m: i for i, m in enumerate(models)}, lambda _: 0)
         _, hits = fit_votes(data, ballots, 1, len(models), 0, {})
@@ -41,7 +41,7 @@ def facts_of(evaluations: Sequence[Evaluated], budget: float) -> dict[str, Any]:
 
 def arrays(
     evaluations: Sequence[Evaluated], where: Mapping[str, int], cluster: Any
-) -> tuple[Comparisons, dict[str, tuple[npt.NDArray[np.intp], Ballots]]]:
+) -> tuple[Comparisons, dict[Voter, tuple[npt.NDArray[np.intp], Ballots]]]:
     """Evaluations as the arithmetic takes them."""
     first: dict[str, Evaluated] = {}
     for evaluation in evaluations:
@@ -57,7 +57,7 @@ def arrays(
         weight=np.ones(len(first)),
         prompt=np.array([prompt[e.request_id] for e in first.values()], np.intp),
     )
-    by_rater: dict[str, list[Evaluated]] = {}
+    by_rater: dict[Voter, list[Evaluated]] = {}
     for evaluation in evaluations:
         by_rater.setdefault(rater_of(evaluation), []).append(evaluation)
     return data, {
@@ -69,13 +69,12 @@ def arrays(
     }
 
 
-def rater_of(evaluation: Evaluated) -> str:
+def rater_of(evaluation: Evaluated) -> Voter:
     """Judges by name; people together."""
-    kind = evaluation.rater.kind
-    return f"{kind.value}:{evaluation.rater.name}" if kind is RaterKind.judge else f"{kind.value}:"
+    return Voter.of(evaluation.rater.kind, evaluation.rater.name)
 
 
-def raters(evaluations: Sequence[Evaluated], hits: Mapping[str, Hits]) -> list[dict[str, Any]]:
+def raters(evaluations: Sequence[Evaluated], hits: Mapping[Voter, Hits]) -> list[dict[str, Any]]:
     """What each rater's votes show: how many, ties, abstentions, pull to the first position."""
     return [
         _rater(rater, evaluations, hits[rater])
@@ -83,7 +82,7 @@ def raters(evaluations: Sequence[Evaluated], hits: Mapping[str, Hits]) -> list[d
     ]
 
 
-def _rater(rater: str, evaluations: Sequence[Evaluated], hits: Hits) -> dict[str, Any]:
+def _rater(rater: Voter, evaluations: Sequence[Evaluated], hits: Hits) -> dict[str, Any]:
     own = [e for e in evaluations if rater_of(e) == rater]
     votes = [e.votes for e in own]
     seen = verdicts(
@@ -92,7 +91,9 @@ def _rater(rater: str, evaluations: Sequence[Evaluated], hits: Hits) -> dict[str
         sum(v.abstentions for v in votes),
     )
     return {
-        "rater": rater,
+        "rater": str(rater),
+        "kind": rater.kind.value,
+        "name": rater.name,
         "comparisons": seen.comparisons,
         "votes": seen.votes,
         "ties": seen.ties / max(1, seen.votes),
@@ -113,7 +114,7 @@ def _reasons(evaluations: Sequence[Evaluated]) -> dict[str, int]:
 
 def agreements(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
     """Cohen's kappa of each two raters that have judged the same answers, people taken together."""
-    verdict: dict[str, dict[str, int]] = {}
+    verdict: dict[Voter, dict[str, int]] = {}
     for evaluation in evaluations:
         sums = verdict.setdefault(rater_of(evaluation), {})
         sums[evaluation.comparison_id] = sums.get(evaluation.comparison_id, 0) + int(
@@ -130,8 +131,9 @@ def agreements(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
             if a.both:
                 found.append(
                     {
-                        "one": one,
-                        "other": other,
+                        "one": str(one),
+                        "other": str(other),
+                        "voters": (one, other),
                         "kappa": a.kappa,
                         "low": a.low,
                         "high": a.high,

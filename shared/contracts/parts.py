@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -529,6 +529,21 @@ class RaterKind(StrEnum):
     """A person who saw both answers and no names."""
     feedback = "feedback"
     """A sender's thumb up or down on one answer: weak evidence."""
+
+
+class Voter(NamedTuple):
+    """Whose votes are counted together: each judge's own; those of people, and thumbs, by kind."""
+
+    kind: RaterKind
+    name: str
+    """Empty for those that are counted together."""
+
+    @classmethod
+    def of(cls, kind: RaterKind, name: str) -> Voter:
+        return cls(kind, name if kind is RaterKind.judge else "")
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}:{self.name}"
 
 
 class Abstention(StrEnum):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -11,6 +14,19 @@ from shared.contracts.messages import describe_error
 from shared.contracts.parts import TableRef
 from shared.routing.errors import TableInvalid
 from shared.routing.table import RoutingTable
+
+
+class Origin(StrEnum):
+    """How a version came to be published."""
+
+    brought = "brought"
+    """By a person: built from outcomes or votes, or from a file."""
+    learnt = "learnt"
+    """From live traffic."""
+    rolled_back = "rolled_back"
+    """An earlier version's table anew."""
+    unpinned = "unpinned"
+    """The same table anew, so that learning may replace it."""
 
 
 class TablePublished(BaseModel):
@@ -31,7 +47,11 @@ class TablePublished(BaseModel):
     """SHA-256 of `table`."""
     published_at: AwareDatetime
     note: str = ""
-    """Why it was published."""
+    """Why it was published, for people; nothing is decided by it."""
+    origin: Origin | None = None
+    """None: of a version of Pointsman that did not say. `came_by` always knows."""
+    reclustered: bool = False
+    """Whether its clusters were found anew, and not kept."""
     pinned: bool = False
     """True while nothing learnt is to replace it: somebody has rolled back to it."""
     basis: dict[str, int] = {}
@@ -49,6 +69,18 @@ class TablePublished(BaseModel):
         """One key a version: compaction keeps them all."""
         return str(self.ref).encode()
 
+    @property
+    def came_by(self) -> Origin:
+        """How it came to be published; of older versions, as far as their fields tell."""
+        if self.origin is not None:
+            return self.origin
+        if self.pinned:
+            return Origin.rolled_back
+        if self.basis:
+            return Origin.learnt
+        unpinned = re.fullmatch(r"unpinned \d+\.\d+", self.note)  # all that older ones had
+        return Origin.unpinned if unpinned else Origin.brought
+
     def read_table(self) -> RoutingTable:
         """The table itself. Raises `InvalidMessage` if it is none, or not the one that the digest
         names."""
@@ -62,6 +94,12 @@ class TablePublished(BaseModel):
                 f"{self.digest[:12]}"
             )
         return table
+
+
+def anchor_of(versions: Sequence[TablePublished]) -> TablePublished | None:
+    """The newest version that a person has brought: learning adds to it. `versions`: oldest
+    first."""
+    return next((v for v in reversed(versions) if v.came_by is Origin.brought), None)
 
 
 def read_version(value: bytes | None) -> TablePublished:

@@ -14,8 +14,9 @@ Terry 1952; ties are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -149,15 +150,19 @@ def _thinned(comparisons: Comparisons, most: int) -> tuple[Comparisons, Ints]:
     return comparisons.rows(rows), rows
 
 
+R = TypeVar("R", bound=Hashable)
+"""What names a rater."""
+
+
 def fit_votes(
     comparisons: Comparisons,
-    ballots: dict[str, tuple[Ints, Ballots]],
+    ballots: dict[R, tuple[Ints, Ballots]],
     clusters: int,
     models: int,
     reference: int,
-    weights: dict[str, float],
+    weights: dict[R, float],
     at: Floats | None = None,
-) -> tuple[Ranking, dict[str, Hits]]:
+) -> tuple[Ranking, dict[R, Hits]]:
     """Rank, and find each rater's hit rates together with the ranking.
 
     `ballots` maps a rater to the comparisons (rows) it voted on and its votes on them; several
@@ -205,9 +210,9 @@ def _stale(
 
 def _ratio(
     count: int,
-    ballots: dict[str, tuple[Ints, Ballots]],
-    hits: dict[str, Hits],
-    weights: dict[str, float],
+    ballots: dict[R, tuple[Ints, Ballots]],
+    hits: dict[R, Hits],
+    weights: dict[R, float],
 ) -> Floats:
     ratio = np.zeros(count)
     for rater, (rows, cast) in ballots.items():
@@ -217,17 +222,17 @@ def _ratio(
 
 def _find_hits(
     comparisons: Comparisons,
-    ballots: dict[str, tuple[Ints, Ballots]],
+    ballots: dict[R, tuple[Ints, Ballots]],
     clusters: int,
     models: int,
-    weights: dict[str, float],
-) -> dict[str, Hits]:
+    weights: dict[R, float],
+) -> dict[R, Hits]:
     """Expectation maximisation: who is better given the hit rates, the hit rates given who is
     better."""
     part, some = _thinned(comparisons, ENOUGH)
     place = np.full(len(comparisons), -1)
     place[some] = np.arange(len(some))
-    thin: dict[str, tuple[Ints, Ballots]] = {}
+    thin: dict[R, tuple[Ints, Ballots]] = {}
     for rater, (rows, cast) in ballots.items():
         kept = np.flatnonzero(place[rows] >= 0)
         thin[rater] = (

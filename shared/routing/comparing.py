@@ -10,10 +10,7 @@ from shared.routing.task2vec import corresponding
 
 def origin(table: RoutingTable) -> str:
     """What the rankings come from: simulated or real outcomes, or nothing yet."""
-    if (
-        table.provenance.source.startswith("0 evaluations")
-        and " and " not in table.provenance.source
-    ):
+    if table.provenance.nothing_yet:
         return "none yet"
     return "simulated" if table.provenance.simulated else "real"
 

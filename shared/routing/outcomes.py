@@ -238,7 +238,7 @@ def build_table(
         ),
         cost_usd=_expected(outcomes.cost_usd, found).astype(np.float32),
         latency_s=_expected(outcomes.latency_s, found).astype(np.float32),
-        provenance=Provenance(source, simulated, len(outcomes.texts), seed),
+        provenance=Provenance(source, simulated, len(outcomes.texts), seed, anchored=True),
         top_p=top_p,
         sharpness=sharpness,
         projection=fitted.projection if fitted else None,

@@ -16,10 +16,10 @@ import uvicorn
 import yaml
 from conftest import Pipeline, eventually, running_pipeline
 from redis.asyncio import Redis
+from relearning import relearn
 
 from services.commands.simulate import application
 from services.flows import workers
-from services.reclusterer.app import rebuild
 from services.reclusterer.settings import ReclustererSettings
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import versions
@@ -292,7 +292,7 @@ async def test_with_redis_wiped_the_same_table_is_made_again_from_the_topics(
     learnt = [i for i, v in enumerate(known) if v.basis and i > 0]
     place = learnt[-1]
     used = sorted({c.id for v in known[:place] for c in v.read_table().clusters})
-    again = await rebuild(
+    again = await relearn(
         known[place],
         known[place - 1].read_table(),
         used,

@@ -9,7 +9,7 @@ from shared.adapters.kafka.client import publisher, read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import log
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.tables import TablePublished, read_version
+from shared.contracts.tables import Origin, TablePublished, read_version
 from shared.contracts.topics import ROUTING_TABLES
 from shared.routing.table import RoutingTable
 
@@ -78,7 +78,9 @@ async def append(
     kafka: KafkaSettings,
     table: RoutingTable,
     note: str,
+    origin: Origin,
     *,
+    reclustered: bool = False,
     epoch: int | None = None,
     basis: dict[str, int] | None = None,
     pinned: bool = False,
@@ -100,6 +102,8 @@ async def append(
         digest=table.digest,
         published_at=datetime.now(UTC),
         note=note,
+        origin=origin,
+        reclustered=reclustered,
         basis=basis or {},
         pinned=pinned,
         table=table.to_bytes().decode(),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support import table
 
-from services.gateway.app import Place, Room
+from services.gateway.app import Room, Slot
 from services.gateway.chat import (
     Choice,
     Conversation,
@@ -265,7 +265,7 @@ def _second_turn() -> Wanted:
 
 def test_another_model_gets_a_history_that_it_understands() -> None:
     asked = _second_turn()
-    spoke = Conversation("k", "here", "b")
+    spoke = Conversation("k", "cluster", "cares", "b")
     for choice, own in (
         (Choice(("a", "b"), None), "a"),
         (Choice(("a", "b"), None, conversation=spoke), "b"),
@@ -492,7 +492,7 @@ def test_no_key_no_service_except_from_this_machine_where_that_is_allowed(tmp_pa
 def test_room_is_bounded_in_requests_and_in_bytes() -> None:
     room = Room(1, 100)
     with room.place() as place:
-        assert isinstance(place, Place)
+        assert isinstance(place, Slot)
         place.take(100)
         for act in (room.place, lambda: place.take(1)):
             with pytest.raises(Problem) as problem:
