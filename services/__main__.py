@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from services.commands import supervise
 from services.commands.screen import err, out
-from shared.adapters.keys import Scope
 from shared.contracts.parts import Profile
+from shared.contracts.scopes import Scope
 
 app = typer.Typer(
     name="pointsman",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from services.describer.app import asking, effective
 from services.describer.describe import describe
 from services.describer.settings import DescriberSettings
+from services.describer.wiring import asking, effective
 from shared.contracts.messages import Submitted
 from shared.routing.errors import OutcomesInvalid
 

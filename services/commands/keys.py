@@ -10,9 +10,10 @@ from rich.table import Table
 
 from services.commands.screen import as_json as print_json
 from services.commands.screen import err, out
-from shared.adapters.keys import KeyFileInvalid, KeySettings, Scope, new, read, write
+from shared.adapters.keys import KeyFileInvalid, KeySettings, new, read, write
 from shared.contracts.messages import describe_error
 from shared.contracts.parts import Preferences
+from shared.contracts.scopes import Scope
 
 
 def _file(given: Path | None) -> Path:

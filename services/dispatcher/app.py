@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any
 
 from faststream import FastStream
 
 from services.dispatcher import FLOW
-from services.dispatcher.dispatch import Answers, Assess, Call, Refused, dispatch
+from services.dispatcher.dispatch import Answers, Assess, Call, dispatch
 from services.dispatcher.settings import DispatcherSettings
+from services.dispatcher.wiring import calling
 from shared.adapters.catalog import CurrentCatalog
-from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.edge import Stage, connect
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.providers import Providers
@@ -21,10 +20,9 @@ from shared.adapters.onnx.assessing import Assessor
 from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
-from shared.adapters.telemetry import CASCADES, SPENT, log
+from shared.adapters.telemetry import CASCADES, log
 from shared.adapters.telemetry import COMPLETIONS as GIVEN
 from shared.contracts.messages import Completed, Decided
-from shared.contracts.parts import Answer
 
 
 def build(
@@ -80,25 +78,3 @@ def build(
         lifespan=lifespan,
     )
     return connect(stage, kafka)
-
-
-def calling(providers: Providers) -> Call:
-    """The models of the catalogue, as the dispatcher asks them."""
-
-    async def call(
-        model: str,
-        messages: Sequence[Mapping[str, Any]],
-        parameters: Mapping[str, Any],
-        within_s: float,
-        once: str,
-    ) -> Answer:
-        try:
-            answer = await providers.ask(
-                model, messages, parameters, within_s, stream=True, once=once
-            )
-        except ModelUnreachable as error:
-            raise Refused(str(error)) from None
-        SPENT.labels("dispatcher", model).inc(answer.cost_usd)
-        return answer
-
-    return call

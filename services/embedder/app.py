@@ -12,6 +12,7 @@ from faststream import FastStream
 from services.embedder import FLOW
 from services.embedder.embed import embed
 from services.embedder.settings import EmbedderSettings
+from services.embedder.wiring import LOOK_S, _text
 from shared.adapters.kafka.edge import Stage, connect
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.onnx.encoder import OnnxEncoder
@@ -20,10 +21,6 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import PROVIDER, log
 from shared.contracts.messages import Described, Embedded
-from shared.routing.table import Text
-
-LOOK_S = 10.0
-"""How long the first look for a routing table may take before embedding begins without."""
 
 
 def build(
@@ -86,12 +83,3 @@ def build(
         lifespan=lifespan,
     )
     return connect(stage)
-
-
-def _text(settings: EmbedderSettings, tables: Tables | None) -> Text | None:
-    """What is embedded; None while there is no table to say so. Tables of the version before were
-    made with descriptions."""
-    if settings.text != "table":
-        return settings.text
-    there = tables.at_hand() if tables else None
-    return None if there is None else there[1].text or "description"

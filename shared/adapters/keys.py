@@ -12,7 +12,6 @@ import hmac
 import ipaddress
 import secrets
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,23 +22,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.adapters.errors import AdapterError
 from shared.adapters.telemetry import log
 from shared.contracts.parts import Preferences
+from shared.contracts.scopes import Scope
 
 PREFIX = "pm-"
 LOOK_EVERY_S = 1.0
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class Scope(StrEnum):
-    """What a key is good for."""
-
-    route = "route"
-    """Ask for decisions."""
-    complete = "complete"
-    """Have prompts answered, which costs money."""
-    vote = "vote"
-    """Rate answers; see the prompts that are shown for rating."""
-    admin = "admin"
-    """Everything, prompts and rolling back included."""
 
 
 class KeySettings(BaseSettings):

@@ -23,7 +23,8 @@ import numpy as np
 import uvicorn
 from support import embedded, placed, table
 
-from services.console.app import Console, build
+from services.console.app import build
+from services.console.wiring.console import Console
 from services.selector.decide import decide
 from shared.contracts.messages import Decided
 from shared.contracts.parts import Profile
@@ -79,7 +80,7 @@ TABLE: list[tuple[TablePublished, Any]] = []
 
 @asynccontextmanager
 async def _alone(console: Console) -> AsyncIterator[None]:
-    for following in console._following:
+    for following in console.following:
         following.caught_up.set()
     yield
 

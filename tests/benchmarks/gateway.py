@@ -32,9 +32,10 @@ from services.commands.traffic import open_traffic, percentile
 from services.flows import hot_path
 from shared.adapters.kafka.client import create_topics, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.keys import Scope, new, write
+from shared.adapters.keys import new, write
 from shared.catalog import tasks
 from shared.contracts.messages import Decided, Submitted, read, to_json
+from shared.contracts.scopes import Scope
 from shared.contracts.topics import PROMPTS
 
 MODEL = "gpt-5-mini"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from judged import followed_after, traffic
 
-from services.reclusterer.app import give_way
+from services.reclusterer.wiring import give_way
 from shared.routing.bradley_terry import fit_votes
 from shared.routing.clustering import evolve, kmeans
 

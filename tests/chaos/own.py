@@ -26,8 +26,9 @@ from services.commands.table import Source, build_and_publish
 from services.flows import hot_path
 from shared.adapters.kafka.client import create_topics, read_all
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.keys import Scope, new, write
+from shared.adapters.keys import new, write
 from shared.contracts.messages import Completed, read
+from shared.contracts.scopes import Scope
 from shared.contracts.topics import COMPLETIONS, DECISIONS, PROMPTS
 
 DISK_MB = 96

@@ -23,15 +23,16 @@ from injections import TEXTS
 from playwright.async_api import Browser, expect
 
 from services.commands.supervise import Supervisor
-from services.console.pages import choice
+from services.console.pages.common import choice
 from services.flows import hot_path
 from shared.adapters.kafka.client import publisher, read_all
 from shared.adapters.kafka.tables import versions
-from shared.adapters.keys import Scope, new, write
+from shared.adapters.keys import new, write
 from shared.adapters.tables import publish
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Decided, read, to_json
 from shared.contracts.parts import Rater, RaterKind, Votes
+from shared.contracts.scopes import Scope
 from shared.contracts.topics import EVALUATIONS
 from shared.routing.rates import PROFILES
 from shared.routing.table import Cluster, RoutingTable

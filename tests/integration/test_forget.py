@@ -11,8 +11,8 @@ from conftest import Pipeline, eventually, running_pipeline
 from test_commands import pointsman
 
 from services.flows import workers
-from services.reclusterer.app import Learner
 from services.reclusterer.settings import ReclustererSettings
+from services.reclusterer.wiring import Learner
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions

@@ -21,10 +21,11 @@ from provider import Provider, provider
 
 from services.commands.supervise import Supervisor
 from shared.adapters.kafka.client import read_all
-from shared.adapters.keys import Scope, new, write
+from shared.adapters.keys import new, write
 from shared.catalog import models
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, read
+from shared.contracts.scopes import Scope
 from shared.contracts.spending import Spent
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS, SPENDING
 

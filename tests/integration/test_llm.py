@@ -24,9 +24,10 @@ from conftest import Pipeline, eventually, running_pipeline
 from services.commands.supervise import Supervisor
 from services.commands.table import Source, build_and_publish
 from shared.adapters.kafka.client import read_all
-from shared.adapters.keys import Scope, new, write
+from shared.adapters.keys import new, write
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Described, read
+from shared.contracts.scopes import Scope
 from shared.contracts.topics import COMPLETIONS, DESCRIPTIONS, EVALUATIONS
 
 pytestmark = pytest.mark.llm

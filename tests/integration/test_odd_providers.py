@@ -21,20 +21,21 @@ from provider import Provider, provider
 from support import submitted
 
 from services.commands.supervise import Supervisor
-from services.describer.app import asking as describer_asking
 from services.describer.describe import describe
 from services.describer.settings import DescriberSettings
+from services.describer.wiring import asking as describer_asking
 from services.judge import verdict
-from services.judge.app import asking as judge_asking
 from services.judge.settings import JudgeSettings
+from services.judge.wiring import asking as judge_asking
 from shared.adapters.kafka.client import read_all
-from shared.adapters.keys import Scope, new, write
+from shared.adapters.keys import new, write
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.scripted import Reply, Script
 from shared.adapters.redis.client import RedisSettings
 from shared.catalog import models
 from shared.contracts.messages import Completed, read
 from shared.contracts.parts import Source
+from shared.contracts.scopes import Scope
 from shared.contracts.spending import Spent
 from shared.contracts.topics import COMPLETIONS, DEAD_LETTERS, SPENDING
 

@@ -42,8 +42,9 @@ from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import create_topics, publisher, read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
-from shared.adapters.keys import Scope, new, write
+from shared.adapters.keys import new, write
 from shared.adapters.redis.client import RedisSettings, client
+from shared.contracts.scopes import Scope
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS, EVALUATIONS, PROMPTS
 
 CANARY = "canary-4711"

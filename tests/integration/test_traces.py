@@ -18,7 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from services.commands.table import Source, build_and_publish
 from services.flows import workers
-from shared.adapters.keys import Scope, new, write
+from shared.adapters.keys import new, write
+from shared.contracts.scopes import Scope
 
 PROMPT = "canary-0815 Translate the notice on our door into French, please."
 

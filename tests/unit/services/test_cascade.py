@@ -15,15 +15,9 @@ from support import described, embedded, placed, submitted, table, wish
 
 from services.dispatcher.dispatch import Refused, dispatch
 from services.dispatcher.settings import DispatcherSettings
-from services.gateway.chat import (
-    Choice,
-    Unavailable,
-    ask_streamed,
-    ask_whole,
-    bill,
-    choose,
-    completed,
-)
+from services.gateway.answering import Unavailable, ask_streamed, ask_whole
+from services.gateway.billing import bill, completed
+from services.gateway.choice import Choice, choose
 from services.gateway.requests import ChatRequest, Wanted, Wishes, parse, understand
 from services.gateway.settings import GatewaySettings
 from services.selector.decide import decide

@@ -15,20 +15,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from support import ENCODER, embedded, placed, table, wish
 
-from services.console import pages
-from services.console.access import Access, Refused, from_here, inside
-from services.console.app import Console
 from services.console.memory import Memory, best_single
+from services.console.pages import ask as ask_page
+from services.console.pages import dials as dials_page
+from services.console.pages import evidence as evidence_page
+from services.console.pages import map as map_page
+from services.console.pages import models as models_page
+from services.console.pages import now as now_page
+from services.console.pages import tables as tables_page
 from services.console.pictures import apart, decades, front, hull, inner, plane, ticks
 from services.console.settings import ConsoleSettings
 from services.console.texts import TAGS, safe
 from services.console.vote import Rating
+from services.console.wiring.access import Access, Refused, from_here, inside
+from services.console.wiring.console import Console
 from services.judge.settings import JudgeSettings
 from services.selector.decide import decide
-from shared.adapters.keys import Keys, KeySettings, Scope, new, write
+from shared.adapters.keys import Keys, KeySettings, new, write
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Decided
 from shared.contracts.parts import Embedding, EncoderRef, Profile, Rater, RaterKind, Source, Votes
+from shared.contracts.scopes import Scope
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.contracts.vector import pack
@@ -102,15 +109,15 @@ def test_what_a_page_shows_already_is_not_sent_again_when_it_listens() -> None:
     console.memory.published(version(known), known)
     for i in range(3):
         console.memory.decided(decided(known, f"r-{i}"), AT.timestamp())
-    first = console._news(-1, 0, AT.timestamp(), prompts=True)
+    first = now_page.news(console, -1, 0, AT.timestamp(), prompts=True)
     assert first["whole"], "the list as it is replaces what the page shows"
     assert first["rows"].count("<tr>") == 3
     console.memory.decided(decided(known, "r-3"), AT.timestamp())
-    then = console._news(3, 0, AT.timestamp(), prompts=True)
+    then = now_page.news(console, 3, 0, AT.timestamp(), prompts=True)
     assert (then["whole"], then["rows"].count("<tr>")) == (False, 1)
     for i in range(60):
         console.memory.decided(decided(known, f"s-{i}"), AT.timestamp())
-    burst = console._news(4, 0, AT.timestamp(), prompts=True)
+    burst = now_page.news(console, 4, 0, AT.timestamp(), prompts=True)
     assert (burst["whole"], burst["rows"].count("<tr>")) == (True, 25)
 
 
@@ -136,13 +143,16 @@ def test_latencies_are_counted_in_the_second_of_the_decision() -> None:
     made, known = memory()
     for i in range(20):
         made.decided(decided(known), AT.timestamp() + i / 10)
-    shown = pages.series(made, AT.timestamp() + 3)
+    shown = now_page.series(made, AT.timestamp() + 3)
     assert shown["rate"][-3:] == [10, 10, 0]
     assert shown["p50"][-1] is None
     assert shown["p50"][-3] == pytest.approx(400)
     assert shown["p99"][-3] == pytest.approx(900)
-    assert pages.series(made, AT.timestamp() + 3, since=int(AT.timestamp()) + 1)["rate"] == [10, 0]
-    assert pages.numbers(made, AT.timestamp() + 2)["rate"] == "2.0"
+    assert now_page.series(made, AT.timestamp() + 3, since=int(AT.timestamp()) + 1)["rate"] == [
+        10,
+        0,
+    ]
+    assert now_page.numbers(made, AT.timestamp() + 2)["rate"] == "2.0"
 
 
 def test_of_tables_only_newer_ones_count_and_the_last_few_are_kept_whole() -> None:
@@ -152,7 +162,7 @@ def test_of_tables_only_newer_ones_count_and_the_last_few_are_kept_whole() -> No
     assert [v[1] for v in made.known] == [1, 3, 4, 5]
     assert [v[1] for v in made.versions] == [4, 5]
     made.forgotten("0.3")
-    assert [r["version"] for r in pages.tables_of(made)] == ["0.5", "0.4", "0.1"]
+    assert [r["version"] for r in tables_page.tables_of(made)] == ["0.5", "0.4", "0.1"]
 
 
 def test_a_description_in_the_prompts_own_words_is_shown_only_to_those_who_may_see_prompts() -> (
@@ -164,11 +174,11 @@ def test_a_description_in_the_prompts_own_words_is_shown_only_to_those_who_may_s
     abstract = message.description.model_copy(update={"source": Source.llm})
     made.decided(message, AT.timestamp())
     made.decided(message.model_copy(update={"description": abstract}), AT.timestamp())
-    assert [r["task"] for r in pages.now(made, AT.timestamp(), prompts=False)["latest"]] == [
+    assert [r["task"] for r in now_page.now(made, AT.timestamp(), prompts=False)["latest"]] == [
         message.description.text,
         None,
     ]
-    assert [r["task"] for r in pages.now(made, AT.timestamp(), prompts=True)["latest"]] == [
+    assert [r["task"] for r in now_page.now(made, AT.timestamp(), prompts=True)["latest"]] == [
         message.description.text
     ] * 2
     current = made.current
@@ -176,7 +186,7 @@ def test_a_description_in_the_prompts_own_words_is_shown_only_to_those_who_may_s
     for cluster, prompts, count in [
         (c.id, p, n) for c in known.clusters for p, n in ((False, 1), (True, 2))
     ]:
-        one = pages.cluster_of(made, current, cluster, prompts=prompts)
+        one = map_page.cluster_of(made, current, cluster, prompts=prompts)
         assert one is not None
         assert not one["traffic"] or one["tasks"] == [(message.description.text, count)]
 
@@ -185,7 +195,7 @@ def test_a_bill_counts_once() -> None:
     made, _ = memory()
     for request in ("a", "a", "b"):
         made.billed(Spent(request_id=request, spender="team", model="m", cost_usd=0.5, at=AT))
-    assert pages.spending_of(made, AT) == [("team", "$1.00")]
+    assert evidence_page.spending_of(made, AT) == [("team", "$1.00")]
     for day in range(10):
         made.billed(
             Spent(
@@ -197,7 +207,7 @@ def test_a_bill_counts_once() -> None:
             )
         )
     assert len(made.spent) == 3
-    assert pages.spending_of(made, AT) == []
+    assert evidence_page.spending_of(made, AT) == []
 
 
 def test_a_vote_that_is_taken_back_is_no_opinion() -> None:
@@ -326,41 +336,41 @@ def test_agreement_counts_pairs_that_two_people_rated() -> None:
 def test_the_shown_numbers_of_a_ranking_are_those_that_the_selector_uses() -> None:
     known = table()
     message = decided(known)
-    place = pages.assignment_of(message, known)
+    place = ask_page.assignment_of(message, known)
     used = message.decision.rates
     assert used is not None
-    shown = pages.ranking_of(
+    shown = ask_page.ranking_of(
         known,
         place,
         Rates(used.usd_per_point, used.s_per_point),
-        pages.limits_of(message, frozenset()),
+        ask_page.limits_of(message, frozenset()),
         {},
     )
     assert [r["model"] for r in shown["rows"]] == [c.model for c in message.decision.candidates]
     assert shown["why"] == message.decision.why
-    cheapest = pages.ranking_of(known, place, Rates(1e-6), Limits(), {})
+    cheapest = ask_page.ranking_of(known, place, Rates(1e-6), Limits(), {})
     assert cheapest["winner"] == known.models[int(known.cost_usd[0].argmin())]
     assert (
-        pages.ranking_of(known, place, Rates(1e-6), Limits(deny=frozenset(known.models)), {})[
+        ask_page.ranking_of(known, place, Rates(1e-6), Limits(deny=frozenset(known.models)), {})[
             "winner"
         ]
         is None
     )
     errors = known.standard_error.copy()
-    best = pages.ranking_of(known, place, PROFILES["quality"], Limits(), {})["winner"]
+    best = ask_page.ranking_of(known, place, PROFILES["quality"], Limits(), {})["winner"]
     errors[:, known.models.index(best)] = 9.0
     careful = replace(known, standard_error=errors, unproven_error=1.5)
-    waiting = pages.ranking_of(careful, place, PROFILES["quality"], Limits(), {})
+    waiting = ask_page.ranking_of(careful, place, PROFILES["quality"], Limits(), {})
     assert [row["unproven"] for row in waiting["rows"]] == [False] * (len(known.models) - 1) + [
         True
     ]
     assert waiting["rows"][-1]["model"] == best
     for name, rates in PROFILES.items():
-        assert pages.profile_of(pages.places_of(rates)) == name
-        near = pages.dialled(**pages.places_of(rates))
+        assert dials_page.profile_of(dials_page.places_of(rates)) == name
+        near = dials_page.dialled(**dials_page.places_of(rates))
         assert near.usd_per_point == pytest.approx(rates.usd_per_point, rel=0.07)
         assert near.s_per_point == pytest.approx(rates.s_per_point, rel=0.07)
-    assert pages.profile_of({"dial": 0, "wait": 0}) is None
+    assert dials_page.profile_of({"dial": 0, "wait": 0}) is None
 
 
 def test_every_page_can_be_made_of_one_cluster_and_of_many_and_of_equal_points() -> None:
@@ -372,20 +382,20 @@ def test_every_page_can_be_made_of_one_cluster_and_of_many_and_of_equal_points()
             made.decided(decided(known, f"r-{i}", np.full(4, i % 2)), AT.timestamp())
         current = made.current
         assert current is not None
-        picture = pages.map_of(made, current, Profile.balanced)
+        picture = map_page.map_of(made, current, Profile.balanced)
         assert len(picture["areas"]) == k
         assert all(np.isfinite([a["x"], a["y"], a["r"]]).all() for a in picture["areas"])
         assert len(picture["points"]) == 9
-        one = pages.cluster_of(made, current, "c00", prompts=True)
+        one = map_page.cluster_of(made, current, "c00", prompts=True)
         assert one is not None
         assert sum(a["traffic"] for a in picture["areas"]) == one["newest"] == 9
         assert one["traffic"] == next(a["traffic"] for a in picture["areas"] if a["id"] == "c00")
         assert k > 1 or one["latest"][0]["prompt"].startswith("Translate")
-        hidden = pages.cluster_of(made, current, "c00", prompts=False)
+        hidden = map_page.cluster_of(made, current, "c00", prompts=False)
         assert hidden is not None
         assert hidden["latest"] == []
-        assert pages.cluster_of(made, current, "nowhere", prompts=True) is None
-        models = pages.models_of(current)
+        assert map_page.cluster_of(made, current, "nowhere", prompts=True) is None
+        models = models_page.models_of(current)
         assert [len(row["cells"]) for row in models["heat"]] == [3] * k
         assert all(sum(cell["best"] for cell in row["cells"]) == 1 for row in models["heat"])
 
@@ -399,12 +409,12 @@ def test_a_history_and_a_difference_show_what_moved() -> None:
     made.published(version(before, 1), before)
     made.published(version(after, 2), after)
     first, second = made.versions.values()
-    found = pages.diff_of(first, second)
+    found = tables_page.diff_of(first, second)
     assert (found["moved"][0].cluster, found["moved"][0].model) == ("c00", "middle")
     apart = float(after.success[0, 1] - before.success[0, 1])
     assert found["moved"][0].by == pytest.approx(apart, abs=1e-5)
-    assert pages.diff_of(first, first)["equal"]
-    history = pages.history(made, "c00", second)
+    assert tables_page.diff_of(first, first)["equal"]
+    history = map_page.history(made, "c00", second)
     assert history is not None
     line = next(one for one in history["lines"] if one["model"] == "middle")
     assert float(line["last"]) - float(line["first"]) == pytest.approx(apart, abs=0.011)

@@ -14,19 +14,12 @@ from typing import Any
 import pytest
 from support import table
 
-from services.gateway.app import Room, Slot
-from services.gateway.chat import (
-    Choice,
-    Conversation,
-    Speaking,
-    Told,
-    Unavailable,
-    ask_streamed,
-    choose,
-    unanswered,
-)
+from services.gateway.admission import Room, Slot
+from services.gateway.answering import Speaking, Told, Unavailable, ask_streamed, unanswered
+from services.gateway.choice import Choice, Conversation, choose
 from services.gateway.documented import openapi, page
-from services.gateway.replies import HotPath
+from services.gateway.fallback import Fallback
+from services.gateway.hot_path import HotPath
 from services.gateway.requests import (
     ChatRequest,
     Problem,
@@ -402,14 +395,9 @@ def test_what_all_models_say_decides_what_the_client_hears() -> None:
 
 
 def _hot_path(current: Any = lambda: None, **settings: Any) -> HotPath:
-    return HotPath(
-        SimpleNamespace(),
-        Breaker(3, 5),
-        current,
-        lambda: CATALOG,
-        lambda: CATALOG.retired,
-        GatewaySettings(**settings),
-    )  # type: ignore[arg-type]
+    chosen = GatewaySettings(**settings)
+    fallback = Fallback(current, lambda: CATALOG, lambda: CATALOG.retired, chosen)
+    return HotPath(SimpleNamespace(), Breaker(3, 5), fallback, chosen)  # type: ignore[arg-type]
 
 
 def test_the_default_model_is_named_or_the_table_s_best_or_by_price() -> None:

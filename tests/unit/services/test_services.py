@@ -12,7 +12,6 @@ import pytest
 from support import ENCODER, described, embedded, placed, submitted, table, wish
 
 from services.assigner.assign import place
-from services.describer.app import _Foreseeing
 from services.describer.describe import (
     INSTRUCTION,
     Unavailable,
@@ -24,6 +23,7 @@ from services.describer.describe import (
 )
 from services.describer.foresee import Foreseeing, Glance, Read, Written
 from services.describer.settings import DescriberSettings
+from services.describer.wiring import _Foreseeing
 from services.embedder.embed import embed
 from services.selector.decide import Pacers, Wish, decide
 from shared.contracts.errors import InvalidMessage

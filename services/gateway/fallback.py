@@ -1,19 +1,14 @@
-"""The decision for one request, within its deadlines; and what answers when there is none."""
+"""What answers when there is no decision: the default model, and those after it."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from typing import Protocol
 
 import numpy as np
 
-from services.gateway.chat import NoDecision, Unrouted
 from services.gateway.requests import Problem, Wanted
 from services.gateway.settings import GatewaySettings
 from shared.catalog.models import Catalog
-from shared.contracts.messages import Decided, Submitted
 from shared.contracts.parts import TableRef
 from shared.routing.assignment import Assignment
 from shared.routing.frontier import rates_for
@@ -21,90 +16,23 @@ from shared.routing.rates import PROFILES, Goal, Rates, weights_of
 from shared.routing.selection import select
 from shared.routing.table import RoutingTable
 
-
-class Expected(Protocol):
-    @property
-    def described(self) -> asyncio.Event: ...
-    @property
-    def decided(self) -> asyncio.Future[Decided]: ...
-
-
-class Asking(Protocol):
-    """Publish a prompt and hear what comes of it. `send` raises an error of any kind when the
-    broker is away."""
-
-    def expecting(self, request_id: str) -> AbstractContextManager[Expected]: ...
-    async def send(self, message: Submitted) -> None: ...
-
-
-class Rest(Protocol):
-    """A circuit breaker."""
-
-    def allows(self) -> bool: ...
-    def succeeded(self) -> None: ...
-    def failed(self) -> None: ...
-    def abandoned(self) -> None: ...
-
-
 Current = Callable[[], tuple[TableRef, RoutingTable] | None]
 
 
-class HotPath:
-    """Asks the hot path over Kafka. `current` is the routing table in use, if there is one."""
+class Fallback:
+    """Ranks the models without a decision. `current` is the routing table in use, if there is
+    one."""
 
     def __init__(
         self,
-        asking: Asking,
-        rest: Rest,
         current: Current,
         catalog: Callable[[], Catalog],
         gone: Callable[[], frozenset[str]],
         settings: GatewaySettings,
     ) -> None:
-        self._asking, self._rest, self._current, self._catalog, self._gone = (
-            asking,
-            rest,
-            current,
-            catalog,
-            gone,
-        )
-        self._settings = settings
+        self._current, self._catalog, self._gone, self._settings = current, catalog, gone, settings
 
-    async def route(self, message: Submitted) -> Decided:
-        """The decision. Raises `Unrouted` after the deadlines, or at once while nothing has come
-        for a while."""
-        if not self._rest.allows():
-            raise Unrouted(
-                NoDecision.resting, "routing gave no decisions lately, so it is not waited for now"
-            )
-        settings, late = self._settings, NoDecision.no_description
-        try:
-            with self._asking.expecting(message.request_id) as expected:
-                async with asyncio.timeout(settings.describe_s):
-                    await self._asking.send(message)
-                    await expected.described.wait()
-                late = NoDecision.no_decision
-                async with asyncio.timeout(settings.deadline_s):
-                    decided = await expected.decided
-        except TimeoutError:
-            self._rest.failed()
-            what, limit_s = (
-                ("description", settings.describe_s)
-                if late is NoDecision.no_description
-                else ("decision", settings.deadline_s)
-            )
-            raise Unrouted(late, f"no {what} within {limit_s:g} s") from None
-        except asyncio.CancelledError:
-            self._rest.abandoned()
-            raise
-        except Exception as error:
-            self._rest.failed()
-            text = f"the prompt could not be published ({type(error).__name__})"
-            raise Unrouted(NoDecision.not_published, text) from None
-        self._rest.succeeded()
-        return decided
-
-    def default(self, wanted: Wanted) -> tuple[list[str], str]:
+    def order(self, wanted: Wanted) -> tuple[list[str], str]:
         """The default model of the request's profile, those after it, and the routing table's
         version.
 

@@ -1,41 +1,28 @@
-"""From a request to an answer: ask for a decision, call the model, fall back, keep the
-conversation, say what it cost."""
+"""Having a model answer, whole or as a stream, and the next one where it fails."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 from math import ceil
 from typing import Any, Protocol
 
-from services.gateway.remembered import Spoke
+from services.gateway.choice import Assess, Choice
 from services.gateway.requests import Problem, Wanted
-from services.gateway.settings import GatewaySettings
-from shared.contracts.messages import Completed, Decided, Submitted, answer_room, extend
 from shared.contracts.parts import (
     Answer,
     Assessed,
-    CascadePlan,
-    Completion,
-    Decision,
     FailedCall,
-    one_text,
 )
-from shared.contracts.portable import portable
-from shared.contracts.spending import Spent
 
 OF_THE_REQUEST = frozenset({400, 413, 422})
 """What an API says when the request is at fault; it is told as it is."""
+
+
 BUSY_S = 5.0
 """When to come again, where no API says."""
-WORDLESS = "there are no words to route by"
-ANSWER_TOKENS = 400
-"""What an answer is expected to have, where nobody says."""
 
 
 class Unavailable(Exception):
@@ -56,26 +43,6 @@ class Unavailable(Exception):
     ) -> None:
         super().__init__(text)
         self.status, self.said, self.late, self.retry_after_s = status, said, late, retry_after_s
-
-
-class NoDecision(StrEnum):
-    """Why the hot path did not choose, where it should have: a metric's label."""
-
-    wordless = "wordless"
-    """There is nothing that a task could be read from."""
-    resting = "resting"
-    """It gave no decisions lately, so it was not asked."""
-    no_description = "no_description"
-    no_decision = "no_decision"
-    not_published = "not_published"
-
-
-class Unrouted(Exception):
-    """No decision in time; the text says why to people."""
-
-    def __init__(self, reason: NoDecision, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
 
 
 class Talk(Protocol):
@@ -110,204 +77,6 @@ class Models(Protocol):
     ) -> float: ...
 
 
-class Router(Protocol):
-    """The hot path. Raises `Unrouted`."""
-
-    async def route(self, message: Submitted) -> Decided: ...
-    def default(self, wanted: Wanted) -> tuple[list[str], str]:
-        """The profile's default model and those after it, and which routing table says so."""
-        ...
-
-
-class Conversations(Protocol):
-    """Texts by key; forgets rather than fails."""
-
-    async def get(self, key: str, /) -> str | None: ...
-    async def put(self, key: str, text: str, /) -> None: ...
-
-
-class Purse(Protocol):
-    async def reserve(self, usd: float) -> bool: ...
-    async def settle(self, reserved: float, spent: float) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """What is remembered of a conversation."""
-
-    key: str
-    cluster: str
-    """Its task."""
-    cares: str
-    """What its sender cares about."""
-    spoke: str | None = None
-    """The model that spoke last, as far as that is remembered."""
-
-    def said_by(self, model: str) -> str:
-        """What is remembered when `model` speaks."""
-        return Spoke(model=model, cluster=self.cluster, cares=self.cares).model_dump_json()
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The models to be asked, in this order, and why."""
-
-    order: tuple[str, ...]
-    decided: Decided | None
-    instead: str | None = None
-    """Why the router did not choose, where it should have; for people."""
-    no_decision: NoDecision | None = None
-    """The same as a field."""
-    kept: bool = False
-    """Whether the conversation stayed with its model, though another would have been selected."""
-    table: str = ""
-    took_s: float | None = None
-    """Seconds that the decision took."""
-    cascade: CascadePlan | None = None
-    """A cheap model to ask first, and the one to ask if its answer is not good enough."""
-    conversation: Conversation | None = None
-
-    def history(self, wanted: Wanted, model: str) -> Sequence[Mapping[str, Any]]:
-        """The chat as `model` takes it: what only another model understands is left out, where
-        another has spoken."""
-        spoke = (
-            self.conversation.spoke
-            if self.conversation is not None and self.conversation.spoke
-            else self.order[0]
-        )
-        return wanted.chat if wanted.turns == 1 or model == spoke else portable(wanted.chat)
-
-    def headers(self, model: str) -> dict[str, str]:
-        """What is said of the choice beside the answer."""
-        found = {"x-pointsman-model": model}
-        if self.took_s is not None:
-            found["server-timing"] = timing(self.took_s)
-        if self.decided is not None:
-            decision, cluster = self.decided.decision, self.decided.assignment.clusters[0]
-            found |= {
-                "x-pointsman-cluster": cluster.id,
-                "x-pointsman-table": str(decision.table),
-                "x-pointsman-confidence": f"{decision.confidence:.3f}",
-            }
-            expected = next((c.cost_usd for c in decision.candidates if c.model == model), None)
-            if expected is not None:
-                found["x-pointsman-expected-cost-usd"] = f"{expected:.8f}"
-        elif self.table:
-            found["x-pointsman-table"] = self.table
-        if self.instead:
-            found["x-pointsman-default"] = self.instead
-        if self.kept:
-            found["x-pointsman-kept"] = "the conversation stays with its model"
-        return found
-
-
-async def choose(
-    wanted: Wanted,
-    router: Router,
-    conversations: Conversations,
-    settings: GatewaySettings,
-    spender: str,
-    assess: Assess | None = None,
-) -> Choice:
-    """The model that is named, or that is decided, or the default. Raises `Problem` if the
-    constraints leave none."""
-    if wanted.model is not None:
-        return Choice((wanted.model,), None)
-    began = time.monotonic()
-    if wanted.submitted is None:
-        fallback, table = router.default(wanted)
-        return Choice(
-            tuple(fallback[: settings.models]), None, WORDLESS, NoDecision.wordless, table=table
-        )
-    try:
-        decided = await router.route(wanted.submitted)
-    except Unrouted as error:
-        fallback, table = router.default(wanted)
-        return Choice(
-            tuple(fallback[: settings.models]),
-            None,
-            str(error),
-            error.reason,
-            table=table,
-            took_s=time.monotonic() - began,
-        )
-    took_s = time.monotonic() - began
-    order = tuple(c.model for c in decided.decision.candidates)
-    if not order:
-        raise Problem(
-            400, decided.decision.why, code="no_eligible_model", param="pointsman.constraints"
-        )
-    kept, conversation = False, None
-    if settings.keep_model:
-        order, kept, conversation = await _kept(wanted, order, decided, conversations, spender)
-    held = settings.cascade == "streams" or (settings.cascade == "whole" and not wanted.stream)
-    fits = held and not kept and wanted.turns == 1 and one_text(wanted.parameters)
-    cascade = decided.decision.cascade if fits else None
-    if cascade is not None and not (assess is not None and await assess.ready(decided)):
-        cascade = None
-    return Choice(
-        order[: settings.models],
-        decided,
-        kept=kept,
-        took_s=took_s,
-        cascade=cascade,
-        conversation=conversation,
-    )
-
-
-def timing(decision_s: float) -> str:
-    """A Server-Timing header: milliseconds from publishing the prompt to having its decision."""
-    return f"decision;dur={1000 * decision_s:.1f}"
-
-
-async def _kept(
-    wanted: Wanted,
-    order: tuple[str, ...],
-    decided: Decided,
-    conversations: Conversations,
-    spender: str,
-) -> tuple[tuple[str, ...], bool, Conversation]:
-    """Stay with the conversation's model while its task and its preferences are the same."""
-    key = hashlib.sha256(
-        "\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()
-    ).hexdigest()
-    cluster, cares = decided.assignment.clusters[0].id, _cares(decided.decision)
-    kept, last = False, None
-    if wanted.turns > 1 and (last := Spoke.read(await conversations.get(key))) is not None:
-        same = (last.cluster, last.cares) == (cluster, cares)
-        if same and last.model in order and last.model != order[0]:
-            order, kept = (last.model, *(m for m in order if m != last.model)), True
-    conversation = Conversation(key, cluster, cares, last.model if last else None)
-    await conversations.put(key, conversation.said_by(order[0]))
-    return order, kept, conversation
-
-
-def _cares(decision: Decision) -> str:
-    """Equal for decisions whose senders care about the same; the rates of a goal move, the goal
-    does not."""
-    if (used := decision.rates) is None:
-        weights = decision.preferences
-        return f"{weights.performance:.4f} {weights.cost:.4f} {weights.latency:.4f}"
-    if used.keep is not None or used.spend_usd_per_1000 is not None:
-        return f"keep {used.keep} spend {used.spend_usd_per_1000} {used.s_per_point:.4g}"
-    return f"{used.usd_per_point:.4g} {used.s_per_point:.4g}"
-
-
-def expected_usd(wanted: Wanted, choice: Choice, models: Models) -> float:
-    """What the answer is expected to cost, in USD: what the decision says, but no less than the
-    catalogue's price for its tokens."""
-    tokens = answer_room(wanted.parameters, ANSWER_TOKENS)
-    said = (
-        [c.cost_usd for c in choice.decided.decision.candidates if c.model == choice.order[0]]
-        if choice.decided
-        else []
-    )
-    asked = (choice.cascade.first, choice.cascade.then) if choice.cascade else choice.order[:1]
-    return max(
-        sum(models.expected_cost_usd(model, wanted.tokens, tokens) for model in asked), *said, 0.0
-    )
-
-
 @dataclass(slots=True)
 class Told:
     """What is left behind when an answer has been given, or broken off."""
@@ -339,13 +108,6 @@ class Told:
             "x-pointsman-cascade": f"{'escalated' if self.cascade.escalated else 'accepted'}; "
             f"first={self.cascade.first}{good}"
         }
-
-
-class Assess(Protocol):
-    """How probably an answer is good enough; None where that can't be told."""
-
-    async def __call__(self, message: Decided, answer: Answer, /) -> float | None: ...
-    async def ready(self, message: Decided, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -600,42 +362,3 @@ def unanswered(failed: Sequence[tuple[str, Unavailable]]) -> Problem:
 def _quoted(error: Unavailable) -> str:
     words = (error.said or {}).get("message")
     return f" ({words})" if words else ""
-
-
-def completed(decided: Decided, told: Told) -> Completed:
-    """What goes on `completions`, to be learnt from."""
-    completion = (
-        Completion(
-            status="answered",
-            answers=(told.answer, *told.before),
-            failed=told.failed,
-            cascade=told.cascade,
-        )
-        if told.answer
-        else Completion(status="failed", failed=told.failed)
-    )
-    return extend(decided, Completed, completion=completion)
-
-
-def bill(wanted: Wanted, told: Told, spender: str, expected: float) -> Spent:
-    """What goes on `spending`."""
-    answer = told.answer
-    return Spent(
-        request_id=wanted.request_id,
-        spender=spender,
-        model=told.model,
-        cost_usd=told.cost_usd if answer else max(expected, told.cost_usd),
-        expected=answer is None,
-        simulated=bool(answer and answer.simulated),
-        at=datetime.now(UTC),
-    )
-
-
-def explained(decided: Decided) -> dict[str, Any]:
-    """The answer to POST /v1/route."""
-    said = decided.model_dump(
-        mode="json",
-        include={"request_id", "description", "assignment", "decision"},
-        exclude_none=True,
-    )
-    return said | {"model": decided.decision.model, "object": "pointsman.decision"}

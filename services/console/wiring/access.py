@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.adapters.http import bearer, who
-from shared.adapters.keys import LOCAL, Key, Keys, Refused, Scope
+from shared.adapters.keys import LOCAL, Key, Keys, Refused
+from shared.contracts.scopes import Scope
 
 COOKIE, NAME_COOKIE = "pointsman-console", "pointsman-rater"
 SESSION_S = 12 * 3600

@@ -1,0 +1,1 @@
+"""One module a page: its view model, and the endpoints that draw it. No adapter."""

@@ -1,0 +1,216 @@
+"""The page Try: one prompt, its decision, and what other rates would make of it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from services.console import FLOW
+from services.console.desk import Desk, Trial, Trouble, Undecided, Viewer, form_of
+from services.console.pages.common import colour, usd
+from services.console.pages.dials import START, curve, dialled, profile_of, slider
+from shared.contracts.messages import Decided, Submitted
+from shared.contracts.parts import Profile
+from shared.routing.assignment import Assignment
+from shared.routing.comparing import by_votes
+from shared.routing.rates import MOST_S, PROFILES, Rates
+from shared.routing.selection import Limits, Prediction, select
+from shared.routing.table import RoutingTable
+
+
+def assignment_of(message: Decided, table: RoutingTable) -> Assignment:
+    """Where a prompt lies in the table that it was assigned with."""
+    parts = message.assignment.clusters
+    clusters = np.array([table.positions[p.id] for p in parts], np.intp)
+    weights, distances = (
+        np.array(values, np.float32)
+        for values in ([p.weight for p in parts], [p.distance for p in parts])
+    )
+    return Assignment(clusters, weights, distances, message.assignment.novel)
+
+
+def limits_of(message: Decided, retired: frozenset[str]) -> Limits:
+    """What a model must keep to for that prompt."""
+    return replace(message.constraints.limits(message.context_tokens()), retired=retired)
+
+
+def trial_of(message: Decided, took_s: float) -> dict[str, Any]:
+    """What is known of a prompt, whatever the weights."""
+    parts = message.assignment.clusters
+    return {
+        "task": message.description.text,
+        "source": message.description.origin,
+        "simulated": message.description.simulated,
+        "novel": message.assignment.novel,
+        "clusters": [{"id": p.id, "label": p.label, "share": f"{p.weight:.0%}"} for p in parts],
+        "ms": round(1000 * took_s),
+        "table": str(message.decision.table),
+    }
+
+
+def prediction_of(message: Decided, table: RoutingTable) -> Prediction | None:
+    """What the table's predictor said of that prompt, as far as it counted."""
+    return message.assignment.prediction(table, message.decision.predictor_share)
+
+
+def ranking_of(
+    table: RoutingTable,
+    assignment: Assignment,
+    rates: Rates,
+    limits: Limits,
+    contexts: Mapping[str, int],
+    prediction: Prediction | None = None,
+    tokens: float | None = None,
+) -> dict[str, Any]:
+    """Every model's utility broken down, for one prompt and these rates."""
+    found = select(table, assignment, rates, limits, contexts, prediction, tokens)
+    spans = (
+        max(c.gain, min(1.0, c.cost_penalty + c.latency_penalty + c.caution))
+        for c in found.candidates
+    )
+    span = max(spans, default=1.0) or 1.0
+    rows = [
+        {
+            "model": c.model,
+            "colour": colour(c.model, table.models),
+            "unproven": c.unproven,
+            "predicted": None if c.predicted is None else f"{c.predicted:.0%}",
+            "utility": f"{c.utility:+.3f}",
+            "success": f"{c.success:.2f}",
+            "interval": f"{c.success_low:.2f}–{c.success_high:.2f}",
+            "cost": usd(c.cost_usd),
+            "latency": f"{c.latency_s:.1f} s",
+            "gain": f"{c.gain:+.3f}",
+            "cost_penalty": f"{-c.cost_penalty:+.3f}",
+            "latency_penalty": f"{-c.latency_penalty:+.3f}",
+            "caution": f"{-c.caution:+.3f}",
+            "bars": {
+                "gain": round(100 * c.gain / span, 1),
+                "cost": round(min(100.0, 100 * c.cost_penalty / span), 1),
+                "latency": round(min(100.0, 100 * c.latency_penalty / span), 1),
+            },
+        }
+        for c in found.candidates
+    ]
+    return {
+        "rows": rows,
+        "ruled_out": found.ruled_out,
+        "winner": rows[0]["model"] if rows else None,
+        "colour": rows[0]["colour"] if rows else "",
+        "why": found.why,
+        "confidence": f"{found.confidence:.2f}",
+        "rates": {
+            "usd": usd(rates.usd_per_point),
+            "s": "no matter how long"
+            if rates.s_per_point >= MOST_S
+            else f"{rates.s_per_point:.3g} s",
+        },
+        "by_votes": by_votes(table),
+        "reference": table.reference_model,
+        "cautious": any(c.caution > 0 for c in found.candidates),
+        "traffic": None if table.frontier is None else curve(table.frontier, rates),
+    }
+
+
+EXAMPLES = (
+    "Translate into French: the library is closed on Monday.",
+    "Write a SQL query for the ten customers with the highest revenue last year.",
+    "Summarise the minutes of a meeting in three sentences.",
+)
+TRIALS = 500
+"""Trials that are kept."""
+
+
+async def show(desk: Desk, _request: Request, viewer: Viewer) -> Response:
+    """Where a prompt is typed."""
+    return _typing(desk, viewer, "", None)
+
+
+def _typing(
+    desk: Desk, viewer: Viewer, prompt: str, wrong: str | None, status: int = 200
+) -> Response:
+    return desk.draw.page(
+        "try.html",
+        viewer,
+        "try",
+        status,
+        prompt=prompt,
+        trial=None,
+        wrong=wrong,
+        examples=EXAMPLES,
+    )
+
+
+async def submit(desk: Desk, request: Request, viewer: Viewer) -> Response:
+    """Have a prompt decided on."""
+    prompt = (await form_of(request)).get("prompt", "")
+    try:
+        message = Submitted(
+            request_id=f"try-{secrets.token_hex(12)}",
+            prompt=prompt,
+            profile=Profile.balanced,
+            metadata={"sender": FLOW.name},
+            submitted_at=datetime.now(UTC),
+        )
+    except ValueError:
+        empty = not prompt.strip()
+        too_long = "The prompt is too long: at most 256 KiB are taken."
+        wrong = "Type a prompt first." if empty else too_long
+        return _typing(desk, viewer, prompt[:10_000], wrong, 400)
+    began = time.monotonic()
+    try:
+        decided = await desk.decide(message)
+    except Undecided as late:
+        stuck = "it was described and not decided on" if late.described else "no service took it"
+        wrong = (
+            f"No decision within {desk.settings.route_s:.0f} s: {stuck}. Do describer, embedder, "
+            "assigner and selector run? Without a routing table prompts wait; dead letters say "
+            "what could not be taken (`pointsman dead-letters list`)."
+        )
+        return _typing(desk, viewer, prompt, wrong, 504)
+    took_s, token = time.monotonic() - began, secrets.token_urlsafe(12)
+    table = await desk.table(decided.decision.table.digest)
+    desk.trials[token] = Trial(viewer.name, prompt, decided, took_s, table)
+    while len(desk.trials) > TRIALS:
+        desk.trials.popitem(last=False)
+    return RedirectResponse(f"/try/{token}", 303)
+
+
+async def show_trial(desk: Desk, request: Request, viewer: Viewer) -> Response:
+    """The decision, and what other rates would make of it."""
+    token = request.path_params["token"]
+    trial = desk.trials.get(token)
+    if trial is None or trial.owner != viewer.name:
+        raise Trouble(404, "that trial is not kept any more; try the prompt again")
+    dials = {name: slider(request.query_params.get(name), at) for name, at in START.items()}
+    profile = profile_of(dials)
+    scores = ranking_of(
+        trial.table,
+        assignment_of(trial.decided, trial.table),
+        PROFILES[profile] if profile else dialled(**dials),
+        limits_of(trial.decided, desk.retired()),
+        desk.contexts(),
+        prediction_of(trial.decided, trial.table),
+        trial.decided.prompt_tokens(),
+    )
+    facts = {"scores": scores, "dials": dials, "token": token, "known": profile}
+    if "hx-request" in request.headers:
+        return HTMLResponse(desk.draw.part("_scores.html", **facts))
+    return desk.draw.page(
+        "try.html",
+        viewer,
+        "try",
+        prompt=trial.prompt,
+        trial=trial_of(trial.decided, trial.took_s),
+        wrong=None,
+        examples=(),
+        **facts,
+    )

@@ -1,0 +1,215 @@
+"""The page Map, and the page of a cluster."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.console.desk import Desk, Trouble, Viewer
+from services.console.memory import Memory, Version
+from services.console.pages.common import _short, about, choice, colour, scatter, task_of, usd
+from services.console.pictures import (
+    HIGH,
+    WIDE,
+    apart,
+    axis,
+    hull,
+    inner,
+    plane,
+    ticks,
+)
+from shared.contracts.parts import Profile
+from shared.contracts.scopes import Scope
+from shared.routing.comparing import by_votes
+from shared.routing.rates import PROFILES
+from shared.routing.selection import INTERVAL
+from shared.routing.task2vec import similar
+
+
+def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]:
+    """The page Map: clusters and prompts on a plane."""
+    table = version.table
+    placed = memory.placed(table)
+    seen = [s for s, _ in placed]
+    vectors = table.points_of([s.point[1] for s in seen if s.point])
+    flat = plane(table.centroids, vectors)
+    centres, dots = (
+        flat.place(table.centroids),
+        flat.place(vectors) if len(vectors) else np.zeros((0, 2)),
+    )
+    nearest = np.array([table.positions[place] for _, place in placed], np.intp)
+    winners = [
+        choice(table, c, PROFILES[profile]).candidates[0] for c in range(len(table.clusters))
+    ]
+    traffic = [int((nearest == c).sum()) for c in range(len(table.clusters))]
+    most = max(traffic, default=0) or 1
+    shown = apart(
+        [(float(x), float(y)) for x, y in centres],
+        [_short(c.label) for c in table.clusters],
+        traffic,
+    )
+    areas = [
+        {
+            "id": cluster.id,
+            "label": cluster.label,
+            "short": _short(cluster.label),
+            "x": round(float(centres[c][0]), 1),
+            "y": round(float(centres[c][1]), 1),
+            "r": round(7 + 22 * math.sqrt(traffic[c] / most), 1),
+            "hull": " ".join(f"{x:.1f},{y:.1f}" for x, y in hull(inner(dots[nearest == c]))),
+            "winner": winners[c].model,
+            "colour": colour(winners[c].model, table.models),
+            "cost": usd(winners[c].cost_usd),
+            "named": shown[c],
+            "traffic": traffic[c],
+        }
+        for c, cluster in enumerate(table.clusters)
+    ]
+    points = [
+        {"x": round(float(x), 1), "y": round(float(y), 1), "colour": colour(s.model, table.models)}
+        for s, (x, y) in zip(seen, dots, strict=True)
+        if -20 < x < WIDE + 20 and -20 < y < HIGH + 20
+    ]
+    by_traffic = [
+        areas[i]
+        for i in sorted(range(len(areas)), key=lambda i: (-traffic[i], table.clusters[i].id))
+    ]
+    return {
+        "table": about(version),
+        "areas": areas,
+        "rows": by_traffic,
+        "points": points,
+        "profile": profile.value,
+        "newest": len(seen),
+        "wide": WIDE,
+        "high": HIGH,
+    }
+
+
+def cluster_of(
+    memory: Memory, version: Version, cluster_id: str, *, prompts: bool
+) -> dict[str, Any] | None:
+    """One cluster: its prompts' descriptions, its ranking with intervals, what its models cost and
+    take, its history over tables."""
+    table = version.table
+    if (c := table.positions.get(cluster_id)) is None:
+        return None
+    cluster = table.clusters[c]
+    placed = memory.placed(table)
+    here = [s for s, place in reversed(placed) if place == cluster_id]
+    tasks = Counter(task for s in here if (task := task_of(s, prompts=prompts)) is not None)
+    order = np.argsort(-table.strength[c], kind="stable")
+    success, (low, high) = table.success[c], (ends[c] for ends in table.success_interval(INTERVAL))
+    across = axis(float(low.min()), float(high.max()), 10, 390)
+    chosen = Counter(s.model for s in here)
+    ranking = [
+        {
+            "model": table.models[m],
+            "colour": colour(table.models[m], table.models),
+            "success": f"{success[m]:.2f}",
+            "low": f"{low[m]:.2f}",
+            "high": f"{high[m]:.2f}",
+            "x": round(across(float(success[m])), 1),
+            "x1": round(across(float(low[m])), 1),
+            "x2": round(across(float(high[m])), 1),
+            "cost": usd(float(table.cost_usd[c, m])),
+            "latency": f"{table.latency_s[c, m]:.1f} s",
+            "chosen": chosen[table.models[m]],
+        }
+        for m in order
+    ]
+    latest = [
+        {"task": s.task, "prompt": s.prompt if prompts else None, "model": s.model}
+        for s in here[:12]
+    ]
+    return {
+        "table": about(version),
+        "id": cluster.id,
+        "label": cluster.label,
+        "size": cluster.size,
+        "traffic": len(here),
+        "newest": len(placed),
+        "tasks": tasks.most_common(12),
+        "latest": latest if prompts else [],
+        "ranking": ranking,
+        "line": round(across(float(success[table.models.index(table.reference_model)])), 1),
+        "by_votes": by_votes(table),
+        "reference": table.reference_model,
+        "scatter": scatter(table.models, table.cost_usd[c], success, table.latency_s[c]),
+        "history": history(memory, cluster_id, version),
+        "similar": [
+            {"id": table.clusters[i].id, "label": table.clusters[i].label}
+            for i, _ in similar(table, c)
+        ],
+    }
+
+
+def history(memory: Memory, cluster_id: str, version: Version) -> dict[str, Any] | None:
+    """The success of this cluster's models over the tables that are remembered."""
+    known = [v for v in memory.versions.values() if cluster_id in v.table.positions]
+    if len(known) < 2:
+        return None
+    models = version.table.models
+    rows = {
+        m: [
+            float(v.table.success[v.table.positions[cluster_id], v.table.models.index(m)])
+            if m in v.table.models
+            else None
+            for v in known
+        ]
+        for m in models
+    }
+    values = [v for line in rows.values() for v in line if v is not None]
+    x, y = axis(0, len(known) - 1, 50, 570), axis(min(values), max(values), 200, 15)
+    lines = [
+        {
+            "model": m,
+            "colour": colour(m, models),
+            "points": " ".join(
+                f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(line) if v is not None
+            ),
+            "first": next((f"{v:.2f}" for v in line if v is not None), ""),
+            "last": next((f"{v:.2f}" for v in reversed(line) if v is not None), ""),
+        }
+        for m, line in rows.items()
+    ]
+    marks = [
+        {"x": round(x(i), 1), "text": str(v.published.ref)}
+        for i, v in enumerate(known)
+        if i % max(1, len(known) // 6) == 0
+    ]
+    return {
+        "lines": lines,
+        "x": marks,
+        "y": [
+            {"y": round(y(v), 1), "text": f"{v:.2f}"} for v in ticks(min(values), max(values), 4)
+        ],
+    }
+
+
+async def show(desk: Desk, request: Request, viewer: Viewer) -> Response:
+    """The clusters on a plane."""
+    if (version := desk.memory.current) is None:
+        return desk.draw.page("no_table.html", viewer, "map")
+    named = request.query_params.get("profile", Profile.quality.value)
+    profile = Profile(named) if named in set(Profile) else Profile.quality
+    facts = map_of(desk.memory, version, profile)
+    return desk.draw.page("map.html", viewer, "map", profiles=list(Profile), **facts)
+
+
+async def show_cluster(desk: Desk, request: Request, viewer: Viewer) -> Response:
+    """One of them."""
+    if (version := desk.memory.current) is None:
+        return desk.draw.page("no_table.html", viewer, "map")
+    may_prompts = viewer.may(Scope.admin)
+    cluster = request.path_params["cluster"]
+    facts = cluster_of(desk.memory, version, cluster, prompts=may_prompts)
+    if facts is None:
+        text = "the current routing table has no such cluster; the Map shows those that it has"
+        raise Trouble(404, text)
+    return desk.draw.page("cluster.html", viewer, "map", may_prompts=may_prompts, **facts)

@@ -1,0 +1,209 @@
+"""The page Now: what happens, and what it cost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from services.console.desk import Desk, Trouble, Viewer
+from services.console.memory import SECONDS, Memory, Seen
+from services.console.pages.common import _short, colour, task_of, usd
+from shared.contracts.scopes import Scope
+from shared.routing.rates import Goal
+from shared.routing.selection import INTERVAL
+
+BATCH_S = 0.25
+"""Decisions that came meanwhile are drawn together."""
+LOOK_AGAIN_S = 5.0
+"""How often a page that stays open shows that its key still holds."""
+SHOWN = 25
+"""Decisions listed on Now."""
+
+
+def row(seen: Seen, models: Sequence[str], *, prompts: bool) -> dict[str, Any]:
+    """One decision of the list; `prompts`: for somebody who may see them."""
+    return {
+        "id": seen.request_id,
+        "at": datetime.fromtimestamp(seen.at, UTC).strftime("%H:%M:%S"),
+        "task": task_of(seen, prompts=prompts),
+        "cluster": seen.cluster,
+        "label": _short(seen.label, 48),
+        "novel": seen.novel,
+        "model": seen.model or "no eligible model",
+        "runner_up": seen.runner_up or "nobody",
+        "colour": colour(seen.model, models),
+        "confidence": f"{seen.confidence:.2f}",
+        "cost": usd(seen.cost_usd),
+        "ms": round(1000 * seen.took_s),
+    }
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    ordered = sorted(values)
+    return (
+        ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
+        if ordered
+        else None
+    )
+
+
+def numbers(memory: Memory, now: float) -> dict[str, Any]:
+    """The figures at the head of Now."""
+    recent = list(memory.last_seconds(now, 10))
+    latencies = [t for _, second in memory.last_seconds(now, 60) for t in second]
+    p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
+    saved = 1 - memory.chosen_usd / memory.single_usd if memory.single_usd > 0 else None
+    return {
+        "count": f"{memory.count:,}",
+        "rate": f"{sum(len(s) for _, s in recent) / 10:.1f}",
+        "p50": "–" if p50 is None else f"{1000 * p50:.0f} ms",
+        "p99": "–" if p99 is None else f"{1000 * p99:.0f} ms",
+        "chosen": usd(memory.chosen_usd),
+        "single": usd(memory.single_usd),
+        "single_model": memory.single or "no table yet",
+        "saved": "–"
+        if saved is None
+        else f"{saved:.0%} less"
+        if saved >= 0
+        else f"{-saved:.0%} more",
+    }
+
+
+GOAL_PROMPTS = 2000
+"""The newest decisions of a goal, over which it is to be met."""
+
+
+def goals_of(memory: Memory) -> list[dict[str, str]]:
+    """Each goal beside what was reached, over its newest decisions, with 95% intervals."""
+    found: dict[Goal, list[Seen]] = {}
+    for seen in reversed(memory.decisions):
+        if seen.goal is not None and len(own := found.setdefault(seen.goal, [])) < GOAL_PROMPTS:
+            own.append(seen)
+    return [_goal_row(goal, own) for goal, own in found.items()]
+
+
+def _goal_row(goal: Goal, own: Sequence[Seen]) -> dict[str, str]:
+    cost = 1000 * np.array([s.cost_usd for s in own])
+    row = {"goal": goal.text, "prompts": f"{len(own):,}", "cost": _spread(cost, usd)}
+    both = np.array(
+        [
+            (s.success, s.single_success)
+            for s in own
+            if s.success is not None and s.single_success is not None
+        ]
+    )
+    if not len(both) or not both[:, 1].sum():
+        return row | {"kept": "–"}
+    ratio = float(both[:, 0].sum() / both[:, 1].sum())
+    error = float(
+        np.std(both[:, 0] - ratio * both[:, 1]) / both[:, 1].mean() / math.sqrt(len(both))
+    )
+    return row | {
+        "kept": f"{ratio:.1%} ({ratio - INTERVAL * error:.1%} to {ratio + INTERVAL * error:.1%})"
+    }
+
+
+def _spread(values: np.ndarray, form: Callable[[float], str]) -> str:
+    """The mean and its 95% interval."""
+    mean, error = float(values.mean()), float(values.std() / math.sqrt(len(values)))
+    return (
+        f"{form(mean)} ({form(max(0.0, mean - INTERVAL * error))} to "
+        f"{form(mean + INTERVAL * error)})"
+    )
+
+
+def series(memory: Memory, now: float, since: int | None = None) -> dict[str, list[Any]]:
+    """The last two minutes second by second (or from the second `since` on): decisions, p50 and p99
+    in ms."""
+    at: list[int] = []
+    rate: list[int] = []
+    p50: list[float | None] = []
+    p99: list[float | None] = []
+    for second, latencies in memory.last_seconds(
+        now, SECONDS if since is None else max(0, min(SECONDS, int(now) - since))
+    ):
+        at.append(second)
+        rate.append(len(latencies))
+        for share, values in ((0.5, p50), (0.99, p99)):
+            found = percentile(latencies, share)
+            values.append(None if found is None else round(1000 * found, 1))
+    return {"at": at, "rate": rate, "p50": p50, "p99": p99}
+
+
+def now(memory: Memory, at: float, *, prompts: bool) -> dict[str, Any]:
+    """The page Now."""
+    models = memory.current.table.models if memory.current else ()
+    latest = [
+        row(memory.decisions[-1 - i], models, prompts=prompts)
+        for i in range(min(SHOWN, len(memory.decisions)))
+    ]
+    return {
+        "numbers": numbers(memory, at),
+        "latest": latest,
+        "history": len(memory.decisions),
+        "goals": goals_of(memory),
+    }
+
+
+async def show(desk: Desk, _request: Request, viewer: Viewer) -> Response:
+    """What happens."""
+    at = time.time()
+    facts = now(desk.memory, at, prompts=viewer.may(Scope.admin))
+    return desk.draw.page("now.html", viewer, "now", **facts, series=series(desk.memory, at))
+
+
+async def listen(desk: Desk, request: Request, viewer: Viewer) -> Response:
+    """The same as it goes on, several decisions at a time."""
+    most = desk.settings.viewers
+    if desk.watching >= most:
+        raise Trouble(503, f"{most} people watch already (POINTSMAN_CONSOLE_VIEWERS)")
+    happening = _happening(desk, request, prompts=viewer.may(Scope.admin))
+    return StreamingResponse(
+        happening, media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+    )
+
+
+async def _happening(desk: Desk, request: Request, *, prompts: bool) -> AsyncIterator[str]:
+    seen, second, looked = -1, int(time.time()), time.monotonic()
+    desk.watching += 1
+    try:
+        yield "retry: 2000\n\n"
+        while not desk.stopping.is_set():
+            at = time.time()
+            if desk.memory.count != seen or int(at) > second:
+                told = news(desk, seen, second, at, prompts=prompts)
+                yield f"data: {json.dumps(told)}\n\n"
+                seen, second = desk.memory.count, int(at)
+            if time.monotonic() - looked > LOOK_AGAIN_S:
+                if not desk.admitted(request):
+                    return
+                looked = time.monotonic()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(desk.stopping.wait(), BATCH_S)
+    finally:
+        desk.watching -= 1
+
+
+def news(desk: Desk, seen: int, second: int, at: float, *, prompts: bool) -> dict[str, Any]:
+    """What is new to a page that has shown `seen` decisions and the seconds up to `second`."""
+    memory = desk.memory
+    models = memory.current.table.models if memory.current else ()
+    unseen = memory.count - seen if seen >= 0 else SHOWN
+    fresh = min(SHOWN, len(memory.decisions), unseen)
+    rows = [row(memory.decisions[-1 - i], models, prompts=prompts) for i in range(fresh)]
+    return {
+        "rows": desk.draw.part("_rows.html", latest=rows),
+        "whole": seen < 0 or fresh == SHOWN,
+        "numbers": desk.draw.part("_numbers.html", numbers=numbers(memory, at)),
+        "series": series(memory, at, since=second),
+    }

@@ -1,0 +1,115 @@
+"""How much may be under way, and reading what comes: bodies with a limit, plain or gzip."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Self
+
+from starlette.types import Receive
+
+from services.gateway import FLOW
+from services.gateway.requests import (
+    Problem,
+)
+from shared.adapters.telemetry import (
+    IN_FLIGHT,
+)
+
+
+class Gone(Exception):
+    """The client has left."""
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _read(receive: Receive, slot: Slot, limit: int, length: str | None) -> bytes:
+    too_much = Problem(
+        413, f"the request is too large; at most {limit} bytes are taken", code="request_too_large"
+    )
+    if length is not None and length.isdigit() and int(length) > limit:
+        raise too_much
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        size += len(part := message.get("body", b""))
+        if size > limit:
+            raise too_much
+        slot.take(len(part))
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _unzipped(body: bytes, slot: Slot, limit: int) -> bytes:
+    """What was sent as gzip, of no more than `limit` bytes."""
+    reading = zlib.decompressobj(wbits=31)
+    try:
+        found = reading.decompress(body, limit + 1)
+    except zlib.error:
+        raise Problem(400, "the body is not gzip, though content-encoding says so") from None
+    if len(found) > limit:
+        raise Problem(
+            413,
+            f"the request is too large unpacked; at most {limit} bytes are taken",
+            code="request_too_large",
+        )
+    if not reading.eof or reading.unused_data:
+        raise Problem(400, "the body is not one whole gzip member, though content-encoding says so")
+    slot.take(len(found))
+    return found
+
+
+def busy(text: str, wait_s: float, code: str) -> Problem:
+    """429, with when to come again."""
+    return Problem(
+        429,
+        text,
+        kind="rate_limit_error",
+        code=code,
+        headers={"retry-after": str(max(1, round(wait_s + 0.5)))},
+    )
+
+
+@dataclass(slots=True)
+class Room:
+    """How much may be under way: requests, and bytes of them."""
+
+    most: int
+    most_bytes: int
+    requests: int = 0
+    bytes: int = 0
+
+    def place(self) -> Slot:
+        """A place for one request. Raises `Problem`."""
+        if self.requests >= self.most:
+            raise busy(f"{self.most} requests are under way already", 1, "too_many_requests")
+        return Slot(self)
+
+
+@dataclass(slots=True)
+class Slot:
+    room: Room
+    bytes: int = 0
+
+    def take(self, size: int) -> None:
+        if self.room.bytes + size > self.room.most_bytes:
+            raise busy("too much is under way already", 1, "too_many_requests")
+        self.bytes += size
+        self.room.bytes += size
+
+    def __enter__(self) -> Self:
+        self.room.requests += 1
+        IN_FLIGHT.labels(FLOW.name).set(self.room.requests)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.room.requests -= 1
+        self.room.bytes -= self.bytes
+        IN_FLIGHT.labels(FLOW.name).set(self.room.requests)

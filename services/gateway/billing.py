@@ -1,0 +1,77 @@
+"""What an answer is expected to cost, what it cost, and what is left behind to be learnt from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from services.gateway.answering import Models, Told
+from services.gateway.choice import Choice
+from services.gateway.requests import Wanted
+from shared.contracts.messages import Completed, Decided, answer_room, extend
+from shared.contracts.parts import (
+    Completion,
+)
+from shared.contracts.spending import Spent
+
+ANSWER_TOKENS = 400
+"""What an answer is expected to have, where nobody says."""
+
+
+class Purse(Protocol):
+    async def reserve(self, usd: float) -> bool: ...
+    async def settle(self, reserved: float, spent: float) -> None: ...
+
+
+def expected_usd(wanted: Wanted, choice: Choice, models: Models) -> float:
+    """What the answer is expected to cost, in USD: what the decision says, but no less than the
+    catalogue's price for its tokens."""
+    tokens = answer_room(wanted.parameters, ANSWER_TOKENS)
+    said = (
+        [c.cost_usd for c in choice.decided.decision.candidates if c.model == choice.order[0]]
+        if choice.decided
+        else []
+    )
+    asked = (choice.cascade.first, choice.cascade.then) if choice.cascade else choice.order[:1]
+    return max(
+        sum(models.expected_cost_usd(model, wanted.tokens, tokens) for model in asked), *said, 0.0
+    )
+
+
+def completed(decided: Decided, told: Told) -> Completed:
+    """What goes on `completions`, to be learnt from."""
+    completion = (
+        Completion(
+            status="answered",
+            answers=(told.answer, *told.before),
+            failed=told.failed,
+            cascade=told.cascade,
+        )
+        if told.answer
+        else Completion(status="failed", failed=told.failed)
+    )
+    return extend(decided, Completed, completion=completion)
+
+
+def bill(wanted: Wanted, told: Told, spender: str, expected: float) -> Spent:
+    """What goes on `spending`."""
+    answer = told.answer
+    return Spent(
+        request_id=wanted.request_id,
+        spender=spender,
+        model=told.model,
+        cost_usd=told.cost_usd if answer else max(expected, told.cost_usd),
+        expected=answer is None,
+        simulated=bool(answer and answer.simulated),
+        at=datetime.now(UTC),
+    )
+
+
+def explained(decided: Decided) -> dict[str, Any]:
+    """The answer to POST /v1/route."""
+    said = decided.model_dump(
+        mode="json",
+        include={"request_id", "description", "assignment", "decision"},
+        exclude_none=True,
+    )
+    return said | {"model": decided.decision.model, "object": "pointsman.decision"}

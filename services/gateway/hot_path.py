@@ -1,0 +1,88 @@
+"""The decision for one request, within its deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from services.gateway.choice import NoDecision, Unrouted
+from services.gateway.fallback import Fallback
+from services.gateway.requests import Wanted
+from services.gateway.settings import GatewaySettings
+from shared.contracts.messages import Decided, Submitted
+
+
+class Expected(Protocol):
+    @property
+    def described(self) -> asyncio.Event: ...
+    @property
+    def decided(self) -> asyncio.Future[Decided]: ...
+
+
+class Asking(Protocol):
+    """Publish a prompt and hear what comes of it. `send` raises an error of any kind when the
+    broker is away."""
+
+    def expecting(self, request_id: str) -> AbstractContextManager[Expected]: ...
+    async def send(self, message: Submitted) -> None: ...
+
+
+class Rest(Protocol):
+    """A circuit breaker."""
+
+    def allows(self) -> bool: ...
+    def succeeded(self) -> None: ...
+    def failed(self) -> None: ...
+    def abandoned(self) -> None: ...
+
+
+class HotPath:
+    """Asks the hot path over Kafka."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        rest: Rest,
+        fallback: Fallback,
+        settings: GatewaySettings,
+    ) -> None:
+        self._asking, self._rest, self._fallback, self._settings = asking, rest, fallback, settings
+
+    def default(self, wanted: Wanted) -> tuple[list[str], str]:
+        """What answers where nothing is decided: see `Fallback`. Raises `Problem`."""
+        return self._fallback.order(wanted)
+
+    async def route(self, message: Submitted) -> Decided:
+        """The decision. Raises `Unrouted` after the deadlines, or at once while nothing has come
+        for a while."""
+        if not self._rest.allows():
+            raise Unrouted(
+                NoDecision.resting, "routing gave no decisions lately, so it is not waited for now"
+            )
+        settings, late = self._settings, NoDecision.no_description
+        try:
+            with self._asking.expecting(message.request_id) as expected:
+                async with asyncio.timeout(settings.describe_s):
+                    await self._asking.send(message)
+                    await expected.described.wait()
+                late = NoDecision.no_decision
+                async with asyncio.timeout(settings.deadline_s):
+                    decided = await expected.decided
+        except TimeoutError:
+            self._rest.failed()
+            what, limit_s = (
+                ("description", settings.describe_s)
+                if late is NoDecision.no_description
+                else ("decision", settings.deadline_s)
+            )
+            raise Unrouted(late, f"no {what} within {limit_s:g} s") from None
+        except asyncio.CancelledError:
+            self._rest.abandoned()
+            raise
+        except Exception as error:
+            self._rest.failed()
+            text = f"the prompt could not be published ({type(error).__name__})"
+            raise Unrouted(NoDecision.not_published, text) from None
+        self._rest.succeeded()
+        return decided

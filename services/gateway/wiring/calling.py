@@ -1,0 +1,110 @@
+"""The models of the catalogue, as the gateway asks them."""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Mapping,
+    Sequence,
+)
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from services.gateway.answering import Unavailable
+from services.gateway.settings import GatewaySettings
+from shared.adapters.catalog import CurrentCatalog
+from shared.adapters.errors import ModelUnreachable, Trouble
+from shared.adapters.llm.chat import LLMSettings
+from shared.adapters.llm.providers import Providers, Talking
+from shared.catalog.models import Catalog
+from shared.contracts.parts import Answer
+
+
+def _unavailable(error: ModelUnreachable) -> Unavailable:
+    return Unavailable(
+        str(error),
+        error.status,
+        error.said,
+        late=error.trouble is Trouble.late,
+        retry_after_s=error.retry_after_s,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Talking:
+    """A model that is answering, as the gateway knows it."""
+
+    talking: Talking
+
+    @property
+    def chunks(self) -> AsyncIterator[dict[str, Any]]:
+        return self._chunks()
+
+    async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
+        try:
+            async for chunk in self.talking.chunks:
+                yield chunk
+        except ModelUnreachable as error:
+            raise _unavailable(error) from None
+
+    @property
+    def answer(self) -> Callable[[], Answer]:
+        return self.talking.answer
+
+
+class Calling:
+    """The models of the catalogue, as the gateway asks them."""
+
+    def __init__(self, providers: Providers, catalog: Callable[[], Catalog]) -> None:
+        self._providers, self._catalog = providers, catalog
+
+    @asynccontextmanager
+    async def open(
+        self,
+        model: str,
+        chat: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        within_s: float,
+    ) -> AsyncGenerator[_Talking, None]:
+        async with AsyncExitStack() as stack:
+            try:
+                talking = await stack.enter_async_context(
+                    self._providers.open(model, chat, parameters, within_s)
+                )
+            except ModelUnreachable as error:
+                raise _unavailable(error) from None
+            yield _Talking(talking)
+
+    async def whole(
+        self,
+        model: str,
+        chat: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        within_s: float,
+    ) -> tuple[Answer, Mapping[str, Any]]:
+        try:
+            return await self._providers.whole(model, chat, parameters, within_s)
+        except ModelUnreachable as error:
+            raise _unavailable(error) from None
+
+    def expected_cost_usd(self, model: str, prompt_tokens: float, answer_tokens: float) -> float:
+        return self._catalog().model(model).price.cost_usd(prompt_tokens, answer_tokens)
+
+
+@asynccontextmanager
+async def calling(
+    catalog: CurrentCatalog, settings: GatewaySettings
+) -> AsyncGenerator[Calling, None]:
+    """The providers, with as many calls under way as there may be requests, unless the environment
+    says otherwise."""
+    llm = LLMSettings()
+    if "concurrency" not in llm.model_fields_set:
+        llm = llm.model_copy(update={"concurrency": settings.max_requests})
+    providers = Providers(catalog, llm)
+    try:
+        yield Calling(providers, catalog)
+    finally:
+        await providers.close()

@@ -1,0 +1,149 @@
+"""The outside as the judge uses it: models, judge models, prices, and what was spent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.judge import verdict
+from services.judge.attendance import Attendance
+from services.judge.judge import AskJudge, AskModel, Unavailable
+from services.judge.settings import JudgeSettings
+from shared.adapters.errors import ModelUnreachable
+from shared.adapters.kafka.client import read_all
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.llm.chat import LLMSettings
+from shared.adapters.llm.providers import Providers, Said, said
+from shared.adapters.llm.simulated import chat
+from shared.adapters.redis.answers import RedisAnswers
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.telemetry import ABSTAINED, SPENT, STOPPED, log
+from shared.catalog.models import Catalog, Price
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.evaluations import Evaluated
+from shared.contracts.messages import Completed, read
+from shared.contracts.parts import Answer, Conflict, RaterKind, answer_name
+from shared.contracts.topics import EVALUATIONS
+
+ANSWER_TOKENS = 300
+
+
+PROMPT_TOKENS = 200
+
+
+REMEMBER_S = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogPrices:
+    """Bounds from the catalogue; a model without a price is taken for very dear."""
+
+    catalog: Catalog
+
+    def bound(self, model: str, prompt_tokens: int, completion_tokens: int) -> float:
+        known = self.catalog.models.get(model)
+        return known.price.cost_usd(prompt_tokens, completion_tokens) if known else 1.0
+
+
+def challengers(catalog: Catalog, profile: str) -> dict[str, float]:
+    """The models of a profile, with what an answer of each is expected to cost, in USD."""
+    pool = (
+        catalog.models[name]
+        for name in catalog.profiles.get(profile, ())
+        if name not in catalog.retired
+    )
+    return {m.name: m.price.cost_usd(PROMPT_TOKENS, ANSWER_TOKENS) for m in pool}
+
+
+@asynccontextmanager
+async def asking(
+    settings: JudgeSettings, catalog: Callable[[], Catalog], llm: LLMSettings, redis: RedisSettings
+) -> AsyncGenerator[tuple[AskModel, AskJudge], None]:
+    """The models of the catalogue and the judge models, as the judge asks them."""
+    providers, judges, answers = Providers(catalog, llm), chat(llm), RedisAnswers(redis)
+
+    async def ask_model(message: Completed, model: str) -> Answer:
+        asked = message.asked()
+        with suppress(Conflict):
+            if (known := await answers.get(message.request_id, model, asked)) is not None:
+                return known
+        once = answer_name(message.request_id, model, asked)
+        try:
+            answer = await providers.ask(
+                model, message.chat(), message.parameters, settings.call_s, once=once
+            )
+        except ModelUnreachable as error:
+            raise Unavailable(str(error)) from None
+        SPENT.labels("judge", model).inc(answer.cost_usd)
+        await answers.put(message.request_id, answer, asked, REMEMBER_S)
+        return answer
+
+    price = Price(input=settings.price_input, output=settings.price_output)
+
+    async def ask_judge(model: str, messages: list[dict[str, str]], turn: int, once: str) -> Said:
+        wanted = {"response_format": verdict.FORMAT, "seed": turn}
+        try:
+            got = await judges.complete(
+                model,
+                messages,
+                within_s=settings.call_s,
+                max_tokens=settings.max_tokens,
+                parameters=wanted,
+                optional=verdict.OPTIONAL,
+                once=once,
+            )
+        except ModelUnreachable as error:
+            raise Unavailable(str(error)) from None
+        judged = said(got, price)
+        SPENT.labels("judge", model).inc(judged.cost_usd)
+        return judged
+
+    try:
+        yield ask_model, ask_judge
+    finally:
+        await providers.close()
+        await judges.close()
+        await answers.close()
+
+
+def attend(evaluation: Evaluated, attendance: Attendance) -> None:
+    """Take note of votes that could not be read, and name a judge model that is not asked any
+    more."""
+    name, abstained = evaluation.rater.name, evaluation.abstained.reasons()
+    for reason, count in abstained.items():
+        ABSTAINED.labels(name, reason).inc(count)
+    if abstained:
+        log.warning(
+            "votes that say nothing",
+            judge=name,
+            request_id=evaluation.request_id,
+            cost_usd=evaluation.cost_usd,
+            **abstained,
+        )
+    votes = evaluation.votes
+    if attendance.note(name, int(sum(votes.counts())) + votes.ties, evaluation.abstained.paid):
+        log.error(
+            "a judge model is not asked for a while: most of its votes can't be read",
+            judge=name,
+            rest_s=attendance.rest_s,
+        )
+    STOPPED.labels(name).set(not attendance.votes(name))
+
+
+async def spent_since(kafka: KafkaSettings, begin: datetime) -> float:
+    """What judges have spent since then, by the evaluations they have published."""
+    paid: dict[str, float] = {}
+    for record in await read_all(kafka, EVALUATIONS):
+        if record.timestamp < begin.timestamp() * 1000:
+            continue
+        try:
+            evaluation = read(Evaluated, record.value)
+        except InvalidMessage:
+            continue
+        if evaluation.rater.kind is RaterKind.judge:
+            paid[evaluation.evaluation_id] = (
+                evaluation.cost_usd
+            )  # one that came twice was paid once
+    return sum(paid.values())

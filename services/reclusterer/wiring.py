@@ -1,0 +1,243 @@
+"""Learning from the topics, and publishing what was learnt while it is this process's turn."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from services.reclusterer import FLOW
+from services.reclusterer.memory import Memory
+from services.reclusterer.recluster import Proposal, propose
+from services.reclusterer.settings import ReclustererSettings
+from services.reclusterer.trigger import Watch
+from shared.adapters.catalog import CurrentCatalog
+from shared.adapters.errors import AdapterError
+from shared.adapters.kafka.following import Following
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.kafka.tables import end, versions
+from shared.adapters.kafka.writing import Turn
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import publish
+from shared.adapters.telemetry import LEARNT, TelemetrySettings, log, where
+from shared.catalog.models import Catalog, Model
+from shared.contracts.errors import ContractError
+from shared.contracts.evaluations import Evaluated
+from shared.contracts.messages import Completed, Embedded, read
+from shared.contracts.tables import Origin, TablePublished, anchor_of
+from shared.contracts.topics import EMBEDDINGS, EVALUATIONS, Topic
+from shared.routing.clustering import nearest_of, warm
+from shared.routing.table import RoutingTable
+
+NOTHING = (-1, -1, 0)
+"""No state in which anything was published."""
+
+
+def ranked(catalog: Catalog, settings: ReclustererSettings) -> list[Model]:
+    """The models that are ranked."""
+    return [m for m in catalog.profile(settings.profile) if m.name not in catalog.retired]
+
+
+@dataclass(slots=True)
+class Learner:
+    """Learns from the topics, and writes while it is its turn."""
+
+    settings: ReclustererSettings
+    kafka: KafkaSettings
+    redis: RedisSettings
+    turn: Turn
+    catalog: CurrentCatalog = field(init=False)
+    memory: Memory = field(init=False)
+    watch: Watch = field(init=False)
+    following: Following = field(init=False)
+    current: RoutingTable | None = None
+    anchor: RoutingTable | None = None
+    pinned: bool = False
+    end: int = -1
+    """Where `routing-tables` ended when it was last looked at."""
+    used_ids: set[str] = field(default_factory=set)
+    told_changes: set[str] = field(default_factory=set)
+    opinions: int = 0
+    seen: int = 0
+    thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, "clustering", initializer=give_way)
+    )
+
+    def __post_init__(self) -> None:
+        self.catalog, self.memory, self.watch = (
+            CurrentCatalog(self.settings.catalog),
+            Memory(self.settings),
+            Watch(self.settings),
+        )
+        self.following = Following(self.kafka, FLOW.reads, self.learn)
+
+    def learn(self, topic: Topic, record: Any) -> None:
+        """One record of a topic that is read. What can't be read is somebody else's to complain
+        about."""
+        try:
+            if topic is EMBEDDINGS:
+                if (sample := self.memory.embedded(read(Embedded, record.value))) is not None:
+                    self.watch.saw(sample.vector, self.current)
+            elif topic is EVALUATIONS and record.value is None:
+                self.memory.forget((record.key or b"").decode("utf-8", "replace"))
+            elif topic is EVALUATIONS:
+                self.opinions += self.memory.evaluated(
+                    read(Evaluated, record.value), record.timestamp / 1000
+                )
+            else:
+                self.memory.completed(read(Completed, record.value))
+                self.seen += 1
+        except ContractError as error:
+            log.warning(
+                "ignored a record",
+                topic=topic.name,
+                partition=record.partition,
+                offset=record.offset,
+                error=str(error),
+            )
+        LEARNT.labels("embeddings").set(len(self.memory.samples))
+        LEARNT.labels("evaluations").set(len(self.memory.opinions))
+
+    async def write(self) -> None:
+        """While it is our turn, publish what has been learnt."""
+        await self.following.caught_up.wait()
+        warming = asyncio.create_task(
+            asyncio.to_thread(warm)
+        )  # the first table needs nothing of it
+        term, epoch, told = 0, 0, NOTHING
+        while True:
+            if self.current is not None:
+                await warming
+            await self.turn.mine.wait()
+            try:
+                if term != self.turn.terms or await end(self.kafka) != self.end:
+                    known = await versions(self.kafka)
+                    if term != self.turn.terms:
+                        epoch, term = (known[-1].epoch + 1 if known else 1), self.turn.terms
+                        log.info("writing", epoch=epoch)
+                    self._take(known)
+                    self.end, told = await end(self.kafka), NOTHING
+                due = self.watch.due(time.time()) if self.memory.samples else ""
+                state = (
+                    self.opinions,
+                    self.seen // 20,
+                    hash(tuple(ranked(self.catalog(), self.settings))),
+                )
+                if (due or state != told) and self.memory.samples and not self.pinned:
+                    told = state
+                    await self._publish(due, epoch)
+            except AdapterError as error:
+                log.warning("not published", error=str(error))
+                term = 0
+            except Exception as error:
+                log.error("not published", error=where(error, TelemetrySettings()))
+                await asyncio.sleep(self.settings.every_s)
+            await asyncio.sleep(self.settings.every_s if self.current is not None else 0.2)
+
+    def _take(self, known: list[TablePublished]) -> None:
+        """What stands on the topic, whoever wrote it. The newest table that was not learnt from
+        traffic is the anchor."""
+        if not known:
+            return
+        self.current, self.pinned = known[-1].read_table(), known[-1].pinned
+        brought = anchor_of(known)
+        self.anchor = brought.read_table() if brought else None
+        for version in known:
+            self.used_ids |= {c.id for c in version.read_table().clusters}
+        if self.watch.when == 0.0:
+            self.watch.done(
+                self.current.provenance.prompts, 0.0, known[-1].published_at.timestamp()
+            )
+        if self.pinned:
+            log.info(
+                "the current table is pinned; `pointsman table unpin` lets what is learnt replace "
+                "it",
+                version=str(known[-1].ref),
+            )
+
+    async def _publish(self, due: str, epoch: int) -> None:
+        models = ranked(self.catalog(), self.settings)
+        basis, total = dict(self.following.positions), self.memory.told
+        began = time.monotonic()
+        frozen, first = _frozen(self.memory), self.current is None
+        proposal: Proposal | None = await asyncio.get_running_loop().run_in_executor(
+            self.thread,
+            lambda: propose(
+                frozen,
+                self.current,
+                sorted(self.used_ids),
+                models,
+                self.settings,
+                recluster=bool(due) and not first,
+                anchor=self.anchor,
+            ),
+        )
+        if proposal is None or not self.turn.mine.is_set():
+            return
+        if due and not first:
+            recent = [
+                s.vector
+                for s in list(frozen.samples.values())[:5000]
+                if len(s.vector) >= proposal.table.inputs
+            ]
+            usual = float(
+                nearest_of(proposal.table.points_of(recent), proposal.table.centroids)[0].mean()
+            )
+            self.watch.done(total, usual, time.time())
+        if self.current is not None and proposal.table == self.current:
+            return
+        note = (
+            f"{proposal.why}; because {due}"
+            if due and not proposal.refused
+            else proposal.refused or proposal.why
+        )
+        note += "".join(
+            f"; {change}" for change in proposal.changed if change not in self.told_changes
+        )
+        self.told_changes = set(proposal.changed)
+        version = await publish(
+            self.kafka,
+            self.redis,
+            proposal.table,
+            note,
+            Origin.learnt,
+            reclustered=proposal.reclustered,
+            epoch=epoch,
+            basis=basis,
+        )
+        self.current, self.end = proposal.table, await end(self.kafka)
+        self.used_ids |= {c.id for c in proposal.table.clusters}
+        log.info(
+            "published",
+            version=str(version.ref),
+            why=note,
+            seconds=round(time.monotonic() - began, 2),
+        )
+
+
+def _frozen(memory: Memory) -> Memory:
+    """What is known now, as it stays while the thread works on it."""
+    memory.trim()
+    copy = Memory(memory.settings, memory.encoder)
+    copy.samples, copy.opinions, copy.seen, copy.newest = (
+        dict(memory.samples),
+        dict(memory.opinions),
+        dict(memory.seen),
+        memory.newest,
+    )
+    return copy
+
+
+def give_way() -> None:
+    """Let the hot path on the same machine go first."""
+    threadpool_limits(1, user_api="blas")  # its threads were made long ago, and would not give way
+    with suppress(OSError):
+        if sys.platform == "linux":  # there, of this thread and those it makes
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
