@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.judge import verdict
+from services.judge import FLOW, verdict
 from services.judge.attendance import Attendance
-from services.judge.judge import AskJudge, AskModel, Unavailable
+from services.judge.judge import AskJudge, AskModel, Unavailable, chosen_once, judge
+from services.judge.sample import Sampler
 from services.judge.settings import JudgeSettings
+from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.providers import Providers, Said, said
-from shared.adapters.llm.simulated import chat
+from shared.adapters.llm.simulated import JUDGE, chat
 from shared.adapters.redis.answers import RedisAnswers
+from shared.adapters.redis.budget import DailyBudget
+from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
-from shared.adapters.telemetry import ABSTAINED, SPENT, STOPPED, log
+from shared.adapters.tables import Tables
+from shared.adapters.telemetry import ABSTAINED, JUDGED, SPENT, STOPPED, VOTES, log
 from shared.catalog.models import Catalog, Price
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
+from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Completed, read
-from shared.contracts.parts import Answer, Conflict, RaterKind, answer_name
+from shared.contracts.parts import Answer, Conflict, RaterKind, Votes, answer_name
 from shared.contracts.topics import EVALUATIONS
 
 ANSWER_TOKENS = 300
@@ -34,6 +41,78 @@ PROMPT_TOKENS = 200
 
 
 REMEMBER_S = 24 * 3600
+
+
+def effective(settings: JudgeSettings) -> JudgeSettings:
+    """The settings with judge models that can be had: without a key, SIMULATED ones."""
+    if not LLMSettings().simulated:
+        return settings
+    simulated = tuple(f"{JUDGE}-{i + 1}" for i in range(len(settings.models)))
+    return settings.model_copy(update={"models": simulated})
+
+
+class Judging:
+    """Has completions judged."""
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        self._settings, self._kafka, self._redis = settings, KafkaSettings(), RedisSettings()
+        self._catalog = CurrentCatalog(settings.catalog)
+        self._catalog().profile(settings.profile)  # one that is not there is said at the start
+        self._sampler, self._attendance = Sampler(settings), Attendance(settings.rest_s)
+        self._tables = Tables(FLOW.name, self._kafka, self._redis)
+        self._budget = DailyBudget(
+            self._redis,
+            RedisKeys.judge_budget,
+            settings.budget_usd_per_day,
+            lambda day: spent_since(self._kafka, day),
+        )
+        self._remembered = TextCache(self._redis, RedisKeys.judged, REMEMBER_S)
+        self._ask_model: AskModel | None = None
+        self._ask_judge: AskJudge | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """With models, judge models, the routing table and the budget."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._tables.running())
+            await stack.enter_async_context(self._budget.running())
+            models = asking(self._settings, self._catalog, LLMSettings(), self._redis)
+            self._ask_model, self._ask_judge = await stack.enter_async_context(models)
+            stack.push_async_callback(self._remembered.close)
+            yield
+
+    async def work(self, batch: Sequence[Completed]) -> Sequence[list[Evaluated] | Exception]:
+        """Judge a batch, and count what came of it."""
+        return await asyncio.gather(*(self._judge(message) for message in batch))
+
+    async def _judge(self, message: Completed) -> list[Evaluated]:
+        assert self._ask_model is not None, "use it inside running()"
+        assert self._ask_judge is not None, "use it inside running()"
+        _, table = await self._tables.current()
+        costs = challengers(self._catalog(), self._settings.profile)
+        pairs = await chosen_once(
+            message, lambda: self._sampler.choose(message, table, costs), self._remembered
+        )
+        if not pairs:
+            return []
+        evaluations = await judge(
+            message,
+            pairs,
+            self._settings,
+            self._ask_model,
+            self._ask_judge,
+            self._budget,
+            CatalogPrices(self._catalog()),
+            self._remembered,
+            self._attendance,
+        )
+        JUDGED.labels("judged").inc(len(evaluations))
+        JUDGED.labels("left out").inc(max(0, len(pairs) - len(evaluations)))
+        for evaluation in evaluations:
+            for kind in Votes.model_fields:
+                VOTES.labels(evaluation.rater.name, kind).inc(getattr(evaluation.votes, kind))
+            attend(evaluation, self._attendance)
+        return evaluations
 
 
 @dataclass(frozen=True, slots=True)

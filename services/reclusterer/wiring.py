@@ -36,6 +36,10 @@ from shared.contracts.topics import EMBEDDINGS, EVALUATIONS, Topic
 from shared.routing.clustering import nearest_of, warm
 from shared.routing.table import RoutingTable
 
+FIRST_S = 0.2
+"""How often it is looked whether a first table can be made."""
+EVERY_COMPLETIONS = 20
+"""Completions after which costs and latencies are worth publishing."""
 NOTHING = (-1, -1, 0)
 """No state in which anything was published."""
 
@@ -64,6 +68,12 @@ class Learner:
     """Where `routing-tables` ended when it was last looked at."""
     used_ids: set[str] = field(default_factory=set)
     told_changes: set[str] = field(default_factory=set)
+    term: int = 0
+    """The turn that was taken last, as `Turn.terms` counts."""
+    epoch: int = 0
+    """Under which it writes."""
+    published_of: tuple[int, int, int] = NOTHING
+    """The state that was published last."""
     opinions: int = 0
     seen: int = 0
     thread: ThreadPoolExecutor = field(
@@ -111,35 +121,43 @@ class Learner:
         warming = asyncio.create_task(
             asyncio.to_thread(warm)
         )  # the first table needs nothing of it
-        term, epoch, told = 0, 0, NOTHING
         while True:
             if self.current is not None:
                 await warming
             await self.turn.mine.wait()
             try:
-                if term != self.turn.terms or await end(self.kafka) != self.end:
-                    known = await versions(self.kafka)
-                    if term != self.turn.terms:
-                        epoch, term = (known[-1].epoch + 1 if known else 1), self.turn.terms
-                        log.info("writing", epoch=epoch)
-                    self._take(known)
-                    self.end, told = await end(self.kafka), NOTHING
-                due = self.watch.due(time.time()) if self.memory.samples else ""
-                state = (
-                    self.opinions,
-                    self.seen // 20,
-                    hash(tuple(ranked(self.catalog(), self.settings))),
-                )
-                if (due or state != told) and self.memory.samples and not self.pinned:
-                    told = state
-                    await self._publish(due, epoch)
+                await self._catch_up()
+                await self._publish_what_is_due()
             except AdapterError as error:
                 log.warning("not published", error=str(error))
-                term = 0
-            except Exception as error:
+                self.term = 0
+            except Exception as error:  # whatever it is, what is learnt next is published next
                 log.error("not published", error=where(error, TelemetrySettings()))
                 await asyncio.sleep(self.settings.every_s)
-            await asyncio.sleep(self.settings.every_s if self.current is not None else 0.2)
+            await asyncio.sleep(self.settings.every_s if self.current is not None else FIRST_S)
+
+    async def _catch_up(self) -> None:
+        """When a turn begins, or somebody else has published: take what stands on the topic."""
+        new_turn = self.term != self.turn.terms
+        if not new_turn and await end(self.kafka) == self.end:
+            return
+        known = await versions(self.kafka)
+        if new_turn:
+            self.epoch, self.term = (known[-1].epoch + 1 if known else 1), self.turn.terms
+            log.info("writing", epoch=self.epoch)
+        self._take(known)
+        self.end, self.published_of = await end(self.kafka), NOTHING
+
+    async def _publish_what_is_due(self) -> None:
+        """A new clustering when one is due, else new rankings when something is new."""
+        if not self.memory.samples or self.pinned:
+            return
+        due = self.watch.due(time.time())
+        models = hash(tuple(ranked(self.catalog(), self.settings)))
+        state = (self.opinions, self.seen // EVERY_COMPLETIONS, models)
+        if due or state != self.published_of:
+            self.published_of = state
+            await self._publish(due)
 
     def _take(self, known: list[TablePublished]) -> None:
         """What stands on the topic, whoever wrote it. The newest table that was not learnt from
@@ -162,7 +180,7 @@ class Learner:
                 version=str(known[-1].ref),
             )
 
-    async def _publish(self, due: str, epoch: int) -> None:
+    async def _publish(self, due: str) -> None:
         models = ranked(self.catalog(), self.settings)
         basis, total = dict(self.following.positions), self.memory.told
         began = time.monotonic()
@@ -209,7 +227,7 @@ class Learner:
             note,
             Origin.learnt,
             reclustered=proposal.reclustered,
-            epoch=epoch,
+            epoch=self.epoch,
             basis=basis,
         )
         self.current, self.end = proposal.table, await end(self.kafka)

@@ -22,8 +22,8 @@ from services.describer.describe import (
     shortened,
 )
 from services.describer.foresee import Foreseeing, Glance, Read, Written
+from services.describer.foresight import _Foreseeing
 from services.describer.settings import DescriberSettings
-from services.describer.wiring import _Foreseeing
 from services.embedder.embed import embed
 from services.selector.decide import Pacers, Wish, decide
 from shared.contracts.errors import InvalidMessage
