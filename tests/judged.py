@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from shared.routing.bradley_terry import Comparisons, fit_votes
-from shared.routing.votes import Ballots
+from shared.routing.learning.bradley_terry import Comparisons, fit_votes
+from shared.routing.learning.votes import Ballots
 
 Votes = dict[str, tuple[np.ndarray, Ballots]]
 

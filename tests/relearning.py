@@ -15,7 +15,7 @@ from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded, read
 from shared.contracts.tables import TablePublished
 from shared.contracts.topics import EMBEDDINGS, EVALUATIONS, Topic
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.table import RoutingTable
 
 
 async def relearn(

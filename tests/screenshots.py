@@ -9,10 +9,12 @@ from pathlib import Path
 import browser
 from playwright.async_api import Page
 
-from services.commands import demo, supervise
+from services.commands import demo
 from services.commands.traffic import open_traffic
-from services.commands.up import READY_WITHIN_S, Servers, on_a_laptop, started_servers
+from services.commands.up import on_a_laptop
 from services.flows import names
+from services.local import supervise
+from services.local.started import READY_WITHIN_S, Servers, started_servers
 from shared.adapters.kafka.settings import KafkaSettings
 
 TARGET = Path(__file__).parent.parent / "docs" / "screenshots"

@@ -22,8 +22,8 @@ from shared.contracts.parts import (
     TableRef,
 )
 from shared.contracts.vector import pack
-from shared.routing.rates import PROFILES
-from shared.routing.table import Cluster, Encoder, Provenance, RoutingTable
+from shared.routing.deciding.rates import PROFILES
+from shared.routing.deciding.table import Cluster, Encoder, Provenance, RoutingTable
 
 ENCODER = Encoder("test/encoder", "1", 4, "mean", "none")
 

@@ -9,10 +9,10 @@ import numpy as np
 from shared.contracts.messages import Embedded, Placed, extend
 from shared.contracts.parts import Assigned, ClusterWeight, Place, Predicted, TableRef
 from shared.contracts.vector import unpack
-from shared.routing.assignment import Assignment, assign, check
+from shared.routing.deciding.assignment import Assignment, assign, check
+from shared.routing.deciding.selection import Prediction, predict
+from shared.routing.deciding.table import Array, RoutingTable
 from shared.routing.errors import RoutingError
-from shared.routing.selection import Prediction, predict
-from shared.routing.table import Array, RoutingTable
 
 
 def place(

@@ -2,63 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings
+from pydantic import SecretStr
 from rich.table import Table
 
-from services.commands.screen import as_json as print_json
-from services.commands.screen import out
-from services.flows import names
-from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.keys import KeySettings
-from shared.adapters.llm.chat import LLMSettings
+from services.local.settings import _variable, all_settings
+from services.screen import as_json as print_json
+from services.screen import out
 from shared.adapters.redis.client import RedisSettings
-from shared.adapters.telemetry import TelemetrySettings
-
-SHARED: tuple[type[BaseSettings], ...] = (
-    KafkaSettings,
-    RedisSettings,
-    LLMSettings,
-    KeySettings,
-    TelemetrySettings,
-)
-
-
-def all_settings() -> list[type[BaseSettings]]:
-    """The settings classes of the adapters, then of each service."""
-    found: list[type[BaseSettings]] = list(SHARED)
-    for name in names():
-        module = importlib.import_module(f"services.{name}.settings")
-        found += [
-            v
-            for v in vars(module).values()
-            if isinstance(v, type)
-            and issubclass(v, BaseSettings)
-            and v.__module__ == module.__name__
-        ]
-    return found
-
-
-def explain(error: ValidationError) -> str:
-    """Which setting is wrong and how, without its value."""
-    kind = next((k for k in all_settings() if k.__name__ == error.title), None)
-    prefix = str(kind.model_config["env_prefix"]) if kind else ""
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(
-        f"{_variable(prefix, str(item['loc'][0]))}: {item['msg']}"
-        for item in problems
-        if item["loc"]
-    )
-
-
-def _variable(prefix: str, name: str) -> str:
-    """The environment variable of a setting; some have a name of their own, which several services
-    read."""
-    return name if name.isupper() else f"{prefix}{name.upper()}"
 
 
 def rows() -> list[dict[str, Any]]:

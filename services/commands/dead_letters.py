@@ -12,9 +12,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from services.commands import servers
-from services.commands.screen import as_json as print_json
-from services.commands.screen import out
+from services.local import servers
+from services.screen import as_json as print_json
+from services.screen import out
 from shared.adapters.kafka.client import publisher, read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.dead_letter import DeadLetter

@@ -20,20 +20,13 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from services.commands.screen import as_json as print_json
-from services.commands.screen import err, out, progress, usd
-from services.commands.supervise import Supervisor
 from services.commands.traffic import Outcome, Traffic, as_message, open_traffic, percentile
-from services.commands.up import (
-    READY_WITHIN_S,
-    Servers,
-    llm_line,
-    on_a_laptop,
-    show_addresses,
-    started_servers,
-    teller,
-)
+from services.commands.up import on_a_laptop, show_addresses
 from services.flows import names
+from services.local.started import READY_WITHIN_S, Servers, llm_line, started_servers, teller
+from services.local.supervise import Supervisor
+from services.screen import as_json as print_json
+from services.screen import err, out, progress, usd
 from shared.adapters.kafka.client import create_topics, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions

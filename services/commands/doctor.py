@@ -8,16 +8,16 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
 from pydantic import ValidationError
 
-from services.commands import servers
-from services.commands.config import explain, rows
-from services.commands.screen import as_json as print_json
-from services.commands.screen import out
+from services.commands.config import rows
 from services.embedder.settings import EmbedderSettings
 from services.flows import flows
+from services.local import servers
+from services.local.settings import explain
+from services.screen import as_json as print_json
+from services.screen import out
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import check_topics
 from shared.adapters.kafka.groups import left, members
@@ -26,7 +26,7 @@ from shared.adapters.kafka.tables import versions
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.onnx.load import load
 from shared.adapters.onnx.prepare import default_directory
-from shared.adapters.redis.client import RedisError, RedisSettings, client
+from shared.adapters.redis.client import RedisSettings, server_version
 
 LOOK_AGAIN_S = 5.0
 """After that a partition whose committed offset is the same stands still."""
@@ -177,7 +177,7 @@ async def _server(
 ) -> Finding:
     try:
         where = await look()
-    except (AdapterError, RedisError, OSError, TimeoutError) as error:
+    except (AdapterError, OSError, TimeoutError) as error:
         return Finding(what, ok=False, found=str(error) or type(error).__name__, mend=mend)
     return Finding(
         what, ok=True, found=where + (" (of the running `pointsman up`)" if running else "")
@@ -191,13 +191,7 @@ async def _kafka() -> str:
 
 async def _redis() -> str:
     settings = RedisSettings()
-    redis = client(settings)
-    try:
-        await redis.get("pointsman:doctor")
-        info: dict[str, Any] = await redis.info("server")
-    finally:
-        await redis.aclose()
-    return f"{settings.address}, version {info['redis_version']}"
+    return f"{settings.address}, version {await server_version(settings)}"
 
 
 async def _topics() -> Finding:

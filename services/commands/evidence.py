@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-from services.commands import servers
-from services.commands.ranking import show_raters
-from services.commands.screen import as_json as print_json
-from services.commands.screen import out, usd
+from services.commands.raters import show_raters
 from services.judge.settings import JudgeSettings
+from services.local import servers
+from services.screen import as_json as print_json
+from services.screen import out, usd
 from shared.adapters.kafka.client import read_all, time_of
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.errors import InvalidMessage

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.commands.screen import as_json as print_json
-from services.commands.screen import out
 from services.flows import flows
+from services.screen import as_json as print_json
+from services.screen import out
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.flow import Flow
 from shared.contracts.topics import Topic

@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.table import Table
 
-from services.commands.screen import as_json as print_json
-from services.commands.screen import err, out
+from services.screen import as_json as print_json
+from services.screen import err, out
 from shared.adapters.keys import KeyFileInvalid, KeySettings, new, read, write
 from shared.contracts.messages import describe_error
 from shared.contracts.parts import Preferences

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from services.commands.screen import as_json as print_json
-from services.commands.screen import err, out
+from services.screen import as_json as print_json
+from services.screen import err, out
 from shared.adapters.errors import EncoderInvalid
 from shared.adapters.onnx.load import load
 from shared.adapters.onnx.prepare import VARIANTS, export, prepare

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import yaml
 
-from services.commands.screen import as_json as print_json
-from services.commands.screen import out
 from services.flows import flows
+from services.screen import as_json as print_json
+from services.screen import out
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings
 from shared.contracts.flow import RedisKeys

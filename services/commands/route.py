@@ -10,14 +10,14 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from services.commands import servers
-from services.commands.screen import as_json as print_json
-from services.commands.screen import err, out, usd
 from services.commands.traffic import Outcome, open_traffic
+from services.local import servers
+from services.screen import as_json as print_json
+from services.screen import err, out, usd
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.messages import Completed, Decided
 from shared.contracts.parts import Decision, Profile
-from shared.routing.rates import MOST_S
+from shared.routing.deciding.rates import MOST_S
 
 
 def route(

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from services.commands import servers
 from services.commands.demo import read_prompts
-from services.commands.screen import as_json as print_json
-from services.commands.screen import err, out, progress
 from services.commands.traffic import as_message
+from services.local import servers
+from services.screen import as_json as print_json
+from services.screen import err, out, progress
 from shared.adapters.kafka.client import publisher
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.topics import PROMPTS

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from services.commands.screen import out
+from services.screen import out
 from shared.adapters.http import listening
 from shared.adapters.llm import scripted
 from shared.adapters.llm.simulated import World, streamed

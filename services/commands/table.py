@@ -3,83 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from services.commands import servers
-from services.commands.describing import describe_rest
-from services.commands.evaluate import priced, texts_of
-from services.commands.outcomes import (
-    beside,
+from services.local import servers
+from services.screen import as_json as print_json
+from services.screen import out, usd
+from services.workbench.building import Source, build_and_publish, make_table
+from services.workbench.outcomes import (
     check_target,
-    embed,
-    embed_responses,
-    mean_responses,
-    prices_of,
-    read,
-    votes_of,
 )
-from services.commands.screen import as_json as print_json
-from services.commands.screen import err, out, progress, usd
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import find, versions
-from shared.adapters.onnx.load import load as load_encoder
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish, roll_back
 from shared.adapters.tables import unpin as unpinned
-from shared.catalog import models, tasks
-from shared.contracts.outcome_file import ANSWER_TOKENS, Row, matrix
-from shared.contracts.parts import BYTES_PER_TOKEN
 from shared.contracts.tables import TablePublished
-from shared.routing.cascade import Answered, Heads, fit_heads
-from shared.routing.clustering import warm
-from shared.routing.comparing import by_votes, differences, origin
-from shared.routing.errors import OutcomesInvalid, TableInvalid
-from shared.routing.extraction import together
-from shared.routing.form import SIZE, forms
-from shared.routing.outcomes import (
-    K_CANDIDATES,
-    Outcomes,
-    Recipe,
-    Representation,
-    build_table,
-    choose,
-    recipes,
-)
-from shared.routing.simulation import simulated_scores, simulated_skills
-from shared.routing.table import Array, Encoder, RoutingTable, Text
-from shared.routing.task2vec import similar
-from shared.routing.votes_table import Votes, build_from_votes
-
-PROFILE = "current"
-"""The models of the simulated table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What a table is built from."""
-
-    outcomes: Path | None = None
-    prices: Path | None = None
-    simulated: bool = False
-    k: str = "auto"
-    representation: str = "auto"
-    estimator: str = "auto"
-    text: str = "auto"
-    describe: str = "local"
-    variant: str = "int8"
-    encoder_dir: Path | None = None
-    reference: str | None = None
-    seed: int = 0
-    votes: Path | None = None
-    cascade: bool = True
-    """Whether it is learnt to tell good answers of cheap models from bad ones, where the outcomes
-    have responses."""
+from shared.routing.deciding.table import RoutingTable
+from shared.routing.errors import TableInvalid
+from shared.routing.learning.comparing import by_votes, differences, origin
+from shared.routing.learning.task2vec import similar
 
 
 def build(source: Source, save: Path | None, note: str, *, as_json: bool) -> None:
@@ -99,252 +45,6 @@ def build(source: Source, save: Path | None, note: str, *, as_json: bool) -> Non
         out.print(
             " · ".join(f"{name} [bold]{value}[/]" for name, value in facts.items()), soft_wrap=True
         )
-
-
-async def build_and_publish(source: Source, note: str) -> TablePublished:
-    """Build a table and publish it as the next version."""
-    table = await make_table(source)
-    return await publish(
-        KafkaSettings(), RedisSettings(), table, note or f"built from {table.provenance.source}"
-    )
-
-
-async def make_table(source: Source) -> RoutingTable:
-    """Describe, embed, cluster, rank. Raises `OutcomesInvalid` or `EncoderInvalid`."""
-    _check(source)
-    if sum((source.simulated, source.outcomes is not None, source.votes is not None)) != 1:
-        raise OutcomesInvalid(
-            "name an outcome matrix with --outcomes FILE, preferences with --votes FILE, or "
-            "--simulated for the 25 tasks with simulated "
-            "outcomes"
-        )
-    if source.votes is not None:
-        return await _from_votes(source, source.votes)
-    if source.outcomes is None:
-        rows, prices, name = _simulated(source.seed)
-    else:
-        (rows, prices), name = read(source.outcomes, source.prices), source.outcomes.name
-    warming = asyncio.create_task(asyncio.to_thread(warm))
-    with progress() as bar:
-        describing = bar.add_task("describing prompts", total=len(rows))
-        prompts = [row.prompt for row in rows]
-        given = [row.description for row in rows]
-        kinds = (
-            texts_of(given, source.describe)
-            if source.text == "auto"
-            else (cast("Text", source.text),)
-        )
-        outcomes = matrix(rows, prices, prompts)
-        texts = await describe_rest(
-            prompts, given, source.describe, lambda: bar.advance(describing)
-        )
-        outcomes = replace(outcomes, texts=tuple(texts))
-        encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, source.variant)
-        encoding = bar.add_task("embedding prompts", total=len(rows) * len(kinds))
-        form = forms(prompts)
-        read_ = {
-            "prompt": prompts,
-            "description": texts,
-            "both": [together(t, p) for t, p in zip(texts, prompts, strict=True)],
-        }
-        features = {
-            kind: np.hstack(
-                [await embed(read_[kind], encoder, lambda n: bar.advance(encoding, n)), form]
-            )
-            for kind in kinds
-        }
-        responses: list[dict[str, Array]] = []
-        if source.representation in BY_RESPONSE or (
-            source.cascade and priced(outcomes) and any(row.responses for row in rows)
-        ):
-            answers = bar.add_task(
-                "embedding responses", total=sum(len(row.responses) for row in rows)
-            )
-            responses = await embed_responses(rows, encoder, lambda n: bar.advance(answers, n))
-            outcomes = replace(outcomes, responses=mean_responses(responses))
-        clustering = bar.add_task("clustering and ranking", total=1)
-        await warming
-        recipe = await asyncio.to_thread(_recipe, source, outcomes, features, encoder.identity)
-        table = await asyncio.to_thread(
-            build_table,
-            outcomes,
-            features[recipe.text],
-            encoder.identity,
-            recipe,
-            seed=source.seed,
-            source=name,
-            simulated=source.simulated,
-            reference=source.reference,
-            measure=True,
-        )
-        if source.cascade and responses and priced(outcomes):
-            vectors = (
-                features["prompt"][:, :-SIZE]
-                if "prompt" in features
-                else await embed(prompts, encoder, lambda _: None)
-            )
-            heads = await asyncio.to_thread(
-                heads_of, rows, responses, vectors, form, outcomes, source.seed
-            )
-            table = replace(table, cascade=heads)
-        bar.advance(clustering)
-    return table
-
-
-def heads_of(
-    rows: Sequence[Row],
-    responses: Sequence[Mapping[str, Array]],
-    prompts: Array,
-    form: Array,
-    outcomes: Outcomes,
-    seed: int,
-) -> Heads | None:
-    """What tells good answers from bad, for every model but the most expensive one."""
-    dearest = outcomes.models[int(outcomes.paid().mean(axis=0).argmax())]
-    answered = {}
-    for model in outcomes.models:
-        own = np.array([i for i, said in enumerate(responses) if model in said], np.intp)
-        if model != dearest and len(own):
-            answers = np.stack([responses[i][model] for i in own])
-            answered[model] = (
-                own,
-                Answered(
-                    prompts[own], form[own], answers, forms([rows[i].responses[model] for i in own])
-                ),
-            )
-    return fit_heads(answered, outcomes.scores, outcomes.models, seed)
-
-
-async def _from_votes(source: Source, path: Path) -> RoutingTable:
-    """A table from preferences: who won against whom, on which prompt."""
-    read_ = votes_of(path)
-    decided = [
-        vote for vote in read_ if vote.first_better is not None and vote.first != vote.second
-    ]
-    prompts = list(dict.fromkeys(vote.prompt for vote in decided))
-    models_ = tuple(sorted({name for vote in decided for name in (vote.first, vote.second)}))
-    prices = prices_of(models_, source.prices, beside(path))
-    text = cast("Text", "prompt" if source.text == "auto" else source.text)
-    warming = asyncio.create_task(asyncio.to_thread(warm))
-    with progress() as bar:
-        describing = bar.add_task("describing prompts", total=len(prompts))
-        texts = await describe_rest(
-            prompts, [None] * len(prompts), source.describe, lambda: bar.advance(describing)
-        )
-        encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, source.variant)
-        encoding = bar.add_task("embedding prompts", total=len(prompts))
-        both = [together(t, p) for t, p in zip(texts, prompts, strict=True)]
-        vectors = await embed(
-            {"prompt": prompts, "description": texts, "both": both}[text],
-            encoder,
-            lambda n: bar.advance(encoding, n),
-        )
-        await warming
-        ranking = bar.add_task("clustering and ranking", total=1)
-        at = {prompt: i for i, prompt in enumerate(prompts)}
-        where = {model: i for i, model in enumerate(models_)}
-        known = all(model in prices for model in models_)
-        votes = Votes(
-            tuple(texts),
-            models_,
-            np.array([at[vote.prompt] for vote in decided], np.intp),
-            np.array([where[vote.first] for vote in decided], np.intp),
-            np.array([where[vote.second] for vote in decided], np.intp),
-            np.array([vote.first_better for vote in decided], np.float64),
-            np.array([len(prompt.encode()) / BYTES_PER_TOKEN for prompt in prompts]),
-            np.array([prices[m].input / 1e6 if known else 0.0 for m in models_]),
-            np.array([prices[m].cost_usd(0, ANSWER_TOKENS) if known else 0.0 for m in models_]),
-        )
-        table = await asyncio.to_thread(
-            build_from_votes,
-            votes,
-            np.hstack([vectors, forms(prompts)]),
-            encoder.identity,
-            text=text,
-            k=None if source.k == "auto" else _number(source.k),
-            seed=source.seed,
-            source=f"{len(decided)} votes of {path.name}",
-            reference=source.reference,
-        )
-        bar.advance(ranking)
-    if not known:
-        bare = ", ".join(m for m in models_ if m not in prices)
-        err.print(
-            f"[yellow]no price of {bare} is known, so costs have no effect; name --prices[/]",
-            soft_wrap=True,
-        )
-    return table
-
-
-BY_RESPONSE = ("delta", "keys")
-"""Those that are learnt from the models' responses."""
-LIVE: tuple[Representation, ...] = ("plain", "contrastive")
-"""Task representations that `--representation auto` tries: those that need nothing but outcomes."""
-
-
-def _check(source: Source) -> None:
-    """Raise `OutcomesInvalid` for a name that means nothing."""
-    if source.representation not in {"auto", *get_args(Representation)}:
-        raise OutcomesInvalid(
-            f"--representation is auto or one of {', '.join(get_args(Representation))}, not "
-            f"{source.representation}"
-        )
-    if source.text not in {"auto", *get_args(Text)}:
-        raise OutcomesInvalid(
-            f"--text is auto or one of {', '.join(get_args(Text))}, not {source.text}"
-        )
-    if source.estimator not in {"auto", "yes", "no"}:
-        raise OutcomesInvalid(f"--estimator is auto, yes or no, not {source.estimator}")
-    if source.k != "auto":
-        _number(source.k)
-
-
-def _recipe(
-    source: Source, outcomes: Outcomes, features: Mapping[Text, Array], encoder: Encoder
-) -> Recipe:
-    """What `source` names, and the best in cross-validation of what it leaves open."""
-    if (
-        source.simulated and source.representation == source.estimator == "auto"
-    ):  # there is nothing to learn in drawn outcomes
-        source = replace(source, representation="plain", estimator="no")
-    names = (
-        LIVE
-        if source.representation == "auto"
-        else (cast("Representation", source.representation),)
-    )
-    numbers = K_CANDIDATES if source.k == "auto" else (_number(source.k),)
-    whether = (False, True) if source.estimator == "auto" else (source.estimator == "yes",)
-    tried = recipes(len(outcomes.texts), tuple(features), names, numbers, whether)
-    return tried[0] if len(tried) == 1 else choose(outcomes, features, encoder, tried, source.seed)
-
-
-def _number(k: str) -> int:
-    if not k.isdigit() or int(k) < 1:
-        raise OutcomesInvalid(f"--k is a number of clusters or auto, not {k}")
-    return int(k)
-
-
-def _simulated(seed: int) -> tuple[list[Row], dict[str, models.Price], str]:
-    """The 25 tasks with simulated scores for the models of the profile, and what the catalogue says
-    of cost and latency."""
-    pool, known = models.load().profile(PROFILE), tasks.load()
-    ranks = np.argsort(np.argsort([m.price.output for m in pool])) / (len(pool) - 1)
-    per_task = len(known[0].train)
-    scores = simulated_scores(simulated_skills(len(known), list(ranks), seed), per_task, seed)
-    prompts = [prompt for task in known for prompt in task.train]
-    rows = [
-        Row(
-            prompt=prompt,
-            scores={m.name: float(s) for m, s in zip(pool, line, strict=True)},
-            cost_usd={
-                m.name: m.price.cost_usd(len(prompt.encode()) / BYTES_PER_TOKEN, ANSWER_TOKENS)
-                for m in pool
-            },
-            latency_s={m.name: m.latency_s for m in pool},
-        )
-        for prompt, line in zip(prompts, scores, strict=True)
-    ]
-    return rows, {}, "simulated outcomes on the 25 tasks"
 
 
 def publish_file(path: Path, note: str, *, as_json: bool) -> None:

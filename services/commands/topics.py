@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from services.commands import servers
-from services.commands.screen import as_json as print_json
-from services.commands.screen import out
 from services.flows import flows
+from services.local import servers
+from services.screen import as_json as print_json
+from services.screen import out
 from shared.adapters.kafka.asyncapi import document
 from shared.adapters.kafka.client import TopicState, check_topics, create_topics
 from shared.adapters.kafka.settings import KafkaSettings

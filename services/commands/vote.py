@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from rich.markup import escape
 
-from services.commands import servers
-from services.commands.screen import as_json as print_json
-from services.commands.screen import err, out
+from services.local import servers
+from services.screen import as_json as print_json
+from services.screen import err, out
 from shared.adapters.kafka.client import publisher, read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
@@ -21,7 +21,7 @@ from shared.contracts.messages import Completed, read, to_json
 from shared.contracts.opinions import Opinion, judged, overlap, thumbed
 from shared.contracts.parts import RaterKind
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.table import RoutingTable
 
 OPINIONS: Mapping[str, Opinion] = {"a": "a", "b": "b", "t": "tie", "n": "bad"}
 KEYS = {

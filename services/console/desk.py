@@ -20,7 +20,7 @@ from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.scopes import Scope
 from shared.contracts.tables import TablePublished
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.table import RoutingTable
 
 MAX_FORM_BYTES = 1_200_000
 

@@ -15,9 +15,9 @@ from shared.contracts.messages import Decided
 from shared.contracts.parts import RaterKind, Source
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
-from shared.routing.assignment import assign
-from shared.routing.rates import Goal
-from shared.routing.table import Array, Encoder, RoutingTable
+from shared.routing.deciding.assignment import assign
+from shared.routing.deciding.rates import Goal
+from shared.routing.deciding.table import Array, Encoder, RoutingTable
 
 PROMPT_CHARS = 600
 """Kept of a prompt."""

@@ -7,7 +7,7 @@ from faststream import FastStream
 from services.describer import FLOW
 from services.describer.describe import Ask, Cache
 from services.describer.settings import DescriberSettings
-from services.describer.wiring import Describing, effective
+from services.describer.wiring.describing import Describing, effective
 from shared.adapters.kafka.edge import Stage, connect
 
 

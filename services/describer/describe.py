@@ -17,8 +17,8 @@ from services.describer.foresee import Glance, Written
 from services.describer.settings import DescriberSettings
 from shared.contracts.messages import Described, Submitted, extend
 from shared.contracts.parts import Constraints, Description, Foreseen, Source
-from shared.routing.extraction import MAX_WORDS, extract
-from shared.routing.rates import Goal, Rates
+from shared.routing.deciding.extraction import MAX_WORDS, extract
+from shared.routing.deciding.rates import Goal, Rates
 
 INSTRUCTION_VERSION = "2"
 INSTRUCTION = f"""You name tasks. Between two lines that say BEGIN and END with the same code \

@@ -1,8 +1,8 @@
 """What the describer knows of prompts like the one at hand, so that it need not ask about each.
 
 Keeps the newest prompts that a language model described, as points, and learns from them where a
-description would lie (`shared.routing.foresight`). It keeps no word, neither of a prompt nor of a
-description: somebody else's would tell of them.
+description would lie (`shared.routing.learning.foresight`). It keeps no word, neither of a prompt
+nor of a description: somebody else's would tell of them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,20 @@ from pydantic import BaseModel
 from services.describer.settings import DescriberSettings
 from shared.contracts.parts import EncoderRef, Foreseen, Source
 from shared.contracts.vector import pack, unpack
-from shared.routing.assignment import assign
-from shared.routing.foresight import NEIGHBOURS, Foresight, foresee, learn, same_without_edges
-from shared.routing.form import form
-from shared.routing.frontier import rates_for
-from shared.routing.rates import Goal, Rates
-from shared.routing.selection import routes
-from shared.routing.table import Array, Encoder, RoutingTable
-from shared.routing.views import views
+from shared.routing.deciding.assignment import assign
+from shared.routing.deciding.form import form
+from shared.routing.deciding.frontier import rates_for
+from shared.routing.deciding.rates import Goal, Rates
+from shared.routing.deciding.selection import routes
+from shared.routing.deciding.table import Array, Encoder, RoutingTable
+from shared.routing.deciding.views import views
+from shared.routing.learning.foresight import (
+    NEIGHBOURS,
+    Foresight,
+    foresee,
+    learn,
+    same_without_edges,
+)
 
 Encode = Callable[[Sequence[str]], Array]
 """n texts to (n, dimension) float32, L2-normalised."""

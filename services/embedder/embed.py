@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from shared.contracts.messages import Described, Embedded, extend
 from shared.contracts.parts import Embedding, EncoderRef, Source
 from shared.contracts.vector import Vector, pack
-from shared.routing.extraction import extract, together
-from shared.routing.form import form
-from shared.routing.table import Array, Encoder, Text
-from shared.routing.views import views
+from shared.routing.deciding.extraction import extract, together
+from shared.routing.deciding.form import form
+from shared.routing.deciding.table import Array, Encoder, Text
+from shared.routing.deciding.views import views
 
 Encode = Callable[[Sequence[str]], Array]
 """n texts to (n, dimension) float32, L2-normalised."""

@@ -18,7 +18,7 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import PROVIDER, log
 from shared.contracts.messages import Described, Embedded
-from shared.routing.table import Text
+from shared.routing.deciding.table import Text
 
 LOOK_S = 10.0
 """How long the first look for a routing table may take before embedding begins without."""

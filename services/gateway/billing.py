@@ -8,14 +8,12 @@ from typing import Any, Protocol
 from services.gateway.answering import Models, Told
 from services.gateway.choice import Choice
 from services.gateway.requests import Wanted
+from shared.catalog.estimates import ANSWER_TOKENS
 from shared.contracts.messages import Completed, Decided, answer_room, extend
 from shared.contracts.parts import (
     Completion,
 )
 from shared.contracts.spending import Spent
-
-ANSWER_TOKENS = 400
-"""What an answer is expected to have, where nobody says."""
 
 
 class Purse(Protocol):

@@ -10,11 +10,11 @@ from services.gateway.requests import Problem, Wanted
 from services.gateway.settings import GatewaySettings
 from shared.catalog.models import Catalog
 from shared.contracts.parts import TableRef
-from shared.routing.assignment import Assignment
-from shared.routing.frontier import rates_for
-from shared.routing.rates import PROFILES, Goal, Rates, weights_of
-from shared.routing.selection import select
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.assignment import Assignment
+from shared.routing.deciding.frontier import rates_for
+from shared.routing.deciding.rates import PROFILES, Goal, Rates, weights_of
+from shared.routing.deciding.selection import select
+from shared.routing.deciding.table import RoutingTable
 
 Current = Callable[[], tuple[TableRef, RoutingTable] | None]
 

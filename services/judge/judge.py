@@ -16,13 +16,12 @@ from pydantic import TypeAdapter
 from services.judge import verdict
 from services.judge.attendance import Attendance
 from services.judge.settings import JudgeSettings
+from shared.catalog.estimates import FEWEST_BYTES_PER_TOKEN
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Completed, answer_room
 from shared.contracts.parts import Abstained, Abstention, Answer, Rater, RaterKind, Votes
-from shared.routing.sampling import Pair
+from shared.routing.learning.sampling import Pair
 
-BYTES_PER_TOKEN = 3
-"""Fewer than there are, so that an estimate errs on the dear side."""
 SHADOW_TOKENS = 2000
 """Tokens that a challenger's answer is taken to have, before it is there, where the request sets no
 limit."""
@@ -292,13 +291,15 @@ def _bound(
     prices: Prices,
 ) -> float:
     """The most that this comparison may cost."""
-    prompt_tokens = message.prompt_bytes() // BYTES_PER_TOKEN + 50
+    prompt_tokens = message.prompt_bytes() // FEWEST_BYTES_PER_TOKEN + 50
     answer_tokens = answer_room(message.parameters, SHADOW_TOKENS)
     shadows = sum(prices.bound(name, prompt_tokens, answer_tokens) for name in missing)
-    lengths = [min(len(a.text), settings.answer_chars) / BYTES_PER_TOKEN for a in known]
-    lengths += [min(answer_tokens * 5, settings.answer_chars) / BYTES_PER_TOKEN for _ in missing]
+    lengths = [min(len(a.text), settings.answer_chars) / FEWEST_BYTES_PER_TOKEN for a in known]
+    lengths += [
+        min(answer_tokens * 5, settings.answer_chars) / FEWEST_BYTES_PER_TOKEN for _ in missing
+    ]
     read = (
-        min(message.prompt_bytes(), settings.answer_chars) / BYTES_PER_TOKEN
+        min(message.prompt_bytes(), settings.answer_chars) / FEWEST_BYTES_PER_TOKEN
         + sum(lengths)
         + OVERHEAD_TOKENS
     )

@@ -10,10 +10,10 @@ import numpy as np
 
 from services.judge.settings import JudgeSettings
 from shared.contracts.messages import Completed
-from shared.routing.assignment import Assignment
-from shared.routing.chance import chance
-from shared.routing.sampling import Pair, pairs
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.assignment import Assignment
+from shared.routing.deciding.table import RoutingTable
+from shared.routing.learning.chance import chance
+from shared.routing.learning.sampling import Pair, pairs
 
 FADE = 0.98
 NOVEL_BOOST = 3.0

@@ -26,6 +26,7 @@ from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import ABSTAINED, JUDGED, SPENT, STOPPED, VOTES, log
+from shared.catalog.estimates import ANSWER_TOKENS, PROMPT_TOKENS
 from shared.catalog.models import Catalog, Price
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
@@ -33,12 +34,6 @@ from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Completed, read
 from shared.contracts.parts import Answer, Conflict, RaterKind, Votes, answer_name
 from shared.contracts.topics import EVALUATIONS
-
-ANSWER_TOKENS = 300
-
-
-PROMPT_TOKENS = 200
-
 
 REMEMBER_S = 24 * 3600
 

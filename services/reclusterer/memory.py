@@ -14,8 +14,8 @@ from shared.catalog.models import Price
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded
 from shared.contracts.parts import RaterKind, Votes
-from shared.routing.chance import chance
-from shared.routing.table import Array, Encoder, RoutingTable, Text
+from shared.routing.deciding.table import Array, Encoder, RoutingTable, Text
+from shared.routing.learning.chance import chance
 
 LABEL = 100
 SLACK = 2000

@@ -12,27 +12,41 @@ import numpy.typing as npt
 
 from services.reclusterer.memory import Memory, Opinion
 from services.reclusterer.settings import ReclustererSettings
+from shared.catalog.estimates import ANSWER_TOKENS
 from shared.catalog.models import Model
 from shared.contracts.parts import RaterKind, Voter
-from shared.routing.assignment import assign
-from shared.routing.bradley_terry import Comparisons, Floats, Ranking, decay, fit, fit_votes, losses
-from shared.routing.clustering import Clustering, by_density, evolve, kmeans, nearest_of, settle
-from shared.routing.estimator import Estimator
-from shared.routing.expectations import expectations
-from shared.routing.form import SIZE
-from shared.routing.frontier import Frontier, frontier_of
-from shared.routing.matching import lineage, pair
-from shared.routing.outcomes import label
-from shared.routing.projection import Projection
-from shared.routing.rates import Rates
-from shared.routing.regressing import FEWEST, aligned, fit_votes_estimator
-from shared.routing.selection import expectations as expected_of
-from shared.routing.selection import terms_of
-from shared.routing.table import Array, Cluster, Provenance, RoutingTable, Text
-from shared.routing.votes import Ballots, Hits, log_ratio
+from shared.routing.deciding.assignment import assign
+from shared.routing.deciding.estimator import Estimator
+from shared.routing.deciding.form import SIZE
+from shared.routing.deciding.frontier import Frontier, frontier_of
+from shared.routing.deciding.projection import Projection
+from shared.routing.deciding.rates import Rates
+from shared.routing.deciding.selection import expectations as expected_of
+from shared.routing.deciding.selection import terms_of
+from shared.routing.deciding.table import Array, Cluster, Provenance, RoutingTable, Text
+from shared.routing.learning.bradley_terry import (
+    Comparisons,
+    Floats,
+    Ranking,
+    decay,
+    fit,
+    fit_votes,
+    losses,
+)
+from shared.routing.learning.clustering import (
+    Clustering,
+    by_density,
+    evolve,
+    kmeans,
+    nearest_of,
+    settle,
+)
+from shared.routing.learning.expectations import expectations
+from shared.routing.learning.labels import label
+from shared.routing.learning.matching import lineage, pair
+from shared.routing.learning.regressing import FEWEST, aligned, fit_votes_estimator
+from shared.routing.learning.votes import Ballots, Hits, log_ratio
 
-ANSWER_TOKENS = 300
-"""Length of an answer before any has been seen."""
 RECENT = 2000
 """The newest prompts, over which the frontier says what a rate reaches."""
 PER_CLUSTER = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.reclusterer.settings import ReclustererSettings
-from shared.routing.table import Array, RoutingTable
+from shared.routing.deciding.table import Array, RoutingTable
 
 FEWEST = 10
 """Embeddings since the last time below which nothing is concluded from them."""

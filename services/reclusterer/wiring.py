@@ -33,8 +33,8 @@ from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded, read
 from shared.contracts.tables import Origin, TablePublished, anchor_of
 from shared.contracts.topics import EMBEDDINGS, EVALUATIONS, Topic
-from shared.routing.clustering import nearest_of, warm
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.table import RoutingTable
+from shared.routing.learning.clustering import nearest_of, warm
 
 FIRST_S = 0.2
 """How often it is looked whether a first table can be made."""

@@ -18,13 +18,13 @@ from shared.contracts.parts import (
     RatesUsed,
     RuledOut,
 )
-from shared.routing.assignment import Assignment
-from shared.routing.cascade import Alone, plan
+from shared.routing.deciding.assignment import Assignment
+from shared.routing.deciding.cascade import Alone, plan
+from shared.routing.deciding.pacing import Offer, Pacer
+from shared.routing.deciding.rates import Goal, Rates, weights_of
+from shared.routing.deciding.selection import Candidate, Selection, select
+from shared.routing.deciding.table import RoutingTable
 from shared.routing.errors import TableInvalid
-from shared.routing.pacing import Offer, Pacer
-from shared.routing.rates import Goal, Rates, weights_of
-from shared.routing.selection import Candidate, Selection, select
-from shared.routing.table import RoutingTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What the outside can do to us; foreign errors go on as one of these.
 
 AdapterError
-├── BrokerUnreachable   no Kafka at the configured address
+├── BrokerUnreachable   no Kafka at the configured address, or one that refuses
 ├── TopicsMissing       topics that have not been created
 ├── CacheUnreachable    no Redis at the configured address
 ├── ModelUnreachable    a language model that gave no usable answer in time
@@ -10,7 +10,11 @@ AdapterError
 ├── NoRoutingTable      no version has been published yet
 ├── PublishConflict     another writer published a version at the same moment
 ├── SecretUnreadable    a file of a secret or a certificate that can't be read
-└── ServiceFailed       a service that would not start
+├── ServiceFailed       a service that would not start
+├── PortTaken           somebody else listens there
+├── Refused             a key that is missing, unknown or out of place
+├── KeyFileInvalid      a file of keys that can't be read
+└── ScriptInvalid       a file of scripted answers that can't be read
 """
 
 from __future__ import annotations

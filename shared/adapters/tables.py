@@ -14,9 +14,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-from redis.exceptions import RedisError
-
-from shared.adapters.errors import AdapterError, NoRoutingTable
+from shared.adapters.errors import AdapterError, CacheUnreachable, NoRoutingTable
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import append, end, find, versions
 from shared.adapters.redis.client import RedisSettings
@@ -25,7 +23,7 @@ from shared.adapters.telemetry import TABLE, TABLE_AT, log
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.parts import TableRef
 from shared.contracts.tables import Origin, TablePublished
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.table import RoutingTable
 
 KEEP = 8
 """Tables kept in memory: an assignment names the one it was made with, and may have waited in a
@@ -67,7 +65,7 @@ async def publish(
     hot = HotTables(redis)
     try:
         await hot.put(version)
-    except RedisError as error:
+    except CacheUnreachable as error:
         log.warning(
             "published on the topic, but Redis is away",
             redis=redis.address,
@@ -146,7 +144,7 @@ class Tables:
             self._known.move_to_end(ref.digest)
             return self._known[ref.digest]
         version = None
-        with suppress(RedisError):
+        with suppress(CacheUnreachable):
             version = await self._hot.by_digest(ref.digest)
         if version is None:
             version = next(
@@ -202,7 +200,7 @@ class Tables:
             ):
                 await self._rebuild()
             self._note_redis(away=False)
-        except RedisError:
+        except CacheUnreachable:
             self._note_redis(away=True)
             if self._current is None:
                 await self._from_topic()
@@ -219,7 +217,7 @@ class Tables:
         ends = await end(self._kafka)
         if ends != self._end:
             self._end = ends
-            with suppress(RedisError):
+            with suppress(CacheUnreachable):
                 await self._rebuild()
 
     async def _from_topic(self) -> TablePublished | None:
@@ -241,8 +239,8 @@ class Tables:
                     while True:
                         there = await self._refresh()
                         self.looked.set()
-                        await news.get_message(timeout=ASK_EVERY_S if there else ASK_EVERY_S / 10)
-            except RedisError:
+                        await news.wait(ASK_EVERY_S if there else ASK_EVERY_S / 10)
+            except CacheUnreachable:
                 self._note_redis(away=True)
                 with suppress(Exception):  # a broker that is away as well; the table in use goes on
                     await self._refresh()

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.parts import RaterKind, Voter
-from shared.routing.bradley_terry import Comparisons, fit_votes
-from shared.routing.votes import Ballots, Hits, agreement, verdicts
+from shared.routing.learning.bradley_terry import Comparisons, fit_votes
+from shared.routing.learning.votes import Ballots, Hits, agreement, verdicts
 
 
 def facts_of(evaluations: Sequence[Evaluated], budget: float) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, cast
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
+from shared.catalog.estimates import estimate_tokens
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.parts import (
-    BYTES_PER_TOKEN,
     Assigned,
     ChatMessage,
     Completion,
@@ -32,7 +32,7 @@ from shared.contracts.parts import (
 )
 from shared.contracts.plain import unfit, unfit_in_chat
 from shared.contracts.tokens import tokens_in, tokens_of_chat
-from shared.routing.rates import PROFILES, Goal, Rates
+from shared.routing.deciding.rates import PROFILES, Goal, Rates
 
 SCHEMA_VERSION = 1
 MAX_PROMPT_BYTES = 256 * 1024
@@ -159,7 +159,7 @@ class Submitted(BaseModel):
 
     def prompt_tokens(self) -> float:
         """About how many tokens that is."""
-        return self.prompt_bytes() / BYTES_PER_TOKEN
+        return estimate_tokens(self.prompt_bytes())
 
     def wanted(
         self, default: Profile, profiles: Mapping[Profile, Preferences] | None = None

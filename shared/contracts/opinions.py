@@ -10,8 +10,8 @@ from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed
 from shared.contracts.parts import Rater, RaterKind, Votes
-from shared.routing.assignment import assign
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.assignment import assign
+from shared.routing.deciding.table import RoutingTable
 
 Opinion = Literal["a", "b", "tie", "bad"]
 """A is better, B is better, neither, both bad."""

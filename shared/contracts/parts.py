@@ -11,10 +11,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.contracts.vector import Vector, unpack
+from shared.routing.deciding.rates import MOST_S, MOST_USD, Goal, Rates, Weights
+from shared.routing.deciding.selection import Limits, Prediction, share_of
+from shared.routing.deciding.table import Encoder, RoutingTable, Text
 from shared.routing.errors import TableInvalid
-from shared.routing.rates import MOST_S, MOST_USD, Goal, Rates, Weights
-from shared.routing.selection import Limits, Prediction, share_of
-from shared.routing.table import Encoder, RoutingTable, Text
 
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, le=1e9)]
@@ -37,9 +37,6 @@ class Asked(Part):
     model_config = ConfigDict(extra="forbid")
 
 
-BYTES_PER_TOKEN = 4
-"""A rough figure for text in Latin script, wherever a length in tokens is not known: tables and
-services must agree on it."""
 PROFILES_VARIABLE = "POINTSMAN_PROFILES"
 """The setting that says what profiles mean; describer, selector and gateway read the same one."""
 
@@ -224,7 +221,8 @@ class Source(StrEnum):
 
 
 class Foreseen(Part):
-    """Where the description that was not asked for would lie (`shared.routing.foresight`)."""
+    """Where the description that was not asked for would lie
+    (`shared.routing.learning.foresight`)."""
 
     vector: Vector
     encoder: EncoderRef
@@ -266,13 +264,13 @@ class Embedding(Part):
     """Texts encoded together with it, itself counted."""
     form: Vector | None = None
     """The form of the prompt itself: how long it is and what it is made of
-    (`shared.routing.form`)."""
+    (`shared.routing.deciding.form`)."""
 
     text: Text = "description"
     """What was embedded."""
     views: tuple[Vector, ...] = ()
-    """The text without its edges (`shared.routing.views`), where POINTSMAN_EMBEDDER_GUARD asks for
-    it and enough is left."""
+    """The text without its edges (`shared.routing.deciding.views`), where POINTSMAN_EMBEDDER_GUARD
+    asks for it and enough is left."""
 
     def features(self, view: int | None = None) -> npt.NDArray[np.float32]:
         """(dimension,) or, with the form behind it, (dimension + form.SIZE,) float32: what a
@@ -608,7 +606,7 @@ class Votes(Part):
         return self.straight_first + self.turned_second - self.straight_second - self.turned_first
 
     def counts(self) -> tuple[float, float, float, float]:
-        """As `shared.routing.votes.Ballots` takes them."""
+        """As `shared.routing.learning.votes.Ballots` takes them."""
         return (self.straight_first, self.straight_second, self.turned_first, self.turned_second)
 
 

@@ -12,16 +12,16 @@ import numpy as np
 from offering import offer
 from rich.progress import track
 
-from services.commands import outcomes
-from services.commands.supervise import Say, Supervisor
 from services.flows import hot_path
+from services.local.supervise import Say, Supervisor
+from services.workbench import outcomes
+from services.workbench.outcome_file import matrix
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
-from shared.contracts.outcome_file import matrix
-from shared.routing.outcomes import Outcomes, Recipe, build_table
+from shared.routing.offline.outcomes import Outcomes, Recipe, build_table
 
 BEATS = {"avengers_pro_k25": 0.6520, "avengers_pro_k60": 0.6522}
 """../shared/data/README.md: accuracy on llmrouter_outcomes, five 70/30 splits, MiniLM fp32 of the

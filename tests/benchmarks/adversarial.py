@@ -23,20 +23,20 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from services.commands import outcomes
 from services.describer.foresee import Read
 from services.describer.settings import DescriberSettings
+from services.workbench import outcomes
+from services.workbench.outcome_file import matrix
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
-from shared.contracts.outcome_file import matrix
-from shared.routing.extraction import extract
-from shared.routing.foresight import foresee, learn, same_without_edges
-from shared.routing.form import forms
-from shared.routing.outcomes import Recipe, build_table
-from shared.routing.rates import Rates
-from shared.routing.selection import choices, expectations, terms_of
-from shared.routing.table import RoutingTable
-from shared.routing.views import views
+from shared.routing.deciding.extraction import extract
+from shared.routing.deciding.form import forms
+from shared.routing.deciding.rates import Rates
+from shared.routing.deciding.selection import choices, expectations, terms_of
+from shared.routing.deciding.table import RoutingTable
+from shared.routing.deciding.views import views
+from shared.routing.learning.foresight import foresee, learn, same_without_edges
+from shared.routing.offline.outcomes import Recipe, build_table
 
 out = Console(width=150, highlight=False)
 TOKENS, CANDIDATES, STEPS = 10, 16, 25

@@ -23,11 +23,12 @@ from rich.progress import track
 from rich.table import Table
 
 from services.assigner.assign import place
-from services.commands import outcomes as files
-from services.commands.table import heads_of
 from services.dispatcher.dispatch import dispatch
 from services.dispatcher.settings import DispatcherSettings
 from services.selector.decide import Wish, decide
+from services.workbench import outcomes as files
+from services.workbench.building import heads_of
+from services.workbench.outcome_file import Row, matrix
 from shared.adapters.onnx.assessing import Assessor
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
@@ -40,15 +41,14 @@ from shared.contracts.messages import (
     Submitted,
     extend,
 )
-from shared.contracts.outcome_file import Row, matrix
 from shared.contracts.parts import Answer, Description, Embedding, EncoderRef, Source, TableRef
 from shared.contracts.vector import pack
-from shared.routing.evaluation import random_splits
-from shared.routing.form import forms
-from shared.routing.measures import apgr
-from shared.routing.outcomes import Recipe, build_table
-from shared.routing.rates import Rates
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.form import forms
+from shared.routing.deciding.rates import Rates
+from shared.routing.deciding.table import RoutingTable
+from shared.routing.offline.evaluation import random_splits
+from shared.routing.offline.measures import apgr
+from shared.routing.offline.outcomes import Recipe, build_table
 
 out = Console(width=140, highlight=False)
 RATES = tuple(float(usd) for usd in np.geomspace(1e-5, 10.0, 61))

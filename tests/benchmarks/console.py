@@ -29,7 +29,7 @@ from services.selector.decide import decide
 from shared.contracts.messages import Decided
 from shared.contracts.parts import Profile
 from shared.contracts.tables import TablePublished
-from shared.routing.table import Encoder
+from shared.routing.deciding.table import Encoder
 
 PAGES = ("now", "map", "models", "try", "rate", "tables", "evidence")
 MODELS = ("claude-haiku-4.5", "claude-sonnet-4.5", "gemini-2.5-flash", "gpt-5", "gpt-5-mini")

@@ -23,19 +23,19 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from services.commands import outcomes
 from services.describer.foresee import Foreseeing, Glance, Read, Written
 from services.describer.settings import DescriberSettings
+from services.workbench import outcomes
+from services.workbench.outcome_file import matrix
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
-from shared.contracts.outcome_file import matrix
 from shared.contracts.vector import unpack
-from shared.routing.clustering import kmeans
-from shared.routing.extraction import extract
-from shared.routing.outcomes import Outcomes, Recipe, build_table
-from shared.routing.rates import PROFILES
-from shared.routing.selection import routes
-from shared.routing.table import Array
+from shared.routing.deciding.extraction import extract
+from shared.routing.deciding.rates import PROFILES
+from shared.routing.deciding.selection import routes
+from shared.routing.deciding.table import Array
+from shared.routing.learning.clustering import kmeans
+from shared.routing.offline.outcomes import Outcomes, Recipe, build_table
 
 out = Console(width=150, highlight=False)
 CLUSTERS, LEFT_OUT = 60, 8

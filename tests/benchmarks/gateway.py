@@ -25,11 +25,11 @@ import psutil
 import servers
 from provider import Provider, provider
 
-from services.commands import supervise
-from services.commands.supervise import Supervisor, process_name
-from services.commands.table import Source, build_and_publish
 from services.commands.traffic import open_traffic, percentile
 from services.flows import hot_path
+from services.local import supervise
+from services.local.supervise import Supervisor, process_name
+from services.workbench.building import Source, build_and_publish
 from shared.adapters.kafka.client import create_topics, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import new, write

@@ -13,8 +13,8 @@ import numpy as np
 from judged import followed_after, traffic
 
 from services.reclusterer.wiring import give_way
-from shared.routing.bradley_terry import fit_votes
-from shared.routing.clustering import evolve, kmeans
+from shared.routing.learning.bradley_terry import fit_votes
+from shared.routing.learning.clustering import evolve, kmeans
 
 SEEDS = 12
 MOST = 160

@@ -35,17 +35,17 @@ from rich.table import Table
 from support import table
 from texts import distinct_prompts, of_length
 
-from services.commands import supervise
-from services.commands.supervise import Supervisor
-from services.commands.table import Source, build_and_publish
 from services.flows import hot_path
+from services.local import supervise
+from services.local.supervise import Supervisor
+from services.workbench.building import Source, build_and_publish
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.onnx.encoder import OnnxEncoder, pad
 from shared.adapters.onnx.load import load
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
-from shared.routing.extraction import extract
+from shared.routing.deciding.extraction import extract
 
 out = Console(width=150, highlight=False)
 BURST = 3000

@@ -8,7 +8,7 @@ import random
 import uuid
 
 from shared.catalog import tasks
-from shared.routing.extraction import extract
+from shared.routing.deciding.extraction import extract
 
 ADJECTIVES = [
     "small",

@@ -22,8 +22,8 @@ from load import Load, loading
 from redis.asyncio import Redis
 from scene import Scene, says
 
-from services.commands.table import Source, make_table
 from services.flows import hot_path, workers
+from services.workbench.building import Source, make_table
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import find, versions
 from shared.adapters.redis.tables import HotTables

@@ -21,9 +21,9 @@ from faults import FULL, RECOVER_WITHIN_S, Findings, Size, _spread, trial
 from scene import Log, Scene, installation, scene
 from upgrade import upgraded
 
-from services.commands.supervise import Supervisor
-from services.commands.table import Source, build_and_publish
 from services.flows import hot_path
+from services.local.supervise import Supervisor
+from services.workbench.building import Source, build_and_publish
 from shared.adapters.kafka.client import create_topics, read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import new, write

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from scene import installation, scene
 
-from services.commands import supervise
+from services.local import supervise
 
 out = Console(width=180, highlight=False)
 

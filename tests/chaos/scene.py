@@ -14,9 +14,9 @@ import servers
 from models import FaultyModels, serving
 from support import forget_settings
 
-from services.commands.supervise import Say, Supervisor
-from services.commands.table import Source, build_and_publish
 from services.flows import flows, workers
+from services.local.supervise import Say, Supervisor
+from services.workbench.building import Source, build_and_publish
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings

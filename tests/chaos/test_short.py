@@ -10,7 +10,7 @@ import pytest
 from faults import FAULTS, SHORT
 from scene import Scene, installation, scene
 
-from services.commands import supervise
+from services.local import supervise
 
 CHOSEN = (
     "kill-describer",

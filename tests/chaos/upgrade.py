@@ -16,8 +16,8 @@ from pathlib import Path
 from faults import RECOVER_WITHIN_S, Findings, Size, _spread, trial
 from scene import Log, Scene, installation, noting
 
-from services.commands.supervise import Supervisor
 from services.flows import workers
+from services.local.supervise import Supervisor
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import servers
 
-from services.commands import supervise
-from services.commands.supervise import Supervisor
-from services.commands.table import Source, build_and_publish
 from services.commands.traffic import Outcome, Traffic, open_traffic
 from services.flows import hot_path
+from services.local import supervise
+from services.local.supervise import Supervisor
+from services.workbench.building import Source, build_and_publish
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings

@@ -18,8 +18,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from conftest import Pipeline
 
-from services.commands.supervise import process_name
 from services.flows import names
+from services.local.supervise import process_name
 from shared.adapters.kafka.settings import KafkaSettings
 
 ROW = '{{"prompt": "{}", "scores": {{"a": {}, "b": {}}}, "latency_s": {{"a": 1, "b": 2}}}}\n'

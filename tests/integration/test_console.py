@@ -22,9 +22,9 @@ from conftest import Pipeline, eventually, running_pipeline
 from injections import TEXTS
 from playwright.async_api import Browser, expect
 
-from services.commands.supervise import Supervisor
 from services.console.pages.common import choice
 from services.flows import hot_path
+from services.local.supervise import Supervisor
 from shared.adapters.kafka.client import publisher, read_all
 from shared.adapters.kafka.tables import versions
 from shared.adapters.keys import new, write
@@ -34,8 +34,8 @@ from shared.contracts.messages import Decided, read, to_json
 from shared.contracts.parts import Rater, RaterKind, Votes
 from shared.contracts.scopes import Scope
 from shared.contracts.topics import EVALUATIONS
-from shared.routing.rates import PROFILES
-from shared.routing.table import Cluster, RoutingTable
+from shared.routing.deciding.rates import PROFILES
+from shared.routing.deciding.table import Cluster, RoutingTable
 
 PAGES = ("now", "map", "models", "try", "rate", "tables", "evidence")
 FIRST, SECOND = "claude-haiku-4.5", "gpt-5-mini"

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from conftest import Pipeline, eventually, running_pipeline
 
 from services.commands.doctor import _standing
-from services.commands.table import Source, build_and_publish
+from services.workbench.building import Source, build_and_publish
 from shared.adapters.kafka.client import admin, create_topics, read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS, DESCRIPTIONS, PROMPTS, Topic

@@ -25,13 +25,13 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
 from shared.catalog import tasks
 from shared.contracts.messages import Decided
-from shared.routing.extraction import extract, together
-from shared.routing.form import forms
-from shared.routing.outcomes import Outcomes, Recipe, Representation, build_table
-from shared.routing.rates import PROFILES
-from shared.routing.selection import choices, expectations
-from shared.routing.table import RoutingTable, Text
-from shared.routing.task2vec import corresponding
+from shared.routing.deciding.extraction import extract, together
+from shared.routing.deciding.form import forms
+from shared.routing.deciding.rates import PROFILES
+from shared.routing.deciding.selection import choices, expectations
+from shared.routing.deciding.table import RoutingTable, Text
+from shared.routing.learning.task2vec import corresponding
+from shared.routing.offline.outcomes import Outcomes, Recipe, Representation, build_table
 
 VARIANT = "fp32"
 """Embeddings of int8 depend a little on the batch that a text is in, since activations are scaled

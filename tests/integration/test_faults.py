@@ -12,7 +12,7 @@ import servers
 from conftest import Pipeline, eventually, running_pipeline
 from redis.asyncio import Redis
 
-from services.commands.table import Source, build_and_publish, make_table
+from services.workbench.building import Source, build_and_publish, make_table
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import append, find, versions
 from shared.adapters.redis.tables import HotTables

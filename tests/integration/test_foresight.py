@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 from conftest import Pipeline, eventually, running_pipeline
 
-from services.commands.table import Source as TableSource
-from services.commands.table import build_and_publish
+from services.workbench.building import Source as TableSource
+from services.workbench.building import build_and_publish
 from shared.adapters.kafka.tables import versions
 from shared.catalog import tasks
 from shared.contracts.messages import Decided

@@ -19,7 +19,7 @@ import pytest
 from conftest import Pipeline, eventually
 from provider import Provider, provider
 
-from services.commands.supervise import Supervisor
+from services.local.supervise import Supervisor
 from shared.adapters.kafka.client import read_all
 from shared.adapters.keys import new, write
 from shared.catalog import models

@@ -21,8 +21,8 @@ import pytest
 import servers
 from conftest import Pipeline, eventually, running_pipeline
 
-from services.commands.supervise import Supervisor
-from services.commands.table import Source, build_and_publish
+from services.local.supervise import Supervisor
+from services.workbench.building import Source, build_and_publish
 from shared.adapters.kafka.client import read_all
 from shared.adapters.keys import new, write
 from shared.contracts.evaluations import Evaluated

@@ -20,13 +20,13 @@ from conftest import Pipeline, eventually, running_pipeline
 from provider import Provider, provider
 from support import submitted
 
-from services.commands.supervise import Supervisor
 from services.describer.describe import describe
 from services.describer.settings import DescriberSettings
-from services.describer.wiring import asking as describer_asking
+from services.describer.wiring.describing import asking as describer_asking
 from services.judge import verdict
 from services.judge.settings import JudgeSettings
 from services.judge.wiring import asking as judge_asking
+from services.local.supervise import Supervisor
 from shared.adapters.kafka.client import read_all
 from shared.adapters.keys import new, write
 from shared.adapters.llm.chat import LLMSettings

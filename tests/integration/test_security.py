@@ -34,10 +34,10 @@ from redis.exceptions import NoPermissionError
 from support import forget_settings
 
 from services.commands.rights import kafka_commands, name_of, redis_users, rights, strimzi
-from services.commands.supervise import Supervisor
-from services.commands.table import Source, build_and_publish
 from services.commands.traffic import open_traffic
 from services.flows import hot_path, names
+from services.local.supervise import Supervisor
+from services.workbench.building import Source, build_and_publish
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import create_topics, publisher, read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings

@@ -16,8 +16,8 @@ import pytest
 from conftest import Pipeline, eventually, running_pipeline
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from services.commands.table import Source, build_and_publish
 from services.flows import workers
+from services.workbench.building import Source, build_and_publish
 from shared.adapters.keys import new, write
 from shared.contracts.scopes import Scope
 

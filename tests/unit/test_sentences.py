@@ -19,8 +19,8 @@ from shared.contracts.messages import to_json
 from shared.contracts.parts import Rater, RaterKind, Voter, Votes
 from shared.contracts.tables import Origin, TablePublished, anchor_of, read_version
 from shared.contracts.topics import ASSIGNMENTS, DECISIONS
-from shared.routing.comparing import origin
-from shared.routing.table import Provenance, RoutingTable
+from shared.routing.deciding.table import Provenance, RoutingTable
+from shared.routing.learning.comparing import origin
 
 HOSTILE = (
     "",

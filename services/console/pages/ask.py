@@ -19,11 +19,11 @@ from services.console.pages.common import colour, usd
 from services.console.pages.dials import START, curve, dialled, profile_of, slider
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.parts import Profile
-from shared.routing.assignment import Assignment
-from shared.routing.comparing import by_votes
-from shared.routing.rates import MOST_S, PROFILES, Rates
-from shared.routing.selection import Limits, Prediction, select
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.assignment import Assignment
+from shared.routing.deciding.rates import MOST_S, PROFILES, Rates
+from shared.routing.deciding.selection import Limits, Prediction, select
+from shared.routing.deciding.table import RoutingTable
+from shared.routing.learning.comparing import by_votes
 
 
 def assignment_of(message: Decided, table: RoutingTable) -> Assignment:

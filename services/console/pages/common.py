@@ -15,11 +15,11 @@ from services.console.pictures import (
     front,
     ticks,
 )
-from shared.routing.assignment import Assignment
-from shared.routing.comparing import origin
-from shared.routing.rates import Rates
-from shared.routing.selection import Limits, Selection, select
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.assignment import Assignment
+from shared.routing.deciding.rates import Rates
+from shared.routing.deciding.selection import Limits, Selection, select
+from shared.routing.deciding.table import RoutingTable
+from shared.routing.learning.comparing import origin
 
 COLOURS = 10
 """Kinds of colour in the style sheet; more models than that share them."""

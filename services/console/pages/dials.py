@@ -14,8 +14,8 @@ from services.console.pictures import (
     decades,
     ticks,
 )
-from shared.routing.frontier import Frontier
-from shared.routing.rates import MOST_S, MOST_USD, PROFILES, Rates
+from shared.routing.deciding.frontier import Frontier
+from shared.routing.deciding.rates import MOST_S, MOST_USD, PROFILES, Rates
 
 DIAL = (1e-4, MOST_USD)
 """USD that a point of success is worth at the ends of the dial."""

@@ -25,10 +25,10 @@ from services.console.pictures import (
 )
 from shared.contracts.parts import Profile
 from shared.contracts.scopes import Scope
-from shared.routing.comparing import by_votes
-from shared.routing.rates import PROFILES
-from shared.routing.selection import INTERVAL
-from shared.routing.task2vec import similar
+from shared.routing.deciding.rates import PROFILES
+from shared.routing.deciding.selection import INTERVAL
+from shared.routing.learning.comparing import by_votes
+from shared.routing.learning.task2vec import similar
 
 
 def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from services.console.memory import Version
 from services.console.pages.common import about, choice, colour, scatter, usd
 from services.console.pages.dials import START, curve, dialled, slider
 from shared.contracts.parts import Profile
-from shared.routing.comparing import by_votes
-from shared.routing.rates import PROFILES
+from shared.routing.deciding.rates import PROFILES
+from shared.routing.learning.comparing import by_votes
 
 
 def models_of(version: Version, dial: int = 60) -> dict[str, Any]:

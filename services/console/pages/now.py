@@ -19,8 +19,8 @@ from services.console.desk import Desk, Trouble, Viewer
 from services.console.memory import SECONDS, Memory, Seen
 from services.console.pages.common import _short, colour, task_of, usd
 from shared.contracts.scopes import Scope
-from shared.routing.rates import Goal
-from shared.routing.selection import INTERVAL
+from shared.routing.deciding.rates import Goal
+from shared.routing.deciding.selection import INTERVAL
 
 BATCH_S = 0.25
 """Decisions that came meanwhile are drawn together."""

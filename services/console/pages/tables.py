@@ -14,8 +14,8 @@ from starlette.responses import RedirectResponse, Response
 from services.console.desk import Desk, Trouble, Viewer, form_of
 from services.console.memory import Memory, Version
 from shared.contracts.scopes import Scope
-from shared.routing.comparing import differences
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.table import RoutingTable
+from shared.routing.learning.comparing import differences
 
 MOVED = 20
 """Strengths that moved most, listed in a difference."""

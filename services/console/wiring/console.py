@@ -36,7 +36,7 @@ from shared.contracts.messages import Decided, Submitted, read, to_json
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished, read_version
 from shared.contracts.topics import DECISIONS, EVALUATIONS, ROUTING_TABLES, SPENDING, Topic
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.table import RoutingTable
 
 AGAIN_S = 2.0
 """After hearing has failed."""

@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.gateway import FLOW, billing, documented
-from services.gateway.admission import Room
 from services.gateway.answering import Models, Told, ask_streamed, ask_whole
 from services.gateway.billing import Purse, completed, expected_usd, explained
 from services.gateway.choice import Assess, Choice, Unrouted, choose, timing
@@ -34,6 +33,7 @@ from services.gateway.requests import (
     wishes_of,
 )
 from services.gateway.settings import GatewaySettings
+from services.gateway.wiring.admission import Room
 from services.gateway.wiring.calling import calling
 from services.gateway.wiring.serving import Call, _nothing
 from shared.adapters import tracing

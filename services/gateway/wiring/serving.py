@@ -21,11 +21,11 @@ from starlette.types import Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from services.gateway import FLOW
-from services.gateway.admission import Gone, Room, _left, _read, _unzipped, busy
 from services.gateway.requests import (
     Problem,
 )
 from services.gateway.settings import GatewaySettings
+from services.gateway.wiring.admission import Gone, Room, _left, _read, _unzipped, busy
 from shared.adapters import tracing
 from shared.adapters.http import bearer, who
 from shared.adapters.keys import Key, Keys, Refused

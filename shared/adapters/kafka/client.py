@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -203,12 +203,25 @@ async def producer(kafka: KafkaSettings, guard: Callable[[], object] = lambda: N
     return made
 
 
+@contextmanager
+def answering(kafka: KafkaSettings) -> Iterator[None]:
+    """Kafka's errors go on as ours."""
+    try:
+        yield
+    except KafkaError as error:
+        raise BrokerUnreachable(
+            f"Kafka at {kafka.bootstrap_servers} does not do what it is asked "
+            f"({type(error).__name__}); see that it is up and that this user may"
+        ) from None
+
+
 @asynccontextmanager
 async def publisher(kafka: KafkaSettings) -> AsyncGenerator[Publisher, None]:
     """A producer for as long as the block runs; what was sent is flushed at its end."""
     made = await producer(kafka)
     try:
-        yield made
+        with answering(kafka):
+            yield made
     finally:
         await made.stop()
 
@@ -253,7 +266,8 @@ async def reader(
             await made.seek_to_end(*parts)
         for part in parts:
             await made.position(part)
-        yield made
+        with answering(kafka):
+            yield made
     finally:
         await made.stop()
 

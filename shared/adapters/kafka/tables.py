@@ -11,7 +11,7 @@ from shared.adapters.telemetry import log
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.tables import Origin, TablePublished, read_version
 from shared.contracts.topics import ROUTING_TABLES
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.table import RoutingTable
 
 KEEP = 50
 """Versions kept; older ones get a tombstone, which compaction turns into room."""

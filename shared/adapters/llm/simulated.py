@@ -28,8 +28,9 @@ import numpy as np
 
 from shared.adapters.llm.chat import Chat, LLMSettings
 from shared.catalog import models, tasks
+from shared.catalog.estimates import BYTES_PER_TOKEN
 from shared.catalog.models import Catalog
-from shared.routing.extraction import extract
+from shared.routing.deciding.extraction import extract
 
 DESCRIBER = "simulated-describer"
 JUDGE = "simulated-judge"
@@ -125,7 +126,12 @@ class World:
         if asked == DESCRIBER or content.startswith("BEGIN "):
             text = extract(_between_fences(content))
             return 200, self._body(
-                DESCRIBER, text, 80 + len(content) // 4, len(text) // 4 + 1, 0.0, 0.04
+                DESCRIBER,
+                text,
+                80 + len(content) // BYTES_PER_TOKEN,
+                len(text) // BYTES_PER_TOKEN + 1,
+                0.0,
+                0.04,
             )
         if known is None:
             return 404, {
@@ -144,7 +150,7 @@ class World:
             }
         mark = self.mark(self.quality(known.name, content), content, known.name)
         text = f"[simulated answer to a prompt of {len(content)} letters] {mark}"
-        prompt_tokens = max(1, len(content.encode()) // 4)
+        prompt_tokens = max(1, len(content.encode()) // BYTES_PER_TOKEN)
         completion_tokens = int(100 + 300 * _share(self.seed, "length", known.name, content))
         latency = known.latency_s * math.exp(
             0.3 * _normal(self.seed, "latency", known.name, content)
@@ -197,7 +203,7 @@ class World:
 
     def _judge(self, asked: str, content: str, turn: int) -> dict[str, Any]:
         first, second = _answers(content)
-        tokens = len(content) // 4
+        tokens = len(content) // BYTES_PER_TOKEN
 
         def draw(what: str) -> float:
             return _share(

@@ -16,9 +16,9 @@ from shared.adapters.telemetry import log
 from shared.contracts.messages import Decided
 from shared.contracts.parts import Answer
 from shared.contracts.vector import unpack
-from shared.routing.cascade import Answered
-from shared.routing.form import form
-from shared.routing.table import Array, RoutingTable
+from shared.routing.deciding.cascade import Answered
+from shared.routing.deciding.form import form
+from shared.routing.deciding.table import Array, RoutingTable
 
 if TYPE_CHECKING:
     from shared.adapters.onnx.encoder import OnnxEncoder

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 
 from shared.adapters.cores import allowed_cores
 from shared.adapters.errors import EncoderInvalid
-from shared.routing.table import Array, Encoder
+from shared.routing.deciding.table import Array, Encoder
 
 Provider = Literal["auto", "cpu", "cuda"]
 CARD = "pointsman.json"

@@ -11,7 +11,7 @@ from typing import cast
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from shared.adapters.redis.client import RedisSettings, client
+from shared.adapters.redis.client import RedisSettings, answering, client
 from shared.adapters.telemetry import log
 from shared.contracts.flow import RedisKeys
 from shared.contracts.parts import Answer, Conflict, Part, answer_name
@@ -27,7 +27,8 @@ class RedisAnswers:
     another's answer."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._redis, self._prefix, self._away = client(settings), settings.key_prefix, False
+        self._redis, self._prefix = client(settings), settings.key_prefix
+        self._away, self._address = False, settings.address
 
     async def get(self, request_id: str, model: str, asked: str) -> Answer | None:
         """The answer to the question with the digest `asked`. Raises `Conflict` if there is one to
@@ -77,13 +78,16 @@ class RedisAnswers:
 
     async def forget(self, request_id: str, models: Sequence[str]) -> int:
         """Delete what is known of the request's answers by these models; returns how many there
-        were. Raises `RedisError`."""
+        were. Raises `CacheUnreachable`."""
         keys = [
             self._key(kind, request_id, model)
             for kind in (RedisKeys.answer, RedisKeys.asking)
             for model in models
         ]
-        return int(await self._redis.delete(*keys)) if keys else 0
+        if not keys:
+            return 0
+        with answering(self._address):
+            return int(await self._redis.delete(*keys))
 
     def _key(self, kind: RedisKeys, request_id: str, model: str) -> str:
         named = hashlib.sha256(answer_name(request_id, model).encode()).hexdigest()[:40]

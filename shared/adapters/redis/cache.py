@@ -7,7 +7,7 @@ from typing import cast
 
 from redis.exceptions import RedisError
 
-from shared.adapters.redis.client import RedisSettings, client
+from shared.adapters.redis.client import RedisSettings, answering, client
 from shared.adapters.telemetry import log
 from shared.contracts.flow import RedisKeys
 
@@ -18,7 +18,7 @@ class TextCache:
     def __init__(self, settings: RedisSettings, keys: RedisKeys, ttl_s: int) -> None:
         self._redis = client(settings)
         self._prefix, self._ttl_s = f"{settings.key_prefix}{keys}:", ttl_s
-        self._away = False
+        self._away, self._address = False, settings.address
 
     async def get(self, key: str) -> str | None:
         try:
@@ -36,8 +36,11 @@ class TextCache:
             self._note(error)
 
     async def forget(self, keys: Sequence[str]) -> int:
-        """Delete these texts; returns how many there were. Raises `RedisError`."""
-        return int(await self._redis.delete(*(self._prefix + key for key in keys))) if keys else 0
+        """Delete these texts; returns how many there were. Raises `CacheUnreachable`."""
+        if not keys:
+            return 0
+        with answering(self._address):
+            return int(await self._redis.delete(*(self._prefix + key for key in keys)))
 
     def _note(self, error: RedisError | None) -> None:
         if (error is not None) != self._away:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from shared.adapters.errors import CacheUnreachable
 from shared.adapters.secrets import SecretSettings
 
 __all__ = ["RedisError", "RedisSettings", "client"]
@@ -48,6 +51,28 @@ class RedisSettings(SecretSettings):
         parts = urlsplit(self.url.get_secret_value())
         port = f":{parts.port}" if parts.port else ""
         return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+
+
+@contextmanager
+def answering(address: str) -> Iterator[None]:
+    """Redis's errors go on as ours. `address` is the one for people."""
+    try:
+        yield
+    except RedisError as error:
+        text = f"no Redis answers at {address} ({type(error).__name__})"
+        raise CacheUnreachable(text) from None
+
+
+async def server_version(settings: RedisSettings) -> str:
+    """The server's version, once a key could be read. Raises `CacheUnreachable`."""
+    redis = client(settings)
+    try:
+        with answering(settings.address):
+            await redis.get("pointsman:doctor")
+            about: dict[str, Any] = await redis.info("server")
+    finally:
+        await redis.aclose()
+    return str(about["redis_version"])
 
 
 def client(settings: RedisSettings) -> Redis:

@@ -3,12 +3,13 @@ one is new."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Self, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from shared.adapters.redis.client import RedisSettings, client
+from shared.adapters.redis.client import RedisSettings, answering, client
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.flow import RedisKeys
 from shared.contracts.tables import TablePublished, read_version
@@ -34,12 +35,32 @@ return 1
 """
 
 
+@dataclass(slots=True)
+class News:
+    """Says when there may be a new version. Use as an async context manager."""
+
+    _subscription: PubSub
+    _address: str
+
+    async def wait(self, within_s: float) -> None:
+        """Return at the news, or after that time. Raises `CacheUnreachable`."""
+        with answering(self._address):
+            await self._subscription.get_message(timeout=within_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._subscription.aclose()  # type: ignore[no-untyped-call]
+
+
 class HotTables:
-    """Versions of the routing table in Redis. Every method raises `RedisError` when Redis is
-    away."""
+    """Versions of the routing table in Redis. Every method raises `CacheUnreachable`
+    when Redis is away."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._redis: Redis = client(settings)
+        self._address = settings.address
         base = f"{settings.key_prefix}{RedisKeys.tables}:"
         self._current, self._by_digest, self._channel = (
             base + "current",
@@ -59,11 +80,13 @@ class HotTables:
             version.model_dump_json(),
             OLD_TABLES_LIVE_S,
         ]
-        return bool(await self._set_if_newer(keys=keys, args=arguments))
+        with answering(self._address):
+            return bool(await self._set_if_newer(keys=keys, args=arguments))
 
     async def current_version(self) -> tuple[int, int, str] | None:
         """(epoch, sequence, digest) of the current version: a few bytes, cheap to ask for often."""
-        value = cast("bytes | None", await self._redis.get(self._current))
+        with answering(self._address):
+            value = cast("bytes | None", await self._redis.get(self._current))
         if value is None:
             return None
         epoch, sequence, digest = value.decode().split(".")
@@ -71,17 +94,19 @@ class HotTables:
 
     async def by_digest(self, digest: str) -> TablePublished | None:
         """The version with this table; None if it is not, or no longer, there."""
-        value = cast("bytes | None", await self._redis.get(self._by_digest + digest))
+        with answering(self._address):
+            value = cast("bytes | None", await self._redis.get(self._by_digest + digest))
         try:
             return None if value is None else read_version(value)
         except InvalidMessage:
             return None
 
-    async def listen(self) -> PubSub:
+    async def listen(self) -> News:
         """A subscription to the news of a new version."""
-        news = self._redis.pubsub(ignore_subscribe_messages=True)
-        await news.subscribe(self._channel)
-        return news
+        subscription = self._redis.pubsub(ignore_subscribe_messages=True)
+        with answering(self._address):
+            await subscription.subscribe(self._channel)
+        return News(subscription, self._address)
 
     async def close(self) -> None:
         await self._redis.aclose()

@@ -15,8 +15,8 @@ import pytest
 from services.selector.decide import Wish, decide
 from shared.contracts.messages import Decided, Placed, read, to_json
 from shared.contracts.parts import Profile
-from shared.routing.rates import Rates
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.rates import Rates
+from shared.routing.deciding.table import RoutingTable
 
 WRITTEN: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "version_0_1_0.json").read_text()

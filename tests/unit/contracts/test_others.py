@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 from support import table
 
-from shared.catalog.models import Price
-from shared.contracts.dead_letter import DeadLetter
-from shared.contracts.errors import InvalidMessage
-from shared.contracts.outcome_file import (
+from services.workbench.outcome_file import (
     ANSWER_TOKENS,
     doubtful,
     matrix,
@@ -19,6 +16,9 @@ from shared.contracts.outcome_file import (
     read_prices,
     read_rows,
 )
+from shared.catalog.models import Price
+from shared.contracts.dead_letter import DeadLetter
+from shared.contracts.errors import InvalidMessage
 from shared.contracts.tables import TablePublished, read_version
 from shared.contracts.topics import TOPICS
 from shared.routing.errors import OutcomesInvalid

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from shared.contracts.vote_file import Preference, read_votes
+from services.workbench.vote_file import Preference, read_votes
 from shared.routing.errors import OutcomesInvalid
 
 ARENA = {

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import ENCODER, table
 
-from shared.routing.assignment import assign, check
+from shared.routing.deciding.assignment import assign, check
+from shared.routing.deciding.table import Encoder
 from shared.routing.errors import EmbeddingInvalid, EncoderMismatch
-from shared.routing.table import Encoder
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 6))

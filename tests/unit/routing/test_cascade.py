@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import table
 
-from shared.routing.cascade import FEWEST, MARGIN, Alone, Answered, Heads, fit_heads, plan
-from shared.routing.form import SIZE
-from shared.routing.rates import Rates
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.cascade import FEWEST, MARGIN, Alone, Answered, Heads, fit_heads, plan
+from shared.routing.deciding.form import SIZE
+from shared.routing.deciding.rates import Rates
+from shared.routing.deciding.table import RoutingTable
 
 DIM = 6
 

@@ -7,9 +7,10 @@ import pytest
 from sklearn.cluster import KMeans
 from support import ENCODER
 
-from shared.routing.cascade import SEES, Answered, fit_head
+from shared.routing.deciding.cascade import SEES, Answered, fit_head
+from shared.routing.deciding.form import SIZE
 from shared.routing.errors import OutcomesInvalid
-from shared.routing.evaluation import (
+from shared.routing.offline.evaluation import (
     Result,
     best_single,
     difference,
@@ -22,10 +23,17 @@ from shared.routing.evaluation import (
     swept_difference,
     weak_and_strong,
 )
-from shared.routing.form import SIZE
-from shared.routing.measures import Curve, apgr, area, cost_save, cpt, perf_gain, recovered
-from shared.routing.outcomes import Outcomes, Recipe
-from shared.routing.routers import AvengersPro, Data, Expected, Neighbours, Pointsman, Single, known
+from shared.routing.offline.measures import Curve, apgr, area, cost_save, cpt, perf_gain, recovered
+from shared.routing.offline.outcomes import Outcomes, Recipe
+from shared.routing.offline.routers import (
+    AvengersPro,
+    Data,
+    Expected,
+    Neighbours,
+    Pointsman,
+    Single,
+    known,
+)
 
 PRICES = np.array([0.001, 0.003, 0.01])
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.routing.extraction import MAX_WORDS, READ_CHARS, extract
+from shared.routing.deciding.extraction import MAX_WORDS, READ_CHARS, extract
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from support import table
 
-from shared.routing.assignment import assign
+from shared.routing.deciding.assignment import assign
+from shared.routing.deciding.form import SIZE
+from shared.routing.deciding.rates import PROFILES, Rates
+from shared.routing.deciding.selection import Limits, routes, select
+from shared.routing.deciding.table import Encoder, RoutingTable
 from shared.routing.errors import RoutingError
-from shared.routing.foresight import (
+from shared.routing.learning.foresight import (
     NEIGHBOURS,
     Foresight,
     _threshold,
@@ -16,10 +20,6 @@ from shared.routing.foresight import (
     learn,
     same_without_edges,
 )
-from shared.routing.form import SIZE
-from shared.routing.rates import PROFILES, Rates
-from shared.routing.selection import Limits, routes, select
-from shared.routing.table import Encoder, RoutingTable
 
 D = 32
 SPACE = Encoder("test/encoder", "1", D, "mean", "none")

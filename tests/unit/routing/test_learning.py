@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from support import table
 
-from shared.routing.assignment import Assignment
-from shared.routing.clustering import by_density, evolve, kmeans, lloyd
-from shared.routing.expectations import expectations
-from shared.routing.matching import lineage, pair
-from shared.routing.rates import PROFILES
-from shared.routing.sampling import pairs
-from shared.routing.selection import Limits, select
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.assignment import Assignment
+from shared.routing.deciding.rates import PROFILES
+from shared.routing.deciding.selection import Limits, select
+from shared.routing.deciding.table import RoutingTable
+from shared.routing.learning.clustering import by_density, evolve, kmeans, lloyd
+from shared.routing.learning.expectations import expectations
+from shared.routing.learning.matching import lineage, pair
+from shared.routing.learning.sampling import pairs
 
 
 def tasks(

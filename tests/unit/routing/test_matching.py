@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.routing.matching import lineage, pair
+from shared.routing.learning.matching import lineage, pair
 
 
 def points(seed: int, count: int) -> np.ndarray:

@@ -6,27 +6,27 @@ import numpy as np
 import pytest
 from support import ENCODER
 
-from shared.routing.clustering import kmeans
+from shared.routing.deciding.form import SIZE
+from shared.routing.deciding.frontier import frontier_of
+from shared.routing.deciding.rates import PROFILES
+from shared.routing.deciding.selection import expectations, routes
+from shared.routing.deciding.table import RoutingTable
 from shared.routing.errors import OutcomesInvalid
-from shared.routing.fitting import success_rates
-from shared.routing.form import SIZE
-from shared.routing.frontier import frontier_of
-from shared.routing.outcomes import (
+from shared.routing.learning.clustering import kmeans
+from shared.routing.learning.fitting import success_rates
+from shared.routing.learning.labels import label
+from shared.routing.offline.outcomes import (
     SHRINKAGE,
     Outcomes,
     Recipe,
     best_model,
     build_table,
     choose,
-    label,
     left_out,
     recipes,
     swept_area,
 )
-from shared.routing.rates import PROFILES
-from shared.routing.selection import expectations, routes
-from shared.routing.simulation import simulated_scores, simulated_skills
-from shared.routing.table import RoutingTable
+from shared.routing.offline.simulation import simulated_scores, simulated_skills
 
 NONE = np.zeros(2)
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.routing.choosing import breakpoints
-from shared.routing.frontier import frontier_of, rates_for, reached
-from shared.routing.pacing import Offer, Pacer
-from shared.routing.rates import MOST_USD, Goal, Rates
+from shared.routing.deciding.choosing import breakpoints
+from shared.routing.deciding.frontier import frontier_of, rates_for, reached
+from shared.routing.deciding.pacing import Offer, Pacer
+from shared.routing.deciding.rates import MOST_USD, Goal, Rates
 
 MODELS = ("cheap", "middle", "dear")
 COSTS = np.array([0.0002, 0.001, 0.006])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.routing.perturbing import FILLERS, KINDS, perturbed
+from shared.routing.offline.perturbing import FILLERS, KINDS, perturbed
 
 TEXT = (
     "Write a function that sorts numbers. It takes a list; it returns a list. Don't use any "

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged import append, followed_after, traffic
 
-from shared.routing.bradley_terry import (
+from shared.routing.learning.bradley_terry import (
     Comparisons,
     decay,
     difference_variances,
@@ -15,7 +15,14 @@ from shared.routing.bradley_terry import (
     fit_votes,
     quasi_variances,
 )
-from shared.routing.votes import Ballots, Hits, agreement, estimate_hits, log_ratio, verdicts
+from shared.routing.learning.votes import (
+    Ballots,
+    Hits,
+    agreement,
+    estimate_hits,
+    log_ratio,
+    verdicts,
+)
 
 
 def votes_of(

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shared.routing.bradley_terry import Comparisons
-from shared.routing.fitting import fit_estimator
-from shared.routing.form import SIZE
-from shared.routing.regressing import FEWEST, aligned, fit_votes_estimator
+from shared.routing.deciding.form import SIZE
+from shared.routing.learning.bradley_terry import Comparisons
+from shared.routing.learning.fitting import fit_estimator
+from shared.routing.learning.regressing import FEWEST, aligned, fit_votes_estimator
 
 DIM, MODELS = 10, 3
 
@@ -57,8 +57,8 @@ def test_the_levels_are_those_of_a_logistic_regression() -> None:
     """Without slopes it is Bradley-Terry with a Gaussian prior, which scikit-learn fits as well."""
     from sklearn.linear_model import LogisticRegression
 
-    from shared.routing.bradley_terry import OVERALL_SPREAD
-    from shared.routing.regressing import _climb
+    from shared.routing.learning.bradley_terry import OVERALL_SPREAD
+    from shared.routing.learning.regressing import _climb
 
     _, data, ratio, _ = compared(800, 0.0)
     level, slope = _climb(np.zeros((800, 2)), data, np.sign(ratio) * 50.0, MODELS, 1.0)

@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import ENCODER, table
 
-from shared.routing.assignment import assign, check
+from shared.routing.deciding.assignment import assign, check
+from shared.routing.deciding.form import NAMES, SIZE, SYMBOLS, form, forms
+from shared.routing.deciding.predictor import Predictor, calibrated, calibration_error
+from shared.routing.deciding.projection import FORM_CLIP, contrastive, delta, keys
+from shared.routing.deciding.rates import PROFILES, Rates
+from shared.routing.deciding.selection import Limits, choices, expectations, predict, routes, select
+from shared.routing.deciding.table import Encoder, RoutingTable
 from shared.routing.errors import EmbeddingInvalid, OutcomesInvalid, TableInvalid
-from shared.routing.fitting import fit_estimator, fit_logistic
-from shared.routing.form import NAMES, SIZE, SYMBOLS, form, forms
-from shared.routing.outcomes import Outcomes, Recipe, build_table, choose, recipes
-from shared.routing.predictor import Predictor, calibrated, calibration_error
-from shared.routing.projection import FORM_CLIP, contrastive, delta, keys
-from shared.routing.rates import PROFILES, Rates
-from shared.routing.selection import Limits, choices, expectations, predict, routes, select
-from shared.routing.table import Encoder, RoutingTable
-from shared.routing.task2vec import corresponding, distances, signatures, similar
+from shared.routing.learning.fitting import fit_estimator, fit_logistic
+from shared.routing.learning.task2vec import corresponding, distances, signatures, similar
+from shared.routing.offline.outcomes import Outcomes, Recipe, build_table, choose, recipes
 
 DIM = 12
 SPACE = Encoder("wide", "1", DIM, "mean", "none")

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import table
 
-from shared.routing.assignment import Assignment, assign
-from shared.routing.rates import OLD_PROFILES, PROFILES, Weights
-from shared.routing.selection import Limits, select
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.assignment import Assignment, assign
+from shared.routing.deciding.rates import OLD_PROFILES, PROFILES, Weights
+from shared.routing.deciding.selection import Limits, select
+from shared.routing.deciding.table import RoutingTable
 
 MODELS = ("a", "b", "c", "d")
 

@@ -8,10 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import table
 
-from shared.routing.assignment import Assignment, assign
-from shared.routing.rates import MOST_S, MOST_USD, PROFILES, Rates, Weights
-from shared.routing.selection import INTERVAL, Limits, Selection, choices, expectations, select
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.assignment import Assignment, assign
+from shared.routing.deciding.rates import MOST_S, MOST_USD, PROFILES, Rates, Weights
+from shared.routing.deciding.selection import (
+    INTERVAL,
+    Limits,
+    Selection,
+    choices,
+    expectations,
+    select,
+)
+from shared.routing.deciding.table import RoutingTable
 
 MODELS = ("a", "b", "c", "d")
 seeds = st.integers(0, 100_000)
@@ -385,7 +392,7 @@ def test_where_nothing_is_known_of_any_model_the_winner_is_not_certain() -> None
 
 def test_weights_stand_for_rates_and_back() -> None:
     """Decided by weights, a table of format 1 gets the very weights that were sent."""
-    from shared.routing.rates import OLD_PROFILES, weights_of
+    from shared.routing.deciding.rates import OLD_PROFILES, weights_of
 
     for name, own in PROFILES.items():
         assert weights_of(own) == OLD_PROFILES[name]

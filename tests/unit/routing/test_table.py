@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from support import ENCODER, table, tables
 
+from shared.routing.deciding.table import RoutingTable
 from shared.routing.errors import TableInvalid
-from shared.routing.table import RoutingTable
 
 
 @given(tables())

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.routing.views import EDGE, LEAST, views
+from shared.routing.deciding.views import EDGE, LEAST, views
 
 words = st.lists(st.text("abcdefg", min_size=1, max_size=5), max_size=60)
 

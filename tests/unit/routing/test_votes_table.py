@@ -6,12 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from shared.routing.deciding.form import SIZE
+from shared.routing.deciding.rates import PROFILES
+from shared.routing.deciding.selection import routes
+from shared.routing.deciding.table import Encoder, RoutingTable
 from shared.routing.errors import OutcomesInvalid
-from shared.routing.form import SIZE
-from shared.routing.rates import PROFILES
-from shared.routing.selection import routes
-from shared.routing.table import Encoder, RoutingTable
-from shared.routing.votes_table import Votes, build_from_votes
+from shared.routing.offline.votes_table import Votes, build_from_votes
 
 DIM = 6
 SPACE = Encoder("e", "1", DIM, "mean", "none")

@@ -24,9 +24,9 @@ from services.selector.decide import decide
 from shared.catalog import models
 from shared.contracts.messages import Completed, Decided, read, to_json
 from shared.contracts.parts import Answer, CascadePlan, one_text
-from shared.routing.cascade import Heads
-from shared.routing.form import SIZE
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.cascade import Heads
+from shared.routing.deciding.form import SIZE
+from shared.routing.deciding.table import RoutingTable
 
 CATALOG = models.load()
 COSTS = {"small": 0.0002, "large": 0.01}

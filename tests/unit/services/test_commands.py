@@ -17,17 +17,18 @@ from support import table
 from typer.testing import CliRunner
 
 from services.__main__ import app
-from services.commands import health, servers
+from services.commands import health
 from services.commands.config import rows
 from services.commands.dead_letters import read_mended
 from services.commands.demo import read_prompts
-from services.commands.supervise import RESTART_AFTER_S, SHORT_LIFE_S, Supervisor, pause_s
 from services.commands.traffic import as_message, percentile
 from services.flows import hot_path, names
+from services.local import servers
+from services.local.supervise import RESTART_AFTER_S, SHORT_LIFE_S, Supervisor, pause_s
 from shared.adapters.errors import ServiceFailed
 from shared.contracts.errors import InvalidMessage
-from shared.routing.comparing import differences
-from shared.routing.projection import Projection
+from shared.routing.deciding.projection import Projection
+from shared.routing.learning.comparing import differences
 
 CANARIES = {
     "POINTSMAN_LLM_API_KEY": "sk-canary-0815",

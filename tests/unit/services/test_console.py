@@ -39,9 +39,9 @@ from shared.contracts.scopes import Scope
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.contracts.vector import pack
-from shared.routing.rates import PROFILES, Rates
-from shared.routing.selection import Limits
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.rates import PROFILES, Rates
+from shared.routing.deciding.selection import Limits
+from shared.routing.deciding.table import RoutingTable
 
 
 def decided(of: RoutingTable, request_id: str = "r-1", vector: np.ndarray | None = None) -> Decided:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from services.commands.ranking import why
+from services.workbench.study_report import why
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
 from shared.contracts.parts import Abstained, Rater, RaterKind, Votes

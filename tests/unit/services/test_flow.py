@@ -16,11 +16,11 @@ from support import placed, table, wish
 
 import services
 from services.commands import flow as command
-from services.commands.forget import searched
 from services.commands.rights import rights
-from services.commands.run import build
 from services.flows import flows, hot_path, names, workers
+from services.local.run import build
 from services.selector.decide import decide
+from services.workbench.erasure import searched
 from shared.adapters.embedded import embedded_kafka
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.errors import InvalidMessage

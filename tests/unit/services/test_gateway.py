@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from support import table
 
-from services.gateway.admission import Room, Slot
 from services.gateway.answering import Speaking, Told, Unavailable, ask_streamed, unanswered
 from services.gateway.choice import Choice, Conversation, choose
 from services.gateway.documented import openapi, page
@@ -31,6 +30,7 @@ from services.gateway.requests import (
     wishes_of,
 )
 from services.gateway.settings import GatewaySettings
+from services.gateway.wiring.admission import Room, Slot
 from shared.adapters.keys import (
     Key,
     KeyFileInvalid,

@@ -41,11 +41,11 @@ from shared.contracts.parts import (
     Votes,
 )
 from shared.contracts.vector import pack
-from shared.routing.fitting import fit_estimator
-from shared.routing.form import SIZE, form
-from shared.routing.projection import Projection
-from shared.routing.sampling import Pair
-from shared.routing.table import RoutingTable
+from shared.routing.deciding.form import SIZE, form
+from shared.routing.deciding.projection import Projection
+from shared.routing.deciding.table import RoutingTable
+from shared.routing.learning.fitting import fit_estimator
+from shared.routing.learning.sampling import Pair
 
 NAMES = ("small", "middle", "large")
 

@@ -22,8 +22,8 @@ from services.describer.describe import (
     shortened,
 )
 from services.describer.foresee import Foreseeing, Glance, Read, Written
-from services.describer.foresight import _Foreseeing
 from services.describer.settings import DescriberSettings
+from services.describer.wiring.foresight import _Foreseeing
 from services.embedder.embed import embed
 from services.selector.decide import Pacers, Wish, decide
 from shared.contracts.errors import InvalidMessage
@@ -49,11 +49,11 @@ from shared.contracts.parts import (
     TableRef,
 )
 from shared.contracts.vector import pack, unpack
+from shared.routing.deciding.extraction import extract
+from shared.routing.deciding.rates import MOST_USD, PROFILES, Goal, Rates
+from shared.routing.deciding.table import Encoder
+from shared.routing.deciding.views import views
 from shared.routing.errors import TableInvalid
-from shared.routing.extraction import extract
-from shared.routing.rates import MOST_USD, PROFILES, Goal, Rates
-from shared.routing.table import Encoder
-from shared.routing.views import views
 
 REF = TableRef(epoch=0, sequence=1, digest=table().digest)
 

@@ -1,0 +1,1 @@
+"""The command line's words: each command's arguments and help; the work is in services.commands."""

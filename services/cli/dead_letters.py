@@ -1,0 +1,54 @@
+"""`pointsman dead-letters …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.options import Json
+
+dead_app = typer.Typer(
+    help="Records that a service could not take: look at them, send them again.",
+    no_args_is_help=True,
+)
+
+
+@dead_app.command("list")
+def dead_list(json_: Json = False) -> None:
+    """List the dead letters with the reason of each."""
+    from services.commands import dead_letters as command
+
+    command.list_letters(as_json=json_)
+
+
+@dead_app.command("show")
+def dead_show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+) -> None:
+    """Write the original bytes of one dead letter to standard output."""
+    from services.commands import dead_letters as command
+
+    command.show(id_)
+
+
+@dead_app.command("replay")
+def dead_replay(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` shows them; none: all.")
+    ] = None,
+    value: Annotated[
+        Path | None,
+        typer.Option(help="Send the content of this file in place of the original (with one ID)."),
+    ] = None,
+    mended: Annotated[
+        Path | None,
+        typer.Option(help='File of many mended ones: {"id": …, "value": {…}} a line.', exists=True),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Send dead letters again to the topics they came from."""
+    from services.commands import dead_letters as command
+
+    command.replay(ids or [], value, mended, as_json=json_)

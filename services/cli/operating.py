@@ -1,0 +1,109 @@
+"""What operators ask and do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.options import Json
+
+app = typer.Typer()
+
+
+@app.command()
+def topics(
+    create: Annotated[
+        bool, typer.Option("--create", help="Create what is missing, widen, mend settings.")
+    ] = False,
+    asyncapi: Annotated[
+        Path | None,
+        typer.Option(help="Write the AsyncAPI document of all services to this file instead."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Check the topics against what they should be; exit code 1 if they are not."""
+    from services.commands import topics as command
+
+    raise typer.Exit(
+        command.asyncapi(asyncapi) if asyncapi else command.topics(create=create, as_json=json_)
+    )
+
+
+@app.command()
+def config(json_: Json = False) -> None:
+    """Show every setting, its value and what it means. Secrets are not shown."""
+    from services.commands import config as command
+
+    command.config(as_json=json_)
+
+
+@app.command()
+def doctor(json_: Json = False) -> None:
+    """Say what is missing, and the command that mends it."""
+    from services.commands import doctor as command
+
+    raise typer.Exit(command.doctor(as_json=json_))
+
+
+@app.command()
+def rights(
+    form: Annotated[
+        str,
+        typer.Option(help="list, kafka (kafka-acls.sh), strimzi (KafkaUser) or redis (ACL file)."),
+    ] = "list",
+    json_: Json = False,
+) -> None:
+    """List what each service may do to Kafka and Redis, in the forms that servers take."""
+    from services.commands import rights as command
+
+    if form not in ("list", "kafka", "strimzi", "redis"):
+        raise typer.BadParameter("list, kafka, strimzi or redis", param_hint="--form")
+    command.show(form, as_json=json_)
+
+
+@app.command()
+def flow(
+    write: Annotated[
+        Path | None, typer.Option(help="Put drawing and table between the marks of this file.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Draw which service hears, says and reads which topics."""
+    from services.commands import flow as command
+
+    command.show(write, as_json=json_)
+
+
+@app.command()
+def forget(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[REQUEST_ID]...", help="Requests.")
+    ] = None,
+    session: Annotated[str | None, typer.Option(help="All requests of this session.")] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE: all requests that bear it; may be repeated."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="All requests that came with this key to the gateway.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it; otherwise only what there is is shown.")
+    ] = False,
+    now: Annotated[
+        bool,
+        typer.Option(
+            "--now",
+            help="Also delete topics up to the newest of theirs, with all that lies before.",
+        ),
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Delete what is known of requests, of a session or of a sender, as far as that can be, and say
+    what stays and until when."""
+    from services.commands import forget as command
+
+    tagged = [*(metadata or []), *([f"gateway.key={key}"] if key else [])]
+    command.forget(ids or [], session, tagged, yes=yes, now=now, as_json=json_)

@@ -1,0 +1,170 @@
+"""`pointsman table …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.options import Describe, Json, Variant
+
+table_app = typer.Typer(
+    help="Routing tables: build, list, show, compare, roll back.", no_args_is_help=True
+)
+
+
+@table_app.command("build")
+def table_build(
+    outcomes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Outcome matrix, JSON lines or CSV, .gz is unpacked. docs/outcomes.md has the "
+            "format."
+        ),
+    ] = None,
+    votes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Preferences in place of outcomes: pairs with a winner, JSON or CSV. "
+            "docs/votes.md has the forms."
+        ),
+    ] = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="Prices in USD per million tokens, JSON.")
+    ] = None,
+    simulated: Annotated[
+        bool,
+        typer.Option(
+            "--simulated", help="The 25 tasks with simulated outcomes, as the demo has it."
+        ),
+    ] = False,
+    k: Annotated[
+        str,
+        typer.Option(
+            help="Number of clusters, or auto: the number that routes best by cross-validation."
+        ),
+    ] = "auto",
+    representation: Annotated[
+        str,
+        typer.Option(
+            help="plain, contrastive, delta or keys; auto: plain or contrastive, whichever routes "
+            "best by cross-validation."
+        ),
+    ] = "auto",
+    estimator: Annotated[
+        str, typer.Option(help="yes, no, or auto: regressions and committees if they route better.")
+    ] = "auto",
+    text: Annotated[
+        str,
+        typer.Option(
+            help="What is embedded: prompt, description, both, or auto: what routes best."
+        ),
+    ] = "auto",
+    describe: Describe = "local",
+    variant: Variant = "int8",
+    encoder_dir: Annotated[
+        Path | None, typer.Option(help="Another encoder than the default one.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Reference model; by default the best overall.")
+    ] = None,
+    cascade: Annotated[
+        bool,
+        typer.Option(
+            help="Learn to tell good answers of cheap models, where the outcomes have responses."
+        ),
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Seed of clustering and simulation.")] = 0,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the table to this file instead of publishing it.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="Why it is published; shown in the list.")] = "",
+    json_: Json = False,
+) -> None:
+    """Build a routing table from an outcome matrix, or from votes, and publish it."""
+    from services.commands import table as command
+    from services.workbench.building import Source
+
+    source = Source(
+        outcomes,
+        prices,
+        simulated,
+        k,
+        representation,
+        estimator,
+        text,
+        describe,
+        variant,
+        encoder_dir,
+        reference,
+        seed,
+        votes,
+        cascade,
+    )
+    command.build(source, save, note, as_json=json_)
+
+
+@table_app.command("publish")
+def table_publish(
+    file: Annotated[Path, typer.Argument(help="A table that `table build --save` wrote.")],
+    note: Annotated[str, typer.Option(help="Why; shown in the list.")] = "",
+    json_: Json = False,
+) -> None:
+    """Publish a saved table as the next version."""
+    from services.commands import table as command
+
+    command.publish_file(file, note, as_json=json_)
+
+
+@table_app.command("list")
+def table_list(json_: Json = False) -> None:
+    """List the versions, oldest first."""
+    from services.commands import table as command
+
+    command.list_versions(as_json=json_)
+
+
+@table_app.command("show")
+def table_show(
+    name: Annotated[
+        str, typer.Argument(help="A version, the beginning of a digest, or current.")
+    ] = "current",
+    json_: Json = False,
+) -> None:
+    """Show a table: its clusters, and the strongest models of each."""
+    from services.commands import table as command
+
+    command.show(name, as_json=json_)
+
+
+@table_app.command("diff")
+def table_diff(
+    old: str, new: Annotated[str, typer.Argument()] = "current", json_: Json = False
+) -> None:
+    """Compare two tables: clusters that came, went or moved, and where another model is strongest
+    now."""
+    from services.commands import table as command
+
+    command.diff(old, new, as_json=json_)
+
+
+@table_app.command("rollback")
+def table_rollback(
+    name: Annotated[
+        str, typer.Argument(help="The version, or the beginning of its digest, to go back to.")
+    ],
+    json_: Json = False,
+) -> None:
+    """Publish an old table as the next version and pin it; services take it at once."""
+    from services.commands import table as command
+
+    command.rollback(name, as_json=json_)
+
+
+@table_app.command("unpin")
+def table_unpin(json_: Json = False) -> None:
+    """After a rollback: let what is learnt from traffic replace the current table again."""
+    from services.commands import table as command
+
+    command.unpin(as_json=json_)

@@ -1,0 +1,27 @@
+"""What a study found, and how it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.screen import out
+from services.workbench.study_report import why
+
+
+def show_raters(facts: Mapping[str, Any]) -> None:
+    """Print what votes show of those who cast them."""
+    for line in facts["votes"]:
+        out.print(
+            f"{line['rater']}: {line['comparisons']} comparisons, {line['votes']} votes, "
+            f"{line['ties']:.1%} ties, "
+            f"{line['abstentions']:.1%} abstentions{why(line['abstained'])}, "
+            f"pull to the first position {line['pull']:+.2f}, hits {line['accuracy']:.2f}",
+            soft_wrap=True,
+        )
+    for line in facts["agreement"]:
+        out.print(
+            f"agreement of {line['one']} and {line['other']}: kappa {line['kappa']:.2f} "
+            f"[{line['low']:.2f}, {line['high']:.2f}] on {line['both']} comparisons",
+            soft_wrap=True,
+        )

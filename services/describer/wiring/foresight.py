@@ -1,0 +1,189 @@
+"""Foreseeing descriptions beside the describer: learnt from its topic, behind one thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from services.describer.describe import Foresee
+from services.describer.foresee import DescribedBy, Encode, Foreseeing, Glance, Read, Written
+from services.describer.settings import DescriberSettings
+from shared.adapters.errors import AdapterError
+from shared.adapters.kafka.following import Following
+from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.redis.client import RedisSettings
+from shared.adapters.tables import Tables
+from shared.adapters.telemetry import FORESEEN, TelemetrySettings, log, where
+from shared.contracts.errors import ContractError
+from shared.contracts.messages import Described, read
+from shared.contracts.parts import Source
+from shared.contracts.topics import DESCRIPTIONS, Topic
+from shared.routing.deciding.rates import PROFILES, Goal, Rates
+from shared.routing.deciding.table import Encoder, RoutingTable
+
+LOOK_EVERY_S = 2.0
+"""How often it is looked whether there is something to learn."""
+
+
+NOTING_AT_MOST = 64
+"""Descriptions that wait to be learnt from."""
+
+
+PASSED_OVER = 5
+"""Records of `descriptions` read at the start for each pair that is kept: some were cached or
+foreseen."""
+
+
+def loaded_encoder(settings: DescriberSettings) -> tuple[Encode, Encoder] | None:
+    """The encoder beside the describer, where its image has one."""
+    try:
+        from shared.adapters.onnx.load import load
+
+        live = load(settings.encoder_dir, settings.variant, "cpu", 1)
+    except (ImportError, OSError, AdapterError) as error:
+        reason = (
+            "onnxruntime is not installed here" if isinstance(error, ImportError) else str(error)
+        )
+        log.warning(
+            "nothing is foreseen: the language model is asked about every prompt", because=reason
+        )
+        return None
+    return live.encode, live.identity
+
+
+@asynccontextmanager
+async def foreseeing(
+    settings: DescriberSettings, kafka: KafkaSettings, encode: Encode, encoder: Encoder
+) -> AsyncGenerator[Foresee, None]:
+    """What is foreseen, from what the topic remembers of earlier descriptions and from those to
+    come."""
+    tables = Tables("describer", kafka, RedisSettings())
+    known = Foreseeing(settings, encode, encoder, DESCRIPTIONS.retention_ms / 1000)
+    live = _Foreseeing(known, tables)
+    async with tables.running():
+        tasks = [
+            asyncio.create_task(task)
+            for task in (live.remember(kafka, settings.foresee_pairs), live.keep_learning())
+        ]
+        try:
+            yield live
+        finally:
+            tasks += live.noting
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            live.thread.shutdown()
+
+
+class _Foreseeing:
+    """`Foreseeing` behind one thread, so that the encoder is asked by one at a time and the event
+    loop goes on."""
+
+    def __init__(self, known: Foreseeing, tables: Tables) -> None:
+        self._known, self._tables = known, tables
+        self.thread = ThreadPoolExecutor(1, "foreseeing")
+        self.noting: set[asyncio.Task[None]] = set()
+
+    def _table(self) -> RoutingTable | None:
+        there = self._tables.at_hand()
+        return there[1] if there else None
+
+    async def _run(self, work: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.thread, work, *arguments)
+
+    async def look(self, prompt: str, wanted: Rates | Goal, /) -> Glance | None:
+        try:
+            glance: Glance | None = await self._run(self._known.look, prompt, wanted, self._table())
+        except Exception as error:  # then the language model is asked, as without foresight
+            log.error("nothing foreseen", error=where(error, TelemetrySettings()))
+            return None
+        return glance
+
+    def needless(self) -> bool:
+        table = self._table()
+        return table is not None and table.text == "prompt"
+
+    def note(self, written: Written, glance: Glance, /) -> None:
+        """Behind the prompt's back: nobody waits for it, and where too much is waiting it is
+        left."""
+        if len(self.noting) < NOTING_AT_MOST:
+            task = asyncio.create_task(self._note(written, glance))
+            self.noting.add(task)
+            task.add_done_callback(self.noting.discard)
+
+    async def _note(self, written: Written, glance: Glance) -> None:
+        try:
+            same: bool | None = await self._run(
+                self._known.note, glance.read, written, glance, self._table()
+            )
+        except Exception as error:  # what was written stands, whether it is learnt from or not
+            log.error("a description was not learnt from", error=where(error, TelemetrySettings()))
+            return
+        if same is not None:
+            FORESEEN.labels("yes" if same else "no").inc()
+
+    async def remember(self, kafka: KafkaSettings, pairs: int) -> None:
+        """Take what language models wrote lately from the topic."""
+        found: list[tuple[Read, Written]] = []
+
+        def learn(_topic: Topic, record: Any) -> None:
+            if record.value is not None:
+                with suppress(ContractError):
+                    if read(DescribedBy, record.value).description.source is Source.llm:
+                        message = read(Described, record.value)
+                        written = message.description
+                        at = record.timestamp / 1000
+                        found.append(
+                            (
+                                Read.of(message.task_text()),
+                                Written(written.text, written.simulated, at),
+                            )
+                        )
+
+        following = Following(kafka, (DESCRIPTIONS,), learn, last=PASSED_OVER * pairs)
+        reading = asyncio.create_task(following.run())
+        ended = asyncio.create_task(following.caught_up.wait())
+        await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if reading.done() and (error := reading.exception()) is not None:
+            log.warning(
+                "earlier descriptions can't be read, so foreseeing begins anew",
+                error=where(error, TelemetrySettings()),
+            )
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        ended.cancel()
+        for prompt, written in sorted(found, key=lambda pair: pair[1].at)[-pairs:]:
+            await self._run(self._known.note, prompt, written)
+
+    async def keep_learning(self) -> None:
+        """Learn anew now and then, beside the thread that looks."""
+        told: Encoder | None = None
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            table = self._table()
+            if table is not None and table.encoder != self._known.encoder and table.encoder != told:
+                told = table.encoder
+                log.warning(
+                    "nothing is foreseen: the table is of another space",
+                    table=str(told),
+                    here=str(self._known.encoder),
+                )
+            if table is not None and self._known.due(table):
+                try:
+                    learnt = await asyncio.to_thread(self._known.learn, table)
+                except Exception as error:
+                    log.error("foresight not learnt", error=where(error, TelemetrySettings()))
+                    await asyncio.sleep(10 * LOOK_EVERY_S)
+                    continue
+                if learnt is not None:
+                    sure = {
+                        name: round(float(least), 3)
+                        for name, least in zip(PROFILES, learnt.agreement, strict=True)
+                        if least <= 1
+                    }
+                    log.info(
+                        "foresight learnt", prompts=len(self._known), sure_from=sure or "never"
+                    )

@@ -1,0 +1,67 @@
+"""`pointsman run`: one service, in this process, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import sys
+
+from faststream import FastStream
+from pydantic import ValidationError
+
+from shared.adapters import telemetry, tracing
+from shared.adapters.errors import AdapterError
+from shared.adapters.http import Door, serve
+from shared.adapters.telemetry import TelemetrySettings, log, where
+from shared.catalog.models import CatalogError
+
+COLLECT = (20_000, 20, 20)
+"""Objects made before the youngest are looked at, and so on: a batch of messages makes thousands,
+nearly all without cycles."""
+
+
+def build(name: str) -> FastStream | Door:
+    """The application of a service, with settings from the environment."""
+    app: FastStream | Door = importlib.import_module(f"services.{name}.app").build()
+    return app
+
+
+def run(name: str) -> int:
+    """Run it. SIGTERM and Ctrl-C finish what was taken and commit it. Returns the exit code."""
+    settings = TelemetrySettings()
+    telemetry.start(name, settings)
+    try:
+        if settings.trace_endpoint:
+            tracing.start(name, settings.trace_endpoint, settings.trace_share)
+        _loop(build(name))
+    except ValidationError as error:
+        from services.local.settings import explain
+
+        log.error(f"a setting is wrong: {explain(error) or where(error, settings)}")
+        return 1
+    except (AdapterError, CatalogError) as error:
+        log.error(str(error))
+        return 1
+    except Exception as error:
+        log.error("stopped by an error", error=where(error, settings))
+        return 1
+    finally:
+        if (live := tracing.live()) is not None:
+            live.close()
+    return 0
+
+
+def _loop(app: FastStream | Door) -> None:
+    # what is there by now stays for good: collecting it again and again would stop the service for
+    # tens of milliseconds each time
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
+    running = serve(app) if isinstance(app, Door) else app.run()
+    if sys.platform == "win32":
+        asyncio.run(running)
+    else:
+        import uvloop
+
+        uvloop.run(running)

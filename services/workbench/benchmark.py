@@ -1,0 +1,606 @@
+"""Routers and baselines on files of outcomes: what each would have scored, cost and saved."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import Progress
+
+from services.screen import progress, usd
+from services.workbench.describing import describe_rest
+from services.workbench.outcome_file import Row, matrix
+from services.workbench.outcomes import (
+    embed,
+    embed_responses,
+    few_scored,
+    mean_responses,
+    read,
+    without,
+)
+from shared.adapters.onnx.encoder import OnnxEncoder
+from shared.adapters.onnx.load import load as load_encoder
+from shared.routing.deciding.cascade import Answered
+from shared.routing.deciding.extraction import together
+from shared.routing.deciding.form import SIZE, forms
+from shared.routing.deciding.table import Array, Text
+from shared.routing.errors import OutcomesInvalid
+from shared.routing.learning.clustering import warm
+from shared.routing.offline.evaluation import (
+    CascadeResult,
+    Interval,
+    Result,
+    Rows,
+    difference,
+    evaluate,
+    evaluate_cascades,
+    folds,
+    interval,
+    random_splits,
+    swept,
+    swept_difference,
+    weak_and_strong,
+)
+from shared.routing.offline.outcomes import K_CANDIDATES, Outcomes, Recipe, recipes
+from shared.routing.offline.perturbing import KINDS, perturbed
+from shared.routing.offline.routers import (
+    TOKENS,
+    AvengersPro,
+    Data,
+    Expected,
+    Fitted,
+    Neighbours,
+    Pointsman,
+    Router,
+    Single,
+)
+
+PEER = "Avengers-Pro, k=60"
+
+
+OURS = "auto"
+"""What `table build` makes of the same prompts."""
+
+
+BASELINES = (
+    "kNN-40",
+    "kNN-100",
+    "k-means, 25",
+    "k-means, 60",
+    "soft, 8 of 150, shrunk",
+    "Avengers-Pro, k=25",
+    PEER,
+)
+"""What a few lines of code do."""
+
+
+AS_GOOD = 0.02
+"""A cheaper model within so many points of the best single one is as good for most."""
+
+
+SINGLE = "best single model"
+
+
+FEWEST = 40
+
+
+FIRST = 5
+
+
+FEW = 150
+
+
+NARROW = 150
+"""Letters of a window in which only the first columns are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How outcomes are evaluated."""
+
+    prices: Path | None = None
+    splits: int = 5
+    folds: int | None = None
+    k: int | None = None
+    """Clusters of tables without an estimator. None: as many as `table build` would take."""
+    describe: str = "auto"
+    variant: str = "int8"
+    encoder_dir: Path | None = None
+    robustness: int = 100
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found for one file."""
+
+    name: str
+    data: Data
+    results: dict[str, Result]
+    intervals: dict[str, Interval]
+    beside_peer: dict[str, Interval]
+    beside_single: dict[str, Interval]
+    beside_best: dict[str, Interval | None]
+    """The whole sweep of `OURS` less each baseline's: area under the quality-cost curve, or APGR
+    where no costs are known."""
+    cascades: Mapping[str, CascadeResult]
+    robustness: dict[str, dict[str, float]]
+    weak: str = ""
+    strong: str = ""
+    without_response: int = 0
+    """Prompts without a response, where others have one."""
+    options: Options = Options()
+
+
+def routers(
+    count: int, k: int | None, texts: Sequence[Text], described: Sequence[Text], *, responses: bool
+) -> dict[str, Router]:
+    """All that are compared, baselines first.
+
+    `count`: prompts that they learn from; `texts`: what `auto` may read; `described`: texts with a
+    description that have rows of their own.
+    """
+    middle = k or recipes(count, numbers=K_CANDIDATES)[-1].k
+    numbers = K_CANDIDATES if k is None else (k,)
+    named: dict[str, Router] = {
+        SINGLE: Single(),
+        "kNN-40": Neighbours(40),
+        "kNN-100": Neighbours(100),
+        "k-means, 25": AvengersPro(25, by_weights=False),
+        "k-means, 60": AvengersPro(60, by_weights=False),
+        "soft, 8 of 150, shrunk": AvengersPro(150, top=8, shrinkage=10.0, by_weights=False),
+        "Avengers-Pro, k=25": AvengersPro(25),
+        PEER: AvengersPro(60),
+        "prompt": Pointsman((Recipe(k=middle),)),
+        "contrastive": Pointsman((Recipe("contrastive", k=middle),)),
+        "estimator": Pointsman((Recipe(estimator=True, k=middle),)),
+        OURS: Pointsman(tuple(recipes(count, texts, numbers=numbers)), measure=True),
+    }
+    for text in described:
+        named[text] = Pointsman((Recipe(k=middle, text=text),))
+    if responses:
+        named |= {
+            "delta": Pointsman((Recipe("delta", k=middle),)),
+            "response keys": Pointsman((Recipe("keys", k=middle),)),
+        }
+    return named
+
+
+def texts_of(given: Sequence[str | None], describe: str) -> tuple[Text, ...]:
+    """What `auto` tries to read: the prompt; and descriptions where they are in the file, or a
+    language model writes them.
+
+    What rules extract never did better than the prompt itself (docs/decisions/0010-true-units.md).
+    """
+    return ("prompt", "description", "both") if any(given) or describe == "llm" else ("prompt",)
+
+
+async def study(path: Path, options: Options) -> Findings:
+    """Describe, embed, split, learn, score. Raises `OutcomesInvalid`, naming what is wrong in the
+    file."""
+    rows, prices = read(path, options.prices, "left out of the evaluation")
+    rows = without(
+        rows, few_scored(rows)
+    )  # what such models would have made of the other prompts nobody knows
+    if len(rows) < FEWEST:
+        raise OutcomesInvalid(
+            f"the number of prompts in {path.name} is {len(rows)}; {FEWEST} are needed to learn "
+            "and to test"
+        )
+    prompts = [row.prompt for row in rows]
+    outcomes = matrix(rows, prices, prompts)
+    with progress() as bar:
+        warming = asyncio.create_task(asyncio.to_thread(warm))
+        encoder = await asyncio.to_thread(load_encoder, options.encoder_dir, options.variant)
+        given = [row.description for row in rows]
+        features = await _features(prompts, given, encoder, options, bar, path.name)
+        answering = bar.add_task(
+            "embedding responses",
+            total=sum(len(r.responses) for r in rows),
+            visible=any(r.responses for r in rows),
+        )
+        responses = await embed_responses(rows, encoder, lambda n: bar.advance(answering, n))
+        outcomes = replace(outcomes, responses=mean_responses(responses))
+        if outcomes.prompt_tokens is not None:
+            features[TOKENS] = outcomes.prompt_tokens.astype(np.float32)
+        data = Data(outcomes, features, encoder.identity)
+        await warming
+        count = len(rows)
+        splits = list(
+            folds(count, options.folds) if options.folds else random_splits(count, options.splits)
+        )
+        texts: tuple[Text, ...] = ("description", "both") if "description" in features else ()
+        named = routers(
+            len(splits[0][0]),
+            options.k,
+            texts_of(given, options.describe),
+            texts,
+            responses=outcomes.responses is not None,
+        )
+        steps = bar.add_task("learning and scoring", total=len(splits) * len(named))
+        kept: dict[str, Fitted] = {}
+
+        def keep(split: int, name: str, fitted: Fitted, _expected: Expected, _test: Rows) -> None:
+            bar.advance(steps)
+            if split == 0 and named[name].looks:
+                kept[name] = fitted
+
+        results = await asyncio.to_thread(
+            evaluate,
+            data,
+            named,
+            splits,
+            lambda name: bar.update(steps, description=f"learning and scoring: {name}"),
+            keep,
+        )
+        bar.update(steps, description="learning and scoring")
+        weak, strong = weak_and_strong(outcomes) if len(outcomes.models) == 2 else (0, 0)
+        cascades: Mapping[str, CascadeResult] = {}
+        if weak != strong and all(outcomes.models[weak] in row.responses for row in rows):
+            answered = _answered(rows, responses, outcomes.models[weak], features["prompt"])
+            line = outcomes.scores[:, weak], outcomes.scores[:, strong]
+            cascades = {
+                str(k): v
+                for k, v in (
+                    await asyncio.to_thread(evaluate_cascades, answered, *line, splits)
+                ).items()
+            }
+        chosen = np.random.RandomState(options.seed).permutation(splits[0][1])[: options.robustness]
+        robustness = (
+            await _robustness(chosen, kept, data, given, encoder, options, bar)
+            if len(chosen)
+            else {}
+        )
+        intervals = {name: interval(r, options.seed) for name, r in results.items()}
+        beside_peer = {
+            name: difference(r, results[PEER], options.seed) for name, r in results.items()
+        }
+        beside_single = {
+            name: difference(r, results[SINGLE], options.seed) for name, r in results.items()
+        }
+        bar.update(steps, description="comparing")
+        by_gap = measure_of(outcomes) == "apgr"
+        lines = {
+            n: await asyncio.to_thread(swept, results[n], count, options.seed, by_gap=by_gap)
+            for n in (OURS, *BASELINES)
+        }
+        beside_best = {name: swept_difference(lines[OURS], lines[name]) for name in BASELINES}
+    names = (outcomes.models[weak], outcomes.models[strong]) if weak != strong else ("", "")
+    bare = sum(not row.responses for row in rows)
+    bare = bare if bare < len(rows) else 0
+    return Findings(
+        path.name,
+        data,
+        results,
+        intervals,
+        beside_peer,
+        beside_single,
+        beside_best,
+        cascades,
+        robustness,
+        *names,
+        bare,
+        options,
+    )
+
+
+async def _features(
+    prompts: Sequence[str],
+    given: Sequence[str | None],
+    encoder: OnnxEncoder,
+    options: Options,
+    bar: Progress,
+    name: str,
+) -> dict[str, Array]:
+    """The features of the prompt; and of description and both, where the file has descriptions or
+    `describe` says who writes them."""
+    form, read_ = forms(prompts), {"prompt": list(prompts)}
+    if any(given) or options.describe != "auto":
+        texts = await describe_rest(prompts, given, options.describe, lambda: None)
+        read_ |= {
+            "description": texts,
+            "both": [together(t, p) for t, p in zip(texts, prompts, strict=True)],
+        }
+    task = bar.add_task(f"embedding {name}", total=len(read_) * len(prompts))
+    return {
+        kind: np.hstack([await embed(own, encoder, lambda n: bar.advance(task, n)), form])
+        for kind, own in read_.items()
+    }
+
+
+def _answered(
+    rows: Sequence[Row], responses: Sequence[Mapping[str, Array]], weak: str, prompts: Array
+) -> Answered:
+    size = prompts.shape[1] - SIZE
+    answers = np.stack([own[weak] for own in responses])
+    return Answered(
+        prompts[:, :size], prompts[:, size:], answers, forms([row.responses[weak] for row in rows])
+    )
+
+
+async def _robustness(
+    rows: Rows,
+    kept: Mapping[str, Fitted],
+    data: Data,
+    given: Sequence[str | None],
+    encoder: OnnxEncoder,
+    options: Options,
+    bar: Progress,
+) -> dict[str, dict[str, float]]:
+    """For each router the share of choices that stay under each disturbance, and what accuracy they
+    lose."""
+    scores = np.where(np.isfinite(data.outcomes.scores), data.outcomes.scores, 0.0)[rows]
+    prompts = [data.outcomes.texts[i] for i in rows]
+    at = np.arange(len(rows))
+
+    def picks(features: Mapping[str, Array]) -> dict[str, Rows]:
+        return {name: fitted.expect(features).best() for name, fitted in kept.items()}
+
+    before = picks({kind: values[rows] for kind, values in data.features.items()})
+    found: dict[str, dict[str, float]] = {name: {} for name in kept}
+    lost: dict[str, list[float]] = {name: [] for name in kept}
+    for kind in KINDS:
+        disturbed = [perturbed(prompt, kind, options.seed) for prompt in prompts]
+        features = await _features(
+            disturbed, [given[i] for i in rows], encoder, options, bar, f"with {kind}"
+        )
+        for name, after in picks(features).items():
+            found[name][kind] = float((after == before[name]).mean())
+            lost[name].append(float((scores[at, before[name]] - scores[at, after]).mean()))
+    for name, one in found.items():
+        one["all"] = float(np.mean([one[kind] for kind in KINDS]))
+        one["accuracy_lost"] = float(np.mean(lost[name]))
+    return found
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """The mean; None of nothing, and of what has no value."""
+    found = float(np.mean(values)) if len(values) else float("nan")
+    return found if np.isfinite(found) else None
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """The standard error over splits; None of fewer than two."""
+    return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
+
+
+def priced(outcomes: Outcomes) -> bool:
+    """Whether costs are known."""
+    return bool(np.nanmax(outcomes.cost_usd) > 0)
+
+
+def alone(outcomes: Outcomes) -> list[tuple[str, float, float]]:
+    """Each model with its mean score and the mean cost of an answer, USD."""
+    scores, costs = (
+        np.nanmean(outcomes.scores, axis=0),
+        np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0),
+    )
+    return [(m, float(s), float(c)) for m, s, c in zip(outcomes.models, scores, costs, strict=True)]
+
+
+def facts(found: Findings) -> dict[str, Any]:
+    """Everything, for machines."""
+    outcomes = found.data.outcomes
+    return {
+        "file": found.name,
+        "prompts": len(outcomes.texts),
+        "splits": len(found.results[SINGLE].accuracy),
+        "encoder": str(found.data.encoder),
+        "notes": notes(found),
+        "models": [
+            {"model": m, "accuracy": accuracy, "cost_usd": cost}
+            for m, accuracy, cost in alone(outcomes)
+        ],
+        "routers": [_router(found, name, r) for name, r in found.results.items()],
+        "cascades": [
+            {"sees": sees, "weak": found.weak, "strong": found.strong}
+            | {n: mean(getattr(r, n)) for n in ("apgr", "cpt50", "cpt80", "calibration_error")}
+            | {"cpt80_standard_error": spread(r.cpt80)}
+            for sees, r in found.cascades.items()
+        ],
+        "robustness": [{"router": name} | one for name, one in found.robustness.items()],
+        "auto_less_baselines": {
+            "measure": measure_of(outcomes),
+            "baselines": {
+                name: None if one is None else asdict(one)
+                for name, one in found.beside_best.items()
+            },
+            "best": best_baseline(found),
+        },
+        "verdict": verdict(found),
+    }
+
+
+def measure_of(outcomes: Outcomes) -> str:
+    """What the whole sweep is measured by."""
+    return "area" if priced(outcomes) or len(outcomes.models) > 2 else "apgr"
+
+
+def best_baseline(found: Findings) -> str:
+    """The baseline of the largest area (or APGR)."""
+    return max(
+        BASELINES,
+        key=lambda name: mean(getattr(found.results[name], measure_of(found.data.outcomes))) or 0.0,
+    )
+
+
+def _router(found: Findings, name: str, r: Result) -> dict[str, Any]:
+    measured = (
+        "regret",
+        "novel",
+        "calibration_error",
+        "area",
+        "perf_gain",
+        "cost_save",
+        "apgr",
+        "cpt50",
+        "cpt80",
+        "cost_usd",
+    )
+    own = found.intervals[name]
+    return {
+        "router": name,
+        "accuracy": mean(r.accuracy),
+        "standard_error": spread(r.accuracy),
+        "interval": [own.low, own.high],
+        "first_splits": mean(r.accuracy[:FIRST]),
+        "beside_avengers_pro": asdict(found.beside_peer[name]),
+        "beside_best_single": asdict(found.beside_single[name]),
+        "decisions": r.decisions,
+        "recipes": r.recipes,
+        "keep": _goal(r.keep, "success", "cost"),
+        "spend": _goal(r.spend, "budget", "success"),
+        "curve": [
+            {"cost_usd": float(c), "quality": float(q)}
+            for c, q in zip(*np.mean(r.curve, axis=0), strict=True)
+        ]
+        if r.curve
+        else [],
+    } | {n: mean(getattr(r, n)) for n in measured}
+
+
+def _goal(
+    splits: Sequence[tuple[float, float]], first: str, second: str
+) -> dict[str, float] | None:
+    """Means and standard deviations over splits of what was reached."""
+    if not splits:
+        return None
+    values = np.array(splits)
+    names = (first, second)
+    means = {name: float(v) for name, v in zip(names, values.mean(axis=0), strict=True)}
+    return means | {
+        f"{name}_deviation": float(v) for name, v in zip(names, values.std(axis=0), strict=True)
+    }
+
+
+def notes(found: Findings) -> list[str]:
+    """What somebody who reads the figures must know about the file."""
+    outcomes = found.data.outcomes
+    said = []
+    if not priced(outcomes):
+        said.append(
+            "no costs are known, so what follows is of quality alone; add cost_usd, or name "
+            "--prices"
+        )
+    if missing := float(np.isnan(outcomes.scores).mean()):
+        said.append(
+            f"{missing:.1%} of the scores are missing; a router that chooses a model without one "
+            "gets 0 for it"
+        )
+    scored = (
+        len(outcomes.texts) - int(0.7 * len(outcomes.texts))
+        if not found.options.folds
+        else len(outcomes.texts)
+    )
+    if scored < FEW:
+        said.append(
+            f"only {scored} prompts are scored in a split, so the figures are rough; intervals are "
+            "wide, and best is often chance"
+        )
+    if found.without_response:
+        said.append(
+            f"{found.without_response} prompts have no response, so delta, response keys and the "
+            "cascade are left out"
+        )
+    if twice := len(outcomes.texts) - len(set(outcomes.texts)):
+        said.append(
+            f"{twice} prompts come more than once, so some are learnt from and tested on alike; "
+            "leave the copies out"
+        )
+    return said
+
+
+def number(value: float | None, form: str = ".4f") -> str:
+    """For people; a dash where there is none."""
+    return "–" if value is None else format(value, form)
+
+
+def columns(found: Findings) -> list[tuple[str, Callable[[str, Result], str]]]:
+    """What the table of routers shows, of what there is."""
+    costs = priced(found.data.outcomes)
+    shown: list[tuple[str, Callable[[str, Result], str]]] = [
+        ("accuracy", lambda _n, r: f"{number(mean(r.accuracy))} ± {number(spread(r.accuracy))}"),
+        (f"less {PEER}", lambda n, _r: _signed(found.beside_peer[n])),
+    ]
+    if costs:
+        shown += [
+            ("cost", lambda _n, r: usd(mean(r.cost_usd) or 0.0)),
+            ("PerfGain", lambda _n, r: number(mean(r.perf_gain), "+.1%")),
+            ("CostSave", lambda _n, r: number(mean(r.cost_save), ".0%")),
+            ("area", lambda _n, r: number(mean(r.area))),
+        ]
+    if found.weak:
+        shown += [
+            ("APGR", lambda _n, r: number(mean(r.apgr), ".3f")),
+            ("CPT(50)", lambda _n, r: number(mean(r.cpt50), ".0%")),
+            ("CPT(80)", lambda _n, r: number(mean(r.cpt80), ".0%")),
+        ]
+    return [
+        *shown,
+        ("regret", lambda _n, r: number(mean(r.regret))),
+        ("novel", lambda _n, r: number(mean(r.novel), ".1%")),
+        ("ECE", lambda _n, r: number(mean(r.calibration_error), ".3f")),
+    ]
+
+
+def _signed(one: Interval) -> str:
+    return f"{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
+
+
+def verdict(found: Findings) -> list[str]:
+    """A few sentences for somebody who asks whether routing would pay."""
+    best, ours, single = found.beside_single[OURS], found.results[OURS], found.results[SINGLE]
+    lines = []
+    models = sorted(alone(found.data.outcomes), key=lambda line: -line[1])
+    top = models[0]
+    near = min((m for m in models if m[1] >= top[1] - AS_GOOD), key=lambda m: m[2])
+    if priced(found.data.outcomes) and near[2] < 0.5 * top[2]:
+        part = (
+            "nothing"
+            if near[2] == 0
+            else f"a {top[2] / near[2]:.0f}th of the cost"
+            if top[2] / near[2] >= 2.5
+            else "half the cost"
+        )
+        lines.append(
+            f"{near[0]} alone is as good as {top[0]} for most purposes: {near[1]:.3f} against "
+            f"{top[1]:.3f} at {part}."
+        )
+    if not (mean(single.regret) or 0.0) > 0:
+        return [
+            *lines,
+            (
+                "There is nothing to route: the best single model does as well as an oracle that "
+                "knows "
+                "every answer."
+            ),
+        ]
+    sure = "more" if best.low > 0 else "less" if best.high < 0 else "about as much"
+    quality = f"{number(mean(ours.accuracy), '.3f')} against {number(mean(single.accuracy), '.3f')}"
+    saved = mean(ours.cost_save)
+    money = (
+        f"; at the best single model's quality it saves {saved:.0%} of its cost" if saved else ""
+    )
+    than = "as" if sure == "about as much" else "than"
+    did = max(ours.recipes, key=lambda name: ours.recipes[name])
+    lines.append(
+        f"Routing ({did}) gets {sure} right {than} the best single model alone: {quality}, "
+        f"{_signed(best)}{money}."
+    )
+    name = best_baseline(found)
+    if (apart := found.beside_best[name]) is None:
+        return lines
+    what = (
+        "the area under the quality-cost curve"
+        if measure_of(found.data.outcomes) == "area"
+        else "APGR"
+    )
+    where = "ahead of" if apart.low > 0 else "behind" if apart.high < 0 else "level with"
+    lines.append(
+        f"It is {where} the best of the simple baselines, {name}: {what} {_signed(apart)}."
+    )
+    return lines

@@ -1,0 +1,319 @@
+"""The report of `pointsman evaluate`: Markdown with pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.workbench.benchmark import (
+    BASELINES,
+    FIRST,
+    OURS,
+    PEER,
+    SINGLE,
+    Findings,
+    alone,
+    best_baseline,
+    columns,
+    mean,
+    measure_of,
+    notes,
+    number,
+    verdict,
+)
+from shared.routing.offline.evaluation import KEEP, SPEND
+from shared.routing.offline.perturbing import KINDS
+
+COLOURS = {
+    OURS: "#0b6e4f",
+    "contrastive": "#59a14f",
+    "prompt": "#4e79a7",
+    "description": "#a0cbe8",
+    PEER: "#e15759",
+    "kNN-100": "#f28e2b",
+}
+LEGEND = """\
+Each router learns from 70% of the prompts and is scored on the rest. It expects a
+**success** on 0..1 and a cost in USD of each model, and chooses by success less cost
+over what a point of success is worth. **auto** is what `pointsman table build` makes of
+the same prompts: it chooses by cross-validation on the part that it learns from.
+Avengers-Pro chooses by the score of its paper; the k-means rows are the same clusters
+with choices in true units.
+
+**accuracy**: mean score when quality alone counts, ± the standard error over splits.
+**less Avengers-Pro**: paired by prompt and split, with a 95% interval from resampling
+prompts. **PerfGain** and **CostSave** (LLMRouterBench, arXiv 2601.07206): how much
+better than the best single model the best point of the quality-cost curve is, and what
+part of that model's cost is saved at no less than its quality. **area**: mean quality
+over the range of costs of the models (RouterBench, arXiv 2403.12031). **APGR**,
+**CPT(x)** (RouteLLM, arXiv 2406.18665): the part of the gap between the two models that
+is recovered, averaged over all shares of prompts given to the stronger; and the least
+share that recovers x%. **regret**: what an oracle would have scored more. **ECE**: the
+expected calibration error of success, in 15 bins."""
+
+
+def write(found: Sequence[Findings], path: Path) -> None:
+    """Write the report, and its pictures into a folder of its name beside it."""
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "# Evaluation",
+        "",
+        "Made by `make evaluate`; don't edit. The data is public and not part of this repository.",
+        "",
+        LEGEND,
+        "",
+    ]
+    if len(found) > 1:
+        lines += _summary(found)
+    for one in found:
+        stem = re.sub(r"\W+", "-", one.name.split(".")[0])
+        lines += _section(one, f"{folder.name}/{stem}")
+        _curves(one, folder / f"{stem}-curve.svg")
+        _differences(one, folder / f"{stem}-accuracy.svg")
+    path.write_text("\n".join(lines))
+
+
+def _section(found: Findings, pictures: str) -> list[str]:
+    outcomes = found.data.outcomes
+    count = len(found.results[SINGLE].accuracy)
+    lines = [
+        f"## {found.name}",
+        "",
+        (
+            f"{len(outcomes.texts)} prompts, {len(outcomes.models)} models, {count} splits; "
+            f"{found.data.encoder}."
+        ),
+        "",
+    ]
+    lines += ["| model alone | accuracy | USD an answer |", "|---|---|---|"]
+    for model, accuracy, usd in sorted(alone(outcomes), key=lambda line: -line[1]):
+        lines.append(f"| {model} | {accuracy:.4f} | {usd:.6f} |")
+    lines += [line for note in notes(found) for line in ("", f"Note: {note}.")]
+    shape = columns(found)
+    if count > FIRST:
+        shape = [
+            *shape[:1],
+            (f"first {FIRST} splits", lambda _n, r: number(mean(r.accuracy[:FIRST]))),
+            *shape[1:],
+        ]
+    lines += [
+        "",
+        "| router | " + " | ".join(name for name, _ in shape) + " |",
+        "|---" * (len(shape) + 1) + "|",
+    ]
+    for name, result in found.results.items():
+        marked = f"**{name}**" if name == OURS else name
+        lines.append(f"| {marked} | " + " | ".join(cell(name, result) for _, cell in shape) + " |")
+    lines += [
+        "",
+        *verdict(found),
+        "",
+        *_beside(found),
+        *_goals(found),
+        f"![Accuracy with intervals]({pictures}-accuracy.svg)",
+        "",
+        f"![Curves]({pictures}-curve.svg)",
+        "",
+    ]
+    shares = _shares(found)
+    if shares:
+        lines += [
+            "| decisions per model | " + " | ".join(n for n, _ in shares) + " |",
+            "|---" * (len(shares) + 1) + "|",
+        ]
+        lines += [
+            f"| {m} | " + " | ".join(f"{part.get(m, 0.0):.0%}" for _, part in shares) + " |"
+            for m in outcomes.models
+        ]
+        lines.append("")
+    if found.cascades:
+        lines += [
+            (
+                f"Cascade: {found.weak} is asked first, and {found.strong} where the answer does "
+                "not "
+                "seem good enough."
+            ),
+            "Shares are of prompts escalated; the first model is paid for all of them.",
+            "",
+            "| the predictor sees | APGR | CPT(50) | CPT(80) | ECE |",
+            "|---|---|---|---|---|",
+        ]
+        for sees, one in found.cascades.items():
+            numbers = (
+                number(mean(one.apgr), ".3f"),
+                number(mean(one.cpt50), ".1%"),
+                number(mean(one.cpt80), ".1%"),
+            )
+            lines.append(
+                f"| {sees} | {' | '.join(numbers)} | {number(mean(one.calibration_error), '.3f')} |"
+            )
+        lines.append("")
+    if found.robustness:
+        lines += [
+            (
+                f"Choices that stay when a prompt is disturbed: {found.options.robustness} prompts "
+                "of "
+                "the first split, each in five ways"
+            ),
+            "(`shared/routing/offline/perturbing.py`).",
+            "",
+            "| router | " + " | ".join(KINDS) + " | all | accuracy lost |",
+            "|---" * (len(KINDS) + 3) + "|",
+        ]
+        for name, stays in found.robustness.items():
+            cells = " | ".join(f"{stays[kind]:.1%}" for kind in (*KINDS, "all"))
+            lines.append(f"| {name} | {cells} | {stays['accuracy_lost']:+.4f} |")
+        lines.append("")
+    return lines
+
+
+def _summary(found: Sequence[Findings]) -> list[str]:
+    """All files on one page: `auto` beside the best baseline of each."""
+    lines = [
+        "## All sets",
+        "",
+        (
+            "`auto` less the best of the simple baselines, whichever that is on the set itself: "
+            "the "
+            "area under the quality-cost curve, or APGR"
+        ),
+        "where no costs are known. 95% intervals, paired, from resampling prompts.",
+        "",
+        "| set | prompts | models | measure | auto | best baseline | its | auto less it |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    apart, errors = [], []
+    for one in found:
+        outcomes, name, by = one.data.outcomes, best_baseline(one), measure_of(one.data.outcomes)
+        ours, theirs = (number(mean(getattr(one.results[n], by))) for n in (OURS, name))
+        if (d := one.beside_best[name]) is None:
+            continue
+        apart.append(d.mean)
+        errors.append((d.high - d.low) / 2 / 1.96)
+        cells = (
+            f"{len(outcomes.texts)} | {len(outcomes.models)} | {by} | {ours} | {name} | {theirs}"
+        )
+        lines.append(f"| {one.name} | {cells} | {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] |")
+    middle, wide = (
+        float(np.mean(apart)),
+        1.96 * float(np.sqrt(np.sum(np.square(errors)))) / len(errors),
+    )
+    lines += [
+        f"| **mean** | | | | | | | {middle:+.4f} [{middle - wide:+.4f}, {middle + wide:+.4f}] |",
+        "",
+    ]
+    return lines
+
+
+def _beside(found: Findings) -> list[str]:
+    """`auto` beside each baseline, and what it chose."""
+    by = measure_of(found.data.outcomes)
+    lines = [f"| auto less | {by} |", "|---|---|"]
+    for name in BASELINES:
+        one = found.beside_best[name]
+        lines.append(
+            f"| {name} | "
+            f"{'–' if one is None else f'{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]'} |"
+        )
+    chose = "; ".join(
+        f"{name} ({times})"
+        for name, times in sorted(found.results[OURS].recipes.items(), key=lambda item: -item[1])
+    )
+    return [*lines, "", f"auto chose, in so many splits: {chose}.", ""]
+
+
+def _goals(found: Findings) -> list[str]:
+    """What the goals reached."""
+    ours = found.results[OURS]
+    if not ours.keep:
+        return []
+    (kept, cost), (spent, success) = np.mean(ours.keep, axis=0), np.mean(ours.spend, axis=0)
+    deviations = np.std(ours.keep, axis=0)[0], np.std(ours.spend, axis=0)[0]
+    kept_line = (
+        f"Told to keep {KEEP:.0%} of the best single model's success, auto kept {kept:.1%} (± "
+        f"{deviations[0]:.1%} from split to split) at "
+        f"{cost:.1%} of its cost. Told to spend {SPEND:.0%} of its cost, it spent {spent:.1%} of "
+        f"that budget (± {deviations[1]:.1%}), for "
+        f"{success:.1%} of its success."
+    )
+    return [
+        kept_line,
+        "",
+    ]
+
+
+def _shares(found: Findings) -> list[tuple[str, dict[str, float]]]:
+    shown = []
+    for name in (PEER, "prompt", "contrastive", OURS):
+        decisions = found.results[name].decisions
+        total = sum(decisions.values()) or 1
+        shown.append((name, {m: n / total for m, n in decisions.items()}))
+    return shown
+
+
+def _plot() -> Any:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "pointsman"  # the same figures give the same bytes
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _save(plt: Any, figure: Any, path: Path) -> None:
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _curves(found: Findings, path: Path) -> None:
+    """Quality against cost; for two models the gap recovered against the share of prompts given to
+    the stronger."""
+    plt = _plot()
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    outcomes = found.data.outcomes
+    if found.cascades:
+        for sees, one in found.cascades.items():
+            axes.plot(
+                np.linspace(0, 100, 101), np.mean(one.curve, axis=0), label=f"cascade, sees {sees}"
+            )
+        axes.plot([0, 100], [0, 1], "k:", label="chance")
+        axes.set_xlabel(f"% of prompts given to {found.strong}")
+        axes.set_ylabel("part of the gap recovered")
+    else:
+        for name in (n for n in COLOURS if n in found.results):
+            cost, quality = np.mean(found.results[name].curve, axis=0)
+            axes.plot(1000 * cost, quality, color=COLOURS[name], label=name, lw=1)
+        scores, costs = (
+            np.array(values) for values in zip(*(line[1:] for line in alone(outcomes)), strict=True)
+        )
+        axes.plot(1000 * costs, scores, "k+", label="one model alone")
+        axes.set_ylim(bottom=max(0.0, float(np.sort(scores)[len(scores) // 2]) - 0.05))
+        axes.set_xlabel("USD for 1,000 prompts")
+        axes.set_ylabel("accuracy")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    axes.set_title(found.name)
+    _save(plt, figure, path)
+
+
+def _differences(found: Findings, path: Path) -> None:
+    """Accuracy less the peer's, with intervals."""
+    plt = _plot()
+    names = [n for n in found.results if n not in {"random", "oracle", PEER}][::-1]
+    figure, axes = plt.subplots(figsize=(8, 0.32 * len(names) + 1.2), layout="constrained")
+    for i, name in enumerate(names):
+        one = found.beside_peer[name]
+        axes.plot([one.low, one.high], [i, i], color=COLOURS.get(name, "#888888"), lw=2)
+        axes.plot(one.mean, i, "o", color=COLOURS.get(name, "#888888"))
+    axes.axvline(0.0, color="k", lw=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel(f"accuracy less {PEER}, 95% interval")
+    axes.grid(alpha=0.3, axis="x")
+    axes.set_title(found.name)
+    _save(plt, figure, path)

@@ -1,0 +1,1 @@
+"""What learns: tasks and rankings from embeddings, votes and completions."""

@@ -1,0 +1,291 @@
+"""Finding tasks among embeddings. scikit-learn does the work; it is imported only when asked
+for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.routing.deciding.table import Array
+
+Labels = npt.NDArray[np.int64]
+
+MINI_BATCH_FROM = 50_000
+"""Embeddings from which mini-batch k-means takes over."""
+
+MERGE_WITHIN = 0.25
+"""Clusters whose centroids are nearer than this share of a cluster's reach are one."""
+RETIRE_FROM = 50
+"""Prompts a cluster in the window from which a cluster without any is taken to be gone."""
+SPLIT_FROM = 300
+"""Prompts of a cluster that are looked at to see whether it is two."""
+SPLIT_AXES = 24
+SPLIT_HEAPS = 4
+SPLIT_CLEARLY = 1.15
+LLOYD_STEPS = 25
+RESTS = 1e-4
+
+RADIUS_QUANTILE = 0.99
+RADIUS_SLACK = 1.05
+"""A prompt is novel beyond 1.05 times the distance within which 99% of a cluster's own prompts
+lie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clustering:
+    """Centroids (k, dim) float32, a label for each vector (n,), and each cluster's radius (k,)
+    float32."""
+
+    centroids: Array
+    labels: Labels
+    radii: Array
+
+
+def warm() -> None:
+    """Import what `kmeans` imports, which takes a second or two; for a thread, while something else
+    is waited for."""
+    import sklearn.cluster  # noqa: F401
+
+
+def kmeans(vectors: Array, k: int, seed: int, tries: int = 3) -> Clustering:
+    """k-means over vectors (n, dim) float32 with n >= k, the best of some `tries`; deterministic
+    under `seed`.
+
+    The clusters come in the order of their first vector, so that the same vectors give the same
+    ids.
+    """
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+
+    k = min(k, distinct(vectors))
+    method: Callable[..., KMeans | MiniBatchKMeans] = (
+        KMeans if len(vectors) < MINI_BATCH_FROM else MiniBatchKMeans
+    )
+    found = method(n_clusters=k, n_init=tries, random_state=seed).fit(vectors)
+    used, first, labels = np.unique(found.labels_, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    labels = rank[labels].astype(np.int64)
+    centroids = found.cluster_centers_[used[order]].astype(np.float32)
+    return Clustering(centroids, labels, radii(vectors, centroids, labels))
+
+
+def distinct(vectors: Array) -> int:
+    """How many of the vectors (n, dim) differ by more than rounding: there can be no more
+    clusters."""
+    return len(np.unique(np.round(vectors, 4), axis=0))
+
+
+def by_density(vectors: Array, method: str, min_size: int, reach: float) -> Clustering:
+    """DBSCAN or HDBSCAN over vectors (n, dim); prompts in no dense place go to the nearest
+    centroid.
+
+    `reach` is DBSCAN's eps, a Euclidean distance. Where nothing is dense all is one cluster.
+    """
+    from sklearn.cluster import DBSCAN, HDBSCAN
+
+    model = (
+        DBSCAN(eps=reach, min_samples=min_size)
+        if method == "dbscan"
+        else HDBSCAN(min_cluster_size=max(2, min_size), copy=True)
+    )
+    raw = model.fit(vectors).labels_
+    names = [c for c in np.unique(raw) if c >= 0]
+    centroids = (
+        np.stack([vectors[raw == c].mean(axis=0) for c in names])
+        if names
+        else vectors.mean(axis=0, keepdims=True)
+    )
+    return settle(vectors, centroids.astype(np.float32))
+
+
+def evolve(vectors: Array, centroids: Array, reach: Array, min_size: int, most: int) -> Clustering:
+    """k-means from the clusters there are: prompts beyond `reach` (clusters,) of all of them found
+    new ones, where they stand together.
+
+    So a task that is new gets a cluster of its own while the others stay where they were; one that
+    has grown inside a wide cluster splits off if the two parts stand further apart than halves of a
+    single heap would (`_split`). A cluster that lies close to a larger one (`MERGE_WITHIN`) joins
+    it. One that has no prompt among these `vectors` (n, dim) stays where it is, unless there are so
+    many of them (`RETIRE_FROM` a cluster) that it would have.
+    """
+    distances, nearest = nearest_of(vectors, centroids)
+    novel = np.flatnonzero(distances > reach[nearest])
+    near = float(np.median(reach))
+    start = np.concatenate([centroids, *_crowds(vectors[novel], near, min_size)])[:most]
+    start = _merged(
+        start, np.bincount(nearest_of(vectors, start)[1], minlength=len(start)), MERGE_WITHIN * near
+    )
+    found, labels = lloyd(vectors, start)
+    if len(split := _split(vectors, found, labels, min_size)) > len(found):
+        found, labels = lloyd(vectors, split[:most])
+    sizes = np.bincount(labels, minlength=len(found))
+    kept = (
+        np.flatnonzero(sizes > 0)
+        if len(vectors) >= RETIRE_FROM * len(found)
+        else np.arange(len(found))
+    )
+    rank = np.cumsum(np.isin(np.arange(len(found)), kept)) - 1
+    labels = rank[labels].astype(np.int64)
+    return Clustering(found[kept], labels, radii(vectors, found[kept], labels))
+
+
+def lloyd(vectors: Array, start: Array) -> tuple[Array, Labels]:
+    """k-means steps from given centroids (k, dim) until they rest. scikit-learn moves a centroid
+    without vectors; here it stays."""
+    centroids = start.astype(np.float32)
+    for _ in range(LLOYD_STEPS):
+        _, labels = nearest_of(vectors, centroids)
+        counts = np.bincount(labels, minlength=len(centroids))
+        used = np.flatnonzero(counts)
+        moved = centroids.copy()
+        moved[used] = (_sums(vectors, labels, len(centroids))[used] / counts[used, None]).astype(
+            np.float32
+        )
+        shift = float(np.abs(moved - centroids).max())
+        centroids = moved
+        if shift < RESTS:
+            break
+    return centroids, nearest_of(vectors, centroids)[1]
+
+
+def _sums(vectors: Array, labels: Labels, count: int, block: int = 8192) -> npt.NDArray[np.float64]:
+    """(count, dim): the sum of the vectors with each label; in blocks, since a copy of them all
+    would crowd others out of the cache."""
+    from scipy.sparse import csr_array
+
+    found = np.zeros((count, vectors.shape[1]))
+    for i in range(0, len(vectors), block):
+        part = vectors[i : i + block].astype(np.float64)
+        ends = np.arange(len(part) + 1)
+        found += (
+            csr_array((np.ones(len(part)), labels[i : i + block], ends), shape=(len(part), count)).T
+            @ part
+        )
+    return found
+
+
+def settle(vectors: Array, centroids: Array) -> Clustering:
+    """Each vector to its nearest centroid; centroids that have none are left out."""
+    _, labels = nearest_of(vectors, centroids)
+    used, labels = np.unique(labels, return_inverse=True)
+    kept = centroids[used]
+    return Clustering(kept, labels.astype(np.int64), radii(vectors, kept, labels))
+
+
+def nearest_of(vectors: Array, centroids: Array, block: int = 8192) -> tuple[Array, Labels]:
+    """Distance to the nearest centroid and which it is, each (n,); in blocks, so that memory stays
+    small."""
+    norms = (centroids**2).sum(axis=1)
+    found = np.empty(len(vectors), np.int64)
+    distance = np.empty(len(vectors), np.float32)
+    for i in range(0, len(vectors), block):
+        part = vectors[i : i + block]
+        squared = norms - 2.0 * (part @ centroids.T)
+        best = squared.argmin(axis=1)
+        found[i : i + block] = best
+        own = np.take_along_axis(squared, best[:, None], axis=1)[:, 0] + (part**2).sum(axis=1)
+        distance[i : i + block] = np.sqrt(np.maximum(own, 0.0))
+    return distance, found
+
+
+def _crowds(vectors: Array, reach: float, min_size: int) -> list[Array]:
+    """Centroids (1, dim) of groups of at least `min_size` novel vectors that lie within `reach` of
+    their middle."""
+    found = []
+    left = vectors
+    while len(left) >= min_size:
+        norms = (left[:2000] ** 2).sum(axis=1)
+        squared = norms[:, None] + norms - 2.0 * (left[:2000] @ left[:2000].T)
+        crowded = (squared < reach**2).sum(axis=1)
+        middle = left[:2000][squared[int(crowded.argmax())] < reach**2].mean(axis=0, keepdims=True)
+        inside = np.linalg.norm(left - middle, axis=1) <= reach
+        if inside.sum() < min_size:
+            break
+        found.append(left[inside].mean(axis=0, keepdims=True).astype(np.float32))
+        left = left[~inside]
+    return found
+
+
+def _split(vectors: Array, centroids: Array, labels: Labels, min_size: int) -> Array:
+    """Centroids with those clusters in two that are really two: SigClust (Liu, Hayes, Nobel and
+    Marron 2008).
+
+    A cluster's best division explains a share of its spread; so it does for a Gaussian heap of the
+    same covariance. Only a share that is clearly larger than any of some such heaps' counts.
+    """
+    grown = [centroids]
+    rng = np.random.default_rng(0)
+    for c in range(len(centroids)):
+        members = np.flatnonzero(labels == c)
+        if len(members) < 2 * min_size:
+            continue
+        own = vectors[members[:SPLIT_FROM]] - centroids[c]
+        own = own - own.mean(axis=0)
+        _, spread, axes = np.linalg.svd(own, full_matrices=False)
+        scores = (own @ axes[:SPLIT_AXES].T).astype(np.float32)
+        share, halves = _halved(scores)
+        small = min(int(halves.sum()), len(halves) - int(halves.sum()))
+        if small * len(members) / len(own) < min_size:
+            continue
+        scale = spread[:SPLIT_AXES] / np.sqrt(len(own))
+        chance = max(
+            _halved((rng.normal(size=scores.shape) * scale).astype(np.float32))[0]
+            for _ in range(SPLIT_HEAPS)
+        )
+        if share > SPLIT_CLEARLY * chance:
+            part = vectors[members[:SPLIT_FROM]]
+            smaller = halves if halves.sum() == small else ~halves
+            grown[0] = grown[0].copy()
+            grown[0][c] = part[~smaller].mean(axis=0)
+            grown.append(part[smaller].mean(axis=0, keepdims=True))
+    return np.concatenate(grown)
+
+
+def _halved(scores: Array) -> tuple[float, npt.NDArray[np.bool_]]:
+    """The share of the spread that the best division in two explains, and the division; 2-means
+    from each of the first axes."""
+    best, found = -1.0, np.zeros(len(scores), np.bool_)
+    total = float((scores**2).sum()) or 1.0
+    for axis in range(min(3, scores.shape[1])):
+        side = scores[:, axis] > 0
+        for _ in range(20):
+            if side.all() or not side.any():
+                break
+            a, b = scores[side].mean(axis=0), scores[~side].mean(axis=0)
+            moved = ((scores - a) ** 2).sum(axis=1) < ((scores - b) ** 2).sum(axis=1)
+            if (moved == side).all():
+                break
+            side = moved
+        if side.all() or not side.any():
+            continue
+        inside = sum(
+            float(((part - part.mean(axis=0)) ** 2).sum()) for part in (scores[side], scores[~side])
+        )
+        if 1.0 - inside / total > best:
+            best, found = 1.0 - inside / total, side
+    return best, found
+
+
+def _merged(centroids: Array, sizes: npt.NDArray[np.intp], near: float) -> Array:
+    """Without those that lie nearer than `near` to a larger one."""
+    order = np.argsort(-sizes, kind="stable")
+    kept: list[int] = []
+    for i in order:
+        if all(np.linalg.norm(centroids[i] - centroids[j]) >= near for j in kept):
+            kept.append(int(i))
+    return centroids[sorted(kept)]
+
+
+def radii(vectors: Array, centroids: Array, labels: Labels) -> Array:
+    """(k,) float32: how far a cluster reaches. Few prompts say little, so it is never below that of
+    all together."""
+    distances = np.linalg.norm(vectors - centroids[labels], axis=1)
+    overall = np.quantile(distances, RADIUS_QUANTILE)
+    own = np.full(len(centroids), overall)
+    for c in np.unique(labels):
+        own[c] = np.quantile(distances[labels == c], RADIUS_QUANTILE)
+    return (RADIUS_SLACK * np.maximum(own, overall)).astype(np.float32)

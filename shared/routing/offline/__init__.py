@@ -1,0 +1,1 @@
+"""What studies offline: outcome matrices, baselines, evaluation. No running service needs it."""
