@@ -18,33 +18,26 @@ from services.console.wiring.entrance import Entrance
 from shared.adapters.http import Door
 from shared.contracts.scopes import Scope
 
+PAGES = (now, map, models, ask, rate, tables, evidence)
+"""In the order of the menu. A new page is a module with TITLE and ROUTES, and its name here."""
+MENU = tuple((page.ROUTES[0].path.removeprefix("/"), page.TITLE) for page in PAGES)
+
 
 def build(settings: ConsoleSettings | None = None) -> Door:
     """The console as an application and where it is served."""
-    console = Console(settings or ConsoleSettings())
+    console = Console(settings or ConsoleSettings(), MENU)
     entrance = Entrance(console)
-    page = entrance.page
+    drawn = [
+        Route(route.path, entrance.page(route.draw, route.needs), methods=[route.method])
+        for page in PAGES
+        for route in page.ROUTES
+    ]
     routes = [
+        *drawn,
         Route("/", lambda _request: RedirectResponse("/now", 303)),
-        Route("/now", page(now.show)),
-        Route("/now/events", page(now.listen)),
-        Route("/map", page(map.show)),
-        Route("/map/{cluster}", page(map.show_cluster)),
-        Route("/models", page(models.show)),
-        Route("/try", page(ask.show, Scope.route)),
-        Route("/try", page(ask.submit, Scope.route), methods=["POST"]),
-        Route("/try/{token}", page(ask.show_trial, Scope.route)),
-        Route("/rate", page(rate.show, Scope.vote)),
-        Route("/rate", page(rate.vote, Scope.vote), methods=["POST"]),
-        Route("/rate/name", page(rate.name, Scope.vote), methods=["POST"]),
-        Route("/tables", page(tables.show)),
-        Route("/tables/diff", page(tables.compare)),
-        Route("/tables/rollback", page(tables.roll_back, Scope.admin), methods=["POST"]),
-        Route("/tables/unpin", page(tables.unpin, Scope.admin), methods=["POST"]),
-        Route("/evidence", page(evidence.show)),
         Route("/login", entrance.login, methods=["GET", "POST"]),
-        Route("/logout", page(entrance.logout), methods=["POST"]),
-        Route("/metrics", page(Console.metrics, Scope.admin)),
+        Route("/logout", entrance.page(entrance.logout), methods=["POST"]),
+        Route("/metrics", entrance.page(Console.metrics, Scope.admin)),
         Route("/healthz", lambda _request: JSONResponse({"status": "alive"})),
         Route("/readyz", console.ready),
         Mount("/static", StaticFiles(directory=HERE / "static")),

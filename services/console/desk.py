@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -108,6 +108,17 @@ class Desk(Protocol):
     def admitted(self, request: Request) -> bool:
         """Whether the request's key still holds."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PageRoute:
+    """Where a page stands, what draws it, and who may see it."""
+
+    path: str
+    draw: Callable[[Any, Request, Any], Awaitable[Response]]
+    needs: Scope | None = None
+    """None: everybody who is admitted."""
+    method: str = "GET"
 
 
 async def form_of(request: Request) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,8 @@ from services.console.pages.common import usd
 from services.console.texts import safe
 
 HERE = Path(__file__).parent
-NAVIGATION = (
-    ("now", "Now"),
-    ("map", "Map"),
-    ("models", "Models"),
-    ("try", "Try"),
-    ("rate", "Rate"),
-    ("tables", "Tables"),
-    ("evidence", "Evidence"),
-)
+Menu = Sequence[tuple[str, str]]
+"""(name of the page, its title)"""
 POLICY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
     "'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -37,7 +30,7 @@ POLICY = {
 class Drawing:
     """Pages and parts of pages, from templates. `shared` is what every page says besides."""
 
-    def __init__(self, shared: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, menu: Menu, shared: Callable[[], Mapping[str, Any]]) -> None:
         self._shared = shared
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
@@ -47,7 +40,7 @@ class Drawing:
             lstrip_blocks=True,
         )
         self._templates.globals.update(
-            navigation=NAVIGATION,
+            navigation=menu,
             usd=usd,
             safe=safe,
             stamp=int((HERE / "static" / "app.js").stat().st_mtime),

@@ -8,7 +8,10 @@ import random
 import re
 import secrets
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -118,6 +121,20 @@ class Remembered(BaseModel):
             return cls(model=model, simulated=simulated == "simulated", text=text)
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a description can be had by."""
+
+    settings: DescriberSettings
+    ask: Ask
+    cache: Cache
+    foresee: Foresee | None = None
+
+
+Backend = Callable[[Submitted, Means], Awaitable[Described]]
+"""Adds a task description to a message, and says where it comes from."""
+
+
 async def describe(
     message: Submitted,
     settings: DescriberSettings,
@@ -125,17 +142,29 @@ async def describe(
     cache: Cache,
     foresee: Foresee | None = None,
 ) -> Described:
-    """Add a task description; from the language model, the cache, what was foreseen, or the local
-    rules, and it says from which."""
-    began = time.perf_counter()
-    prompt = message.task_text()
-    if settings.backend == "prompt":
-        return _with(message, prompt.strip()[:PROMPT_CHARS], Source.prompt, began)
-    if settings.backend == "local":
-        return _with(message, extract(prompt), Source.local, began)
+    """Add a task description, by the backend of the settings."""
+    backend = BACKENDS.get(settings.backend, by_language_model)  # auto, where nobody resolved it
+    return await backend(message, Means(settings, ask, cache, foresee))
 
+
+async def by_prompt(message: Submitted, _means: Means) -> Described:
+    """The prompt's own beginning."""
+    began = time.perf_counter()
+    return _with(message, message.task_text().strip()[:PROMPT_CHARS], Source.prompt, began)
+
+
+async def by_rules(message: Submitted, _means: Means) -> Described:
+    """A sentence that local rules extract."""
+    began = time.perf_counter()
+    return _with(message, extract(message.task_text()), Source.local, began)
+
+
+async def by_language_model(message: Submitted, means: Means) -> Described:
+    """From the cache, from what was foreseen, from the language model, or else from the rules."""
+    began, settings = time.perf_counter(), means.settings
+    prompt = message.task_text()
     key = cache_key(prompt, settings.model)
-    if (cached := await cache.get(key)) is not None:
+    if (cached := await means.cache.get(key)) is not None:
         known = Remembered.read(cached)
         return _with(
             message,
@@ -145,13 +174,13 @@ async def describe(
             model=known.model,
             simulated=known.simulated,
         )
+    foresee = means.foresee
     if foresee and foresee.needless():
         return _with(message, extract(prompt), Source.local, began)
-    glance = (
-        await foresee.look(prompt, message.wanted(settings.default_profile, settings.profiles))
-        if foresee and _free(message)
-        else None
-    )
+    glance = None
+    if foresee and _free(message):
+        wanted = message.wanted(settings.default_profile, settings.profiles)
+        glance = await foresee.look(prompt, wanted)
     if glance and glance.sure and random.random() >= settings.foresee_check:
         return _with(
             message,
@@ -161,23 +190,34 @@ async def describe(
             simulated=glance.simulated,
             foreseen=glance.foreseen,
         )
+    return await _asked(message, means, key, glance, began)
+
+
+async def _asked(
+    message: Submitted, means: Means, key: str, glance: Glance | None, began: float
+) -> Described:
+    """From the language model; by the rules where it gives no sentence."""
+    prompt = message.task_text()
     try:
-        answer = await ask(INSTRUCTION, fenced(shortened(prompt, settings.read_chars)))
-        whole = answer.finish_reason is None or answer.finish_reason.lower() in FINISHED
-        text = one_sentence(answer.text) if whole else ""
+        answer = await means.ask(INSTRUCTION, fenced(shortened(prompt, means.settings.read_chars)))
     except Unavailable as error:
         return _with(message, extract(prompt), Source.local, began, fallback=str(error))
+    whole = answer.finish_reason is None or answer.finish_reason.lower() in FINISHED
+    text = one_sentence(answer.text) if whole else ""
     if not text:
-        reason = "the language model's answer was " + (
-            "empty or no sentence" if whole else "cut off"
-        )
+        wrong = "empty or no sentence" if whole else "cut off"
         return _with(
-            message, extract(prompt), Source.local, began, fallback=reason, cost_usd=answer.cost_usd
+            message,
+            extract(prompt),
+            Source.local,
+            began,
+            fallback=f"the language model's answer was {wrong}",
+            cost_usd=answer.cost_usd,
         )
     remembered = Remembered(model=answer.model, simulated=answer.simulated, text=text)
-    await cache.put(key, remembered.model_dump_json())
-    if foresee and glance:
-        foresee.note(Written(text, answer.simulated, time.time()), glance)
+    await means.cache.put(key, remembered.model_dump_json())
+    if means.foresee and glance:
+        means.foresee.note(Written(text, answer.simulated, time.time()), glance)
     return _with(
         message,
         text,
@@ -187,6 +227,12 @@ async def describe(
         simulated=answer.simulated,
         cost_usd=answer.cost_usd,
     )
+
+
+BACKENDS: Mapping[str, Backend] = MappingProxyType(
+    {"prompt": by_prompt, "local": by_rules, "llm": by_language_model}
+)
+"""By the name that POINTSMAN_DESCRIBER_BACKEND takes. A new one is a function and a line here."""
 
 
 def _free(message: Submitted) -> bool:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from pydantic import TypeAdapter
@@ -194,17 +195,17 @@ async def _pair(
         for name in missing:
             there[name] = await ask_model(message, name)
             spent += there[name].cost_usd
-        shadows = spent
-        found = []
-        for i, rater in enumerate(raters):
-            cast = await _votes(
-                message, there[pair.first], there[pair.second], rater, settings, ask_judge
-            )
+        shadows_usd = spent
+        found: list[Evaluated] = []
+        for rater in raters:
+            judging = KINDS[settings.kind](rater, settings, ask_judge)
+            cast = await judging.compare(message, there[pair.first], there[pair.second])
             cost = sum(vote.cost_usd for vote in cast)
             spent += cost
-            found.append(_evaluated(message, pair, there, rater, cast, settings))
-            if i == 0:
-                found[0] = found[0].model_copy(update={"cost_usd": cost + shadows})
+            evaluation = _evaluated(message, pair, there, rater, cast, settings)
+            if not found:  # what the answers cost stands with the first
+                evaluation = evaluation.model_copy(update={"cost_usd": cost + shadows_usd})
+            found.append(evaluation)
         return found
     finally:
         await budget.settle(reserved, spent)
@@ -221,50 +222,54 @@ class Vote:
     simulated: bool = False
 
 
-async def _votes(
-    message: Completed,
-    first: Answer,
-    second: Answer,
-    rater: str,
-    settings: JudgeSettings,
-    ask: AskJudge,
-) -> list[Vote]:
-    """Six votes, three in each order. Where the first in either order can't be read, the others are
-    not asked for."""
+class Judge(Protocol):
+    """Compares two answers to one prompt."""
 
-    async def one(turn: int) -> Vote:
-        turned = turn >= settings.orders
+    async def compare(self, message: Completed, first: Answer, second: Answer) -> list[Vote]:
+        """The votes; what could not be read is an abstention. Raises nothing of its own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SixVotes:
+    """A judge model that votes six times, three times in each order."""
+
+    model: str
+    settings: JudgeSettings
+    ask: AskJudge
+
+    async def compare(self, message: Completed, first: Answer, second: Answer) -> list[Vote]:
+        """Where the first vote in either order can't be read, the others are not asked for."""
+
+        async def one(turn: int) -> Vote:
+            return await self._vote(message, first, second, turn)
+
+        turns = range(2 * self.settings.orders)
+        begun = (0, self.settings.orders)
+        cast = list(await asyncio.gather(*(one(turn) for turn in begun)))
+        if any(not isinstance(vote.said, Abstention) for vote in cast):
+            cast += await asyncio.gather(*(one(turn) for turn in turns if turn not in begun))
+        return cast
+
+    async def _vote(self, message: Completed, first: Answer, second: Answer, turn: int) -> Vote:
+        turned = turn >= self.settings.orders
         shown = (second.text, first.text) if turned else (first.text, second.text)
-        once = "\0".join(
-            (
-                "vote",
-                message.request_id,
-                message.asked(),
-                first.model,
-                second.model,
-                rater,
-                str(turn),
-            )
-        )
+        asked, names = message.asked(), (first.model, second.model)
+        once = "\0".join(("vote", message.request_id, asked, *names, self.model, str(turn)))
+        question = verdict.question(message.task_text(), *shown, self.settings.answer_chars)
         try:
-            said = await ask(
-                rater,
-                verdict.question(message.task_text(), *shown, settings.answer_chars),
-                turn,
-                once,
-            )
+            said = await self.ask(self.model, question, turn, once)
         except Unavailable:
             return Vote(turned, Abstention.failed)
-        return Vote(
-            turned, verdict.read(said.text, said.finish_reason), said.cost_usd, said.simulated
-        )
+        side = verdict.read(said.text, said.finish_reason)
+        return Vote(turned, side, said.cost_usd, said.simulated)
 
-    turns = range(2 * settings.orders)
-    begun = (0, settings.orders)
-    cast = list(await asyncio.gather(*(one(turn) for turn in begun)))
-    if any(not isinstance(vote.said, Abstention) for vote in cast):
-        cast += await asyncio.gather(*(one(turn) for turn in turns if turn not in begun))
-    return cast
+
+KINDS: Mapping[str, Callable[[str, JudgeSettings, AskJudge], Judge]] = MappingProxyType(
+    {"votes": SixVotes}
+)
+"""By the name that POINTSMAN_JUDGE_KIND takes. A new kind is a class with `compare` and a line
+here."""
 
 
 def counted(cast: Sequence[Vote]) -> Votes:

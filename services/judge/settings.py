@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +18,9 @@ class JudgeSettings(BaseSettings):
 
     budget_usd_per_day: Annotated[float, Field(ge=0)] = 5.0
     """What all judges together may spend in a day (UTC), shadow answers included. Never passed."""
+    kind: Literal["votes"] = "votes"
+    """How answers are compared. votes: a judge model votes six times, three times in each
+    order."""
     rate: Annotated[float, Field(ge=0, le=1)] = 0.05
     """The share of answered prompts that are compared when what they teach is of the usual worth;
     more where they teach more."""

@@ -18,8 +18,9 @@ from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.chat import LLMSettings
+from shared.adapters.llm.client import open_chat
 from shared.adapters.llm.providers import Providers, Said, said
-from shared.adapters.llm.simulated import JUDGE, chat
+from shared.adapters.llm.simulated import JUDGE
 from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.budget import DailyBudget
 from shared.adapters.redis.cache import TextCache
@@ -136,7 +137,7 @@ async def asking(
     settings: JudgeSettings, catalog: Callable[[], Catalog], llm: LLMSettings, redis: RedisSettings
 ) -> AsyncGenerator[tuple[AskModel, AskJudge], None]:
     """The models of the catalogue and the judge models, as the judge asks them."""
-    providers, judges, answers = Providers(catalog, llm), chat(llm), RedisAnswers(redis)
+    providers, judges, answers = Providers(catalog, llm), open_chat(llm), RedisAnswers(redis)
 
     async def ask_model(message: Completed, model: str) -> Answer:
         asked = message.asked()

@@ -34,8 +34,10 @@ from shared.routing.learning.bradley_terry import (
     losses,
 )
 from shared.routing.learning.clustering import (
+    CLUSTERINGS,
+    EVOLVING,
     Clustering,
-    by_density,
+    Wanted,
     evolve,
     kmeans,
     nearest_of,
@@ -149,9 +151,10 @@ def _cluster(
     vectors: Array, before: RoutingTable | None, settings: ReclustererSettings
 ) -> list[Clustering]:
     """New clusters, the better first: the next is for when the guard refuses the one before."""
-    if settings.method != "kmeans":
-        return [by_density(vectors, settings.method, settings.min_size, settings.reach)]
     wanted = max(1, min(settings.clusters, len(vectors) // PER_CLUSTER))
+    if settings.method != EVOLVING:
+        told = Wanted(wanted, settings.seed, settings.min_size, settings.reach)
+        return [CLUSTERINGS[settings.method](vectors, told)]
     if (
         before is None
         # prompts are waiting for a table, so the first is one cluster of them all, and the next is

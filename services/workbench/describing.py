@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from services.describer.describe import describe
+from services.describer.describe import BACKENDS, describe
 from services.describer.settings import DescriberSettings
 from services.describer.wiring.describing import asking, effective
 from shared.contracts.messages import Submitted
 from shared.routing.errors import OutcomesInvalid
 
-BACKENDS = ("auto", "prompt", "local", "llm")
+CHOICES = ("auto", *BACKENDS)
 
 
 class _NoCache:
@@ -27,8 +27,8 @@ async def describe_all(
 ) -> list[str]:
     """A task description for each prompt, as the describer would give it; `tick` is called for
     each."""
-    if backend not in BACKENDS:
-        raise OutcomesInvalid(f"a prompt is described by {', '.join(BACKENDS)}, not by {backend}")
+    if backend not in CHOICES:
+        raise OutcomesInvalid(f"a prompt is described by {', '.join(CHOICES)}, not by {backend}")
     settings = effective(DescriberSettings.model_validate({"backend": backend}))
     room = asyncio.Semaphore(settings.workers)
 

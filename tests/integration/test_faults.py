@@ -16,6 +16,7 @@ from services.workbench.building import Source, build_and_publish, make_table
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import append, find, versions
 from shared.adapters.redis.tables import HotTables
+from shared.contracts.tables import Origin
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS
 
 PROMPT = "Translate a short notice into French, please: closed on Monday, number {}."
@@ -124,7 +125,7 @@ async def test_prompts_wait_for_the_first_table(
         wanted = await flow(pipeline, 5, 50, "early")
         await eventually(lambda: pipeline.logged("waiting for the first routing table"))
         table = await make_table(Source(simulated=True, k="10"))
-        await append(pipeline.kafka, table, "at last, and Redis is not told")
+        await append(pipeline.kafka, table, "at last, and Redis is not told", Origin.brought)
         assert len(await pipeline.collect(wanted)) == 5
 
 

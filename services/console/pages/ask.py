@@ -14,16 +14,19 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.console import FLOW
-from services.console.desk import Desk, Trial, Trouble, Undecided, Viewer, form_of
+from services.console.desk import Desk, PageRoute, Trial, Trouble, Undecided, Viewer, form_of
 from services.console.pages.common import colour, usd
 from services.console.pages.dials import START, curve, dialled, profile_of, slider
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.parts import Profile
+from shared.contracts.scopes import Scope
 from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.rates import MOST_S, PROFILES, Rates
 from shared.routing.deciding.selection import Limits, Prediction, select
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.learning.comparing import by_votes
+
+TITLE = "Try"
 
 
 def assignment_of(message: Decided, table: RoutingTable) -> Assignment:
@@ -214,3 +217,10 @@ async def show_trial(desk: Desk, request: Request, viewer: Viewer) -> Response:
         examples=(),
         **facts,
     )
+
+
+ROUTES = (
+    PageRoute("/try", show, Scope.route),
+    PageRoute("/try", submit, Scope.route, method="POST"),
+    PageRoute("/try/{token}", show_trial, Scope.route),
+)

@@ -10,12 +10,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console.desk import Desk, Viewer
+from services.console.desk import Desk, PageRoute, Viewer
 from services.console.memory import Memory
 from services.console.pages.common import usd
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
 from shared.contracts.scopes import Scope
+
+TITLE = "Evidence"
 
 
 def evidence_of(evaluations: Sequence[Evaluated], budget_usd: float) -> dict[str, Any]:
@@ -46,3 +48,6 @@ async def show(desk: Desk, _request: Request, viewer: Viewer) -> Response:
     people = desk.rating.agreement()
     facts = desk.evidence[1]
     return desk.draw.page("evidence.html", viewer, "evidence", keys=keys, people=people, **facts)
+
+
+ROUTES = (PageRoute("/evidence", show),)

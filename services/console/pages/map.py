@@ -10,7 +10,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console.desk import Desk, Trouble, Viewer
+from services.console.desk import Desk, PageRoute, Trouble, Viewer
 from services.console.memory import Memory, Version
 from services.console.pages.common import _short, about, choice, colour, scatter, task_of, usd
 from services.console.pictures import (
@@ -29,6 +29,8 @@ from shared.routing.deciding.rates import PROFILES
 from shared.routing.deciding.selection import INTERVAL
 from shared.routing.learning.comparing import by_votes
 from shared.routing.learning.task2vec import similar
+
+TITLE = "Map"
 
 
 def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]:
@@ -213,3 +215,6 @@ async def show_cluster(desk: Desk, request: Request, viewer: Viewer) -> Response
         text = "the current routing table has no such cluster; the Map shows those that it has"
         raise Trouble(404, text)
     return desk.draw.page("cluster.html", viewer, "map", may_prompts=may_prompts, **facts)
+
+
+ROUTES = (PageRoute("/map", show), PageRoute("/map/{cluster}", show_cluster))

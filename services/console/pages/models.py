@@ -9,13 +9,15 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from services.console.desk import Desk, Viewer
+from services.console.desk import Desk, PageRoute, Viewer
 from services.console.memory import Version
 from services.console.pages.common import about, choice, colour, scatter, usd
 from services.console.pages.dials import START, curve, dialled, slider
 from shared.contracts.parts import Profile
 from shared.routing.deciding.rates import PROFILES
 from shared.routing.learning.comparing import by_votes
+
+TITLE = "Models"
 
 
 def models_of(version: Version, dial: int = 60) -> dict[str, Any]:
@@ -81,3 +83,6 @@ async def show(desk: Desk, request: Request, viewer: Viewer) -> Response:
     if "hx-request" in request.headers:
         return HTMLResponse(desk.draw.part("_dial.html", **facts))
     return desk.draw.page("models.html", viewer, "models", **facts)
+
+
+ROUTES = (PageRoute("/models", show),)

@@ -15,13 +15,14 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from services.console.desk import Desk, Trouble, Viewer
+from services.console.desk import Desk, PageRoute, Trouble, Viewer
 from services.console.memory import SECONDS, Memory, Seen
 from services.console.pages.common import _short, colour, task_of, usd
 from shared.contracts.scopes import Scope
 from shared.routing.deciding.rates import Goal
 from shared.routing.deciding.selection import INTERVAL
 
+TITLE = "Now"
 BATCH_S = 0.25
 """Decisions that came meanwhile are drawn together."""
 LOOK_AGAIN_S = 5.0
@@ -207,3 +208,6 @@ def news(desk: Desk, seen: int, second: int, at: float, *, prompts: bool) -> dic
         "numbers": desk.draw.part("_numbers.html", numbers=numbers(memory, at)),
         "series": series(memory, at, since=second),
     }
+
+
+ROUTES = (PageRoute("/now", show), PageRoute("/now/events", listen))

@@ -8,10 +8,12 @@ from typing import get_args
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from services.console.desk import Desk, Trouble, Viewer, form_of
+from services.console.desk import Desk, PageRoute, Trouble, Viewer, form_of
 from shared.contracts.opinions import Opinion
+from shared.contracts.scopes import Scope
 
 OPINIONS: Mapping[str, Opinion] = {opinion: opinion for opinion in get_args(Opinion)}
+TITLE = "Rate"
 TOO_LATE = "That pair was rated already, perhaps in another window. Here is the next."
 
 
@@ -80,3 +82,10 @@ async def name(desk: Desk, request: Request, viewer: Viewer) -> Response:
         text = "A name has letters, digits, “.”, “@”, “_” and “-”, at most 60."
         return _desk(desk, request, viewer, text, 400)
     return answer
+
+
+ROUTES = (
+    PageRoute("/rate", show, Scope.vote),
+    PageRoute("/rate", vote, Scope.vote, method="POST"),
+    PageRoute("/rate/name", name, Scope.vote, method="POST"),
+)

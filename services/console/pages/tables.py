@@ -11,12 +11,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from services.console.desk import Desk, Trouble, Viewer, form_of
+from services.console.desk import Desk, PageRoute, Trouble, Viewer, form_of
 from services.console.memory import Memory, Version
 from shared.contracts.scopes import Scope
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.learning.comparing import differences
 
+TITLE = "Tables"
 MOVED = 20
 """Strengths that moved most, listed in a difference."""
 
@@ -114,3 +115,11 @@ async def unpin(desk: Desk, _request: Request, viewer: Viewer) -> Response:
     """Let what is learnt replace it again."""
     version = await desk.unpin(viewer)
     return RedirectResponse(f"/tables?done={version.ref}", 303)
+
+
+ROUTES = (
+    PageRoute("/tables", show),
+    PageRoute("/tables/diff", compare),
+    PageRoute("/tables/rollback", roll_back, Scope.admin, method="POST"),
+    PageRoute("/tables/unpin", unpin, Scope.admin, method="POST"),
+)

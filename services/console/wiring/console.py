@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from services.console import FLOW
 from services.console.desk import Trial, Undecided, Viewer
 from services.console.memory import Memory, Version
-from services.console.render import Drawing
+from services.console.render import Drawing, Menu
 from services.console.settings import ConsoleSettings
 from services.console.vote import Rating
 from services.console.wiring.access import Access, Refused
@@ -49,6 +49,7 @@ class Console:
     """The desk behind the pages. Use inside `running`."""
 
     settings: ConsoleSettings
+    menu: Menu = ()
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
@@ -61,7 +62,7 @@ class Console:
         self.memory = Memory(settings.history, settings.points, settings.tables)
         self.rating = Rating(self.memory, settings.rate_twice)
         self.trials: OrderedDict[str, Trial] = OrderedDict()
-        self.draw = Drawing(self._shared)
+        self.draw = Drawing(self.menu, self._shared)
         self.replies = Replies(self.kafka)
         self.watching = 0
         self.evaluations_heard = 0

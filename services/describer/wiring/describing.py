@@ -16,8 +16,8 @@ from shared.adapters.kafka.client import time_of
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.stage import Record
 from shared.adapters.llm.chat import LLMSettings
+from shared.adapters.llm.client import open_chat
 from shared.adapters.llm.providers import said
-from shared.adapters.llm.simulated import chat
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.telemetry import DESCRIPTIONS
@@ -80,7 +80,7 @@ def effective(settings: DescriberSettings) -> DescriberSettings:
 @asynccontextmanager
 async def asking(settings: DescriberSettings) -> AsyncGenerator[Ask, None]:
     """The language model of these settings, real or simulated, as the describer asks it."""
-    model = chat(LLMSettings())
+    model = open_chat(LLMSettings())
     price = next(
         (m.price for m in CurrentCatalog(None)().models.values() if m.openrouter == settings.model),
         None,

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from shared.adapters.errors import ModelUnreachable, Trouble
-from shared.adapters.llm import simulated
-from shared.adapters.llm.chat import Chat, ChatAnswer, LLMSettings, Words
+from shared.adapters.llm.chat import ChatAnswer, LLMSettings
+from shared.adapters.llm.client import APIS, OPENAI, open_chat
+from shared.adapters.llm.port import AnswerStream, ChatModel
 from shared.adapters.llm.reading import without_thinking
+from shared.adapters.llm.simulated import World
 from shared.catalog.models import Catalog, CatalogError, Model, Price
 from shared.contracts.parts import Answer
 
@@ -34,6 +36,15 @@ class Provider(BaseModel):
     base_url: str
     key_env: str
     concurrency: Annotated[int, Field(ge=1)] = 16
+    api: str = OPENAI
+    """The API that it speaks."""
+
+    @field_validator("api")
+    @classmethod
+    def _known(cls, api: str) -> str:
+        if api not in APIS:
+            raise ValueError(f"there is {', '.join(APIS)}")
+        return api
 
 
 class Providers:
@@ -44,10 +55,10 @@ class Providers:
         self,
         catalog: Callable[[], Catalog],
         settings: LLMSettings | None = None,
-        world: simulated.World | None = None,
+        world: World | None = None,
     ) -> None:
         self._catalog, self._settings = catalog, settings or LLMSettings()
-        self._chats: dict[str, Chat] = {DEFAULT: simulated.chat(self._settings, world)}
+        self._chats: dict[str, ChatModel] = {DEFAULT: open_chat(self._settings, world)}
         if self._settings.simulated:
             return  # without the default key everything is simulated
         for name, provider in further(self._settings).items():
@@ -59,7 +70,7 @@ class Providers:
                 raise CatalogError(
                     f"provider {name} takes its key from {provider.key_env}, which is not set"
                 )
-            self._chats[name] = Chat(
+            self._chats[name] = APIS[provider.api](
                 self._settings.model_copy(update=own | {"concurrency": provider.concurrency})
             )
 
@@ -116,7 +127,7 @@ class Providers:
         ) as words:
             yield Talking(words, lambda: answered(model, provider, words.answer()))
 
-    def _find(self, name: str) -> tuple[Model, Chat, str]:
+    def _find(self, name: str) -> tuple[Model, ChatModel, str]:
         model = self._catalog().models.get(name)
         if model is None:
             raise ModelUnreachable(
@@ -141,7 +152,7 @@ class Providers:
 class Talking:
     """A model that is answering."""
 
-    chunks: Words
+    chunks: AnswerStream
     answer: Callable[[], Answer]
     """What it has answered; call it when the chunks have ended."""
 

@@ -26,7 +26,6 @@ from typing import Any
 import httpx
 import numpy as np
 
-from shared.adapters.llm.chat import Chat, LLMSettings
 from shared.catalog import models, tasks
 from shared.catalog.estimates import BYTES_PER_TOKEN
 from shared.catalog.models import Catalog
@@ -279,14 +278,6 @@ def _vocabulary() -> _Vocabulary:
             )
         )
     return _known[0]
-
-
-def chat(settings: LLMSettings, world: World | None = None) -> Chat:
-    """A client of the real API if there is a key, of a simulated one inside this process
-    otherwise."""
-    if not settings.simulated:
-        return Chat(settings)
-    return Chat(settings, httpx.MockTransport(transport(world or World())), simulated=True)
 
 
 def transport(world: World) -> Any:

@@ -3,8 +3,9 @@ for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -79,27 +80,61 @@ def distinct(vectors: Array) -> int:
     return len(np.unique(np.round(vectors, 4), axis=0))
 
 
-def by_density(vectors: Array, method: str, min_size: int, reach: float) -> Clustering:
-    """DBSCAN or HDBSCAN over vectors (n, dim); prompts in no dense place go to the nearest
-    centroid.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a clustering is told; each takes what it needs."""
 
-    `reach` is DBSCAN's eps, a Euclidean distance. Where nothing is dense all is one cluster.
-    """
-    from sklearn.cluster import DBSCAN, HDBSCAN
+    clusters: int
+    """The most clusters, for those that are told a number."""
+    seed: int
+    min_size: int
+    """Prompts that stand together to be a cluster, for those that look for density."""
+    reach: float
+    """How close they stand: a Euclidean distance (DBSCAN's eps)."""
 
-    model = (
-        DBSCAN(eps=reach, min_samples=min_size)
-        if method == "dbscan"
-        else HDBSCAN(min_cluster_size=max(2, min_size), copy=True)
-    )
-    raw = model.fit(vectors).labels_
-    names = [c for c in np.unique(raw) if c >= 0]
+
+Clusterer = Callable[[Array, Wanted], Clustering]
+"""Vectors (n, dim) into clusters; every vector lies in one."""
+
+
+def by_kmeans(vectors: Array, wanted: Wanted) -> Clustering:
+    """k-means; see `kmeans`."""
+    return kmeans(vectors, wanted.clusters, wanted.seed)
+
+
+def by_dbscan(vectors: Array, wanted: Wanted) -> Clustering:
+    """DBSCAN; prompts in no dense place go to the nearest centroid."""
+    from sklearn.cluster import DBSCAN
+
+    found = DBSCAN(eps=wanted.reach, min_samples=wanted.min_size).fit(vectors)
+    return _of_dense_places(vectors, found.labels_)
+
+
+def by_hdbscan(vectors: Array, wanted: Wanted) -> Clustering:
+    """HDBSCAN; prompts in no dense place go to the nearest centroid."""
+    from sklearn.cluster import HDBSCAN
+
+    found = HDBSCAN(min_cluster_size=max(2, wanted.min_size), copy=True).fit(vectors)
+    return _of_dense_places(vectors, found.labels_)
+
+
+def _of_dense_places(vectors: Array, labels: npt.NDArray[np.intp]) -> Clustering:
+    """Centroids of what is dense (labels from 0 on); where nothing is, all is one cluster."""
+    dense = [label for label in np.unique(labels) if label >= 0]
     centroids = (
-        np.stack([vectors[raw == c].mean(axis=0) for c in names])
-        if names
+        np.stack([vectors[labels == label].mean(axis=0) for label in dense])
+        if dense
         else vectors.mean(axis=0, keepdims=True)
     )
     return settle(vectors, centroids.astype(np.float32))
+
+
+CLUSTERINGS: Mapping[str, Clusterer] = MappingProxyType(
+    {"kmeans": by_kmeans, "dbscan": by_dbscan, "hdbscan": by_hdbscan}
+)
+"""By the name that POINTSMAN_RECLUSTERER_METHOD takes. A new one is a function and a line here."""
+EVOLVING = "kmeans"
+"""The one whose clusters go on from table to table; see `evolve`."""
 
 
 def evolve(vectors: Array, centroids: Array, reach: Array, min_size: int, most: int) -> Clustering:

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from shared.adapters.errors import ModelUnreachable
-from shared.adapters.llm import simulated
 from shared.adapters.llm.breaker import Breaker
 from shared.adapters.llm.chat import Chat, LLMSettings, retry_after
+from shared.adapters.llm.client import open_chat
 
 SECRET = "tell-nobody-4711"
 KEY = "sk-canary-0815"
@@ -239,7 +239,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 
 
 async def test_without_a_key_the_model_is_simulated_and_says_so() -> None:
-    chat = simulated.chat(LLMSettings(api_key=""))
+    chat = open_chat(LLMSettings(api_key=""))
     got = await chat.complete(
         "m",
         [

@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -44,6 +43,7 @@ from shared.contracts.vector import pack
 from shared.routing.deciding.form import SIZE, form
 from shared.routing.deciding.projection import Projection
 from shared.routing.deciding.table import RoutingTable
+from shared.routing.learning.clustering import CLUSTERINGS, EVOLVING
 from shared.routing.learning.fitting import fit_estimator
 from shared.routing.learning.sampling import Pair
 
@@ -652,8 +652,8 @@ def test_the_table_follows_from_what_is_known_and_not_from_the_order_in_which_it
     assert tables[0].cost_usd[:, 0] == pytest.approx(0.001, rel=0.3)
 
 
-@pytest.mark.parametrize("method", ["dbscan", "hdbscan"])
-def test_density_may_find_the_clusters_of_a_table(method: Literal["dbscan", "hdbscan"]) -> None:
+@pytest.mark.parametrize("method", sorted(CLUSTERINGS.keys() - {EVOLVING}))
+def test_every_clustering_but_the_evolving_may_find_the_clusters_of_a_table(method: str) -> None:
     pool = catalog.load().profile("study-2023")[:3]
     memory, settings = learnt(), ReclustererSettings(method=method, reach=0.4)
     first = propose(memory, None, [], pool, settings, recluster=False)
