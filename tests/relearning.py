@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.reclusterer import FLOW
-from services.reclusterer.memory import Memory
+from services.reclusterer.memory import Evidence
 from services.reclusterer.recluster import propose
 from services.reclusterer.settings import ReclustererSettings
 from shared.adapters.kafka.following import Following
@@ -26,7 +26,7 @@ async def relearn(
     kafka: KafkaSettings,
 ) -> RoutingTable | None:
     """The table of `version`, made anew."""
-    memory = Memory(settings)
+    memory = Evidence(settings)
 
     def learn(topic: Topic, record: Any) -> None:
         if topic is EVALUATIONS and record.value is None:

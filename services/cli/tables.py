@@ -84,9 +84,9 @@ def table_build(
 ) -> None:
     """Build a routing table from an outcome matrix, or from votes, and publish it."""
     from services.commands import table as command
-    from services.workbench.building import Source
+    from services.workbench.building import TableSource
 
-    source = Source(
+    source = TableSource(
         outcomes,
         prices,
         simulated,

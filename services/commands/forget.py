@@ -21,7 +21,7 @@ from rich.table import Table
 from services.local import servers
 from services.screen import as_json as print_json
 from services.screen import out
-from services.workbench.erasure import Wanted, _forget
+from services.workbench.erasure import ErasureSubject, _forget
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.topics import (
     EVALUATIONS,
@@ -48,7 +48,7 @@ def forget(
             "NAME"
         )
     servers.find_running()
-    wanted = Wanted(frozenset(ids), session, tuple((key, value) for key, _, value in pairs))
+    wanted = ErasureSubject(frozenset(ids), session, tuple((key, value) for key, _, value in pairs))
     report = asyncio.run(_forget(wanted, yes=yes, now=now))
     if as_json:
         print_json(report)

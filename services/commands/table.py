@@ -12,7 +12,7 @@ from rich.table import Table
 from services.local import servers
 from services.screen import as_json as print_json
 from services.screen import out, usd
-from services.workbench.building import Source, build_and_publish, make_table
+from services.workbench.building import TableSource, build_and_publish, make_table
 from services.workbench.outcomes import (
     check_target,
 )
@@ -28,7 +28,7 @@ from shared.routing.learning.comparing import by_votes, differences, origin
 from shared.routing.learning.task2vec import similar
 
 
-def build(source: Source, save: Path | None, note: str, *, as_json: bool) -> None:
+def build(source: TableSource, save: Path | None, note: str, *, as_json: bool) -> None:
     """Build a table; publish it, or write it to a file."""
     servers.find_running()
     check_target(save)

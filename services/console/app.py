@@ -15,7 +15,7 @@ from services.console.render import HERE, Guarded
 from services.console.settings import ConsoleSettings
 from services.console.wiring.console import Console
 from services.console.wiring.entrance import Entrance
-from shared.adapters.http import Door
+from shared.adapters.http import HttpService
 from shared.contracts.scopes import Scope
 
 PAGES = (now, map, models, ask, rate, tables, evidence)
@@ -23,7 +23,7 @@ PAGES = (now, map, models, ask, rate, tables, evidence)
 MENU = tuple((page.ROUTES[0].path.removeprefix("/"), page.TITLE) for page in PAGES)
 
 
-def build(settings: ConsoleSettings | None = None) -> Door:
+def build(settings: ConsoleSettings | None = None) -> HttpService:
     """The console as an application and where it is served."""
     console = Console(settings or ConsoleSettings(), MENU)
     entrance = Entrance(console)
@@ -48,6 +48,6 @@ def build(settings: ConsoleSettings | None = None) -> Door:
     )
     application.add_middleware(Guarded)
     served = console.settings
-    return Door(
+    return HttpService(
         FLOW.name, application, served.host, served.port, "POINTSMAN_CONSOLE_", console.stopping
     )

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console.memory import Memory, Version
+from services.console.memory import History, Version
 from services.console.render import Drawing
 from services.console.settings import ConsoleSettings
 from services.console.vote import Rating
@@ -25,7 +25,7 @@ from shared.routing.deciding.table import RoutingTable
 MAX_FORM_BYTES = 1_200_000
 
 
-class Trouble(Exception):
+class PageError(Exception):
     """What a person did or met, to be told on a page."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -65,7 +65,7 @@ class Desk(Protocol):
     """The console, as its pages see it."""
 
     settings: ConsoleSettings
-    memory: Memory
+    memory: History
     rating: Rating
     draw: Drawing
     trials: OrderedDict[str, Trial]
@@ -122,13 +122,13 @@ class PageRoute:
 
 
 async def form_of(request: Request) -> dict[str, str]:
-    """A form's fields. Raises `Trouble`."""
+    """A form's fields. Raises `PageError`."""
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > MAX_FORM_BYTES:
-            raise Trouble(413, "that is too long")
+            raise PageError(413, "that is too long")
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20))
     except ValueError:
-        raise Trouble(400, "the form can't be read") from None
+        raise PageError(400, "the form can't be read") from None

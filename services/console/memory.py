@@ -32,7 +32,7 @@ SECONDS = 120
 
 
 @dataclass(slots=True)
-class Seen:
+class SeenDecision:
     """One decision, as far as pages show it."""
 
     request_id: str
@@ -76,12 +76,12 @@ class Version:
     table: RoutingTable
 
 
-class Memory:
+class History:
     """Told of records as they come."""
 
     def __init__(self, history: int, points: int, tables: int) -> None:
-        self.decisions: deque[Seen] = deque(maxlen=history)
-        self.points: deque[Seen] = deque(maxlen=points)
+        self.decisions: deque[SeenDecision] = deque(maxlen=history)
+        self.points: deque[SeenDecision] = deque(maxlen=points)
         self.count = 0
         """Decisions told of, those that are forgotten included."""
         self.chosen_usd = self.single_usd = 0.0
@@ -121,7 +121,7 @@ class Memory:
         best = decision.candidates[0] if decision.candidates else None
         named = decision.single or self._single
         single = next((c for c in decision.candidates if c.model == named), None)
-        seen = Seen(
+        seen = SeenDecision(
             request_id=message.request_id,
             at=at,
             took_s=max(0.0, at - message.submitted_at.timestamp()) if message.submitted_at else 0.0,
@@ -156,7 +156,7 @@ class Memory:
             self.single_usd += seen.single_usd
         self._second(int(at)).append(seen.took_s)
 
-    def placed(self, table: RoutingTable) -> list[tuple[Seen, str]]:
+    def placed(self, table: RoutingTable) -> list[tuple[SeenDecision, str]]:
         """The newest decisions, and in which of this table's clusters each lies, whichever table it
         was made with."""
         known = [
@@ -173,7 +173,7 @@ class Memory:
                 seen.placed = table.digest, table.clusters[int(place.clusters[0])].id
         return [(s, s.placed[1]) for s in known if s.placed is not None]
 
-    def _forget(self, seen: Seen) -> None:
+    def _forget(self, seen: SeenDecision) -> None:
         if seen.single_usd is not None:
             self.chosen_usd -= seen.cost_usd
             self.single_usd -= seen.single_usd

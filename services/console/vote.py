@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.console.memory import Memory
+from services.console.memory import History
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.opinions import Opinion, judged, overlap
 from shared.contracts.parts import Votes
@@ -20,7 +20,7 @@ UNDONE = 20
 
 
 @dataclass(slots=True)
-class Shown:
+class ShownPair:
     """A pair on somebody's screen. Its token says nothing of it."""
 
     token: str
@@ -31,12 +31,12 @@ class Shown:
 
 
 @dataclass(slots=True)
-class Desk:
+class RatingSession:
     """One person's rating session."""
 
     rater: str
-    shown: dict[str, Shown] = field(default_factory=dict)
-    done: list[tuple[Shown, Opinion]] = field(default_factory=list)
+    shown: dict[str, ShownPair] = field(default_factory=dict)
+    done: list[tuple[ShownPair, Opinion]] = field(default_factory=list)
     """The last votes, for taking back."""
     skipped: dict[str, None] = field(default_factory=dict)
     """Comparisons put off, in that order."""
@@ -49,13 +49,13 @@ class Rating:
     """All desks, by rater."""
 
     def __init__(
-        self, memory: Memory, rate_twice: float, clock: Callable[[], float] = time.monotonic
+        self, memory: History, rate_twice: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._memory, self._twice, self._clock = memory, rate_twice, clock
-        self._desks: dict[str, Desk] = {}
+        self._desks: dict[str, RatingSession] = {}
 
-    def desk(self, rater: str) -> Desk:
-        return self._desks.setdefault(rater, Desk(rater))
+    def desk(self, rater: str) -> RatingSession:
+        return self._desks.setdefault(rater, RatingSession(rater))
 
     def twice(self, comparison: str) -> bool:
         """Whether that pair is for two people: drawn by its id, so that all consoles draw alike."""
@@ -86,7 +86,7 @@ class Rating:
             found.append((second - later + overlap(pair, table), pair))
         return [pair for _, pair in sorted(found, key=lambda f: (-f[0], f[1].comparison_id))]
 
-    def at(self, rater: str) -> Shown | None:
+    def at(self, rater: str) -> ShownPair | None:
         """What is on this person's screen: what was shown last and not rated, else the next pair,
         its sides drawn by lot."""
         desk = self.desk(rater)
@@ -95,8 +95,8 @@ class Rating:
         pairs = self.open(rater)
         return self._show(desk, pairs[0], secrets.randbelow(2) == 0) if pairs else None
 
-    def _show(self, desk: Desk, pair: Evaluated, straight: bool) -> Shown:
-        shown = Shown(secrets.token_urlsafe(12), pair, straight, self._clock())
+    def _show(self, desk: RatingSession, pair: Evaluated, straight: bool) -> ShownPair:
+        shown = ShownPair(secrets.token_urlsafe(12), pair, straight, self._clock())
         desk.shown[shown.token] = shown
         return shown
 

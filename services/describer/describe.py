@@ -16,8 +16,9 @@ from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.describer.foresee import Glance, Written
+from services.describer.foresee import Forecast, ModelDescription
 from services.describer.settings import DescriberSettings
+from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Described, Submitted, extend
 from shared.contracts.parts import Constraints, Description, Foreseen, Source
 from shared.routing.deciding.extraction import MAX_WORDS, extract
@@ -58,7 +59,7 @@ PROMPT_CHARS = 4096
 """What is kept of a prompt that is its own description: more than any encoder reads."""
 
 
-class Answer(Protocol):
+class ModelReply(Protocol):
     """What a language model said, and what it took."""
 
     @property
@@ -74,9 +75,9 @@ class Answer(Protocol):
 
 
 class Ask(Protocol):
-    """Ask a language model; raises `Unavailable` with a reason that quotes nothing."""
+    """Ask a language model; raises `ModelUnavailable` with a reason that quotes nothing."""
 
-    async def __call__(self, instruction: str, content: str) -> Answer: ...
+    async def __call__(self, instruction: str, content: str) -> ModelReply: ...
 
 
 class Cache(Protocol):
@@ -90,16 +91,12 @@ class Foresee(Protocol):
     """Tells descriptions of prompts that are like others, and learns from those that were asked
     for; `None`: can't tell now."""
 
-    async def look(self, prompt: str, wanted: Rates | Goal, /) -> Glance | None: ...
-    def note(self, written: Written, glance: Glance, /) -> None: ...
+    async def look(self, prompt: str, wanted: Rates | Goal, /) -> Forecast | None: ...
+    def note(self, written: ModelDescription, glance: Forecast, /) -> None: ...
     def needless(self) -> bool:
         """Whether the routing table in use reads the prompt alone, so that no description can
         change a model."""
         ...
-
-
-class Unavailable(Exception):
-    """No language model's description can be had now."""
 
 
 class Remembered(BaseModel):
@@ -194,13 +191,13 @@ async def by_language_model(message: Submitted, means: Means) -> Described:
 
 
 async def _asked(
-    message: Submitted, means: Means, key: str, glance: Glance | None, began: float
+    message: Submitted, means: Means, key: str, glance: Forecast | None, began: float
 ) -> Described:
     """From the language model; by the rules where it gives no sentence."""
     prompt = message.task_text()
     try:
         answer = await means.ask(INSTRUCTION, fenced(shortened(prompt, means.settings.read_chars)))
-    except Unavailable as error:
+    except ModelUnavailable as error:
         return _with(message, extract(prompt), Source.local, began, fallback=str(error))
     whole = answer.finish_reason is None or answer.finish_reason.lower() in FINISHED
     text = one_sentence(answer.text) if whole else ""
@@ -217,7 +214,7 @@ async def _asked(
     remembered = Remembered(model=answer.model, simulated=answer.simulated, text=text)
     await means.cache.put(key, remembered.model_dump_json())
     if means.foresee and glance:
-        means.foresee.note(Written(text, answer.simulated, time.time()), glance)
+        means.foresee.note(ModelDescription(text, answer.simulated, time.time()), glance)
     return _with(
         message,
         text,

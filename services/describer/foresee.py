@@ -66,7 +66,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ModelDescription:
     """What a language model wrote about a prompt, and when (seconds since 1970)."""
 
     text: str
@@ -84,7 +84,7 @@ class _Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class Forecast:
     """A prompt as it was looked at; and, where it is `sure` at the sender's rates, where its
     description would lie."""
 
@@ -137,23 +137,23 @@ class Foreseeing:
         self._learnt: _Learnt | None = None
         self._lock = threading.Lock()
 
-    def look(self, prompt: str, wanted: Rates | Goal, table: RoutingTable | None) -> Glance:
+    def look(self, prompt: str, wanted: Rates | Goal, table: RoutingTable | None) -> Forecast:
         """Look at a prompt, and see whether its description can be told, as far as it matters to
         what is wanted."""
         read, learnt, rates = Read.of(prompt), self._learnt, _rates(wanted, table)
         if learnt is None or table is None or table.encoder != self.encoder:
-            return Glance(read, rates)
+            return Forecast(read, rates)
         (vector,) = self._encode([read.text])
         found = foresee(learnt.foresight, vector[None], read.form[None], table, rates)
         if not (found.sure[0] and self._without_edges(read, found.vectors, rates, table, learnt)):
-            return Glance(read, rates, vector)
+            return Forecast(read, rates, vector)
         part = Foreseen(
             vector=pack(found.vectors[0]),
             encoder=EncoderRef.of(self.encoder),
             agreement=min(1.0, float(found.agreement[0])),
         )
         (nearest,) = assign(table.points(_features(found.vectors, read)), table)
-        return Glance(
+        return Forecast(
             read,
             rates,
             vector,
@@ -179,8 +179,8 @@ class Foreseeing:
     def note(
         self,
         read: Read,
-        written: Written,
-        glance: Glance | None = None,
+        written: ModelDescription,
+        glance: Forecast | None = None,
         table: RoutingTable | None = None,
     ) -> bool | None:
         """Take note of a description. If it had been sure of it: whether the model is the same as

@@ -5,7 +5,7 @@ from __future__ import annotations
 from faststream import FastStream
 
 from services.dispatcher import FLOW
-from services.dispatcher.dispatch import Answers, Assess, Call
+from services.dispatcher.dispatch import Answers, AskModel, AssessAnswer
 from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.wiring import Dispatching
 from shared.adapters.kafka.edge import Stage, connect
@@ -14,9 +14,9 @@ from shared.contracts.messages import Completed, Decided
 
 def build(
     settings: DispatcherSettings | None = None,
-    call: Call | None = None,
+    call: AskModel | None = None,
     answers: Answers | None = None,
-    assess: Assess | None = None,
+    assess: AssessAnswer | None = None,
 ) -> FastStream:
     """The dispatcher as an application; tests pass their own models, memory and way to assess
     answers."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from services.dispatcher.settings import DispatcherSettings
+from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Completed, Decided, extend
 from shared.contracts.parts import (
     Answer,
@@ -22,11 +23,11 @@ from shared.contracts.parts import (
 from shared.contracts.portable import portable
 
 
-class Call(Protocol):
+class AskModel(Protocol):
     """Ask one model of the catalogue; `once` names what is asked, for providers that bill a
     repeated call once.
 
-    Raises `Refused` with a reason that quotes nothing.
+    Raises `ModelUnavailable` with a reason that quotes nothing.
     """
 
     async def __call__(
@@ -55,7 +56,7 @@ class Answers(Protocol):
     async def release(self, request_id: str, model: str) -> None: ...
 
 
-class Assess(Protocol):
+class AssessAnswer(Protocol):
     """How probably an answer is good enough; None where that can't be told."""
 
     async def __call__(self, message: Decided, answer: Answer, /) -> float | None: ...
@@ -64,16 +65,12 @@ class Assess(Protocol):
         ...
 
 
-class Refused(Exception):
-    """A model gave no usable answer."""
-
-
 async def dispatch(
     message: Decided,
     settings: DispatcherSettings,
-    call: Call,
+    call: AskModel,
     answers: Answers,
-    assess: Assess | None = None,
+    assess: AssessAnswer | None = None,
 ) -> Completed | tuple[()]:
     """Add the answer; nothing if none is asked for. Models are asked in the decision's order until
     one answers.
@@ -109,7 +106,7 @@ class _Asker:
         self,
         message: Decided,
         settings: DispatcherSettings,
-        call: Call,
+        call: AskModel,
         answers: Answers,
         ends: datetime,
     ) -> None:
@@ -136,19 +133,19 @@ class _Asker:
         return known
 
     async def ask(self, model: str) -> Answer:
-        """Its answer: remembered, or asked for. Raises `Refused`."""
+        """Its answer: remembered, or asked for. Raises `ModelUnavailable`."""
         request = self._message.request_id
         while not await self._answers.claim(request, model, self._settings.call_s + 5):
             if (known := await self._known(model)) is not None:
                 return known
             if self.left_s() <= 0:
-                raise Refused("another dispatcher is asking, and the deadline has passed")
+                raise ModelUnavailable("another dispatcher is asking, and the deadline has passed")
             await asyncio.sleep(0.25)
         try:
             if (known := await self._known(model)) is not None:
                 return known
             if (left := self.left_s()) <= 0:
-                raise Refused("the deadline has passed")
+                raise ModelUnavailable("the deadline has passed")
             within_s = min(left, self._settings.call_s)
             once = answer_name(request, model, self._asked)
             chat = self._message.chat()
@@ -170,11 +167,15 @@ def _order(message: Decided, settings: DispatcherSettings) -> list[str]:
 
 
 async def _cascaded(
-    asker: _Asker, message: Decided, plan: CascadePlan, assess: Assess, settings: DispatcherSettings
+    asker: _Asker,
+    message: Decided,
+    plan: CascadePlan,
+    assess: AssessAnswer,
+    settings: DispatcherSettings,
 ) -> Completion:
     try:
         answer = await asker.ask(plan.first)
-    except Refused as error:
+    except ModelUnavailable as error:
         rest = await _first(
             asker, [m for m in (plan.then, *_order(message, settings)) if m != plan.first]
         )
@@ -190,7 +191,7 @@ async def _cascaded(
     told = Assessed(first=plan.first, good=good, escalated=True)
     try:
         better = await asker.ask(plan.then)
-    except Refused as error:  # then the answer that is there is the best that can be had
+    except ModelUnavailable as error:  # then the answer that is there is the best that can be had
         failed = (FailedCall(model=plan.then, error=str(error)),)
         return Completion(
             status="answered",
@@ -209,7 +210,7 @@ async def _first(asker: _Asker, order: Sequence[str]) -> Completion:
     for model in order:
         try:
             answer = await asker.ask(model)
-        except Refused as error:
+        except ModelUnavailable as error:
             failed.append(FailedCall(model=model, error=str(error)))
             continue
         return Completion(
@@ -222,7 +223,7 @@ async def _all(asker: _Asker, names: Sequence[str]) -> Completion:
     async def one(model: str) -> Answer | FailedCall:
         try:
             return await asker.ask(model)
-        except Refused as error:
+        except ModelUnavailable as error:
             return FailedCall(model=model, error=str(error))
 
     results = await asyncio.gather(*(one(model) for model in dict.fromkeys(names)))

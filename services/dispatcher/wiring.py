@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from services.dispatcher import FLOW
-from services.dispatcher.dispatch import Answers, Assess, Call, Refused, dispatch
+from services.dispatcher.dispatch import Answers, AskModel, AssessAnswer, dispatch
 from services.dispatcher.settings import DispatcherSettings
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import ModelUnreachable
@@ -20,6 +20,7 @@ from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import CASCADES, COMPLETIONS, SPENT, log
+from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Completed, Decided
 from shared.contracts.parts import Answer
 
@@ -30,9 +31,9 @@ class Dispatching:
     def __init__(
         self,
         settings: DispatcherSettings,
-        call: Call | None,
+        call: AskModel | None,
         answers: Answers | None,
-        assess: Assess | None,
+        assess: AssessAnswer | None,
     ) -> None:
         self._settings, self._call, self._answers = settings, call, answers
         self._assess = assess
@@ -84,7 +85,7 @@ def count(message: Completed) -> None:
         CASCADES.labels("escalated" if completion.cascade.escalated else "accepted").inc()
 
 
-def calling(providers: Providers) -> Call:
+def calling(providers: Providers) -> AskModel:
     """The models of the catalogue, as the dispatcher asks them."""
 
     async def call(
@@ -99,7 +100,7 @@ def calling(providers: Providers) -> Call:
                 model, messages, parameters, within_s, stream=True, once=once
             )
         except ModelUnreachable as error:
-            raise Refused(str(error)) from None
+            raise ModelUnavailable(str(error)) from None
         SPENT.labels(FLOW.name, model).inc(answer.cost_usd)
         return answer
 

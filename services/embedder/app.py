@@ -6,7 +6,7 @@ from faststream import FastStream
 
 from services.embedder import FLOW
 from services.embedder.settings import EmbedderSettings
-from services.embedder.wiring import Embedding
+from services.embedder.wiring import BatchEmbedder
 from shared.adapters.kafka.edge import Stage, connect
 from shared.adapters.onnx.encoder import OnnxEncoder
 
@@ -16,7 +16,7 @@ def build(
 ) -> FastStream:
     """The embedder as an application; tests pass their own encoder."""
     settings = settings or EmbedderSettings()
-    embedding = Embedding(settings, encoder)
+    embedding = BatchEmbedder(settings, encoder)
     stage = Stage(
         FLOW,
         embedding.work,

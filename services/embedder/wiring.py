@@ -24,7 +24,7 @@ LOOK_S = 10.0
 """How long the first look for a routing table may take before embedding begins without."""
 
 
-class Embedding:
+class BatchEmbedder:
     """Embeds batches. The encoder is loaded when it starts, unless one is given."""
 
     def __init__(self, settings: EmbedderSettings, encoder: OnnxEncoder | None) -> None:

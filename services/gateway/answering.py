@@ -10,7 +10,8 @@ from math import ceil
 from typing import Any, Protocol
 
 from services.gateway.choice import Assess, Choice
-from services.gateway.requests import Problem, Wanted
+from services.gateway.requests import Problem, UnderstoodRequest
+from shared.contracts.errors import ModelUnavailable
 from shared.contracts.parts import (
     Answer,
     Assessed,
@@ -25,29 +26,9 @@ BUSY_S = 5.0
 """When to come again, where no API says."""
 
 
-class Unavailable(Exception):
-    """A model gave no usable answer. `status` is its API's; `said` what that said of the error, as
-    far as it is for the requester.
-
-    `late`: there was no answer in time. `retry_after_s`: how long the API asks to be left alone.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        status: int | None = None,
-        said: Mapping[str, str] | None = None,
-        *,
-        late: bool = False,
-        retry_after_s: float | None = None,
-    ) -> None:
-        super().__init__(text)
-        self.status, self.said, self.late, self.retry_after_s = status, said, late, retry_after_s
-
-
-class Talk(Protocol):
+class ModelStream(Protocol):
     """A model that is answering: its chunks, and afterwards what they made. Taking the chunks
-    raises `Unavailable`."""
+    raises `ModelUnavailable`."""
 
     @property
     def chunks(self) -> Any: ...
@@ -56,7 +37,7 @@ class Talk(Protocol):
 
 
 class Models(Protocol):
-    """The models of the catalogue. Both raise `Unavailable`."""
+    """The models of the catalogue. Both raise `ModelUnavailable`."""
 
     def open(
         self,
@@ -64,7 +45,7 @@ class Models(Protocol):
         chat: Sequence[Mapping[str, Any]],
         parameters: Mapping[str, Any],
         within_s: float,
-    ) -> AbstractAsyncContextManager[Talk]: ...
+    ) -> AbstractAsyncContextManager[ModelStream]: ...
     async def whole(
         self,
         model: str,
@@ -78,7 +59,7 @@ class Models(Protocol):
 
 
 @dataclass(slots=True)
-class Told:
+class Answering:
     """What is left behind when an answer has been given, or broken off."""
 
     model: str
@@ -93,7 +74,7 @@ class Told:
         """Of all that was answered."""
         return sum(answer.cost_usd for answer in (self.answer, *self.before) if answer is not None)
 
-    def after(self, first: _First | None) -> Told:
+    def after(self, first: _First | None) -> Answering:
         """With what came of asking another first."""
         if first is not None and first.told.answer is not None:
             self.before, self.cascade = (first.told.answer,), first.told.cascade
@@ -114,17 +95,17 @@ class Told:
 class _First:
     """What came of asking the cheap model of a cascade."""
 
-    told: Told
+    told: Answering
     came: Mapping[str, Any]
     accepted: bool
 
-    def speaking(self, wanted: Wanted) -> Speaking:
+    def speaking(self, wanted: UnderstoodRequest) -> AnswerStream:
         """Its answer as a stream."""
         assert self.told.answer is not None
-        return Speaking(wanted, _Whole(self.came, self.told.answer), self.told)
+        return AnswerStream(wanted, _Whole(self.came, self.told.answer), self.told)
 
 
-def _body(wanted: Wanted, came: Mapping[str, Any], told: Told) -> dict[str, Any]:
+def _body(wanted: UnderstoodRequest, came: Mapping[str, Any], told: Answering) -> dict[str, Any]:
     """A whole answer in OpenAI's form, with what all answers cost."""
     assert told.answer is not None
     body = {**came, "id": wanted.request_id, "object": "chat.completion", "model": told.model}
@@ -134,8 +115,12 @@ def _body(wanted: Wanted, came: Mapping[str, Any], told: Told) -> dict[str, Any]
 
 
 async def ask_whole(
-    wanted: Wanted, choice: Choice, models: Models, within_s: float, assess: Assess | None = None
-) -> tuple[Told, dict[str, Any]]:
+    wanted: UnderstoodRequest,
+    choice: Choice,
+    models: Models,
+    within_s: float,
+    assess: Assess | None = None,
+) -> tuple[Answering, dict[str, Any]]:
     """A whole answer in OpenAI's form, from the first model that gives one, or, by a cascade, a
     good one. Raises `Problem`."""
     ends = time.monotonic() + within_s
@@ -150,10 +135,10 @@ async def ask_whole(
                 wanted.parameters,
                 max(0.1, ends - time.monotonic()),
             )
-        except Unavailable as error:
+        except ModelUnavailable as error:
             failed.append((model, error))
             continue
-        told = Told(model, answer, failures(failed)).after(first)
+        told = Answering(model, answer, failures(failed)).after(first)
         return told, _body(wanted, came, told)
     if first is None:
         raise unanswered(failed)
@@ -192,8 +177,12 @@ class _Whole:
 
 @asynccontextmanager
 async def ask_streamed(
-    wanted: Wanted, choice: Choice, models: Models, within_s: float, assess: Assess | None = None
-) -> AsyncGenerator[Speaking, None]:
+    wanted: UnderstoodRequest,
+    choice: Choice,
+    models: Models,
+    within_s: float,
+    assess: Assess | None = None,
+) -> AsyncGenerator[AnswerStream, None]:
     """An answer as it comes, from the first model that begins one; by a cascade, once the cheap
     model's is there and assessed.
 
@@ -215,12 +204,16 @@ async def ask_streamed(
                         max(0.1, ends - time.monotonic()),
                     )
                 )
-            except Unavailable as error:
+            except ModelUnavailable as error:
                 failed.append((model, error))
                 continue
             try:
-                yield Speaking(wanted, talk, Told(model, None, failures(failed)).after(first))
-            except Unavailable as error:  # it broke off in the middle: too late for another model
+                yield AnswerStream(
+                    wanted, talk, Answering(model, None, failures(failed)).after(first)
+                )
+            except (
+                ModelUnavailable
+            ) as error:  # it broke off in the middle: too late for another model
                 text = f"the answer broke off: {model}: {error}{_quoted(error)}"
                 raise Problem(
                     502, text, kind="upstream_error", code=f"{model}_unavailable"
@@ -235,8 +228,12 @@ async def ask_streamed(
 
 
 async def _begin(
-    wanted: Wanted, choice: Choice, models: Models, within_s: float, assess: Assess | None
-) -> tuple[tuple[str, ...], _First | None, list[tuple[str, Unavailable]]]:
+    wanted: UnderstoodRequest,
+    choice: Choice,
+    models: Models,
+    within_s: float,
+    assess: Assess | None,
+) -> tuple[tuple[str, ...], _First | None, list[tuple[str, ModelUnavailable]]]:
     """The models that are left to ask, in order; what came of asking a cheap one first, where there
     is a cascade; and who failed."""
     plan, decided = choice.cascade, choice.decided
@@ -247,11 +244,11 @@ async def _begin(
     )
     try:
         answer, came = await models.whole(plan.first, wanted.chat, wanted.parameters, within_s)
-    except Unavailable as error:
+    except ModelUnavailable as error:
         return rest, None, [(plan.first, error)]
     good = await assess(decided, answer)
     accepted = good is not None and good >= plan.accept_at
-    told = Told(
+    told = Answering(
         plan.first,
         answer,
         (),
@@ -261,12 +258,12 @@ async def _begin(
 
 
 @dataclass(slots=True)
-class Speaking:
+class AnswerStream:
     """A streamed answer under way."""
 
-    wanted: Wanted
-    talk: Talk
-    told: Told
+    wanted: UnderstoodRequest
+    talk: ModelStream
+    told: Answering
 
     async def chunks(self) -> AsyncIterator[dict[str, Any]]:
         """The chunks as they come, under our id and the model's real name; the last has the usage
@@ -315,7 +312,7 @@ class Speaking:
         yield common | mine | {"choices": []} | told
 
 
-def usage(came: Any, told: Told) -> dict[str, Any]:
+def usage(came: Any, told: Answering) -> dict[str, Any]:
     """The API's own usage, with what is missing or can't be read, and the cost in USD of all that
     was answered."""
     answer = told.answer
@@ -332,11 +329,11 @@ def usage(came: Any, told: Told) -> dict[str, Any]:
     )
 
 
-def failures(failed: Sequence[tuple[str, Unavailable]]) -> tuple[FailedCall, ...]:
+def failures(failed: Sequence[tuple[str, ModelUnavailable]]) -> tuple[FailedCall, ...]:
     return tuple(FailedCall(model=model, error=str(error)) for model, error in failed)
 
 
-def unanswered(failed: Sequence[tuple[str, Unavailable]]) -> Problem:
+def unanswered(failed: Sequence[tuple[str, ModelUnavailable]]) -> Problem:
     """Why no model answered, as OpenAI would say it."""
     model, last = failed[-1]
     if last.said is not None and last.status in OF_THE_REQUEST:
@@ -359,6 +356,6 @@ def unanswered(failed: Sequence[tuple[str, Unavailable]]) -> Problem:
     )
 
 
-def _quoted(error: Unavailable) -> str:
+def _quoted(error: ModelUnavailable) -> str:
     words = (error.said or {}).get("message")
     return f" ({words})" if words else ""

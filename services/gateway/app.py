@@ -15,7 +15,7 @@ from services.gateway.answering import Models
 from services.gateway.settings import GatewaySettings
 from services.gateway.wiring.endpoints import Gateway
 from services.gateway.wiring.serving import Endpoint, _not_so, _not_there
-from shared.adapters.http import Door
+from shared.adapters.http import HttpService
 from shared.contracts.scopes import Scope
 
 FOR_PAGES: dict[str, Any] = {
@@ -27,7 +27,7 @@ FOR_PAGES: dict[str, Any] = {
 """What pages of `origins` may do."""
 
 
-def build(settings: GatewaySettings | None = None, models: Models | None = None) -> Door:
+def build(settings: GatewaySettings | None = None, models: Models | None = None) -> HttpService:
     """The gateway as an application and where it is served; tests pass their own models."""
     settings = settings or GatewaySettings()
     gateway = Gateway(settings, models)
@@ -74,4 +74,4 @@ def build(settings: GatewaySettings | None = None, models: Models | None = None)
         lifespan=lambda _app: gateway.running(),
         exception_handlers=handlers,
     )
-    return Door(FLOW.name, application, settings.host, settings.port, "POINTSMAN_GATEWAY_")
+    return HttpService(FLOW.name, application, settings.host, settings.port, "POINTSMAN_GATEWAY_")

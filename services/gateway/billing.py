@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from services.gateway.answering import Models, Told
+from services.gateway.answering import Answering, Models
 from services.gateway.choice import Choice
-from services.gateway.requests import Wanted
+from services.gateway.requests import UnderstoodRequest
 from shared.catalog.estimates import ANSWER_TOKENS
 from shared.contracts.messages import Completed, Decided, answer_room, extend
 from shared.contracts.parts import (
@@ -16,12 +16,12 @@ from shared.contracts.parts import (
 from shared.contracts.spending import Spent
 
 
-class Purse(Protocol):
+class KeyBudget(Protocol):
     async def reserve(self, usd: float) -> bool: ...
     async def settle(self, reserved: float, spent: float) -> None: ...
 
 
-def expected_usd(wanted: Wanted, choice: Choice, models: Models) -> float:
+def expected_usd(wanted: UnderstoodRequest, choice: Choice, models: Models) -> float:
     """What the answer is expected to cost, in USD: what the decision says, but no less than the
     catalogue's price for its tokens."""
     tokens = answer_room(wanted.parameters, ANSWER_TOKENS)
@@ -36,7 +36,7 @@ def expected_usd(wanted: Wanted, choice: Choice, models: Models) -> float:
     )
 
 
-def completed(decided: Decided, told: Told) -> Completed:
+def completed(decided: Decided, told: Answering) -> Completed:
     """What goes on `completions`, to be learnt from."""
     completion = (
         Completion(
@@ -51,7 +51,7 @@ def completed(decided: Decided, told: Told) -> Completed:
     return extend(decided, Completed, completion=completion)
 
 
-def bill(wanted: Wanted, told: Told, spender: str, expected: float) -> Spent:
+def bill(wanted: UnderstoodRequest, told: Answering, spender: str, expected: float) -> Spent:
     """What goes on `spending`."""
     answer = told.answer
     return Spent(

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from services.gateway.remembered import Spoke
-from services.gateway.requests import Problem, Wanted
+from services.gateway.requests import Problem, UnderstoodRequest
 from services.gateway.settings import GatewaySettings
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.parts import (
@@ -44,11 +44,11 @@ class Unrouted(Exception):
         self.reason = reason
 
 
-class Router(Protocol):
+class Routing(Protocol):
     """The hot path. Raises `Unrouted`."""
 
     async def route(self, message: Submitted) -> Decided: ...
-    def default(self, wanted: Wanted) -> tuple[list[str], str]:
+    def default(self, wanted: UnderstoodRequest) -> tuple[list[str], str]:
         """The profile's default model and those after it, and which routing table says so."""
         ...
 
@@ -96,7 +96,7 @@ class Choice:
     """A cheap model to ask first, and the one to ask if its answer is not good enough."""
     conversation: Conversation | None = None
 
-    def history(self, wanted: Wanted, model: str) -> Sequence[Mapping[str, Any]]:
+    def history(self, wanted: UnderstoodRequest, model: str) -> Sequence[Mapping[str, Any]]:
         """The chat as `model` takes it: what only another model understands is left out, where
         another has spoken."""
         spoke = (
@@ -131,8 +131,8 @@ class Choice:
 
 
 async def choose(
-    wanted: Wanted,
-    router: Router,
+    wanted: UnderstoodRequest,
+    router: Routing,
     conversations: Conversations,
     settings: GatewaySettings,
     spender: str,
@@ -190,7 +190,7 @@ def timing(decision_s: float) -> str:
 
 
 async def _kept(
-    wanted: Wanted,
+    wanted: UnderstoodRequest,
     order: tuple[str, ...],
     decided: Decided,
     conversations: Conversations,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from services.gateway.requests import Problem, Wanted
+from services.gateway.requests import Problem, UnderstoodRequest
 from services.gateway.settings import GatewaySettings
 from shared.catalog.models import Catalog
 from shared.contracts.parts import TableRef
@@ -32,7 +32,7 @@ class Fallback:
     ) -> None:
         self._current, self._catalog, self._gone, self._settings = current, catalog, gone, settings
 
-    def order(self, wanted: Wanted) -> tuple[list[str], str]:
+    def order(self, wanted: UnderstoodRequest) -> tuple[list[str], str]:
         """The default model of the request's profile, those after it, and the routing table's
         version.
 
@@ -53,13 +53,15 @@ class Fallback:
             )
         return order, version
 
-    def _wanted(self, wanted: Wanted) -> Rates | Goal:
+    def _wanted(self, wanted: UnderstoodRequest) -> Rates | Goal:
         profile = wanted.wishes.profile or self._settings.default_profile
         if (stated := wanted.wishes.stated() or self._settings.profiles.get(profile)) is not None:
             return stated.wanted()
         return PROFILES[profile]
 
-    def _by_table(self, wish: Rates | Goal, wanted: Wanted) -> tuple[list[str], str] | None:
+    def _by_table(
+        self, wish: Rates | Goal, wanted: UnderstoodRequest
+    ) -> tuple[list[str], str] | None:
         found = self._current()
         if found is None:
             return None
@@ -79,7 +81,7 @@ class Fallback:
         gone = self._gone()
         return [c.model for c in chosen if c.model not in gone], str(ref)
 
-    def _by_price(self, wish: Rates | Goal, wanted: Wanted) -> list[str]:
+    def _by_price(self, wish: Rates | Goal, wanted: UnderstoodRequest) -> list[str]:
         """Expensive models are taken for good ones: nothing else is known of them without a
         table."""
         weights = weights_of(wish if isinstance(wish, Rates) else PROFILES["balanced"])

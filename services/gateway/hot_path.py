@@ -8,12 +8,12 @@ from typing import Protocol
 
 from services.gateway.choice import NoDecision, Unrouted
 from services.gateway.fallback import Fallback
-from services.gateway.requests import Wanted
+from services.gateway.requests import UnderstoodRequest
 from services.gateway.settings import GatewaySettings
 from shared.contracts.messages import Decided, Submitted
 
 
-class Expected(Protocol):
+class ExpectedReply(Protocol):
     @property
     def described(self) -> asyncio.Event: ...
     @property
@@ -24,7 +24,7 @@ class Asking(Protocol):
     """Publish a prompt and hear what comes of it. `send` raises an error of any kind when the
     broker is away."""
 
-    def expecting(self, request_id: str) -> AbstractContextManager[Expected]: ...
+    def expecting(self, request_id: str) -> AbstractContextManager[ExpectedReply]: ...
     async def send(self, message: Submitted) -> None: ...
 
 
@@ -49,7 +49,7 @@ class HotPath:
     ) -> None:
         self._asking, self._rest, self._fallback, self._settings = asking, rest, fallback, settings
 
-    def default(self, wanted: Wanted) -> tuple[list[str], str]:
+    def default(self, wanted: UnderstoodRequest) -> tuple[list[str], str]:
         """What answers where nothing is decided: see `Fallback`. Raises `Problem`."""
         return self._fallback.order(wanted)
 

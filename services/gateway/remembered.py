@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 
-class Place(BaseModel):
+class AnsweredAt(BaseModel):
     """Where a request's completion stands, for feedback on it."""
 
     model_config = ConfigDict(frozen=True)

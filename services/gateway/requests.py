@@ -144,7 +144,7 @@ class FeedbackRequest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class UnderstoodRequest:
     """A request as the gateway understood it: either `model`, or the router's choice by
     `wishes`."""
 
@@ -260,7 +260,7 @@ def understand(
     catalog: Catalog,
     gone: frozenset[str],
     size: int,
-) -> Wanted:
+) -> UnderstoodRequest:
     """What is wanted. Raises `Problem` for a model that there is not, a chat without a task, or one
     that is too long."""
     name, _, profile = request.model.partition(":")
@@ -309,7 +309,9 @@ def understand(
                 code="model_not_found",
                 param="model",
             )
-        return Wanted(submitted=None, model=model.name, wishes=wishes, whole=False, **common)
+        return UnderstoodRequest(
+            submitted=None, model=model.name, wishes=wishes, whole=False, **common
+        )
     if profile:
         if profile not in Profile.__members__:
             raise Problem(
@@ -324,9 +326,9 @@ def understand(
             )
         wishes = wishes.model_copy(update={"profile": Profile(profile)})
     if isinstance(request, ChatRequest) and not task_of(request.messages).strip():
-        return Wanted(submitted=None, model=None, wishes=wishes, whole=False, **common)
+        return UnderstoodRequest(submitted=None, model=None, wishes=wishes, whole=False, **common)
     submitted, whole = _submitted(request, wishes, request_id, spender, parameters, size, tokens)
-    return Wanted(submitted=submitted, model=None, wishes=wishes, whole=whole, **common)
+    return UnderstoodRequest(submitted=submitted, model=None, wishes=wishes, whole=whole, **common)
 
 
 def _submitted(

@@ -18,6 +18,7 @@ from services.judge import verdict
 from services.judge.attendance import Attendance
 from services.judge.settings import JudgeSettings
 from shared.catalog.estimates import FEWEST_BYTES_PER_TOKEN
+from shared.contracts.errors import ModelUnavailable
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Completed, answer_room
 from shared.contracts.parts import Abstained, Abstention, Answer, Rater, RaterKind, Votes
@@ -29,10 +30,6 @@ limit."""
 EVALUATIONS = TypeAdapter(list[Evaluated])
 OVERHEAD_TOKENS = 400
 """The judge's instruction and the codes."""
-
-
-class Unavailable(Exception):
-    """A model that gave no usable answer."""
 
 
 class Judgement(Protocol):
@@ -49,14 +46,14 @@ class Judgement(Protocol):
 
 
 class AskModel(Protocol):
-    """A challenger's or the reference model's answer, in the shadow. Raises `Unavailable`."""
+    """A challenger's or the reference model's answer, in the shadow. Raises `ModelUnavailable`."""
 
     async def __call__(self, message: Completed, model: str) -> Answer: ...
 
 
 class AskJudge(Protocol):
     """One vote of a judge model; `turn` tells repeated votes apart, `once` is the vote's name.
-    Raises `Unavailable`."""
+    Raises `ModelUnavailable`."""
 
     async def __call__(
         self, model: str, messages: list[dict[str, str]], turn: int, once: str
@@ -114,7 +111,7 @@ async def judge(
     results = await asyncio.gather(*(one(pair) for pair in chosen), return_exceptions=True)
     found: list[Evaluated] = []
     for result in results:
-        if isinstance(result, Unavailable):
+        if isinstance(result, ModelUnavailable):
             continue
         if isinstance(result, BaseException):
             raise result
@@ -259,7 +256,7 @@ class SixVotes:
         question = verdict.question(message.task_text(), *shown, self.settings.answer_chars)
         try:
             said = await self.ask(self.model, question, turn, once)
-        except Unavailable:
+        except ModelUnavailable:
             return Vote(turned, Abstention.failed)
         side = verdict.read(said.text, said.finish_reason)
         return Vote(turned, side, said.cost_usd, said.simulated)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from services.judge import FLOW, verdict
 from services.judge.attendance import Attendance
-from services.judge.judge import AskJudge, AskModel, Unavailable, chosen_once, judge
+from services.judge.judge import AskJudge, AskModel, chosen_once, judge
 from services.judge.sample import Sampler
 from services.judge.settings import JudgeSettings
 from shared.adapters.catalog import CurrentCatalog
@@ -29,7 +29,7 @@ from shared.adapters.tables import Tables
 from shared.adapters.telemetry import ABSTAINED, JUDGED, SPENT, STOPPED, VOTES, log
 from shared.catalog.estimates import ANSWER_TOKENS, PROMPT_TOKENS
 from shared.catalog.models import Catalog, Price
-from shared.contracts.errors import InvalidMessage
+from shared.contracts.errors import InvalidMessage, ModelUnavailable
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Completed, read
@@ -150,7 +150,7 @@ async def asking(
                 model, message.chat(), message.parameters, settings.call_s, once=once
             )
         except ModelUnreachable as error:
-            raise Unavailable(str(error)) from None
+            raise ModelUnavailable(str(error)) from None
         SPENT.labels("judge", model).inc(answer.cost_usd)
         await answers.put(message.request_id, answer, asked, REMEMBER_S)
         return answer
@@ -170,7 +170,7 @@ async def asking(
                 once=once,
             )
         except ModelUnreachable as error:
-            raise Unavailable(str(error)) from None
+            raise ModelUnavailable(str(error)) from None
         judged = said(got, price)
         SPENT.labels("judge", model).inc(judged.cost_usd)
         return judged

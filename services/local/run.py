@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from shared.adapters import telemetry, tracing
 from shared.adapters.errors import AdapterError
-from shared.adapters.http import Door, serve
+from shared.adapters.http import HttpService, serve
 from shared.adapters.telemetry import TelemetrySettings, log, where
 from shared.catalog.models import CatalogError
 
@@ -21,9 +21,9 @@ COLLECT = (20_000, 20, 20)
 nearly all without cycles."""
 
 
-def build(name: str) -> FastStream | Door:
+def build(name: str) -> FastStream | HttpService:
     """The application of a service, with settings from the environment."""
-    app: FastStream | Door = importlib.import_module(f"services.{name}.app").build()
+    app: FastStream | HttpService = importlib.import_module(f"services.{name}.app").build()
     return app
 
 
@@ -52,13 +52,13 @@ def run(name: str) -> int:
     return 0
 
 
-def _loop(app: FastStream | Door) -> None:
+def _loop(app: FastStream | HttpService) -> None:
     # what is there by now stays for good: collecting it again and again would stop the service for
     # tens of milliseconds each time
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT)
-    running = serve(app) if isinstance(app, Door) else app.run()
+    running = serve(app) if isinstance(app, HttpService) else app.run()
     if sys.platform == "win32":
         asyncio.run(running)
     else:

@@ -12,7 +12,7 @@ from services.reclusterer import FLOW
 from services.reclusterer.settings import ReclustererSettings
 from services.reclusterer.wiring import Learner
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.kafka.writing import Turn, connect_writer
+from shared.adapters.kafka.writing import Leadership, connect_writer
 from shared.adapters.redis.client import RedisSettings
 
 
@@ -21,7 +21,7 @@ def build(settings: ReclustererSettings | None = None) -> FastStream:
     settings, kafka = settings or ReclustererSettings(), KafkaSettings()
 
     @asynccontextmanager
-    async def running(turn: Turn) -> AsyncGenerator[None, None]:
+    async def running(turn: Leadership) -> AsyncGenerator[None, None]:
         learner = Learner(settings, kafka, RedisSettings(), turn)
         tasks = [asyncio.create_task(learner.following.run()), asyncio.create_task(learner.write())]
         try:

@@ -39,7 +39,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
+class RecordedVotes:
     """One evaluation, as far as rankings need it."""
 
     evaluation_id: str
@@ -58,7 +58,7 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ObservedAnswer:
     """What one answer took."""
 
     key: str
@@ -84,7 +84,7 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Memory:
+class Evidence:
     """A uniform sample of embeddings (those with the least hashes), and the newest evaluations and
     observations."""
 
@@ -92,8 +92,8 @@ class Memory:
     encoder: Encoder | None = None
     heap: list[tuple[float, str]] = field(default_factory=list)
     samples: dict[str, Sample] = field(default_factory=dict)
-    opinions: dict[str, Opinion] = field(default_factory=dict)
-    seen: dict[str, Seen] = field(default_factory=dict)
+    opinions: dict[str, RecordedVotes] = field(default_factory=dict)
+    seen: dict[str, ObservedAnswer] = field(default_factory=dict)
     pending: OrderedDict[str, list[tuple[Evaluated, float]]] = field(default_factory=OrderedDict)
     """Votes on requests whose embedding has not come yet, by request."""
     vectors: OrderedDict[str, tuple[Array, Text]] = field(default_factory=OrderedDict)
@@ -146,7 +146,7 @@ class Memory:
             for answer in message.completion.answers:
                 moment = message.submitted_at.timestamp() if message.submitted_at else 0.0
                 self._observe(
-                    Seen(
+                    ObservedAnswer(
                         f"{message.request_id}\0{answer.model}",
                         answer.model,
                         answer.cost_usd,
@@ -177,7 +177,7 @@ class Memory:
         vector, text = known
         moment = message.at.timestamp() if message.at else at
         self.newest = max(self.newest, moment)
-        opinion = Opinion(
+        opinion = RecordedVotes(
             message.evaluation_id,
             message.comparison_id,
             message.request_id,
@@ -197,7 +197,7 @@ class Memory:
         for answer in message.answers:
             key = f"{message.request_id}\0{answer.model}"
             self._observe(
-                Seen(
+                ObservedAnswer(
                     key, answer.model, answer.cost_usd, answer.latency_s, moment, vector, read=text
                 )
             )
@@ -244,7 +244,7 @@ class Memory:
         counts = Counter(sample.read for sample in self.samples.values())
         return max(counts, key=lambda text: (counts[text], text), default="description")
 
-    def seen_by(self, table: RoutingTable | None) -> Memory:
+    def seen_by(self, table: RoutingTable | None) -> Evidence:
         """A copy whose vectors are points of the table's space; of the encoder's own, if there is
         none or it has another encoder.
 
@@ -254,7 +254,7 @@ class Memory:
         own = table if table is not None and table.encoder == self.encoder else None
         inputs = own.inputs if own else self.encoder.dimension if self.encoder else 0
         read = (table.text or "description") if table is not None else self.text
-        copy = Memory(self.settings, self.encoder, newest=self.newest)
+        copy = Evidence(self.settings, self.encoder, newest=self.newest)
         for name in ("samples", "opinions", "seen"):
             mine = {
                 key: item
@@ -288,7 +288,7 @@ class Memory:
         while len(self.vectors) > self.settings.observations:
             self.vectors.popitem(last=False)
 
-    def _observe(self, one: Seen) -> None:
+    def _observe(self, one: ObservedAnswer) -> None:
         before = self.seen.get(one.key)
         if before is None or (before.at, before.cost_usd, before.latency_s) < (
             one.at,

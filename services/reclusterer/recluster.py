@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from services.reclusterer.memory import Memory, Opinion
+from services.reclusterer.memory import Evidence, RecordedVotes
 from services.reclusterer.settings import ReclustererSettings
 from shared.catalog.estimates import ANSWER_TOKENS
 from shared.catalog.models import Model
@@ -37,7 +37,7 @@ from shared.routing.learning.clustering import (
     CLUSTERINGS,
     EVOLVING,
     Clustering,
-    Wanted,
+    ClusteringOptions,
     evolve,
     kmeans,
     nearest_of,
@@ -79,7 +79,7 @@ class Proposal:
 
 
 def propose(
-    memory: Memory,
+    memory: Evidence,
     before: RoutingTable | None,
     used_ids: Sequence[str],
     models: Sequence[Model],
@@ -153,7 +153,7 @@ def _cluster(
     """New clusters, the better first: the next is for when the guard refuses the one before."""
     wanted = max(1, min(settings.clusters, len(vectors) // PER_CLUSTER))
     if settings.method != EVOLVING:
-        told = Wanted(wanted, settings.seed, settings.min_size, settings.reach)
+        told = ClusteringOptions(wanted, settings.seed, settings.min_size, settings.reach)
         return [CLUSTERINGS[settings.method](vectors, told)]
     if (
         before is None
@@ -206,7 +206,7 @@ def _named(
 
 
 def _ranked(
-    memory: Memory,
+    memory: Evidence,
     clusters: tuple[Cluster, ...],
     centroids: Array,
     models: Sequence[Model],
@@ -304,8 +304,8 @@ def _base(anchor: RoutingTable | None, centroids: Array, reference: str) -> Floa
 
 
 def _estimator(
-    memory: Memory,
-    known: Memory,
+    memory: Evidence,
+    known: Evidence,
     table: RoutingTable,
     anchor: RoutingTable | None,
     settings: ReclustererSettings,
@@ -331,7 +331,7 @@ def _estimator(
     return aligned(anchor.estimator, anchor.models, table.models)
 
 
-def _tokens(memory: Memory, centroids: Array) -> Floats:
+def _tokens(memory: Evidence, centroids: Array) -> Floats:
     """(clusters,): mean length of the prompts of each cluster, in tokens; that of all where a
     cluster has none."""
     samples, points = memory.matrix()
@@ -342,7 +342,7 @@ def _tokens(memory: Memory, centroids: Array) -> Floats:
     return np.where(counts > 0, sums / np.maximum(counts, 1), lengths.mean())
 
 
-def _frontier(memory: Memory, table: RoutingTable) -> Frontier:
+def _frontier(memory: Evidence, table: RoutingTable) -> Frontier:
     """What each rate reaches over the newest prompts, as far as the table can tell."""
     fitting = (
         s for s in memory.samples.values() if s.read == table.text and len(s.vector) >= table.inputs
@@ -399,12 +399,12 @@ def anchored(
 
 
 def rank(
-    memory: Memory,
+    memory: Evidence,
     centroids: Array,
     models: Sequence[str],
     reference: int,
     settings: ReclustererSettings,
-) -> tuple[Ranking, list[Opinion]]:
+) -> tuple[Ranking, list[RecordedVotes]]:
     """Rank the models in the clusters of `centroids` by the evaluations' own embeddings."""
     data, ballots, opinions, at = gather(memory, centroids, models, settings)
     weights = {voter: weight(settings, voter.kind) for voter in ballots}
@@ -425,8 +425,10 @@ def weight(settings: ReclustererSettings, kind: RaterKind) -> float:
 
 
 def gather(
-    memory: Memory, centroids: Array, models: Sequence[str], settings: ReclustererSettings
-) -> tuple[Comparisons, dict[Voter, tuple[npt.NDArray[np.intp], Ballots]], list[Opinion], Floats]:
+    memory: Evidence, centroids: Array, models: Sequence[str], settings: ReclustererSettings
+) -> tuple[
+    Comparisons, dict[Voter, tuple[npt.NDArray[np.intp], Ballots]], list[RecordedVotes], Floats
+]:
     """Evaluations as arrays, in an order that does not depend on when they came; also the
     comparisons' times (n,).
 
@@ -438,7 +440,7 @@ def gather(
         key=lambda o: o.evaluation_id,
     )
     rows = {c: i for i, c in enumerate(sorted({o.comparison_id for o in opinions}))}
-    first_of: dict[str, Opinion] = {}
+    first_of: dict[str, RecordedVotes] = {}
     for opinion in opinions:
         first_of.setdefault(opinion.comparison_id, opinion)
     ordered = [first_of[c] for c in rows]
@@ -456,7 +458,7 @@ def gather(
         weight=decay(memory.newest - at, settings.half_life_s),
         prompt=np.array([prompts[o.request_id] for o in ordered], np.intp),
     )
-    by_rater: dict[Voter, list[Opinion]] = {}
+    by_rater: dict[Voter, list[RecordedVotes]] = {}
     for opinion in opinions:
         by_rater.setdefault(Voter.of(opinion.kind, opinion.rater), []).append(opinion)
     ballots = {
@@ -470,7 +472,7 @@ def gather(
 
 
 def _guard(
-    memory: Memory, old: Array, new: Array, models: Sequence[Model], settings: ReclustererSettings
+    memory: Evidence, old: Array, new: Array, models: Sequence[Model], settings: ReclustererSettings
 ) -> str:
     """Why the new centroids should not be used: recent comparisons, left out in turn, are predicted
     worse with them. Else ""."""

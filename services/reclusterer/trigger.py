@@ -12,7 +12,7 @@ FEWEST = 10
 
 
 @dataclass(slots=True)
-class Watch:
+class Trigger:
     """Counts since the last clustering."""
 
     settings: ReclustererSettings

@@ -14,16 +14,16 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from services.reclusterer import FLOW
-from services.reclusterer.memory import Memory
+from services.reclusterer.memory import Evidence
 from services.reclusterer.recluster import Proposal, propose
 from services.reclusterer.settings import ReclustererSettings
-from services.reclusterer.trigger import Watch
+from services.reclusterer.trigger import Trigger
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.following import Following
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import end, versions
-from shared.adapters.kafka.writing import Turn
+from shared.adapters.kafka.writing import Leadership
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
 from shared.adapters.telemetry import LEARNT, TelemetrySettings, log, where
@@ -56,10 +56,10 @@ class Learner:
     settings: ReclustererSettings
     kafka: KafkaSettings
     redis: RedisSettings
-    turn: Turn
+    turn: Leadership
     catalog: CurrentCatalog = field(init=False)
-    memory: Memory = field(init=False)
-    watch: Watch = field(init=False)
+    memory: Evidence = field(init=False)
+    watch: Trigger = field(init=False)
     following: Following = field(init=False)
     current: RoutingTable | None = None
     anchor: RoutingTable | None = None
@@ -69,7 +69,7 @@ class Learner:
     used_ids: set[str] = field(default_factory=set)
     told_changes: set[str] = field(default_factory=set)
     term: int = 0
-    """The turn that was taken last, as `Turn.terms` counts."""
+    """The turn that was taken last, as `Leadership.terms` counts."""
     epoch: int = 0
     """Under which it writes."""
     published_of: tuple[int, int, int] = NOTHING
@@ -83,8 +83,8 @@ class Learner:
     def __post_init__(self) -> None:
         self.catalog, self.memory, self.watch = (
             CurrentCatalog(self.settings.catalog),
-            Memory(self.settings),
-            Watch(self.settings),
+            Evidence(self.settings),
+            Trigger(self.settings),
         )
         self.following = Following(self.kafka, FLOW.reads, self.learn)
 
@@ -240,10 +240,10 @@ class Learner:
         )
 
 
-def _frozen(memory: Memory) -> Memory:
+def _frozen(memory: Evidence) -> Evidence:
     """What is known now, as it stays while the thread works on it."""
     memory.trim()
-    copy = Memory(memory.settings, memory.encoder)
+    copy = Evidence(memory.settings, memory.encoder)
     copy.samples, copy.opinions, copy.seen, copy.newest = (
         dict(memory.samples),
         dict(memory.opinions),

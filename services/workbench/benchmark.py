@@ -51,11 +51,11 @@ from shared.routing.offline.routers import (
     TOKENS,
     AvengersPro,
     Data,
-    Expected,
-    Fitted,
+    FittedRouter,
     Neighbours,
     Pointsman,
     Router,
+    RouterExpectations,
     Single,
 )
 
@@ -222,9 +222,11 @@ async def study(path: Path, options: Options) -> Findings:
             responses=outcomes.responses is not None,
         )
         steps = bar.add_task("learning and scoring", total=len(splits) * len(named))
-        kept: dict[str, Fitted] = {}
+        kept: dict[str, FittedRouter] = {}
 
-        def keep(split: int, name: str, fitted: Fitted, _expected: Expected, _test: Rows) -> None:
+        def keep(
+            split: int, name: str, fitted: FittedRouter, _expected: RouterExpectations, _test: Rows
+        ) -> None:
             bar.advance(steps)
             if split == 0 and named[name].looks:
                 kept[name] = fitted
@@ -324,7 +326,7 @@ def _answered(
 
 async def _robustness(
     rows: Rows,
-    kept: Mapping[str, Fitted],
+    kept: Mapping[str, FittedRouter],
     data: Data,
     given: Sequence[str | None],
     encoder: OnnxEncoder,

@@ -46,7 +46,7 @@ from shared.routing.offline.outcomes import (
     recipes,
 )
 from shared.routing.offline.simulation import simulated_scores, simulated_skills
-from shared.routing.offline.votes_table import Votes, build_from_votes
+from shared.routing.offline.votes_table import PairVotes, build_from_votes
 
 PROFILE = "current"
 """The models of the simulated table."""
@@ -57,7 +57,7 @@ LIVE: tuple[Representation, ...] = ("plain", "contrastive")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TableSource:
     """What a table is built from."""
 
     outcomes: Path | None = None
@@ -78,7 +78,7 @@ class Source:
     have responses."""
 
 
-async def build_and_publish(source: Source, note: str) -> TablePublished:
+async def build_and_publish(source: TableSource, note: str) -> TablePublished:
     """Build a table and publish it as the next version."""
     table = await make_table(source)
     return await publish(
@@ -86,7 +86,7 @@ async def build_and_publish(source: Source, note: str) -> TablePublished:
     )
 
 
-async def make_table(source: Source) -> RoutingTable:
+async def make_table(source: TableSource) -> RoutingTable:
     """Describe, embed, cluster, rank. Raises `OutcomesInvalid` or `EncoderInvalid`."""
     _check(source)
     if sum((source.simulated, source.outcomes is not None, source.votes is not None)) != 1:
@@ -192,7 +192,7 @@ def heads_of(
     return fit_heads(answered, outcomes.scores, outcomes.models, seed)
 
 
-async def _from_votes(source: Source, path: Path) -> RoutingTable:
+async def _from_votes(source: TableSource, path: Path) -> RoutingTable:
     """A table from preferences: who won against whom, on which prompt."""
     read_ = votes_of(path)
     decided = [
@@ -221,7 +221,7 @@ async def _from_votes(source: Source, path: Path) -> RoutingTable:
         at = {prompt: i for i, prompt in enumerate(prompts)}
         where = {model: i for i, model in enumerate(models_)}
         known = all(model in prices for model in models_)
-        votes = Votes(
+        votes = PairVotes(
             tuple(texts),
             models_,
             np.array([at[vote.prompt] for vote in decided], np.intp),
@@ -257,7 +257,7 @@ BY_RESPONSE = ("delta", "keys")
 """Those that are learnt from the models' responses."""
 
 
-def _check(source: Source) -> None:
+def _check(source: TableSource) -> None:
     """Raise `OutcomesInvalid` for a name that means nothing."""
     if source.representation not in {"auto", *get_args(Representation)}:
         raise OutcomesInvalid(
@@ -275,7 +275,7 @@ def _check(source: Source) -> None:
 
 
 def _recipe(
-    source: Source, outcomes: Outcomes, features: Mapping[Text, Array], encoder: Encoder
+    source: TableSource, outcomes: Outcomes, features: Mapping[Text, Array], encoder: Encoder
 ) -> Recipe:
     """What `source` names, and the best in cross-validation of what it leaves open."""
     if (

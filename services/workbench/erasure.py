@@ -50,7 +50,7 @@ def searched() -> dict[Topic, list[str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ErasureSubject:
     """Whose records are meant: a request's, a session's, or those that bear some metadata."""
 
     ids: frozenset[str] = frozenset()
@@ -104,7 +104,7 @@ class Found:
     texts: set[str] = field(default_factory=set)
 
 
-async def _forget(wanted: Wanted, *, yes: bool, now: bool) -> dict[str, Any]:
+async def _forget(wanted: ErasureSubject, *, yes: bool, now: bool) -> dict[str, Any]:
     kafka, redis = KafkaSettings(), RedisSettings()
     found = await _find(kafka, wanted)
     report: dict[str, Any] = {
@@ -145,7 +145,7 @@ async def _forget(wanted: Wanted, *, yes: bool, now: bool) -> dict[str, Any]:
     return report
 
 
-async def _under_way(kafka: KafkaSettings, wanted: Wanted, found: Found) -> str:
+async def _under_way(kafka: KafkaSettings, wanted: ErasureSubject, found: Found) -> str:
     """Why it is too early: a service has yet to read something of theirs, or has just said
     something new. Empty: it is not."""
     for topic, groups in searched().items():
@@ -162,7 +162,7 @@ async def _under_way(kafka: KafkaSettings, wanted: Wanted, found: Found) -> str:
     return "" if same else "something of theirs is still on its way through the services"
 
 
-async def _find(kafka: KafkaSettings, wanted: Wanted) -> Found:
+async def _find(kafka: KafkaSettings, wanted: ErasureSubject) -> Found:
     found = Found()
     for topic in (*searched(), SPENDING):
         async for record in scan(kafka, topic):

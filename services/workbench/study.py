@@ -43,7 +43,7 @@ JUDGE_TOKENS = 450
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StudyPlan:
     """What is to be asked."""
 
     profile: str
@@ -84,7 +84,7 @@ class Plan:
         }
 
 
-def plan(profile: str, per_task: int) -> Plan:
+def plan(profile: str, per_task: int) -> StudyPlan:
     """The prompts of a study, with ids that name the same prompt in every run."""
     pool = models.load().profile(profile)
     prompts = []
@@ -92,10 +92,12 @@ def plan(profile: str, per_task: int) -> Plan:
         for prompt in (*task.test, *task.train)[:per_task]:
             digest = hashlib.sha256(prompt.encode()).hexdigest()[:10]
             prompts.append((f"rank-{profile}-{task.id}-{digest}", task.id, prompt))
-    return Plan(profile, pool, tuple(prompts))
+    return StudyPlan(profile, pool, tuple(prompts))
 
 
-async def conduct(wanted: Plan, file: Path, environment: dict[str, str], *, embedded: bool) -> int:
+async def conduct(
+    wanted: StudyPlan, file: Path, environment: dict[str, str], *, embedded: bool
+) -> int:
     """Have everything judged that is not yet; evaluations go to `file` as they arrive. Returns the
     comparisons that are missing."""
     under_way = UnderWay(wanted, judged_before(file))
@@ -129,7 +131,7 @@ async def conduct(wanted: Plan, file: Path, environment: dict[str, str], *, embe
 class UnderWay:
     """What of a study is still to come. A request's place is free once nothing of it is."""
 
-    def __init__(self, wanted: Plan, known: Iterable[Evaluated]) -> None:
+    def __init__(self, wanted: StudyPlan, known: Iterable[Evaluated]) -> None:
         self.plan = wanted
         self._models = [model.name for model in wanted.pool]
         pairs = {tuple(sorted(pair)) for pair in itertools.combinations(self._models, 2)}
@@ -250,7 +252,7 @@ async def _next(consumer: Any) -> list[Any]:
     return [record for records in fetched.values() for record in records]
 
 
-async def add_votes_of_people(wanted: Plan, file: Path) -> None:
+async def add_votes_of_people(wanted: StudyPlan, file: Path) -> None:
     """Take what people have said of the study's answers (`pointsman vote`) into the folder of
     results."""
     requests = {request for request, _, _ in wanted.prompts}

@@ -27,7 +27,7 @@ class PortTaken(AdapterError):
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class HttpService:
     """An application and where it is served. `settings_prefix` is what its settings begin with."""
 
     name: str
@@ -64,7 +64,7 @@ def listening(name: str, host: str, port: int, mend: str) -> socket.socket:
 class _Server(uvicorn.Server):
     """Says so when it takes requests, as the other services do when they take records."""
 
-    def __init__(self, config: uvicorn.Config, door: Door, address: str) -> None:
+    def __init__(self, config: uvicorn.Config, door: HttpService, address: str) -> None:
         super().__init__(config)
         self._door, self._address = door, address
 
@@ -79,7 +79,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def serve(door: Door) -> None:
+async def serve(door: HttpService) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish what is under way, for at most `DRAIN_S`
     seconds."""
     listening = door.bind()

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from services.describer.foresee import Foreseeing, Glance, Read, Written
+from services.describer.foresee import Forecast, Foreseeing, ModelDescription, Read
 from services.describer.settings import DescriberSettings
 from services.workbench import outcomes
 from services.workbench.outcome_file import matrix
@@ -92,7 +92,7 @@ def trial(
     )
     live = Foreseeing(DescriberSettings(), read, encoder.identity, 1e9)
     for i in train[-DescriberSettings().foresee_pairs :]:
-        live.note(Read.of(prompts[i]), Written(whole.texts[i], False, time.time()))
+        live.note(Read.of(prompts[i]), ModelDescription(whole.texts[i], False, time.time()))
     live.learn(table)
     found: dict[str, dict[str, float]] = {"sure": {}, "same": {}, "same_of_all": {}}
     accuracy: list[float] = []
@@ -115,7 +115,7 @@ def trial(
     )
 
 
-def _vector(glance: Glance) -> Array:
+def _vector(glance: Forecast) -> Array:
     assert glance.foreseen is not None
     return unpack(glance.foreseen.vector)
 
@@ -127,7 +127,7 @@ def cost_of_a_look(
     a description."""
     live = Foreseeing(DescriberSettings(), encoder.encode, encoder.identity, 1e9)
     for prompt, text in zip(prompts[200:], told[200:], strict=True):
-        live.note(Read.of(prompt), Written(text, False, time.time()))
+        live.note(Read.of(prompt), ModelDescription(text, False, time.time()))
     live.learn(table)
     took: dict[str, list[float]] = {"look": [], "embed": []}
     used = dict.fromkeys(took, 0.0)

@@ -29,7 +29,7 @@ from services.commands.traffic import open_traffic, percentile
 from services.flows import hot_path
 from services.local import supervise
 from services.local.supervise import Supervisor, process_name
-from services.workbench.building import Source, build_and_publish
+from services.workbench.building import TableSource, build_and_publish
 from shared.adapters.kafka.client import create_topics, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import new, write
@@ -219,7 +219,7 @@ async def measure(seconds: float, streams: int) -> dict[str, Any]:
                 (*hot_path(), "gateway"), environment, lambda *_: None
             ) as running:
                 await running.ready(60)
-                await build_and_publish(Source(simulated=True, k="25"), "bench")
+                await build_and_publish(TableSource(simulated=True, k="25"), "bench")
                 address = running.addresses["gateway"]
                 await paced(
                     50, 200, lambda i: post(address, "/v1/route", {"prompt": prompts[i]}, clear)

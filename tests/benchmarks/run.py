@@ -38,7 +38,7 @@ from texts import distinct_prompts, of_length
 from services.flows import hot_path
 from services.local import supervise
 from services.local.supervise import Supervisor
-from services.workbench.building import Source, build_and_publish
+from services.workbench.building import TableSource, build_and_publish
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.onnx.encoder import OnnxEncoder, pad
@@ -128,7 +128,7 @@ async def latency_and_throughput(
 ) -> None:
     async with Supervisor(hot_path(), {"POINTSMAN_DESCRIBER_BACKEND": "local"}, say) as running:
         await build_and_publish(
-            Source(simulated=True, k="25", describe="local", text=text), "benchmark"
+            TableSource(simulated=True, k="25", describe="local", text=text), "benchmark"
         )
         await running.ready(60)
         out.print("warming up: the broker's JVM compiles its hot code…")
@@ -224,7 +224,7 @@ async def growth(results: dict[str, Any], encoder: OnnxEncoder, text: str) -> No
                     "memory_mb": {n: round(v) for n, v in memory_mb(running).items()},
                 }
         await build_and_publish(
-            Source(simulated=True, k="25", describe="local", text=text), "benchmark"
+            TableSource(simulated=True, k="25", describe="local", text=text), "benchmark"
         )
         await asyncio.sleep(2)
         for length in LENGTHS:

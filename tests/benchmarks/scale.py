@@ -26,7 +26,7 @@ from services.assigner.assign import place
 from services.describer.describe import INSTRUCTION
 from services.describer.settings import DescriberSettings
 from services.embedder.embed import embed
-from services.reclusterer.memory import Memory
+from services.reclusterer.memory import Evidence
 from services.reclusterer.settings import ReclustererSettings
 from services.selector.decide import decide
 from shared.adapters.onnx.load import load
@@ -150,7 +150,7 @@ def one_prompt() -> tuple[dict[str, int], float]:
         "prompts": round(sum(len(m.prompt or "") + 120 for m in described) / len(described)),
         **sizes,
     }
-    values, memory = [to_json(m) for m in embedded], Memory(ReclustererSettings())
+    values, memory = [to_json(m) for m in embedded], Evidence(ReclustererSettings())
     began = time.process_time()
     for value in values:
         memory.embedded(read(Embedded, value))

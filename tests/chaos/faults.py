@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 from scene import Scene, says
 
 from services.flows import hot_path, workers
-from services.workbench.building import Source, make_table
+from services.workbench.building import TableSource, make_table
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import find, versions
 from shared.adapters.redis.tables import HotTables
@@ -444,7 +444,7 @@ async def bad_providers(scene: Scene, size: Size) -> Findings:
 async def tables_swapped(scene: Scene, size: Size) -> Findings:
     """Another table and the first again, over and over, under load."""
     first = await find(scene.kafka, "current")
-    other = await make_table(Source(simulated=True, k="10", seed=7))
+    other = await make_table(TableSource(simulated=True, k="10", seed=7))
     async with trial(scene, "tables swapped and rolled back", size) as (ledger, _, findings):
         findings.times = size.swaps
         await _flowing(ledger, "selector")

@@ -23,7 +23,7 @@ from upgrade import upgraded
 
 from services.flows import hot_path
 from services.local.supervise import Supervisor
-from services.workbench.building import Source, build_and_publish
+from services.workbench.building import TableSource, build_and_publish
 from shared.adapters.kafka.client import create_topics, read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import new, write
@@ -185,7 +185,7 @@ async def clock_jumps(size: Size) -> Findings:
         tempfile.TemporaryDirectory() as folder,
     ):
         await create_topics(KafkaSettings())
-        await build_and_publish(Source(simulated=True, k="25"), "first")
+        await build_and_publish(TableSource(simulated=True, k="25"), "first")
         clock, log = Path(folder) / "clock", Log()
         async with with_own_clock((*hot_path(), "dispatcher"), clock, log):
             there = Scene(broker, redis, models, Supervisor((), {}, lambda *_: None), log)

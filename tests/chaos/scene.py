@@ -16,7 +16,7 @@ from support import forget_settings
 
 from services.flows import flows, workers
 from services.local.supervise import Say, Supervisor
-from services.workbench.building import Source, build_and_publish
+from services.workbench.building import TableSource, build_and_publish
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings
@@ -123,6 +123,6 @@ async def scene(
     await create_topics(KafkaSettings())
     log: Log = []
     async with Supervisor(services or workers(), environment, noting(log)) as running:
-        await build_and_publish(Source(simulated=True, k="25"), "first")
+        await build_and_publish(TableSource(simulated=True, k="25"), "first")
         await running.ready(READY_WITHIN_S)
         yield Scene(broker, redis, models, running, log)

@@ -21,7 +21,7 @@ from services.commands.traffic import Outcome, Traffic, open_traffic
 from services.flows import hot_path
 from services.local import supervise
 from services.local.supervise import Supervisor
-from services.workbench.building import Source, build_and_publish
+from services.workbench.building import TableSource, build_and_publish
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings
@@ -119,7 +119,7 @@ async def running_pipeline(
 async def pipeline(installation: dict[str, str]) -> AsyncIterator[Pipeline]:
     """All services with a first table of simulated outcomes."""
     async with running_pipeline() as made:
-        await build_and_publish(Source(simulated=True, k="25"), "first")
+        await build_and_publish(TableSource(simulated=True, k="25"), "first")
         yield made
 
 

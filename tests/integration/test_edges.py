@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from conftest import Pipeline, eventually, running_pipeline
 
 from services.commands.doctor import _standing
-from services.workbench.building import Source, build_and_publish
+from services.workbench.building import TableSource, build_and_publish
 from shared.adapters.kafka.client import admin, create_topics, read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS, DESCRIPTIONS, PROMPTS, Topic
@@ -229,7 +229,7 @@ async def test_a_partition_that_stands_still_is_named_from_inside_and_outside_an
         found = await _standing()
         assert (found.ok, found.needed) == (False, True)
         assert "at offset 0, 1 records wait for the assigner" in found.found
-        await build_and_publish(Source(simulated=True, k="10"), "first")
+        await build_and_publish(TableSource(simulated=True, k="10"), "first")
         await eventually(lambda: waiting.logged("a partition goes on"), 20)
         assert (await _standing()).ok, "a selector that never was is not missed"
     produce(own, [{"value": prompt("nobody")}])

@@ -12,7 +12,7 @@ import servers
 from conftest import Pipeline, eventually, running_pipeline
 from redis.asyncio import Redis
 
-from services.workbench.building import Source, build_and_publish, make_table
+from services.workbench.building import TableSource, build_and_publish, make_table
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import append, find, versions
 from shared.adapters.redis.tables import HotTables
@@ -56,7 +56,7 @@ async def test_a_second_embedder_shares_the_work_and_leaving_loses_nothing(
 
 
 async def test_an_older_version_never_replaces_a_newer_one(pipeline: Pipeline) -> None:
-    await build_and_publish(Source(simulated=True, k="10", seed=7), "another")
+    await build_and_publish(TableSource(simulated=True, k="10", seed=7), "another")
     known = await versions(pipeline.kafka)
     hot = HotTables(pipeline.redis)
     try:
@@ -96,7 +96,7 @@ async def test_the_hot_path_goes_on_and_starts_without_redis(
     port = servers.free_port()
     monkeypatch.setenv("POINTSMAN_REDIS_URL", f"redis://127.0.0.1:{port}/0")
     async with running_pipeline() as pipeline:
-        await build_and_publish(Source(simulated=True, k="10"), "no redis yet")
+        await build_and_publish(TableSource(simulated=True, k="10"), "no redis yet")
         assert (await pipeline.one({"prompt": PROMPT.format("a")})).decided is not None, (
             "started without Redis"
         )
@@ -124,7 +124,7 @@ async def test_prompts_wait_for_the_first_table(
     async with running_pipeline() as pipeline:
         wanted = await flow(pipeline, 5, 50, "early")
         await eventually(lambda: pipeline.logged("waiting for the first routing table"))
-        table = await make_table(Source(simulated=True, k="10"))
+        table = await make_table(TableSource(simulated=True, k="10"))
         await append(pipeline.kafka, table, "at last, and Redis is not told", Origin.brought)
         assert len(await pipeline.collect(wanted)) == 5
 

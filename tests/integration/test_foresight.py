@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 from conftest import Pipeline, eventually, running_pipeline
 
-from services.workbench.building import Source as TableSource
+from services.workbench.building import TableSource as TableSource
 from services.workbench.building import build_and_publish
 from shared.adapters.kafka.tables import versions
 from shared.catalog import tasks

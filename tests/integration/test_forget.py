@@ -16,7 +16,7 @@ from services.reclusterer.wiring import Learner
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
-from shared.adapters.kafka.writing import Turn
+from shared.adapters.kafka.writing import Leadership
 from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.client import RedisSettings
 from shared.contracts.evaluations import Evaluated
@@ -51,7 +51,9 @@ async def evaluations() -> dict[str, tuple[str, int]]:
 
 async def learnt() -> Learner:
     """What a re-clusterer knows that starts now."""
-    learner = Learner(ReclustererSettings(), KafkaSettings(), RedisSettings(), Turn("reclusterer"))
+    learner = Learner(
+        ReclustererSettings(), KafkaSettings(), RedisSettings(), Leadership("reclusterer")
+    )
     for topic in (EVALUATIONS, TOPICS["embeddings"], TOPICS["completions"]):
         for record in await read_all(KafkaSettings(), topic):
             learner.learn(topic, record)

@@ -22,7 +22,7 @@ import servers
 from conftest import Pipeline, eventually, running_pipeline
 
 from services.local.supervise import Supervisor
-from services.workbench.building import Source, build_and_publish
+from services.workbench.building import TableSource, build_and_publish
 from shared.adapters.kafka.client import read_all
 from shared.adapters.keys import new, write
 from shared.contracts.evaluations import Evaluated
@@ -109,7 +109,7 @@ async def house(
         Supervisor(("gateway",), environment, lambda *_: None) as doors,
     ):
         await doors.ready(60)
-        await build_and_publish(Source(simulated=True, k="10"), "first")
+        await build_and_publish(TableSource(simulated=True, k="10"), "first")
         yield pipeline, doors.addresses["gateway"], clear
 
 

@@ -37,7 +37,7 @@ from services.commands.rights import kafka_commands, name_of, redis_users, right
 from services.commands.traffic import open_traffic
 from services.flows import hot_path, names
 from services.local.supervise import Supervisor
-from services.workbench.building import Source, build_and_publish
+from services.workbench.building import TableSource, build_and_publish
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import create_topics, publisher, read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings
@@ -238,7 +238,7 @@ async def running(secured: Secured) -> AsyncIterator[dict[str, Supervisor]]:
     clear, key = new("team", frozenset({Scope.complete, Scope.route, Scope.admin}), None, None)
     write(secured.home / "keys.yaml", (key,))
     secured.home.joinpath("gateway-key").write_text(clear)
-    await build_and_publish(Source(simulated=True, k="10"), "first")
+    await build_and_publish(TableSource(simulated=True, k="10"), "first")
     async with AsyncExitStack() as stack:
         made = {}
         for name in names():

@@ -17,7 +17,7 @@ from conftest import Pipeline, eventually, running_pipeline
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from services.flows import workers
-from services.workbench.building import Source, build_and_publish
+from services.workbench.building import TableSource, build_and_publish
 from shared.adapters.keys import new, write
 from shared.contracts.scopes import Scope
 
@@ -100,7 +100,7 @@ async def traced(
         "POINTSMAN_GATEWAY_PORT": "0",
     }
     async with running_pipeline((*workers(), "gateway"), **environment) as made:
-        await build_and_publish(Source(simulated=True, k="10"), "first")
+        await build_and_publish(TableSource(simulated=True, k="10"), "first")
         yield made, clear
 
 

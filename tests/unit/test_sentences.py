@@ -9,7 +9,7 @@ import pytest
 from support import placed, table, wish
 
 from services.describer.describe import Remembered
-from services.gateway.remembered import Place, Spoke
+from services.gateway.remembered import AnsweredAt, Spoke
 from services.selector.decide import decide
 from shared.adapters.kafka.replies import Replies
 from shared.adapters.kafka.settings import KafkaSettings
@@ -120,8 +120,8 @@ async def test_a_reply_is_what_its_header_says_whatever_the_prompt_says() -> Non
 def test_what_is_remembered_comes_back_as_it_was(text: str) -> None:
     described = Remembered(model=text, simulated=True, text=text)
     assert Remembered.read(described.model_dump_json()) == described
-    place = Place(partition=1, offset=2, key=text)
-    assert Place.read(place.model_dump_json()) == place
+    place = AnsweredAt(partition=1, offset=2, key=text)
+    assert AnsweredAt.read(place.model_dump_json()) == place
     spoke = Spoke(model=text, cluster=text, cares=text)
     assert Spoke.read(spoke.model_dump_json()) == spoke
 
@@ -129,9 +129,9 @@ def test_what_is_remembered_comes_back_as_it_was(text: str) -> None:
 def test_what_older_versions_remembered_is_read() -> None:
     read = Remembered.read("m\nsimulated\ntwo\nlines")
     assert (read.model, read.simulated, read.text) == ("m", True, "two\nlines")
-    assert Place.read("3\n14\nmy key") == Place(partition=3, offset=14, key="my key")
+    assert AnsweredAt.read("3\n14\nmy key") == AnsweredAt(partition=3, offset=14, key="my key")
     assert Spoke.read("m\nc-1\nquality") == Spoke(model="m", cluster="c-1", cares="quality")
-    assert [Place.read(t) for t in (None, "", "x", "a\nb\nc", "1\n2")] == [None] * 5
+    assert [AnsweredAt.read(t) for t in (None, "", "x", "a\nb\nc", "1\n2")] == [None] * 5
     assert [Spoke.read(t) for t in (None, "", "x\ny")] == [None] * 3
 
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.console import FLOW
-from services.console.desk import Desk, PageRoute, Trial, Trouble, Undecided, Viewer, form_of
+from services.console.desk import Desk, PageError, PageRoute, Trial, Undecided, Viewer, form_of
 from services.console.pages.common import colour, usd
 from services.console.pages.dials import START, curve, dialled, profile_of, slider
 from shared.contracts.messages import Decided, Submitted
@@ -192,7 +192,7 @@ async def show_trial(desk: Desk, request: Request, viewer: Viewer) -> Response:
     token = request.path_params["token"]
     trial = desk.trials.get(token)
     if trial is None or trial.owner != viewer.name:
-        raise Trouble(404, "that trial is not kept any more; try the prompt again")
+        raise PageError(404, "that trial is not kept any more; try the prompt again")
     dials = {name: slider(request.query_params.get(name), at) for name, at in START.items()}
     profile = profile_of(dials)
     scores = ranking_of(

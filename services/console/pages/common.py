@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from services.console.memory import Seen, Version
+from services.console.memory import SeenDecision, Version
 from services.console.pictures import (
     apart,
     axis,
@@ -34,7 +34,7 @@ def colour(model: str | None, models: Sequence[str]) -> str:
     )
 
 
-def task_of(seen: Seen, *, prompts: bool) -> str | None:
+def task_of(seen: SeenDecision, *, prompts: bool) -> str | None:
     """What a prompt asks; None if that would tell somebody its words who may not see them."""
     return None if seen.own_words and not prompts else seen.task
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.console.desk import Desk, PageRoute, Viewer
-from services.console.memory import Memory
+from services.console.memory import History
 from services.console.pages.common import usd
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
@@ -27,7 +27,7 @@ def evidence_of(evaluations: Sequence[Evaluated], budget_usd: float) -> dict[str
     return facts | {"share": min(1.0, facts["spent_today_usd"] / budget_usd) if budget_usd else 0.0}
 
 
-def spending_of(memory: Memory, now: datetime) -> list[tuple[str, str]]:
+def spending_of(memory: History, now: datetime) -> list[tuple[str, str]]:
     """What was spent today (UTC) on each key, the most first."""
     today = now.astimezone(UTC).date().isoformat()
     keys = sorted(

@@ -10,8 +10,8 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console.desk import Desk, PageRoute, Trouble, Viewer
-from services.console.memory import Memory, Version
+from services.console.desk import Desk, PageError, PageRoute, Viewer
+from services.console.memory import History, Version
 from services.console.pages.common import _short, about, choice, colour, scatter, task_of, usd
 from services.console.pictures import (
     HIGH,
@@ -33,7 +33,7 @@ from shared.routing.learning.task2vec import similar
 TITLE = "Map"
 
 
-def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]:
+def map_of(memory: History, version: Version, profile: Profile) -> dict[str, Any]:
     """The page Map: clusters and prompts on a plane."""
     table = version.table
     placed = memory.placed(table)
@@ -94,7 +94,7 @@ def map_of(memory: Memory, version: Version, profile: Profile) -> dict[str, Any]
 
 
 def cluster_of(
-    memory: Memory, version: Version, cluster_id: str, *, prompts: bool
+    memory: History, version: Version, cluster_id: str, *, prompts: bool
 ) -> dict[str, Any] | None:
     """One cluster: its prompts' descriptions, its ranking with intervals, what its models cost and
     take, its history over tables."""
@@ -151,7 +151,7 @@ def cluster_of(
     }
 
 
-def history(memory: Memory, cluster_id: str, version: Version) -> dict[str, Any] | None:
+def history(memory: History, cluster_id: str, version: Version) -> dict[str, Any] | None:
     """The success of this cluster's models over the tables that are remembered."""
     known = [v for v in memory.versions.values() if cluster_id in v.table.positions]
     if len(known) < 2:
@@ -213,7 +213,7 @@ async def show_cluster(desk: Desk, request: Request, viewer: Viewer) -> Response
     facts = cluster_of(desk.memory, version, cluster, prompts=may_prompts)
     if facts is None:
         text = "the current routing table has no such cluster; the Map shows those that it has"
-        raise Trouble(404, text)
+        raise PageError(404, text)
     return desk.draw.page("cluster.html", viewer, "map", may_prompts=may_prompts, **facts)
 
 

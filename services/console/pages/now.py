@@ -15,8 +15,8 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from services.console.desk import Desk, PageRoute, Trouble, Viewer
-from services.console.memory import SECONDS, Memory, Seen
+from services.console.desk import Desk, PageError, PageRoute, Viewer
+from services.console.memory import SECONDS, History, SeenDecision
 from services.console.pages.common import _short, colour, task_of, usd
 from shared.contracts.scopes import Scope
 from shared.routing.deciding.rates import Goal
@@ -31,7 +31,7 @@ SHOWN = 25
 """Decisions listed on Now."""
 
 
-def row(seen: Seen, models: Sequence[str], *, prompts: bool) -> dict[str, Any]:
+def row(seen: SeenDecision, models: Sequence[str], *, prompts: bool) -> dict[str, Any]:
     """One decision of the list; `prompts`: for somebody who may see them."""
     return {
         "id": seen.request_id,
@@ -58,7 +58,7 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     )
 
 
-def numbers(memory: Memory, now: float) -> dict[str, Any]:
+def numbers(memory: History, now: float) -> dict[str, Any]:
     """The figures at the head of Now."""
     recent = list(memory.last_seconds(now, 10))
     latencies = [t for _, second in memory.last_seconds(now, 60) for t in second]
@@ -84,16 +84,16 @@ GOAL_PROMPTS = 2000
 """The newest decisions of a goal, over which it is to be met."""
 
 
-def goals_of(memory: Memory) -> list[dict[str, str]]:
+def goals_of(memory: History) -> list[dict[str, str]]:
     """Each goal beside what was reached, over its newest decisions, with 95% intervals."""
-    found: dict[Goal, list[Seen]] = {}
+    found: dict[Goal, list[SeenDecision]] = {}
     for seen in reversed(memory.decisions):
         if seen.goal is not None and len(own := found.setdefault(seen.goal, [])) < GOAL_PROMPTS:
             own.append(seen)
     return [_goal_row(goal, own) for goal, own in found.items()]
 
 
-def _goal_row(goal: Goal, own: Sequence[Seen]) -> dict[str, str]:
+def _goal_row(goal: Goal, own: Sequence[SeenDecision]) -> dict[str, str]:
     cost = 1000 * np.array([s.cost_usd for s in own])
     row = {"goal": goal.text, "prompts": f"{len(own):,}", "cost": _spread(cost, usd)}
     both = np.array(
@@ -123,7 +123,7 @@ def _spread(values: np.ndarray, form: Callable[[float], str]) -> str:
     )
 
 
-def series(memory: Memory, now: float, since: int | None = None) -> dict[str, list[Any]]:
+def series(memory: History, now: float, since: int | None = None) -> dict[str, list[Any]]:
     """The last two minutes second by second (or from the second `since` on): decisions, p50 and p99
     in ms."""
     at: list[int] = []
@@ -141,7 +141,7 @@ def series(memory: Memory, now: float, since: int | None = None) -> dict[str, li
     return {"at": at, "rate": rate, "p50": p50, "p99": p99}
 
 
-def now(memory: Memory, at: float, *, prompts: bool) -> dict[str, Any]:
+def now(memory: History, at: float, *, prompts: bool) -> dict[str, Any]:
     """The page Now."""
     models = memory.current.table.models if memory.current else ()
     latest = [
@@ -167,7 +167,7 @@ async def listen(desk: Desk, request: Request, viewer: Viewer) -> Response:
     """The same as it goes on, several decisions at a time."""
     most = desk.settings.viewers
     if desk.watching >= most:
-        raise Trouble(503, f"{most} people watch already (POINTSMAN_CONSOLE_VIEWERS)")
+        raise PageError(503, f"{most} people watch already (POINTSMAN_CONSOLE_VIEWERS)")
     happening = _happening(desk, request, prompts=viewer.may(Scope.admin))
     return StreamingResponse(
         happening, media_type="text/event-stream", headers={"x-accel-buffering": "no"}

@@ -8,7 +8,7 @@ from typing import get_args
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from services.console.desk import Desk, PageRoute, Trouble, Viewer, form_of
+from services.console.desk import Desk, PageError, PageRoute, Viewer, form_of
 from shared.contracts.opinions import Opinion
 from shared.contracts.scopes import Scope
 
@@ -62,7 +62,7 @@ async def vote(desk: Desk, request: Request, viewer: Viewer) -> Response:
         desk.rating.skip(viewer.name, token)
         return _desk(desk, request, viewer)
     if opinion not in OPINIONS:
-        raise Trouble(400, "that is none of A, B, tie, both bad, skip and undo")
+        raise PageError(400, "that is none of A, B, tie, both bad, skip and undo")
     ballot = desk.rating.ballot(viewer.name, token, OPINIONS[opinion])
     if ballot is None:
         return _desk(desk, request, viewer, TOO_LATE, 409)

@@ -11,8 +11,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from services.console.desk import Desk, PageRoute, Trouble, Viewer, form_of
-from services.console.memory import Memory, Version
+from services.console.desk import Desk, PageError, PageRoute, Viewer, form_of
+from services.console.memory import History, Version
 from shared.contracts.scopes import Scope
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.learning.comparing import differences
@@ -22,7 +22,7 @@ MOVED = 20
 """Strengths that moved most, listed in a difference."""
 
 
-def tables_of(memory: Memory) -> list[dict[str, Any]]:
+def tables_of(memory: History) -> list[dict[str, Any]]:
     """All versions, the newest first."""
     rows: list[dict[str, Any]] = []
     for published, clusters in (memory.known[v] for v in sorted(memory.known, reverse=True)):
@@ -96,7 +96,7 @@ async def compare(desk: Desk, request: Request, viewer: Viewer) -> Response:
     old, new = (request.query_params.get(which, "") for which in ("old", "new"))
     before, after = await desk.version(old), await desk.version(new)
     if before is None or after is None:
-        raise Trouble(404, "there is no such version; choose two of the list")
+        raise PageError(404, "there is no such version; choose two of the list")
     facts = diff_of(before, after)
     rows = tables_of(desk.memory)
     return desk.draw.page("diff.html", viewer, "tables", old=old, new=new, rows=rows, **facts)
@@ -106,7 +106,7 @@ async def roll_back(desk: Desk, request: Request, viewer: Viewer) -> Response:
     """Publish an old version anew."""
     name = (await form_of(request)).get("version", "")
     if not any(row["version"] == name for row in tables_of(desk.memory)):
-        raise Trouble(404, "there is no such version; choose one of the list")
+        raise PageError(404, "there is no such version; choose one of the list")
     version = await desk.roll_back(name, viewer)
     return RedirectResponse(f"/tables?done={version.ref}", 303)
 

@@ -26,7 +26,7 @@ NAMES = re.compile(r"[\w.@-]{1,60}")
 
 
 @dataclass(frozen=True, slots=True)
-class Viewer:
+class KeyHolder:
     """Somebody who is admitted."""
 
     key: Key
@@ -51,7 +51,7 @@ class Access:
         self.keys, self._clock = keys, clock
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
-    def viewer(self, request: Request) -> Viewer:
+    def viewer(self, request: Request) -> KeyHolder:
         """Who that is. Raises `Refused`, whose text says what to do."""
         presented = bearer(request.headers)
         if (
@@ -61,12 +61,12 @@ class Access:
         ):
             for key in self.keys.all():
                 if key.sha256 == session.sha256:
-                    return Viewer(key, key.name)
+                    return KeyHolder(key, key.name)
         key = who(request, self.keys, presented)
         if key is LOCAL:
             name = request.cookies.get(NAME_COOKIE, "")
-            return Viewer(key, name if NAMES.fullmatch(name) else LOCAL.name)
-        return Viewer(key, key.name)
+            return KeyHolder(key, name if NAMES.fullmatch(name) else LOCAL.name)
+        return KeyHolder(key, key.name)
 
     def enter(self, request: Request, presented: str, response: Response) -> None:
         """Begin a session with a key. Raises `Refused`."""
@@ -121,4 +121,4 @@ def inside(path: str | None) -> str:
     return path if path and re.fullmatch(r"/(?!/)[\w./?=&%-]*", path) else "/now"
 
 
-__all__ = ["Access", "Refused", "Viewer", "from_here", "inside"]
+__all__ = ["Access", "KeyHolder", "Refused", "from_here", "inside"]

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from services.console import FLOW
 from services.console.desk import Trial, Undecided, Viewer
-from services.console.memory import Memory, Version
+from services.console.memory import History, Version
 from services.console.render import Drawing, Menu
 from services.console.settings import ConsoleSettings
 from services.console.vote import Rating
@@ -59,7 +59,7 @@ class Console:
         settings = self.settings
         self.access = Access(Keys())
         self.catalog = CurrentCatalog(settings.catalog)
-        self.memory = Memory(settings.history, settings.points, settings.tables)
+        self.memory = History(settings.history, settings.points, settings.tables)
         self.rating = Rating(self.memory, settings.rate_twice)
         self.trials: OrderedDict[str, Trial] = OrderedDict()
         self.draw = Drawing(self.menu, self._shared)

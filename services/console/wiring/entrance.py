@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from services.console import FLOW
-from services.console.desk import Trouble, form_of
-from services.console.wiring.access import Refused, Viewer, from_here, inside
+from services.console.desk import PageError, form_of
+from services.console.wiring.access import KeyHolder, Refused, from_here, inside
 from services.console.wiring.console import Console
 from shared.adapters.errors import AdapterError
 from shared.adapters.telemetry import DOOR, log, where
 from shared.contracts.scopes import Scope
 
-Page = Callable[[Any, Request, Viewer], Awaitable[Response]]
+Page = Callable[[Any, Request, KeyHolder], Awaitable[Response]]
 """Draws a page for a viewer; what it may use is `services.console.desk.Desk`."""
 ELSEWHERE = "that was not sent by a page of this console; open the page and do it there"
 
@@ -55,7 +55,7 @@ class Entrance:
             return self._draw.trouble(viewer, 403, ELSEWHERE)
         try:
             return await draw(self._console, request, viewer)
-        except Trouble as trouble:
+        except PageError as trouble:
             return self._draw.trouble(viewer, trouble.status, str(trouble))
         except AdapterError as error:
             return self._draw.trouble(viewer, 503, str(error))
@@ -92,7 +92,7 @@ class Entrance:
             return self._draw.trouble(None, 403, ELSEWHERE)
         try:
             form = await form_of(request)
-        except Trouble as trouble:
+        except PageError as trouble:
             return self._draw.trouble(None, trouble.status, str(trouble))
         then = inside(form.get("next"))
         answer: Response = RedirectResponse(then, 303)
@@ -102,7 +102,7 @@ class Entrance:
             return self._draw.page("login.html", None, "", 401, then=then, wrong=str(error))
         return answer
 
-    async def logout(self, _console: Console, request: Request, _viewer: Viewer) -> Response:
+    async def logout(self, _console: Console, request: Request, _viewer: KeyHolder) -> Response:
         """Forget the session."""
         answer = RedirectResponse("/login", 303)
         self._access.leave(request, answer)

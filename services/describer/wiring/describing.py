@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from services.describer.describe import Answer, Ask, Cache, Foresee, Unavailable, describe
+from services.describer.describe import Ask, Cache, Foresee, ModelReply, describe
 from services.describer.receive import receive
 from services.describer.settings import DescriberSettings
 from services.describer.wiring.foresight import foreseeing, loaded_encoder
@@ -21,6 +21,7 @@ from shared.adapters.llm.providers import said
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.telemetry import DESCRIPTIONS
+from shared.contracts.errors import ModelUnavailable
 from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Described, Submitted
 from shared.contracts.topics import REPLIES
@@ -86,7 +87,7 @@ async def asking(settings: DescriberSettings) -> AsyncGenerator[Ask, None]:
         None,
     )
 
-    async def ask(instruction: str, content: str) -> Answer:
+    async def ask(instruction: str, content: str) -> ModelReply:
         messages = [
             {"role": "system", "content": instruction},
             {"role": "user", "content": content},
@@ -99,7 +100,7 @@ async def asking(settings: DescriberSettings) -> AsyncGenerator[Ask, None]:
                 within_s=settings.time_limit_s,
             )
         except ModelUnreachable as error:
-            raise Unavailable(str(error)) from None
+            raise ModelUnavailable(str(error)) from None
         return said(got, price)
 
     try:

@@ -9,7 +9,14 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from services.describer.describe import Foresee
-from services.describer.foresee import DescribedBy, Encode, Foreseeing, Glance, Read, Written
+from services.describer.foresee import (
+    DescribedBy,
+    Encode,
+    Forecast,
+    Foreseeing,
+    ModelDescription,
+    Read,
+)
 from services.describer.settings import DescriberSettings
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.following import Following
@@ -94,9 +101,11 @@ class _Foreseeing:
     async def _run(self, work: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.thread, work, *arguments)
 
-    async def look(self, prompt: str, wanted: Rates | Goal, /) -> Glance | None:
+    async def look(self, prompt: str, wanted: Rates | Goal, /) -> Forecast | None:
         try:
-            glance: Glance | None = await self._run(self._known.look, prompt, wanted, self._table())
+            glance: Forecast | None = await self._run(
+                self._known.look, prompt, wanted, self._table()
+            )
         except Exception as error:  # then the language model is asked, as without foresight
             log.error("nothing foreseen", error=where(error, TelemetrySettings()))
             return None
@@ -106,7 +115,7 @@ class _Foreseeing:
         table = self._table()
         return table is not None and table.text == "prompt"
 
-    def note(self, written: Written, glance: Glance, /) -> None:
+    def note(self, written: ModelDescription, glance: Forecast, /) -> None:
         """Behind the prompt's back: nobody waits for it, and where too much is waiting it is
         left."""
         if len(self.noting) < NOTING_AT_MOST:
@@ -114,7 +123,7 @@ class _Foreseeing:
             self.noting.add(task)
             task.add_done_callback(self.noting.discard)
 
-    async def _note(self, written: Written, glance: Glance) -> None:
+    async def _note(self, written: ModelDescription, glance: Forecast) -> None:
         try:
             same: bool | None = await self._run(
                 self._known.note, glance.read, written, glance, self._table()
@@ -127,7 +136,7 @@ class _Foreseeing:
 
     async def remember(self, kafka: KafkaSettings, pairs: int) -> None:
         """Take what language models wrote lately from the topic."""
-        found: list[tuple[Read, Written]] = []
+        found: list[tuple[Read, ModelDescription]] = []
 
         def learn(_topic: Topic, record: Any) -> None:
             if record.value is not None:
@@ -139,7 +148,7 @@ class _Foreseeing:
                         found.append(
                             (
                                 Read.of(message.task_text()),
-                                Written(written.text, written.simulated, at),
+                                ModelDescription(written.text, written.simulated, at),
                             )
                         )
 

@@ -78,7 +78,7 @@ def busy(text: str, wait_s: float, code: str) -> Problem:
 
 
 @dataclass(slots=True)
-class Room:
+class ConcurrencyLimit:
     """How much may be under way: requests, and bytes of them."""
 
     most: int
@@ -95,7 +95,7 @@ class Room:
 
 @dataclass(slots=True)
 class Slot:
-    room: Room
+    room: ConcurrencyLimit
     bytes: int = 0
 
     def take(self, size: int) -> None:

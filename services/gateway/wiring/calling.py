@@ -13,18 +13,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from services.gateway.answering import Unavailable
 from services.gateway.settings import GatewaySettings
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import ModelUnreachable, Trouble
 from shared.adapters.llm.chat import LLMSettings
-from shared.adapters.llm.providers import Providers, Talking
+from shared.adapters.llm.providers import Providers, StreamingModel
 from shared.catalog.models import Catalog
+from shared.contracts.errors import ModelUnavailable
 from shared.contracts.parts import Answer
 
 
-def _unavailable(error: ModelUnreachable) -> Unavailable:
-    return Unavailable(
+def _unavailable(error: ModelUnreachable) -> ModelUnavailable:
+    return ModelUnavailable(
         str(error),
         error.status,
         error.said,
@@ -37,7 +37,7 @@ def _unavailable(error: ModelUnreachable) -> Unavailable:
 class _Talking:
     """A model that is answering, as the gateway knows it."""
 
-    talking: Talking
+    talking: StreamingModel
 
     @property
     def chunks(self) -> AsyncIterator[dict[str, Any]]:

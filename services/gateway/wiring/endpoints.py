@@ -16,26 +16,26 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.gateway import FLOW, billing, documented
-from services.gateway.answering import Models, Told, ask_streamed, ask_whole
-from services.gateway.billing import Purse, completed, expected_usd, explained
+from services.gateway.answering import Answering, Models, ask_streamed, ask_whole
+from services.gateway.billing import KeyBudget, completed, expected_usd, explained
 from services.gateway.choice import Assess, Choice, Unrouted, choose, timing
 from services.gateway.fallback import Fallback
 from services.gateway.hot_path import HotPath
-from services.gateway.remembered import Place
+from services.gateway.remembered import AnsweredAt
 from services.gateway.requests import (
     ChatRequest,
     FeedbackRequest,
     Problem,
     RouteRequest,
-    Wanted,
+    UnderstoodRequest,
     parse,
     understand,
     wishes_of,
 )
 from services.gateway.settings import GatewaySettings
-from services.gateway.wiring.admission import Room
+from services.gateway.wiring.admission import ConcurrencyLimit
 from services.gateway.wiring.calling import calling
-from services.gateway.wiring.serving import Call, _nothing
+from services.gateway.wiring.serving import HttpCall, _nothing
 from shared.adapters import tracing
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import AdapterError
@@ -48,8 +48,8 @@ from shared.adapters.llm.breaker import Breaker
 from shared.adapters.onnx.assessing import Assessor
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
-from shared.adapters.redis.purses import Purses
-from shared.adapters.redis.rates import Rates
+from shared.adapters.redis.purses import KeyBudgets
+from shared.adapters.redis.rates import RateLimits
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import (
     DEFAULTED,
@@ -86,7 +86,7 @@ class Gateway:
     def __post_init__(self) -> None:
         self.keys = Keys()
         self.catalog = CurrentCatalog(self.settings.catalog)
-        self.room = Room(self.settings.max_requests, self.settings.max_bytes)
+        self.room = ConcurrencyLimit(self.settings.max_requests, self.settings.max_bytes)
         self.models: Models
         self._later: set[asyncio.Task[None]] = set()
 
@@ -96,7 +96,7 @@ class Gateway:
         settings, redis = self.settings, self.redis
         async with AsyncExitStack() as stack:
             await require_topics(self.kafka, FLOW.topics)
-            self.rates, self.purses = Rates(redis), Purses(self.kafka, redis)
+            self.rates, self.purses = RateLimits(redis), KeyBudgets(self.kafka, redis)
             stack.push_async_callback(self.rates.close)
             self.conversations = TextCache(redis, RedisKeys.conversation, settings.conversation_s)
             self.places = TextCache(redis, RedisKeys.answered, settings.feedback_s)
@@ -149,7 +149,7 @@ class Gateway:
 
     # POST /v1/chat/completions
 
-    def _understand(self, call: Call, request: ChatRequest | RouteRequest) -> Wanted:
+    def _understand(self, call: HttpCall, request: ChatRequest | RouteRequest) -> UnderstoodRequest:
         wishes = wishes_of(call.request.headers, request.pointsman)
         if wishes.profile is None and wishes.stated() is None and request.model == "auto":
             own = call.key.preferences
@@ -161,7 +161,7 @@ class Gateway:
             request, wishes, call.request_id, call.key.name, self.catalog(), gone, len(call.body)
         )
 
-    async def complete(self, call: Call) -> None:
+    async def complete(self, call: HttpCall) -> None:
         """Answer a chat."""
         wanted = self._understand(call, parse(ChatRequest, call.body))
         choice = await choose(
@@ -171,7 +171,7 @@ class Gateway:
         if choice.no_decision is not None:
             DEFAULTED.labels(choice.no_decision.value).inc()
         expected = expected_usd(wanted, choice, self.models)
-        purse: Purse | None = None
+        purse: KeyBudget | None = None
         if (cap := call.key.usd_per_day) is not None:
             purse = await self.purses.of(call.key.name, cap)
             if not await purse.reserve(expected):
@@ -186,13 +186,15 @@ class Gateway:
                     code="insufficient_quota",
                     headers={"x-should-retry": "false"},
                 )
-        told: list[Told] = []
+        told: list[Answering] = []
         try:
             await (self._stream if wanted.stream else self._whole)(call, wanted, choice, told)
         finally:
             self._record(wanted, choice, told, call.key, expected, purse)
 
-    async def _whole(self, call: Call, wanted: Wanted, choice: Choice, told: list[Told]) -> None:
+    async def _whole(
+        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, told: list[Answering]
+    ) -> None:
         done, body = await ask_whole(
             wanted, choice, self.models, self.settings.answer_s, self.assess
         )
@@ -204,7 +206,9 @@ class Gateway:
         )
         await call.say(200, body, headers)
 
-    async def _stream(self, call: Call, wanted: Wanted, choice: Choice, told: list[Told]) -> None:
+    async def _stream(
+        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, told: list[Answering]
+    ) -> None:
         async with ask_streamed(
             wanted, choice, self.models, self.settings.answer_s, self.assess
         ) as speaking:
@@ -222,12 +226,12 @@ class Gateway:
 
     def _record(
         self,
-        wanted: Wanted,
+        wanted: UnderstoodRequest,
         choice: Choice,
-        told: list[Told],
+        told: list[Answering],
         key: Key,
         expected: float,
-        purse: Purse | None,
+        purse: KeyBudget | None,
     ) -> None:
         """Leave behind what is to be learnt and what is to be paid; also when the client has
         left."""
@@ -253,7 +257,7 @@ class Gateway:
 
     async def _completed(self, message: Completed, key: Key) -> None:
         async def there(partition: int, offset: int) -> None:
-            place = Place(partition=partition, offset=offset, key=key.name)
+            place = AnsweredAt(partition=partition, offset=offset, key=key.name)
             await self.places.put(message.request_id, place.model_dump_json())
 
         if (traced := tracing.live()) is not None:
@@ -262,7 +266,7 @@ class Gateway:
 
     # the rest
 
-    async def route(self, call: Call) -> None:
+    async def route(self, call: HttpCall) -> None:
         """Decide, and say why."""
         wanted = self._understand(call, parse(RouteRequest, call.body))
         if wanted.submitted is None:
@@ -284,7 +288,7 @@ class Gateway:
             ) from None
         await call.say(200, explained(decided), {"server-timing": timing(time.monotonic() - began)})
 
-    async def feedback(self, call: Call) -> None:
+    async def feedback(self, call: HttpCall) -> None:
         """Take a thumb on an answer as weak evidence."""
         wanted: FeedbackRequest = parse(FeedbackRequest, call.body)
         missing = Problem(
@@ -293,7 +297,7 @@ class Gateway:
             code="not_found",
             param="request_id",
         )
-        place = Place.read(await self.places.get(wanted.request_id))
+        place = AnsweredAt.read(await self.places.get(wanted.request_id))
         if place is None or (place.key != call.key.name and not call.key.may(Scope.admin)):
             raise missing
         value = await read_one(self.kafka, COMPLETIONS, place.partition, place.offset)
@@ -334,11 +338,11 @@ class Gateway:
             documented.model(model) for model in catalog.models.values() if model.name not in gone
         ]
 
-    async def list_models(self, call: Call) -> None:
+    async def list_models(self, call: HttpCall) -> None:
         """The profiles and the models."""
         await call.say(200, {"object": "list", "data": self._listed()})
 
-    async def show_model(self, call: Call) -> None:
+    async def show_model(self, call: HttpCall) -> None:
         """One of them, by its name or its provider's."""
         name = call.request.path_params["name"]
         with suppress(CatalogError):
@@ -349,7 +353,7 @@ class Gateway:
             raise Problem(404, text, code="model_not_found", param="model")
         await call.say(200, row)
 
-    async def metrics(self, call: Call) -> None:
+    async def metrics(self, call: HttpCall) -> None:
         """Prometheus's text."""
         body, headers = metrics()
         call.status = 200

@@ -25,11 +25,11 @@ from services.gateway.requests import (
     Problem,
 )
 from services.gateway.settings import GatewaySettings
-from services.gateway.wiring.admission import Gone, Room, _left, _read, _unzipped, busy
+from services.gateway.wiring.admission import ConcurrencyLimit, Gone, _left, _read, _unzipped, busy
 from shared.adapters import tracing
 from shared.adapters.http import bearer, who
 from shared.adapters.keys import Key, Keys, Refused
-from shared.adapters.redis.rates import Rates
+from shared.adapters.redis.rates import RateLimits
 from shared.adapters.telemetry import (
     DOOR,
     TelemetrySettings,
@@ -73,7 +73,7 @@ def _problem(problem: Problem) -> Response:
 
 
 @dataclass(slots=True)
-class Call:
+class HttpCall:
     """One request at an endpoint, and how to answer it."""
 
     request: Request
@@ -140,8 +140,8 @@ class Shared(Protocol):
     settings: GatewaySettings
     telemetry: TelemetrySettings
     keys: Keys
-    rates: Rates
-    room: Room
+    rates: RateLimits
+    room: ConcurrencyLimit
 
 
 @dataclass(slots=True)
@@ -151,11 +151,11 @@ class Endpoint:
     gateway: Shared
     name: str
     needs: Scope | None
-    work: Callable[[Call], Awaitable[None]]
+    work: Callable[[HttpCall], Awaitable[None]]
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        call = Call(
+        call = HttpCall(
             request,
             NOBODY,
             b"",
@@ -171,7 +171,7 @@ class Endpoint:
             await self._serve(call, receive)
             span.note(request_id=call.request_id, status=call.status, key=call.key.name)
 
-    async def _serve(self, call: Call, receive: Receive) -> None:
+    async def _serve(self, call: HttpCall, receive: Receive) -> None:
         try:
             await self._answer(call, receive)
         except Problem as problem:
@@ -191,7 +191,7 @@ class Endpoint:
             )
         DOOR.labels(FLOW.name, self.name, str(call.status)).inc()
 
-    async def _refuse(self, call: Call, problem: Problem) -> None:
+    async def _refuse(self, call: HttpCall, problem: Problem) -> None:
         if call.status:
             with suppress(Exception):
                 await call.event(
@@ -200,7 +200,7 @@ class Endpoint:
         else:
             await call.say(problem.status, {"error": problem.error}, problem.headers)
 
-    async def _answer(self, call: Call, receive: Receive) -> None:
+    async def _answer(self, call: HttpCall, receive: Receive) -> None:
         gateway = self.gateway
         try:
             call.key = who(call.request, gateway.keys, bearer(call.request.headers))
@@ -253,7 +253,7 @@ class Endpoint:
                 call.body = _unzipped(call.body, place, gateway.settings.max_body_bytes)
             await self._work_or_leave(call, receive)
 
-    async def _work_or_leave(self, call: Call, receive: Receive) -> None:
+    async def _work_or_leave(self, call: HttpCall, receive: Receive) -> None:
         working = asyncio.ensure_future(self.work(call))
         leaving = asyncio.create_task(_left(receive))
         try:

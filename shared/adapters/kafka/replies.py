@@ -29,7 +29,7 @@ AGAIN_S = 1.0
 
 
 @dataclass(slots=True)
-class Expected:
+class AwaitedReply:
     """What will come of one prompt."""
 
     described: asyncio.Event = field(default_factory=asyncio.Event)
@@ -44,7 +44,7 @@ class Replies:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self._expected: dict[bytes, Expected] = {}
+        self._expected: dict[bytes, AwaitedReply] = {}
         self._out: Publisher | None = None
         self._reply_to: ReplyTo | None = None
         self.listening = asyncio.Event()
@@ -76,10 +76,10 @@ class Replies:
                     await task
 
     @contextmanager
-    def expecting(self, request_id: str) -> Generator[Expected, None, None]:
+    def expecting(self, request_id: str) -> Generator[AwaitedReply, None, None]:
         """Keep an ear open for this request while the block runs; enter it before `send`."""
         key = request_id.encode()
-        self._expected[key] = expected = Expected()
+        self._expected[key] = expected = AwaitedReply()
         try:
             yield expected
         finally:

@@ -19,7 +19,7 @@ from shared.adapters.telemetry import READY, TelemetrySettings, log
 from shared.contracts.flow import Flow
 
 
-class Turn(ConsumerRebalanceListener):
+class Leadership(ConsumerRebalanceListener):
     """Whose turn it is to write. `mine` is set while it is ours; `terms` counts how often it
     came."""
 
@@ -42,7 +42,7 @@ class Turn(ConsumerRebalanceListener):
 
 def connect_writer(
     flow: Flow,
-    running: Callable[[Turn], AbstractAsyncContextManager[None]],
+    running: Callable[[Leadership], AbstractAsyncContextManager[None]],
     kafka: KafkaSettings | None = None,
 ) -> FastStream:
     """An application that is in the writers' group while it runs `running`."""
@@ -50,7 +50,7 @@ def connect_writer(
     written = flow.single_writer
     if written is None:
         raise ValueError(f"the {service} is not the single writer of a topic")
-    turn = Turn(service)
+    turn = Leadership(service)
 
     async def take(_record: Any) -> None:
         """Being in the group is all that counts; tables are read by

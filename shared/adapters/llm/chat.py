@@ -193,7 +193,7 @@ class Chat:
         within_s: float,
         parameters: Mapping[str, Any],
         once: str = "",
-    ) -> AsyncGenerator[Words, None]:
+    ) -> AsyncGenerator[ChatStream, None]:
         """Ask `model` and take its answer as it comes. What went wrong before the first word is
         tried again; after it, no more.
 
@@ -214,7 +214,7 @@ class Chat:
                     words = await self._begin(call, stack)
             yield words
 
-    async def _begin(self, call: _Call, stack: AsyncExitStack) -> Words:
+    async def _begin(self, call: _Call, stack: AsyncExitStack) -> ChatStream:
         """Send, and wait for the first word. The response is closed when `stack` is, or at once if
         this fails."""
         model = self._of(call.model)
@@ -224,7 +224,7 @@ class Chat:
                 async with AsyncExitStack() as own:
                     call.went_well = None
                     response = await self._send(call, dialect, own)
-                    words = Words(call, response, Reader(), self._simulated)
+                    words = ChatStream(call, response, Reader(), self._simulated)
                     own.push_async_callback(words.close)
                     await words.begin()
                     stack.push_async_exit(own.pop_all())
@@ -408,7 +408,7 @@ def _tries(call: _Call, attempts: int) -> Any:
 
 
 @dataclass(slots=True)
-class Words:
+class ChatStream:
     """An answer as it comes: iterate over its chunks, in the form of OpenAI's API; then `answer()`
     is all of it.
 

@@ -118,14 +118,14 @@ class Providers:
         messages: Sequence[Mapping[str, Any]],
         parameters: Mapping[str, Any],
         within_s: float,
-    ) -> AsyncGenerator[Talking, None]:
+    ) -> AsyncGenerator[StreamingModel, None]:
         """Ask the model called `name` and take its answer as it comes. Raises `ModelUnreachable`,
         before the block or in it."""
         model, chat, provider = self._find(name)
         async with chat.open(
             model.openrouter, messages, within_s=within_s, parameters=_passed(parameters)
         ) as words:
-            yield Talking(words, lambda: answered(model, provider, words.answer()))
+            yield StreamingModel(words, lambda: answered(model, provider, words.answer()))
 
     def _find(self, name: str) -> tuple[Model, ChatModel, str]:
         model = self._catalog().models.get(name)
@@ -149,7 +149,7 @@ class Providers:
 
 
 @dataclass(frozen=True, slots=True)
-class Talking:
+class StreamingModel:
     """A model that is answering."""
 
     chunks: AnswerStream

@@ -24,7 +24,7 @@ COUNT_HOLDS_S = 2.0
 """Several keys that are counted at the same time are counted in one pass."""
 
 
-class Purses:
+class KeyBudgets:
     """A purse for every key that has a budget. Use inside `running`."""
 
     def __init__(self, kafka: KafkaSettings, redis: RedisSettings) -> None:

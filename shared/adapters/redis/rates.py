@@ -27,7 +27,7 @@ return wait
 """
 
 
-class Rates:
+class RateLimits:
     """Buckets that hold a minute's tokens."""
 
     def __init__(self, settings: RedisSettings) -> None:

@@ -81,7 +81,7 @@ def distinct(vectors: Array) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ClusteringOptions:
     """What a clustering is told; each takes what it needs."""
 
     clusters: int
@@ -93,16 +93,16 @@ class Wanted:
     """How close they stand: a Euclidean distance (DBSCAN's eps)."""
 
 
-Clusterer = Callable[[Array, Wanted], Clustering]
+Clusterer = Callable[[Array, ClusteringOptions], Clustering]
 """Vectors (n, dim) into clusters; every vector lies in one."""
 
 
-def by_kmeans(vectors: Array, wanted: Wanted) -> Clustering:
+def by_kmeans(vectors: Array, wanted: ClusteringOptions) -> Clustering:
     """k-means; see `kmeans`."""
     return kmeans(vectors, wanted.clusters, wanted.seed)
 
 
-def by_dbscan(vectors: Array, wanted: Wanted) -> Clustering:
+def by_dbscan(vectors: Array, wanted: ClusteringOptions) -> Clustering:
     """DBSCAN; prompts in no dense place go to the nearest centroid."""
     from sklearn.cluster import DBSCAN
 
@@ -110,7 +110,7 @@ def by_dbscan(vectors: Array, wanted: Wanted) -> Clustering:
     return _of_dense_places(vectors, found.labels_)
 
 
-def by_hdbscan(vectors: Array, wanted: Wanted) -> Clustering:
+def by_hdbscan(vectors: Array, wanted: ClusteringOptions) -> Clustering:
     """HDBSCAN; prompts in no dense place go to the nearest centroid."""
     from sklearn.cluster import HDBSCAN
 

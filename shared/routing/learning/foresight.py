@@ -59,7 +59,7 @@ class Foresight:
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedModels:
     """Descriptions as foreseen: `vectors` (n, d) float32, L2-normalised; `agreement` (n,) of
     possible descriptions; `sure` (n,)."""
 
@@ -118,7 +118,7 @@ def learn(
 
 def foresee(
     known: Foresight, prompts: Array, forms: Array, table: RoutingTable, rates: Rates
-) -> Expected:
+) -> ExpectedModels:
     """Descriptions of prompts (n, d) with these forms (n, form.SIZE), as far as they matter to
     `table` at these rates.
 
@@ -133,7 +133,7 @@ def foresee(
         if profile == rates
     ]
     least = own[0] if own else known.agreement.max()
-    return Expected(
+    return ExpectedModels(
         _unit(means), agreement[:, 0], (alike >= known.familiar) & (agreement[:, 0] >= least)
     )
 

@@ -23,7 +23,7 @@ from shared.routing.deciding.selection import choices
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.offline.measures import Curve, apgr, area, cost_save, cpt, perf_gain, recovered
 from shared.routing.offline.outcomes import Outcomes, ends, enough
-from shared.routing.offline.routers import Data, Expected, Fitted, Router
+from shared.routing.offline.routers import Data, FittedRouter, Router, RouterExpectations
 
 Matrix = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -70,7 +70,7 @@ class GapMeasures:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SplitPart:
     """One split of a router's sweep from cost alone to quality alone."""
 
     rows: Rows
@@ -129,7 +129,7 @@ class Result(GapMeasures):
     recipes: dict[str, int] = field(default_factory=dict)
     """In how many splits it chose to do what."""
     decisions: dict[str, int] = field(default_factory=dict)
-    parts: list[Part] = field(default_factory=list)
+    parts: list[SplitPart] = field(default_factory=list)
     """What each split is made of, prompt by prompt, so that two routers can be compared on the same
     resampled prompts."""
     score: Matrix = field(default_factory=lambda: np.zeros(0))
@@ -160,7 +160,7 @@ def evaluate(
     routers: Mapping[str, Router],
     splits: Sequence[tuple[Rows, Rows]],
     tick: Callable[[str], object] = lambda _name: None,
-    keep: Callable[[int, str, Fitted, Expected, Rows], object] = lambda *_: None,
+    keep: Callable[[int, str, FittedRouter, RouterExpectations, Rows], object] = lambda *_: None,
 ) -> dict[str, Result]:
     """Results by router, with those of "random" and "oracle". `keep` is given each router that has
     learnt.
@@ -255,7 +255,7 @@ def evaluate(
             else:
                 two = (np.zeros(0), np.zeros(0), np.zeros(0))
             one.parts.append(
-                Part(
+                SplitPart(
                     test,
                     swept.astype(np.uint16),
                     price32,

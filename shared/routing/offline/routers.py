@@ -54,7 +54,7 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class RouterExpectations:
     """What a router expects of every model, and how it chooses by it."""
 
     of: Expectations
@@ -81,10 +81,10 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedRouter:
     """A router that has learnt."""
 
-    expect: Callable[[Mapping[str, Array]], Expected]
+    expect: Callable[[Mapping[str, Array]], RouterExpectations]
     """What is expected for prompts, given their features by text."""
     frontier: Frontier | None = None
     """What its rates reach, where it says so."""
@@ -99,7 +99,7 @@ class Router(Protocol):
     def looks(self) -> bool:
         """Whether prompts are looked at."""
 
-    def fit(self, data: Data, seed: int, /) -> Fitted: ...
+    def fit(self, data: Data, seed: int, /) -> FittedRouter: ...
 
 
 def known(success: Matrix, cost: Matrix) -> Expectations:
@@ -124,7 +124,7 @@ class Pointsman:
     """Whether it says what its rates reach."""
     looks: bool = True
 
-    def fit(self, data: Data, seed: int) -> Fitted:
+    def fit(self, data: Data, seed: int) -> FittedRouter:
         count = len(data.outcomes.texts)
         features: dict[Text, Array] = {}
         for recipe in self.recipes:
@@ -147,16 +147,16 @@ class Pointsman:
             simulated=False,
             measure=self.measure,
         )
-        return Fitted(
+        return FittedRouter(
             lambda asked: expected_by(table, recipe.text, asked), table.frontier, str(recipe)
         )
 
 
-def expected_by(table: RoutingTable, text: Text, given: Mapping[str, Array]) -> Expected:
+def expected_by(table: RoutingTable, text: Text, given: Mapping[str, Array]) -> RouterExpectations:
     """What a table expects of prompts, given their features by text and their lengths."""
     features = given[text]
     tokens = given[TOKENS].astype(np.float64) if TOKENS in given else None
-    return Expected(
+    return RouterExpectations(
         expectations(table, features, tokens), assign_all(table.points(features), table).novel
     )
 
@@ -178,7 +178,7 @@ class AvengersPro:
     text: Text = "prompt"
     looks: bool = True
 
-    def fit(self, data: Data, seed: int) -> Fitted:
+    def fit(self, data: Data, seed: int) -> FittedRouter:
         from sklearn.cluster import KMeans
 
         vectors = data.features[self.text][:, : data.encoder.dimension]
@@ -193,18 +193,18 @@ class AvengersPro:
         )
         paid = share @ data.outcomes.paid()
 
-        def expect(given: Mapping[str, Array]) -> Expected:
+        def expect(given: Mapping[str, Array]) -> RouterExpectations:
             distance = found.transform(given[self.text][:, : data.encoder.dimension])
             near = distance.argsort(axis=1)[:, : self.top]
             weight = np.exp(-self.sharpness * np.take_along_axis(distance, near, 1))
             weight /= weight.sum(axis=1, keepdims=True)
             success = np.einsum("np,npm->nm", weight, profile[near])
-            return Expected(
+            return RouterExpectations(
                 known(success, np.einsum("np,npm->nm", weight, paid[near])),
                 by_weights=self.by_weights,
             )
 
-        return Fitted(expect)
+        return FittedRouter(expect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +215,12 @@ class Neighbours:
     text: Text = "prompt"
     looks: bool = True
 
-    def fit(self, data: Data, _seed: int) -> Fitted:
+    def fit(self, data: Data, _seed: int) -> FittedRouter:
         vectors = data.features[self.text][:, : data.encoder.dimension]
         scores, cost = filled(data.outcomes.scores), data.outcomes.paid()
         k = min(self.k, len(vectors))
 
-        def expect(given: Mapping[str, Array]) -> Expected:
+        def expect(given: Mapping[str, Array]) -> RouterExpectations:
             asked = given[self.text][:, : data.encoder.dimension]
             quality, paid = [], []
             for start in range(0, len(asked), BLOCK):
@@ -228,9 +228,9 @@ class Neighbours:
                 near = np.argpartition(-alike, k - 1, axis=1)[:, :k]
                 quality.append(scores[near].mean(axis=1))
                 paid.append(cost[near].mean(axis=1))
-            return Expected(known(np.concatenate(quality), np.concatenate(paid)))
+            return RouterExpectations(known(np.concatenate(quality), np.concatenate(paid)))
 
-        return Fitted(expect)
+        return FittedRouter(expect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,15 +240,17 @@ class Single:
     model: str | None = None
     looks: bool = False
 
-    def fit(self, data: Data, _seed: int) -> Fitted:
+    def fit(self, data: Data, _seed: int) -> FittedRouter:
         overall = np.nanmean(data.outcomes.scores, axis=0)
         best = (
             int(overall.argmax()) if self.model is None else data.outcomes.models.index(self.model)
         )
         only = np.eye(len(overall))[best]
 
-        def expect(given: Mapping[str, Array]) -> Expected:
+        def expect(given: Mapping[str, Array]) -> RouterExpectations:
             count = len(next(iter(given.values())))
-            return Expected(known(np.tile(only, (count, 1)), np.zeros((count, len(only)))))
+            return RouterExpectations(
+                known(np.tile(only, (count, 1)), np.zeros((count, len(only))))
+            )
 
-        return Fitted(expect)
+        return FittedRouter(expect)

@@ -32,7 +32,7 @@ UNPROVEN = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Votes:
+class PairVotes:
     """n votes on answers of models `first` and `second` to prompts `prompt`, each (n,); `better`
     (n,): how probably the first is better.
 
@@ -56,7 +56,7 @@ class Votes:
 
 
 def build_from_votes(
-    votes: Votes,
+    votes: PairVotes,
     features: Array,
     encoder: Encoder,
     *,

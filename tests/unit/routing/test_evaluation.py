@@ -28,9 +28,9 @@ from shared.routing.offline.outcomes import Outcomes, Recipe
 from shared.routing.offline.routers import (
     AvengersPro,
     Data,
-    Expected,
     Neighbours,
     Pointsman,
+    RouterExpectations,
     Single,
     known,
 )
@@ -259,7 +259,7 @@ def test_two_models_have_a_weak_and_a_strong_one() -> None:
 def test_the_sweep_goes_from_the_cheapest_to_the_best() -> None:
     success = np.tile([0.2, 0.8], (5, 1))
     for by_weights in (False, True):
-        sweep = Expected(
+        sweep = RouterExpectations(
             known(success, np.tile([1e-4, 4e-4], (5, 1))), by_weights=by_weights
         ).sweep()
         assert (sweep[0] == 0).all()
@@ -271,7 +271,7 @@ def test_a_sweep_stops_where_prompts_change_their_model() -> None:
     few prompts."""
     rng = np.random.default_rng(0)
     success = np.stack([np.full(500, 0.5), 0.6 + 1e-6 * rng.random(500)], axis=1)
-    sweep = Expected(known(success, np.tile([1e-4, 4e-4], (500, 1)))).sweep()
+    sweep = RouterExpectations(known(success, np.tile([1e-4, 4e-4], (500, 1)))).sweep()
     shares = np.array([s.mean() for s in sweep])
     assert (np.diff(shares) >= 0).all()
     assert np.diff(shares).max() < 0.02

@@ -9,7 +9,7 @@ from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.rates import PROFILES
 from shared.routing.deciding.selection import Limits, select
 from shared.routing.deciding.table import RoutingTable
-from shared.routing.learning.clustering import CLUSTERINGS, Wanted, evolve, kmeans, lloyd
+from shared.routing.learning.clustering import CLUSTERINGS, ClusteringOptions, evolve, kmeans, lloyd
 from shared.routing.learning.expectations import expectations
 from shared.routing.learning.matching import lineage, pair
 from shared.routing.learning.sampling import pairs
@@ -73,12 +73,17 @@ def test_steps_from_the_true_centres_agree_with_scikit_learn() -> None:
 @pytest.mark.parametrize("method", CLUSTERINGS)
 def test_every_clustering_finds_the_tasks(method: str) -> None:
     vectors, labels = tasks(6, 60, noise=0.04)
-    wanted = Wanted(clusters=6, seed=0, min_size=15, reach=0.5)
+    wanted = ClusteringOptions(clusters=6, seed=0, min_size=15, reach=0.5)
     found = CLUSTERINGS[method](vectors, wanted)
     assert len(found.centroids) == 6
     assert all(len(set(found.labels[labels == c])) == 1 for c in range(6))
     assert (
-        len(CLUSTERINGS["dbscan"](np.eye(5, dtype=np.float32), Wanted(3, 0, 4, 0.1)).centroids) == 1
+        len(
+            CLUSTERINGS["dbscan"](
+                np.eye(5, dtype=np.float32), ClusteringOptions(3, 0, 4, 0.1)
+            ).centroids
+        )
+        == 1
     )
 
 

@@ -11,13 +11,13 @@ from shared.routing.deciding.rates import PROFILES
 from shared.routing.deciding.selection import routes
 from shared.routing.deciding.table import Encoder, RoutingTable
 from shared.routing.errors import OutcomesInvalid
-from shared.routing.offline.votes_table import Votes, build_from_votes
+from shared.routing.offline.votes_table import PairVotes, build_from_votes
 
 DIM = 6
 SPACE = Encoder("e", "1", DIM, "mean", "none")
 
 
-def planted(count: int = 2000, seed: int = 0) -> tuple[Votes, np.ndarray, np.ndarray]:
+def planted(count: int = 2000, seed: int = 0) -> tuple[PairVotes, np.ndarray, np.ndarray]:
     """Two tasks; on the first model b wins, on the second model c; a is the reference in
     between."""
     rng = np.random.default_rng(seed)
@@ -29,7 +29,7 @@ def planted(count: int = 2000, seed: int = 0) -> tuple[Votes, np.ndarray, np.nda
     lead = strength[task[prompt], first] - strength[task[prompt], second]
     better = (rng.random(count) < 1 / (1 + np.exp(-lead))).astype(float)
     texts = tuple(f"task {t} prompt {i}" for i, t in enumerate(task))
-    votes = Votes(
+    votes = PairVotes(
         texts,
         ("a", "b", "c"),
         prompt,
@@ -81,4 +81,6 @@ def test_without_a_reference_it_is_the_model_of_the_most_votes() -> None:
 def test_votes_that_compare_nobody_are_refused() -> None:
     none = np.zeros(0, np.intp)
     with pytest.raises(OutcomesInvalid, match="at least two models"):
-        Votes((), ("a", "b"), none, none, none, np.zeros(0), np.zeros(0), np.zeros(2), np.zeros(2))
+        PairVotes(
+            (), ("a", "b"), none, none, none, np.zeros(0), np.zeros(0), np.zeros(2), np.zeros(2)
+        )

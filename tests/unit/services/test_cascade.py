@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from support import described, embedded, placed, submitted, table, wish
 
-from services.dispatcher.dispatch import Refused, dispatch
+from services.dispatcher.dispatch import dispatch
 from services.dispatcher.settings import DispatcherSettings
-from services.gateway.answering import Unavailable, ask_streamed, ask_whole
+from services.gateway.answering import ask_streamed, ask_whole
 from services.gateway.billing import bill, completed
 from services.gateway.choice import Choice, choose
-from services.gateway.requests import ChatRequest, Wanted, Wishes, parse, understand
+from services.gateway.requests import ChatRequest, UnderstoodRequest, Wishes, parse, understand
 from services.gateway.settings import GatewaySettings
 from services.selector.decide import decide
 from shared.catalog import models
+from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Completed, Decided, read, to_json
 from shared.contracts.parts import Answer, CascadePlan, one_text
 from shared.routing.deciding.cascade import Heads
@@ -109,7 +110,7 @@ class Asked:
     async def __call__(self, model: str, *_: Any) -> Answer:
         self.order.append(model)
         if model in self.broken:
-            raise Refused("HTTP 500")
+            raise ModelUnavailable("HTTP 500")
         return answer(model)
 
 
@@ -188,7 +189,7 @@ class Talking:
     async def whole(self, model: str, *_: Any) -> tuple[Answer, dict[str, Any]]:
         self.order.append(model)
         if model in self.broken:
-            raise Unavailable("HTTP 500", 500)
+            raise ModelUnavailable("HTTP 500", 500)
         choices = [
             {
                 "index": 0,
@@ -202,7 +203,7 @@ class Talking:
     async def open(self, model: str, *_: Any) -> Any:
         self.order.append(model)
         if model in self.broken:
-            raise Unavailable("HTTP 500", 500)
+            raise ModelUnavailable("HTTP 500", 500)
 
         async def chunks() -> Any:
             yield {
@@ -217,7 +218,7 @@ class Talking:
         return COSTS[model]
 
 
-def wanted(stream: bool = False) -> Wanted:
+def wanted(stream: bool = False) -> UnderstoodRequest:
     body = (
         f'{{"model": "auto", "stream": {str(stream).lower()}, "messages": [{{"role": "user", '
         '"content": "x"}]}'

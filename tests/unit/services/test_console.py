@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from support import ENCODER, embedded, placed, table, wish
 
-from services.console.memory import Memory, best_single
+from services.console.memory import History, best_single
 from services.console.pages import ask as ask_page
 from services.console.pages import dials as dials_page
 from services.console.pages import evidence as evidence_page
@@ -94,8 +94,8 @@ def human(of: Evaluated, name: str, **votes: int) -> Evaluated:
     )
 
 
-def memory(history: int = 100, points: int = 10, tables: int = 2) -> tuple[Memory, RoutingTable]:
-    made, known = Memory(history, points, tables), table()
+def memory(history: int = 100, points: int = 10, tables: int = 2) -> tuple[History, RoutingTable]:
+    made, known = History(history, points, tables), table()
     made.published(version(known), known)
     return made, known
 
@@ -220,7 +220,7 @@ def test_a_vote_that_is_taken_back_is_no_opinion() -> None:
     assert made.people[comparison] == {}
 
 
-def rating(count: int = 4, twice: float = 0.0) -> tuple[Memory, Rating, list[float]]:
+def rating(count: int = 4, twice: float = 0.0) -> tuple[History, Rating, list[float]]:
     made, _ = memory()
     clock = [0.0]
     for i in range(count):
@@ -315,7 +315,7 @@ def test_what_is_skipped_comes_again_after_all_others() -> None:
 def test_pairs_come_in_the_order_in_which_the_ranking_is_open() -> None:
     strength = np.array([[0.0, 0.1, 5.0]] * 3)
     known = table(strength=strength, standard_error=np.full((3, 3), 0.5))
-    made = Memory(10, 10, 2)
+    made = History(10, 10, 2)
     made.published(version(known), known)
     made.evaluated(pair("clear", "large", "small"), AT)
     made.evaluated(pair("open", "middle", "small"), AT)
@@ -376,7 +376,7 @@ def test_the_shown_numbers_of_a_ranking_are_those_that_the_selector_uses() -> No
 def test_every_page_can_be_made_of_one_cluster_and_of_many_and_of_equal_points() -> None:
     for k in (1, 2, 7):
         known = table(k)
-        made = Memory(100, 50, 5)
+        made = History(100, 50, 5)
         made.published(version(known), known)
         for i in range(9):
             made.decided(decided(known, f"r-{i}", np.full(4, i % 2)), AT.timestamp())
@@ -405,7 +405,7 @@ def test_a_history_and_a_difference_show_what_moved() -> None:
     after = table(
         strength=before.strength + np.array([[0.0, 3.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     )
-    made = Memory(100, 50, 5)
+    made = History(100, 50, 5)
     made.published(version(before, 1), before)
     made.published(version(after, 2), after)
     first, second = made.versions.values()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support import table
 
-from services.gateway.answering import Speaking, Told, Unavailable, ask_streamed, unanswered
+from services.gateway.answering import Answering, AnswerStream, ask_streamed, unanswered
 from services.gateway.choice import Choice, Conversation, choose
 from services.gateway.documented import openapi, page
 from services.gateway.fallback import Fallback
@@ -23,14 +23,14 @@ from services.gateway.requests import (
     ChatRequest,
     Problem,
     RouteRequest,
-    Wanted,
+    UnderstoodRequest,
     Wishes,
     parse,
     understand,
     wishes_of,
 )
 from services.gateway.settings import GatewaySettings
-from services.gateway.wiring.admission import Room, Slot
+from services.gateway.wiring.admission import ConcurrencyLimit, Slot
 from shared.adapters.keys import (
     Key,
     KeyFileInvalid,
@@ -44,6 +44,7 @@ from shared.adapters.keys import (
 )
 from shared.adapters.llm.breaker import Breaker
 from shared.catalog import models
+from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Submitted
 from shared.contracts.parts import Answer, Profile, TableRef
 
@@ -52,7 +53,7 @@ CATALOG = models.load()
 
 def wanted(
     body: bytes = b'{"messages": [{"role": "user", "content": "Sum 3 and 4"}]}', **wishes: Any
-) -> Wanted:
+) -> UnderstoodRequest:
     request = parse(ChatRequest, body)
     return understand(request, Wishes(**wishes), "r-1", "team", CATALOG, CATALOG.retired, len(body))
 
@@ -237,7 +238,7 @@ def test_what_the_system_says_is_routed_where_the_user_says_nothing() -> None:
     assert got.submitted.task_text() == "Greet me."
 
 
-def _second_turn() -> Wanted:
+def _second_turn() -> UnderstoodRequest:
     call = {
         "id": "call_0123456789abcdef",
         "type": "function",
@@ -283,7 +284,7 @@ async def test_usage_is_left_out_where_the_client_says_so_and_bad_figures_are_re
             + b"}"
         )
         talk = SimpleNamespace(chunks=_chunks({"choices": end, "usage": bad}), answer=_answer)
-        got = [c async for c in Speaking(wanted(body), talk, Told("m", None, ())).chunks()]
+        got = [c async for c in AnswerStream(wanted(body), talk, Answering("m", None, ())).chunks()]
         assert len(got) == chunks
         told = {
             "prompt_tokens": 1,
@@ -322,7 +323,7 @@ async def test_the_cost_is_in_the_last_chunk_even_when_no_usage_came() -> None:
         [{"choices": delta}, {"choices": end}, {"choices": [], "usage": {"a": 1}}],
     ):
         talk = SimpleNamespace(chunks=_chunks(*sent), answer=_answer)
-        got = [c async for c in Speaking(wanted(), talk, Told("m", None, ())).chunks()]
+        got = [c async for c in AnswerStream(wanted(), talk, Answering("m", None, ())).chunks()]
         assert len(got) == 2
         assert got[-1]["choices"][0]["finish_reason"] == "stop"
         assert got[-1]["usage"]["cost"] == 0.5
@@ -330,7 +331,7 @@ async def test_the_cost_is_in_the_last_chunk_even_when_no_usage_came() -> None:
 
 
 class _Models:
-    def __init__(self, **errors: Unavailable) -> None:
+    def __init__(self, **errors: ModelUnavailable) -> None:
         self.errors, self.asked = errors, list[str]()
 
     @asynccontextmanager
@@ -344,14 +345,14 @@ class _Models:
         async def chunks() -> AsyncIterator[dict[str, Any]]:
             yield {"choices": [{"index": 0, "delta": {"content": "a"}}]}
             if model == "breaks":
-                raise Unavailable("the stream was cut off")
+                raise ModelUnavailable("the stream was cut off")
 
         yield SimpleNamespace(chunks=chunks(), answer=_answer)
 
 
 async def test_a_stream_that_breaks_in_the_middle_is_not_begun_again_elsewhere() -> None:
-    made = _Models(down=Unavailable("HTTP 500", 500))
-    kept: list[Speaking] = []
+    made = _Models(down=ModelUnavailable("HTTP 500", 500))
+    kept: list[AnswerStream] = []
 
     async def listen() -> None:
         async with ask_streamed(
@@ -369,26 +370,28 @@ async def test_a_stream_that_breaks_in_the_middle_is_not_begun_again_elsewhere()
 
 
 def test_what_all_models_say_decides_what_the_client_hears() -> None:
-    assert unanswered([("a", Unavailable("HTTP 429", 429))]).headers["retry-after"]
+    assert unanswered([("a", ModelUnavailable("HTTP 429", 429))]).headers["retry-after"]
     assert (
-        unanswered([("a", Unavailable("HTTP 429", 429, retry_after_s=59.2))]).headers["retry-after"]
+        unanswered([("a", ModelUnavailable("HTTP 429", 429, retry_after_s=59.2))]).headers[
+            "retry-after"
+        ]
         == "60"
     )
     both = [
-        ("a", Unavailable("HTTP 429", 429, retry_after_s=59.2)),
-        ("b", Unavailable("HTTP 429", 429, retry_after_s=7)),
+        ("a", ModelUnavailable("HTTP 429", 429, retry_after_s=59.2)),
+        ("b", ModelUnavailable("HTTP 429", 429, retry_after_s=7)),
     ]
     assert unanswered(both).headers["retry-after"] == "7"
-    assert unanswered([("a", Unavailable("whatever it says", late=True))]).status == 504
-    assert unanswered([("a", Unavailable("an error within 3 words"))]).status == 502, (
+    assert unanswered([("a", ModelUnavailable("whatever it says", late=True))]).status == 504
+    assert unanswered([("a", ModelUnavailable("an error within 3 words"))]).status == 502, (
         "a status is no matter of words"
     )
-    failed = unanswered([("a", Unavailable("an error (code 502)", 502, {"message": "down"}))])
+    failed = unanswered([("a", ModelUnavailable("an error (code 502)", 502, {"message": "down"}))])
     assert (failed.status, failed.error["type"]) == (502, "upstream_error")
     assert "down" in failed.error["message"]
     assert (
         unanswered(
-            [("a", Unavailable("HTTP 500", 500)), ("b", Unavailable("HTTP 429", 429))]
+            [("a", ModelUnavailable("HTTP 500", 500)), ("b", ModelUnavailable("HTTP 429", 429))]
         ).status
         == 502
     )
@@ -478,7 +481,7 @@ def test_no_key_no_service_except_from_this_machine_where_that_is_allowed(tmp_pa
 
 
 def test_room_is_bounded_in_requests_and_in_bytes() -> None:
-    room = Room(1, 100)
+    room = ConcurrencyLimit(1, 100)
     with room.place() as place:
         assert isinstance(place, Slot)
         place.take(100)

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from support import ENCODER, placed, submitted, table, wish
 
-from services.dispatcher.dispatch import Refused, dispatch
+from services.dispatcher.dispatch import dispatch
 from services.dispatcher.settings import DispatcherSettings
 from services.judge import verdict
 from services.judge.attendance import Attendance
-from services.judge.judge import Unavailable, chosen_once, judge, judges_of, votes_key
+from services.judge.judge import chosen_once, judge, judges_of, votes_key
 from services.judge.sample import Sampler
 from services.judge.settings import JudgeSettings
-from services.reclusterer.memory import Memory
+from services.reclusterer.memory import Evidence
 from services.reclusterer.recluster import propose
 from services.reclusterer.settings import ReclustererSettings
-from services.reclusterer.trigger import Watch
+from services.reclusterer.trigger import Trigger
 from services.selector.decide import decide
 from shared.adapters.llm.simulated import OBEDIENT, World
 from shared.catalog import models as catalog
 from shared.catalog import tasks
-from shared.contracts.errors import InvalidMessage
+from shared.contracts.errors import InvalidMessage, ModelUnavailable
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Completed, Decided, extend
 from shared.contracts.opinions import judged, overlap, thumbed
@@ -97,7 +97,7 @@ class Models:
         self.asked[model] += 1
         self.named.add(once)
         if model in self.broken:
-            raise Refused("HTTP 500")
+            raise ModelUnavailable("HTTP 500")
         return answer(model)
 
 
@@ -269,7 +269,7 @@ async def test_challengers_are_called_in_the_shadow_within_the_budget() -> None:
         return Said('{"better": "second"}')
 
     async def broken(message: Completed, model: str) -> Answer:
-        raise Unavailable("no")
+        raise ModelUnavailable("no")
 
     message, pair = completed(answer("large")), [Pair("large", "small", 1)]
     found = await judge(
@@ -582,7 +582,7 @@ def learnt(
     shuffled: int | None = None,
     *,
     forms: bool = False,
-) -> Memory:
+) -> Evidence:
     """A memory of two tasks on which models differ, told in order or shuffled."""
     rng = np.random.default_rng(0)
     pool = [m.name for m in catalog.load().profile("study-2023")][:3]
@@ -622,7 +622,7 @@ def learnt(
         told.append(("evaluated", evaluation))
     if shuffled is not None:
         told = [told[i] for i in np.random.default_rng(shuffled).permutation(len(told))]
-    memory = Memory(ReclustererSettings())
+    memory = Evidence(ReclustererSettings())
     for kind, message in told:  # type: ignore[misc]
         if kind == "embedded":
             memory.embedded(message)
@@ -690,7 +690,7 @@ def test_memory_is_bounded_and_its_sample_does_not_depend_on_the_order() -> None
     settings = ReclustererSettings(embeddings=100, observations=100)
     kept = []
     for order in (range(1000), reversed(range(1000))):
-        memory = Memory(settings)
+        memory = Evidence(settings)
         for i in order:
             message = completed(answer("small")).model_copy(
                 update={"request_id": f"r{i}", "embedding": embedding(np.ones(4))}
@@ -792,7 +792,7 @@ def test_what_has_no_form_is_left_aside_where_one_is_needed() -> None:
         propose(learnt(forms=False), brought, [], pool, ReclustererSettings(), recluster=False)
         is None
     )
-    watch = Watch(ReclustererSettings())
+    watch = Trigger(ReclustererSettings())
     watch.saw(np.ones(4, np.float32), brought)
     assert (watch.count, watch.distance) == (1, 0.0)
     watch.saw(np.concatenate([np.ones(4), form("x")]).astype(np.float32), brought)
@@ -806,7 +806,7 @@ def test_clusters_are_made_anew_for_growth_novelty_drift_and_age() -> None:
     def after(
         vectors: list[np.ndarray], at_last: int, usual: float = 0.0, now: float = 10.0
     ) -> str:
-        watch = Watch(ReclustererSettings(min_size=20))
+        watch = Trigger(ReclustererSettings(min_size=20))
         watch.done(at_last, usual, 0.0)
         for vector in vectors:
             watch.saw(vector, tab)

@@ -14,19 +14,18 @@ from support import ENCODER, described, embedded, placed, submitted, table, wish
 from services.assigner.assign import place
 from services.describer.describe import (
     INSTRUCTION,
-    Unavailable,
     cache_key,
     describe,
     fenced,
     one_sentence,
     shortened,
 )
-from services.describer.foresee import Foreseeing, Glance, Read, Written
+from services.describer.foresee import Forecast, Foreseeing, ModelDescription, Read
 from services.describer.settings import DescriberSettings
 from services.describer.wiring.foresight import _Foreseeing
 from services.embedder.embed import embed
 from services.selector.decide import Pacers, Wish, decide
-from shared.contracts.errors import InvalidMessage
+from shared.contracts.errors import InvalidMessage, ModelUnavailable
 from shared.contracts.messages import (
     Decided,
     Described,
@@ -123,7 +122,7 @@ async def test_the_language_model_is_asked_once_for_the_same_prompt() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (Unavailable("no answer within 4 s"), "no answer within 4 s"),
+        (ModelUnavailable("no answer within 4 s"), "no answer within 4 s"),
         ("", "empty"),
         ("—\n!!", "empty"),
     ],
@@ -386,23 +385,23 @@ def test_a_decision_lists_at_most_so_many_candidates() -> None:
 class Foreseer:
     """A port that gives one glance for every prompt, and remembers what it was told."""
 
-    def __init__(self, glance: Glance | None, *, reads_prompts: bool = False) -> None:
+    def __init__(self, glance: Forecast | None, *, reads_prompts: bool = False) -> None:
         self.glance, self.noted, self.reads_prompts = glance, [], reads_prompts
 
-    async def look(self, prompt: str, wanted: Rates | Goal, /) -> Glance | None:
+    async def look(self, prompt: str, wanted: Rates | Goal, /) -> Forecast | None:
         return self.glance
 
-    def note(self, written: Written, glance: Glance, /) -> None:
+    def note(self, written: ModelDescription, glance: Forecast, /) -> None:
         self.noted.append(written.text)
 
     def needless(self) -> bool:
         return self.reads_prompts
 
 
-def glance(*, sure: bool, encoder: Encoder = ENCODER) -> Glance:
+def glance(*, sure: bool, encoder: Encoder = ENCODER) -> Forecast:
     vector = np.eye(4, dtype=np.float32)[2]
     part = Foreseen(vector=pack(vector), encoder=EncoderRef.of(encoder), agreement=0.95)
-    return Glance(
+    return Forecast(
         Read.of("prompt"), PROFILES["balanced"], vector, sure, part, "Translate a sign.", True
     )
 
@@ -490,7 +489,7 @@ def test_foreseeing_keeps_no_word_of_a_prompt_and_learns_from_what_it_is_told() 
         colour = ("red", "green", "blue")[i % 3]
         live.note(
             Read.of(f"Canaryword {colour} number {i}"),
-            Written(f"Canaryword paint {colour}", False, time.time()),
+            ModelDescription(f"Canaryword paint {colour}", False, time.time()),
         )
     assert len(live) == 150
     assert live.due(tab)
@@ -500,7 +499,9 @@ def test_foreseeing_keeps_no_word_of_a_prompt_and_learns_from_what_it_is_told() 
     assert seen.sure
     assert seen.label in {c.label for c in tab.clusters}
     assert (
-        live.note(seen.read, Written("Canaryword paint blue", False, time.time()), seen, tab)
+        live.note(
+            seen.read, ModelDescription("Canaryword paint blue", False, time.time()), seen, tab
+        )
         is True
     )
     assert not live.look(
@@ -513,12 +514,15 @@ def test_foreseeing_keeps_no_word_of_a_prompt_and_learns_from_what_it_is_told() 
     for i in range(120):
         old.note(
             Read.of(f"red number {i}"),
-            Written("Paint something red", False, time.time() - (7200 if i < 20 else 0)),
+            ModelDescription("Paint something red", False, time.time() - (7200 if i < 20 else 0)),
         )
     assert old.learn(tab) is not None
     assert len(old) == 100
     for i in range(30):
-        old.note(Read.of(f"green number {i}"), Written("Paint something green", True, time.time()))
+        old.note(
+            Read.of(f"green number {i}"),
+            ModelDescription("Paint something green", True, time.time()),
+        )
     assert old.due(tab), "a fifth of them is new"
     assert old.learn(tab) is None, (
         "what a SIMULATED model wrote is not mixed with what a real one did"
@@ -652,7 +656,7 @@ def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() ->
 
 async def test_foresight_that_fails_costs_a_question_and_no_prompt() -> None:
     class Broken(Foreseeing):
-        def look(self, *_: object) -> Glance:
+        def look(self, *_: object) -> Forecast:
             raise ValueError("look")
 
         def note(self, *_: object) -> bool:
@@ -668,7 +672,7 @@ async def test_foresight_that_fails_costs_a_question_and_no_prompt() -> None:
     ask = Asking("Translate a notice.")
     message = await describe(submitted(), DescriberSettings(), ask, Remembering(), live)
     assert message.description.source is Source.llm
-    live.note(Written("text", False, 0.0), glance(sure=False))
+    live.note(ModelDescription("text", False, 0.0), glance(sure=False))
     await asyncio.gather(*live.noting)
 
 
@@ -756,7 +760,7 @@ def test_what_stands_at_a_prompts_edge_makes_nothing_sure() -> None:
     for i in range(400):
         task = f"t{i % 4}"
         mixed = " ".join(rng.permutation([task] * int(rng.integers(15, 40)) + [f"x{i}"]))
-        live.note(Read.of(mixed), Written(task, False, time.time()))
+        live.note(Read.of(mixed), ModelDescription(task, False, time.time()))
     live.learn(tab)
     clean = " ".join(["t1"] * 20)
     assert live.look(clean, PROFILES["quality"], tab).sure
