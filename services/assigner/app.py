@@ -21,10 +21,10 @@ def build(settings: AssignerSettings | None = None, tables: Tables | None = None
     """The assigner as an application; prompts wait in their topic until there is a routing
     table."""
     settings, kafka = settings or AssignerSettings(), KafkaSettings()
-    known = tables or Tables("assigner", kafka, RedisSettings())
+    routing_tables = tables or Tables("assigner", kafka, RedisSettings())
 
     async def work(batch: Sequence[Embedded]) -> Sequence[Placed | Exception]:
-        placed = place(batch, *await known.current())
+        placed = place(batch, *await routing_tables.current())
         for message in placed:
             if isinstance(message, Placed):
                 NOVEL.labels("yes" if message.assignment.novel else "no").inc()
@@ -34,6 +34,6 @@ def build(settings: AssignerSettings | None = None, tables: Tables | None = None
         flow=FLOW,
         work=work,
         batch=settings.batch,
-        lifespan=known.running,
+        lifespan=routing_tables.running,
     )
     return connect(stage, kafka)

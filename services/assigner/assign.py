@@ -29,24 +29,24 @@ def place(
             form = None if embedding.form is None else unpack(embedding.form)
             for vector in (embedding.vector, *embedding.views):
                 check(unpack(vector), form, embedding.encoder.encoder(), table)
-            own = [
+            texts = [
                 embedding.features(),
                 *(embedding.features(view) for view in range(len(embedding.views))),
             ]
-            table.require(len(own[0]))
+            table.require(len(texts[0]))
         except RoutingError as error:
             results.append(error)
         else:
             results.append(RoutingError())  # replaced below
             good.append((i, message))
-            features += own
+            features += texts
     if good:
         read = np.stack([one[: table.inputs] for one in features])
         points = table.points(read)
-        found = zip(assign(points, table), predict(table, read, points, 1.0), strict=True)
+        placed = zip(assign(points, table), predict(table, read, points, 1.0), strict=True)
         for i, message in good:
             whole, *rest = (
-                _part(*next(found), table) for _ in range(1 + len(message.embedding.views))
+                _part(*next(placed), table) for _ in range(1 + len(message.embedding.views))
             )
             assigned = Assigned(
                 table=ref,

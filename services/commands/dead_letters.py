@@ -25,17 +25,17 @@ from shared.contracts.topics import DEAD_LETTERS, TOPICS
 async def letters() -> list[DeadLetter]:
     """All that are there, oldest first; a record that failed twice is listed once, as it failed
     last."""
-    found = (
+    letters_read = (
         DeadLetter.of(r.value, r.key, r.headers)
         for r in await read_all(KafkaSettings(), DEAD_LETTERS)
     )
-    return list({letter.id: letter for letter in found if letter is not None}.values())
+    return list({letter.id: letter for letter in letters_read if letter is not None}.values())
 
 
 def list_letters(*, as_json: bool) -> None:
     """List them, without their contents."""
     servers.find_running()
-    known = asyncio.run(letters())
+    waiting = asyncio.run(letters())
     if as_json:
         print_json(
             [
@@ -46,15 +46,15 @@ def list_letters(*, as_json: bool) -> None:
                     "attempts": d.attempts,
                     "bytes": len(d.value or b""),
                 }
-                for d in known
+                for d in waiting
             ]
         )
         return
-    if not known:
+    if not waiting:
         out.print("no dead letters")
         return
     shown = Table("id", "service", "bytes", "error", box=None)
-    for d in known:
+    for d in waiting:
         shown.add_row(d.id, d.service, str(len(d.value or b"")), escape(d.error))
     out.print(shown)
     out.print(
@@ -91,23 +91,23 @@ def replay(ids: list[str], value: Path | None, mended: Path | None, *, as_json: 
 
 def read_mended(file: Path) -> dict[str, Any]:
     """{"id": …, "value": …} a line. Raises `InvalidMessage`."""
-    found: dict[str, Any] = {}
+    mended: dict[str, Any] = {}
     for number, line in enumerate(file.read_bytes().decode("utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
                 entry = json.loads(line)
-                found[str(entry["id"])] = entry["value"]
+                mended[str(entry["id"])] = entry["value"]
             except (ValueError, KeyError, TypeError):
                 raise InvalidMessage(
                     f'{file}, line {number}: expected {{"id": "topic-partition-offset", "value": '
                     "{…}}"
                 ) from None
-    return found
+    return mended
 
 
 async def _replay(ids: list[str], value: bytes | None) -> list[str]:
-    known = await letters()
-    chosen = _find(known, ids) if ids else known
+    waiting = await letters()
+    chosen = _find(waiting, ids) if ids else waiting
     return await _send([(d, d.value if value is None else value) for d in chosen])
 
 
@@ -133,8 +133,8 @@ async def _send(replays: list[tuple[DeadLetter, bytes | None]]) -> list[str]:
     return [d.id for d, _ in replays]
 
 
-def _find(known: list[DeadLetter], ids: list[str]) -> list[DeadLetter]:
-    by_id = {d.id: d for d in known}
+def _find(waiting: list[DeadLetter], ids: list[str]) -> list[DeadLetter]:
+    by_id = {d.id: d for d in waiting}
     if missing := [i for i in ids if i not in by_id]:
         raise InvalidMessage(
             f"there is no dead letter {', '.join(missing)}; `pointsman dead-letters list` shows "

@@ -198,26 +198,26 @@ async def _learn(
             bar.advance(ranking)
 
 
-def _is_ranked(known: list[TablePublished], evaluations: int) -> bool:
+def _is_ranked(published: list[TablePublished], evaluations: int) -> bool:
     """Whether the newest table has several clusters, and most evaluations are in it."""
-    if not known:
+    if not published:
         return False
-    table = known[-1].read_table()
+    table = published[-1].read_table()
     return len(table.clusters) > 1 and (table.provenance.counted or 0) >= 0.9 * evaluations
 
 
 async def _learnt(kafka: KafkaSettings) -> dict[str, Any]:
     """What the tables say that were published meanwhile; with simulated models, beside the
     truth."""
-    known = await versions(kafka)
-    if not known:
+    published = await versions(kafka)
+    if not published:
         return {}
-    table = known[-1].read_table()
+    table = published[-1].read_table()
     success = table.success.astype(np.float64)
     sizes = np.array([max(1, c.size) for c in table.clusters], np.float64)
     mean = sizes @ success / sizes.sum()
-    found: dict[str, Any] = {
-        "table": str(known[-1].ref),
+    report: dict[str, Any] = {
+        "table": str(published[-1].ref),
         "clusters": len(table.clusters),
         "rankings_from": table.provenance.source,
         "simulated": table.provenance.simulated,
@@ -231,7 +231,7 @@ async def _learnt(kafka: KafkaSettings) -> dict[str, Any]:
             for m in np.argsort(-mean)
         ],
     }
-    return found
+    return report
 
 
 async def _route(

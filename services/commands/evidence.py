@@ -45,13 +45,13 @@ def evidence(*, as_json: bool) -> int:
 
 async def _evaluations() -> list[Evaluated]:
     """One for each evaluation id, the newest."""
-    found: dict[str, tuple[datetime, Evaluated]] = {}
+    newest: dict[str, tuple[datetime, Evaluated]] = {}
     for record in await read_all(KafkaSettings(), EVALUATIONS):
         try:
             evaluation = read(Evaluated, record.value)
         except InvalidMessage:
             continue
         at = evaluation.at or time_of(record)
-        if evaluation.evaluation_id not in found or found[evaluation.evaluation_id][0] <= at:
-            found[evaluation.evaluation_id] = at, evaluation
-    return [evaluation for _, (_, evaluation) in sorted(found.items())]
+        if evaluation.evaluation_id not in newest or newest[evaluation.evaluation_id][0] <= at:
+            newest[evaluation.evaluation_id] = at, evaluation
+    return [evaluation for _, (_, evaluation) in sorted(newest.items())]

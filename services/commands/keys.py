@@ -17,13 +17,13 @@ from shared.contracts.scopes import Scope
 
 
 def _file(given: Path | None) -> Path:
-    found = given or KeySettings().file
-    if found is None:
+    file = given or KeySettings().file
+    if file is None:
         raise KeyFileInvalid(
             "which file? Give --file, or set POINTSMAN_KEYS_FILE, which the gateway and the "
             "console need too"
         )
-    return found
+    return file
 
 
 def create(

@@ -82,11 +82,11 @@ def _published(version: TablePublished, *, as_json: bool) -> None:
 def list_versions(*, as_json: bool) -> None:
     """List the versions there are."""
     servers.find_running()
-    known = asyncio.run(versions(KafkaSettings()))
+    published = asyncio.run(versions(KafkaSettings()))
     if as_json:
-        print_json([_line(v) for v in known])
+        print_json([_line(v) for v in published])
         return
-    if not known:
+    if not published:
         out.print(
             "no routing table has been published yet; build one with [bold]pointsman table build[/]"
         )
@@ -94,7 +94,7 @@ def list_versions(*, as_json: bool) -> None:
     shown = Table(
         "version", "digest", "published", "clusters", "models", "outcomes", "note", box=None
     )
-    for version in known:
+    for version in published:
         table = version.read_table()
         kind = {"simulated": "[yellow]simulated[/]"}.get(origin(table), origin(table))
         when = version.published_at.strftime("%Y-%m-%d %H:%M:%S")

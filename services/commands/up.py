@@ -62,9 +62,9 @@ async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -
             "admin --file keys.yaml`,"
         )
         out.print("                   then start again with POINTSMAN_KEYS_FILE=keys.yaml")
-    known = await versions(settings)
-    if known:
-        out.print(f"  routing table    {known[-1].ref}: {known[-1].note}")
+    published = await versions(settings)
+    if published:
+        out.print(f"  routing table    {published[-1].ref}: {published[-1].note}")
     else:
         out.print(
             "  routing table    none yet: made of the first prompts, and ranked as answers are "

@@ -79,7 +79,7 @@ def _key(ask: Callable[[str], str]) -> str:
 
 async def _open_pairs(rater: str) -> tuple[list[Evaluated], RoutingTable | None]:
     kafka = KafkaSettings()
-    found: dict[str, Evaluated] = {}
+    pairs: dict[str, Evaluated] = {}
     rated: set[str] = set()
     for record in await read_all(kafka, EVALUATIONS):
         try:
@@ -93,11 +93,11 @@ async def _open_pairs(rater: str) -> tuple[list[Evaluated], RoutingTable | None]
             and len(evaluation.answers) == 2
             and all(a.text for a in evaluation.answers)
         ):
-            found.setdefault(evaluation.comparison_id, evaluation)
-    known = await versions(kafka)
-    return [e for c, e in found.items() if c not in rated], known[
+            pairs.setdefault(evaluation.comparison_id, evaluation)
+    published = await versions(kafka)
+    return [e for c, e in pairs.items() if c not in rated], published[
         -1
-    ].read_table() if known else None
+    ].read_table() if published else None
 
 
 async def _publish(evaluation: Evaluated) -> None:

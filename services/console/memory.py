@@ -159,19 +159,19 @@ class History:
     def placed(self, table: RoutingTable) -> list[tuple[SeenDecision, str]]:
         """The newest decisions, and in which of this table's clusters each lies, whichever table it
         was made with."""
-        known = [
+        comparable = [
             s
             for s in self.points
             if s.point is not None
             and s.point[0] == table.encoder
             and len(s.point[1]) >= table.inputs
         ]
-        new = [s for s in known if s.placed is None or s.placed[0] != table.digest]
+        new = [s for s in comparable if s.placed is None or s.placed[0] != table.digest]
         if new:
             points = table.points_of([s.point[1] for s in new if s.point is not None])
             for seen, place in zip(new, assign(points, table), strict=True):
                 seen.placed = table.digest, table.clusters[int(place.clusters[0])].id
-        return [(s, s.placed[1]) for s in known if s.placed is not None]
+        return [(s, s.placed[1]) for s in comparable if s.placed is not None]
 
     def _forget(self, seen: SeenDecision) -> None:
         if seen.single_usd is not None:
@@ -189,9 +189,9 @@ class History:
         """Votes; a rater's later ones on the same pair replace the earlier, in whatever order they
         are told."""
         stamped = evaluation if evaluation.at else evaluation.model_copy(update={"at": at})
-        known = self.evaluations.get(evaluation.evaluation_id)
+        before = self.evaluations.get(evaluation.evaluation_id)
         if evaluation.request_id in self._forgotten or (
-            known and known.at and stamped.at and known.at > stamped.at
+            before and before.at and stamped.at and before.at > stamped.at
         ):
             return
         comparison = evaluation.comparison_id
@@ -222,9 +222,9 @@ class History:
         for seen in self.decisions:
             if seen.request_id == request_id:
                 self._forget(seen)
-        for kept in (self.decisions, self.points):
-            for seen in [s for s in kept if s.request_id == request_id]:
-                kept.remove(seen)
+        for decisions in (self.decisions, self.points):
+            for seen in [s for s in decisions if s.request_id == request_id]:
+                decisions.remove(seen)
         gone = {
             e.comparison_id
             for e in (*self.evaluations.values(), *self.pairs.values())
@@ -258,9 +258,9 @@ class History:
     def billed(self, spent: Spent) -> None:
         """A bill; the same one again counts once."""
         day = spent.at.astimezone(UTC).date().isoformat()
-        known = self._billed.setdefault(day, set())
-        if spent.request_id not in known:
-            known.add(spent.request_id)
+        billed_ids = self._billed.setdefault(day, set())
+        if spent.request_id not in billed_ids:
+            billed_ids.add(spent.request_id)
             self.spent[day, spent.spender] = (
                 self.spent.get((day, spent.spender), 0.0) + spent.cost_usd
             )

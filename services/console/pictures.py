@@ -86,8 +86,8 @@ def hull(points: Floats) -> list[tuple[float, float]]:
             kept.append(p)
         return kept[:-1]
 
-    found = half(ordered) + half(ordered[::-1])
-    return found if len(found) > 2 else []
+    corners = half(ordered) + half(ordered[::-1])
+    return corners if len(corners) > 2 else []
 
 
 def _turn(o: tuple[float, float], a: tuple[float, float], b: tuple[float, float]) -> float:
@@ -99,8 +99,8 @@ def inner(points: Floats, share: float = 0.9) -> Floats:
     if len(points) < 5:
         return points
     away = np.linalg.norm(points - np.median(points, axis=0), axis=1)
-    kept: Floats = points[away <= np.quantile(away, share)]
-    return kept
+    near: Floats = points[away <= np.quantile(away, share)]
+    return near
 
 
 def apart(

@@ -50,8 +50,8 @@ class Drawing:
         self, template: str, viewer: object, page: str, status: int = 200, **facts: Any
     ) -> Response:
         """A whole page for `viewer`; `page` is its place in the navigation."""
-        told = {**self._shared(), "viewer": viewer, "page": page, **facts}
-        return HTMLResponse(self.part(template, **told), status)
+        context = {**self._shared(), "viewer": viewer, "page": page, **facts}
+        return HTMLResponse(self.part(template, **context), status)
 
     def part(self, template: str, **facts: Any) -> str:
         """A piece of HTML."""

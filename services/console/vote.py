@@ -73,7 +73,7 @@ class Rating:
             s.pair.comparison_id for d in others for s in d.shown.values() if now - s.at < HELD_S
         }
         table = self._memory.current.table if self._memory.current else None
-        found: list[tuple[float, Evaluated]] = []
+        candidates: list[tuple[float, Evaluated]] = []
         for comparison, pair in self._memory.pairs.items():
             raters = self._memory.people.get(comparison, {})
             wanting = (2 if self.twice(comparison) else 1) - len(set(raters) - {rater})
@@ -83,8 +83,8 @@ class Rating:
             later = (
                 3.0 + list(desk.skipped).index(comparison) if comparison in desk.skipped else 0.0
             )
-            found.append((second - later + overlap(pair, table), pair))
-        return [pair for _, pair in sorted(found, key=lambda f: (-f[0], f[1].comparison_id))]
+            candidates.append((second - later + overlap(pair, table), pair))
+        return [pair for _, pair in sorted(candidates, key=lambda f: (-f[0], f[1].comparison_id))]
 
     def at(self, rater: str) -> ShownPair | None:
         """What is on this person's screen: what was shown last and not rated, else the next pair,

@@ -162,14 +162,14 @@ async def by_language_model(message: Submitted, means: Means) -> Described:
     prompt = message.task_text()
     key = cache_key(prompt, settings.model)
     if (cached := await means.cache.get(key)) is not None:
-        known = Remembered.read(cached)
+        remembered = Remembered.read(cached)
         return _with(
             message,
-            known.text,
+            remembered.text,
             Source.cache,
             began,
-            model=known.model,
-            simulated=known.simulated,
+            model=remembered.model,
+            simulated=remembered.simulated,
         )
     foresee = means.foresee
     if foresee and foresee.needless():

@@ -144,15 +144,17 @@ class Foreseeing:
         if learnt is None or table is None or table.encoder != self.encoder:
             return Forecast(read, rates)
         (vector,) = self._encode([read.text])
-        found = foresee(learnt.foresight, vector[None], read.form[None], table, rates)
-        if not (found.sure[0] and self._without_edges(read, found.vectors, rates, table, learnt)):
+        forecast = foresee(learnt.foresight, vector[None], read.form[None], table, rates)
+        if not (
+            forecast.sure[0] and self._without_edges(read, forecast.vectors, rates, table, learnt)
+        ):
             return Forecast(read, rates, vector)
         part = Foreseen(
-            vector=pack(found.vectors[0]),
+            vector=pack(forecast.vectors[0]),
             encoder=EncoderRef.of(self.encoder),
-            agreement=min(1.0, float(found.agreement[0])),
+            agreement=min(1.0, float(forecast.agreement[0])),
         )
-        (nearest,) = assign(table.points(_features(found.vectors, read)), table)
+        (nearest,) = assign(table.points(_features(forecast.vectors, read)), table)
         return Forecast(
             read,
             rates,
@@ -171,9 +173,9 @@ class Foreseeing:
         others = views(read.text)
         if not others:
             return True
-        own = self._encode(others)[None]
+        whole = self._encode(others)[None]
         return bool(
-            same_without_edges(learnt.foresight, foreseen, own, read.form[None], table, rates)[0]
+            same_without_edges(learnt.foresight, foreseen, whole, read.form[None], table, rates)[0]
         )
 
     def note(
@@ -185,10 +187,14 @@ class Foreseeing:
     ) -> bool | None:
         """Take note of a description. If it had been sure of it: whether the model is the same as
         was foreseen; else None."""
-        own = None if glance is None else glance.vector
-        vectors = self._encode([written.text, read.text] if own is None else [written.text])
+        vector = None if glance is None else glance.vector
+        vectors = self._encode([written.text, read.text] if vector is None else [written.text])
         pair = _Pair(
-            vectors[1] if own is None else own, read.form, vectors[0], written.simulated, written.at
+            vectors[1] if vector is None else vector,
+            read.form,
+            vectors[0],
+            written.simulated,
+            written.at,
         )
         with self._lock:
             self._pairs[read.key] = pair
@@ -227,17 +233,17 @@ class Foreseeing:
             for key in [key for key, pair in self._pairs.items() if pair.at < oldest]:
                 del self._pairs[key]
             pairs, self._new = list(self._pairs.values()), 0
-        kept = [pair for pair in pairs if pair.simulated == pairs[-1].simulated]
-        if len(kept) < self._least:
+        alike = [pair for pair in pairs if pair.simulated == pairs[-1].simulated]
+        if len(alike) < self._least:
             self._learnt = None
             return None
         prompts, descriptions, forms = (
             np.stack(part)
-            for part in zip(*((p.prompt, p.description, p.form) for p in kept), strict=True)
+            for part in zip(*((p.prompt, p.description, p.form) for p in alike), strict=True)
         )
-        found = learn(prompts, descriptions, forms, table, self._settings.foresee_target)
-        self._learnt = _Learnt(found, kept[-1].simulated, table.digest, time.monotonic())
-        return found
+        foresight = learn(prompts, descriptions, forms, table, self._settings.foresee_target)
+        self._learnt = _Learnt(foresight, alike[-1].simulated, table.digest, time.monotonic())
+        return foresight
 
     @property
     def _least(self) -> int:

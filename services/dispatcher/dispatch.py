@@ -125,25 +125,25 @@ class _Asker:
 
     async def _known(self, model: str) -> Answer | None:
         try:
-            known = await self._answers.get(self._message.request_id, model, self._asked)
+            remembered = await self._answers.get(self._message.request_id, model, self._asked)
         except Conflict:
             self.conflict = True
             return None
-        self.repeated = self.repeated or known is not None
-        return known
+        self.repeated = self.repeated or remembered is not None
+        return remembered
 
     async def ask(self, model: str) -> Answer:
         """Its answer: remembered, or asked for. Raises `ModelUnavailable`."""
         request = self._message.request_id
         while not await self._answers.claim(request, model, self._settings.call_s + 5):
-            if (known := await self._known(model)) is not None:
-                return known
+            if (remembered := await self._known(model)) is not None:
+                return remembered
             if self.left_s() <= 0:
                 raise ModelUnavailable("another dispatcher is asking, and the deadline has passed")
             await asyncio.sleep(0.25)
         try:
-            if (known := await self._known(model)) is not None:
-                return known
+            if (remembered := await self._known(model)) is not None:
+                return remembered
             if (left := self.left_s()) <= 0:
                 raise ModelUnavailable("the deadline has passed")
             within_s = min(left, self._settings.call_s)
@@ -184,11 +184,11 @@ async def _cascaded(
         )
     good = await assess(message, answer)
     if good is not None and good >= plan.accept_at:
-        told = Assessed(first=plan.first, good=good, escalated=False)
+        assessed = Assessed(first=plan.first, good=good, escalated=False)
         return Completion(
-            status="answered", answers=(answer,), repeated=asker.repeated, cascade=told
+            status="answered", answers=(answer,), repeated=asker.repeated, cascade=assessed
         )
-    told = Assessed(first=plan.first, good=good, escalated=True)
+    assessed = Assessed(first=plan.first, good=good, escalated=True)
     try:
         better = await asker.ask(plan.then)
     except ModelUnavailable as error:  # then the answer that is there is the best that can be had
@@ -198,10 +198,10 @@ async def _cascaded(
             answers=(answer,),
             failed=failed,
             repeated=asker.repeated,
-            cascade=told,
+            cascade=assessed,
         )
     return Completion(
-        status="answered", answers=(better, answer), repeated=asker.repeated, cascade=told
+        status="answered", answers=(better, answer), repeated=asker.repeated, cascade=assessed
     )
 
 
@@ -227,11 +227,11 @@ async def _all(asker: _Asker, names: Sequence[str]) -> Completion:
             return FailedCall(model=model, error=str(error))
 
     results = await asyncio.gather(*(one(model) for model in dict.fromkeys(names)))
-    found = tuple(r for r in results if isinstance(r, Answer))
+    answers = tuple(r for r in results if isinstance(r, Answer))
     failed = tuple(r for r in results if isinstance(r, FailedCall))
     return Completion(
-        status="answered" if found else "failed",
-        answers=found,
+        status="answered" if answers else "failed",
+        answers=answers,
         failed=failed,
         repeated=asker.repeated,
     )

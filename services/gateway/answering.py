@@ -105,12 +105,14 @@ class _First:
         return AnswerStream(wanted, _Whole(self.came, self.told.answer), self.told)
 
 
-def _body(wanted: UnderstoodRequest, came: Mapping[str, Any], told: Answering) -> dict[str, Any]:
+def _body(
+    wanted: UnderstoodRequest, came: Mapping[str, Any], answering: Answering
+) -> dict[str, Any]:
     """A whole answer in OpenAI's form, with what all answers cost."""
-    assert told.answer is not None
-    body = {**came, "id": wanted.request_id, "object": "chat.completion", "model": told.model}
+    assert answering.answer is not None
+    body = {**came, "id": wanted.request_id, "object": "chat.completion", "model": answering.model}
     body.setdefault("created", int(time.time()))
-    body["usage"] = usage(came.get("usage"), told)
+    body["usage"] = usage(came.get("usage"), answering)
     return body
 
 
@@ -138,8 +140,8 @@ async def ask_whole(
         except ModelUnavailable as error:
             failed.append((model, error))
             continue
-        told = Answering(model, answer, failures(failed)).after(first)
-        return told, _body(wanted, came, told)
+        answering = Answering(model, answer, failures(failed)).after(first)
+        return answering, _body(wanted, came, answering)
     if first is None:
         raise unanswered(failed)
     first.told.failed = failures(
@@ -248,13 +250,13 @@ async def _begin(
         return rest, None, [(plan.first, error)]
     good = await assess(decided, answer)
     accepted = good is not None and good >= plan.accept_at
-    told = Answering(
+    answering = Answering(
         plan.first,
         answer,
         (),
         cascade=Assessed(first=plan.first, good=good, escalated=not accepted),
     )
-    return rest, _First(told, came, accepted), []
+    return rest, _First(answering, came, accepted), []
 
 
 @dataclass(slots=True)
@@ -295,7 +297,7 @@ class AnswerStream:
             if not ending:
                 yield chunk
         self.told.answer = self.talk.answer()
-        told = {"usage": usage(counted, self.told)} | {
+        closing = {"usage": usage(counted, self.told)} | {
             k: v for k, v in common.items() if k == "simulated"
         }
         last = held or common | mine | {
@@ -304,27 +306,27 @@ class AnswerStream:
             ]
         }
         if self.wanted.usage is None:
-            yield last | told
+            yield last | closing
             return
         yield last
         if not self.wanted.usage:
             return
-        yield common | mine | {"choices": []} | told
+        yield common | mine | {"choices": []} | closing
 
 
-def usage(came: Any, told: Answering) -> dict[str, Any]:
+def usage(came: Any, answering: Answering) -> dict[str, Any]:
     """The API's own usage, with what is missing or can't be read, and the cost in USD of all that
     was answered."""
-    answer = told.answer
+    answer = answering.answer
     assert answer is not None
-    found = dict(came) if isinstance(came, Mapping) else {}
+    reported = dict(came) if isinstance(came, Mapping) else {}
     counted = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens}
-    if not isinstance(found.get("total_tokens"), int):
+    if not isinstance(reported.get("total_tokens"), int):
         counted["total_tokens"] = answer.prompt_tokens + answer.completion_tokens
     return (
-        found
+        reported
         | counted
-        | {"cost": told.cost_usd}
+        | {"cost": answering.cost_usd}
         | ({"estimated": True} if answer.estimated else {})
     )
 

@@ -36,29 +36,29 @@ def expected_usd(wanted: UnderstoodRequest, choice: Choice, models: Models) -> f
     )
 
 
-def completed(decided: Decided, told: Answering) -> Completed:
+def completed(decided: Decided, answering: Answering) -> Completed:
     """What goes on `completions`, to be learnt from."""
     completion = (
         Completion(
             status="answered",
-            answers=(told.answer, *told.before),
-            failed=told.failed,
-            cascade=told.cascade,
+            answers=(answering.answer, *answering.before),
+            failed=answering.failed,
+            cascade=answering.cascade,
         )
-        if told.answer
-        else Completion(status="failed", failed=told.failed)
+        if answering.answer
+        else Completion(status="failed", failed=answering.failed)
     )
     return extend(decided, Completed, completion=completion)
 
 
-def bill(wanted: UnderstoodRequest, told: Answering, spender: str, expected: float) -> Spent:
+def bill(wanted: UnderstoodRequest, answering: Answering, spender: str, expected: float) -> Spent:
     """What goes on `spending`."""
-    answer = told.answer
+    answer = answering.answer
     return Spent(
         request_id=wanted.request_id,
         spender=spender,
-        model=told.model,
-        cost_usd=told.cost_usd if answer else max(expected, told.cost_usd),
+        model=answering.model,
+        cost_usd=answering.cost_usd if answer else max(expected, answering.cost_usd),
         expected=answer is None,
         simulated=bool(answer and answer.simulated),
         at=datetime.now(UTC),

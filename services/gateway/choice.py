@@ -108,26 +108,26 @@ class Choice:
 
     def headers(self, model: str) -> dict[str, str]:
         """What is said of the choice beside the answer."""
-        found = {"x-pointsman-model": model}
+        headers = {"x-pointsman-model": model}
         if self.took_s is not None:
-            found["server-timing"] = timing(self.took_s)
+            headers["server-timing"] = timing(self.took_s)
         if self.decided is not None:
             decision, cluster = self.decided.decision, self.decided.assignment.clusters[0]
-            found |= {
+            headers |= {
                 "x-pointsman-cluster": cluster.id,
                 "x-pointsman-table": str(decision.table),
                 "x-pointsman-confidence": f"{decision.confidence:.3f}",
             }
             expected = next((c.cost_usd for c in decision.candidates if c.model == model), None)
             if expected is not None:
-                found["x-pointsman-expected-cost-usd"] = f"{expected:.8f}"
+                headers["x-pointsman-expected-cost-usd"] = f"{expected:.8f}"
         elif self.table:
-            found["x-pointsman-table"] = self.table
+            headers["x-pointsman-table"] = self.table
         if self.instead:
-            found["x-pointsman-default"] = self.instead
+            headers["x-pointsman-default"] = self.instead
         if self.kept:
-            found["x-pointsman-kept"] = "the conversation stays with its model"
-        return found
+            headers["x-pointsman-kept"] = "the conversation stays with its model"
+        return headers
 
 
 async def choose(

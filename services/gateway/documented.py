@@ -113,13 +113,13 @@ def model(one: Model) -> dict[str, Any]:
         "output_usd_per_million": one.price.output,
         "as_of": one.as_of.isoformat(),
     }
-    own = {"price": price, "context_tokens": one.context_tokens, "provider_id": one.openrouter}
+    details = {"price": price, "context_tokens": one.context_tokens, "provider_id": one.openrouter}
     return {
         "id": one.name,
         "object": "model",
         "created": 0,
         "owned_by": one.openrouter.split("/")[0],
-        "pointsman": own,
+        "pointsman": details,
     }
 
 
@@ -211,20 +211,20 @@ def _operation(
         if body
         else {c: t for c, t in ERRORS.items() if c in {"401", "403", "429", "500", "503"}}
     )
-    found: dict[str, Any] = {
+    operation: dict[str, Any] = {
         "summary": summary,
         "responses": {"200": right}
         | {code: {"description": about, "content": wrong} for code, about in codes.items()},
     }
     if scope == "":
-        found |= {
+        operation |= {
             "security": [],
             "responses": {"200": right, "503": {"description": "Not ready", "content": kind}},
         }
     elif scope:
-        found["description"] = f"Needs a key with the scope `{scope}`, or `admin`."
+        operation["description"] = f"Needs a key with the scope `{scope}`, or `admin`."
     if body is not None:
-        found["requestBody"] = {
+        operation["requestBody"] = {
             "required": True,
             "content": {
                 "application/json": {
@@ -234,7 +234,7 @@ def _operation(
             },
         }
         if body is not FeedbackRequest:
-            found["parameters"] = [
+            operation["parameters"] = [
                 {
                     "name": name,
                     "in": "header",
@@ -244,7 +244,7 @@ def _operation(
                 }
                 for name, _, _ in HEADERS
             ]
-    return found
+    return operation
 
 
 @cache

@@ -62,10 +62,10 @@ class Fallback:
     def _by_table(
         self, wish: Rates | Goal, wanted: UnderstoodRequest
     ) -> tuple[list[str], str] | None:
-        found = self._current()
-        if found is None:
+        current = self._current()
+        if current is None:
             return None
-        ref, table = found
+        ref, table = current
         sizes = np.array([max(1, c.size) for c in table.clusters], np.float32)
         everywhere = Assignment(
             np.arange(len(sizes)),
@@ -87,7 +87,7 @@ class Fallback:
         weights = weights_of(wish if isinstance(wish, Rates) else PROFILES["balanced"])
         catalog, limits = self._catalog(), wanted.wishes.constraints
         names = catalog.profiles.get(self._settings.profile) or tuple(catalog.models)
-        known = [
+        eligible = [
             m
             for n in names
             if (m := catalog.models[n]).name not in self._gone()
@@ -96,12 +96,12 @@ class Fallback:
             and m.context_tokens >= max(limits.context_tokens, wanted.tokens)
             and (limits.max_latency_s is None or m.latency_s <= limits.max_latency_s)
         ]
-        price = _ranks({m.name: m.price.output for m in known})
-        slow = _ranks({m.name: m.latency_s for m in known})
+        price = _ranks({m.name: m.price.output for m in eligible})
+        slow = _ranks({m.name: m.latency_s for m in eligible})
         utility = {
             m.name: (weights.performance - weights.cost) * price[m.name]
             - weights.latency * slow[m.name]
-            for m in known
+            for m in eligible
         }
         return sorted(utility, key=lambda n: (-utility[n], price[n], n))
 

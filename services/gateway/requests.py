@@ -174,8 +174,8 @@ def parse(model: type[BaseModel], value: bytes) -> Any:
     try:
         parsed = model.model_validate_json(value or b"null")
         messages = getattr(parsed, "messages", None)
-        if (found := unfit(parsed.model_extra, "") or unfit_in_chat(messages)) is not None:
-            raise Problem(400, str(found), param=found.place)
+        if (misfit := unfit(parsed.model_extra, "") or unfit_in_chat(messages)) is not None:
+            raise Problem(400, str(misfit), param=misfit.place)
         return parsed
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]

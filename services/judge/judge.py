@@ -88,7 +88,7 @@ async def judge(
     ask_judge: AskJudge,
     budget: Budget,
     prices: Prices,
-    kept: Kept,
+    remembered: Kept,
     attendance: Attendance,
 ) -> list[Evaluated]:
     """Compare the chosen pairs. A pair that the budget does not allow, or whose answers can't be
@@ -99,36 +99,38 @@ async def judge(
 
     async def one(pair: Pair) -> list[Evaluated]:
         key = votes_key(message, pair.first, pair.second)
-        if (known := await kept.get(key)) is not None:
-            return EVALUATIONS.validate_json(known)
-        found = await _pair(
+        if (votes_before := await remembered.get(key)) is not None:
+            return EVALUATIONS.validate_json(votes_before)
+        evaluations = await _pair(
             message, pair, settings, ask_model, ask_judge, budget, prices, attendance
         )
-        if found:
-            await kept.put(key, EVALUATIONS.dump_json(found, exclude_none=True).decode())
-        return found
+        if evaluations:
+            await remembered.put(
+                key, EVALUATIONS.dump_json(evaluations, exclude_none=True).decode()
+            )
+        return evaluations
 
     results = await asyncio.gather(*(one(pair) for pair in chosen), return_exceptions=True)
-    found: list[Evaluated] = []
+    evaluations: list[Evaluated] = []
     for result in results:
         if isinstance(result, ModelUnavailable):
             continue
         if isinstance(result, BaseException):
             raise result
-        found += result
-    return found
+        evaluations += result
+    return evaluations
 
 
 async def chosen_once(
-    message: Completed, choose: Callable[[], list[Pair]], kept: Kept
+    message: Completed, choose: Callable[[], list[Pair]], remembered: Kept
 ) -> list[Pair]:
     """What `choose` chose when the message first came, however often it comes: by then the table
     may be another."""
     key = pairs_key(message)
-    if (known := await kept.get(key)) is not None:
-        return [Pair(first, second, 0.0) for first, second in json.loads(known)]
+    if (chosen_before := await remembered.get(key)) is not None:
+        return [Pair(first, second, 0.0) for first, second in json.loads(chosen_before)]
     if chosen := choose():
-        await kept.put(key, json.dumps([(pair.first, pair.second) for pair in chosen]))
+        await remembered.put(key, json.dumps([(pair.first, pair.second) for pair in chosen]))
     return chosen
 
 
@@ -193,17 +195,17 @@ async def _pair(
             there[name] = await ask_model(message, name)
             spent += there[name].cost_usd
         shadows_usd = spent
-        found: list[Evaluated] = []
+        evaluations: list[Evaluated] = []
         for rater in raters:
             judging = KINDS[settings.kind](rater, settings, ask_judge)
             cast = await judging.compare(message, there[pair.first], there[pair.second])
             cost = sum(vote.cost_usd for vote in cast)
             spent += cost
             evaluation = _evaluated(message, pair, there, rater, cast, settings)
-            if not found:  # what the answers cost stands with the first
+            if not evaluations:  # what the answers cost stands with the first
                 evaluation = evaluation.model_copy(update={"cost_usd": cost + shadows_usd})
-            found.append(evaluation)
-        return found
+            evaluations.append(evaluation)
+        return evaluations
     finally:
         await budget.settle(reserved, spent)
 
@@ -286,7 +288,7 @@ def counted(cast: Sequence[Vote]) -> Votes:
 
 def _bound(
     message: Completed,
-    known: list[Answer],
+    answers: list[Answer],
     missing: list[str],
     raters: int,
     settings: JudgeSettings,
@@ -296,7 +298,7 @@ def _bound(
     prompt_tokens = message.prompt_bytes() // FEWEST_BYTES_PER_TOKEN + 50
     answer_tokens = answer_room(message.parameters, SHADOW_TOKENS)
     shadows = sum(prices.bound(name, prompt_tokens, answer_tokens) for name in missing)
-    lengths = [min(len(a.text), settings.answer_chars) / FEWEST_BYTES_PER_TOKEN for a in known]
+    lengths = [min(len(a.text), settings.answer_chars) / FEWEST_BYTES_PER_TOKEN for a in answers]
     lengths += [
         min(answer_tokens * 5, settings.answer_chars) / FEWEST_BYTES_PER_TOKEN for _ in missing
     ]

@@ -46,25 +46,27 @@ class Sampler:
         eligible = [
             m for m in costs if m not in limits.deny and (limits.allow is None or m in limits.allow)
         ]
-        found = pairs(
+        candidates = pairs(
             table,
             assignment(message, table),
             answers[0].model,
             sorted({*eligible, answers[0].model}),
             costs,
         )
-        if not found:
+        if not candidates:
             return []
-        worth = found[0].worth * (NOVEL_BOOST if message.assignment.novel else 1.0)
+        worth = candidates[0].worth * (NOVEL_BOOST if message.assignment.novel else 1.0)
         self.usual = worth if not self.usual else FADE * self.usual + (1 - FADE) * worth
         share = 1.0 - (1.0 - self.settings.rate) ** (worth / self.usual if self.usual else 1.0)
-        return self._draw(message, found) if chance("sample", message.request_id) < share else []
+        return (
+            self._draw(message, candidates) if chance("sample", message.request_id) < share else []
+        )
 
-    def _draw(self, message: Completed, found: list[Pair]) -> list[Pair]:
+    def _draw(self, message: Completed, candidates: list[Pair]) -> list[Pair]:
         """Some of the pairs, by worth: the best most often, the others often enough to notice what
         has changed."""
-        left, drawn = list(found), []
-        for turn in range(min(self.settings.pairs, len(found))):
+        left, drawn = list(candidates), []
+        for turn in range(min(self.settings.pairs, len(candidates))):
             worth = np.array([p.worth for p in left]) + 1e-12
             edges = np.cumsum(0.8 * worth / worth.sum() + 0.2 / len(left))
             place = int(np.searchsorted(edges, chance(f"pair{turn}", message.request_id)))
@@ -75,8 +77,8 @@ class Sampler:
 def assignment(message: Completed, table: RoutingTable) -> Assignment:
     """The clusters of the message that `table` still has; all clusters alike if it has none of
     them."""
-    kept = [c for c in message.assignment.clusters if c.id in table.positions]
-    if not kept:
+    clusters = [c for c in message.assignment.clusters if c.id in table.positions]
+    if not clusters:
         count = len(table.clusters)
         return Assignment(
             np.arange(count),
@@ -84,11 +86,11 @@ def assignment(message: Completed, table: RoutingTable) -> Assignment:
             np.zeros(count, np.float32),
             True,
         )
-    weights = np.array([c.weight for c in kept], np.float32)
-    where = np.array([table.positions[c.id] for c in kept], np.intp)
+    weights = np.array([c.weight for c in clusters], np.float32)
+    where = np.array([table.positions[c.id] for c in clusters], np.intp)
     return Assignment(
         where,
         weights / max(weights.sum(), 1e-9),
-        np.array([c.distance for c in kept], np.float32),
+        np.array([c.distance for c in clusters], np.float32),
         message.assignment.novel,
     )

@@ -118,8 +118,8 @@ class CatalogPrices:
     catalog: Catalog
 
     def bound(self, model: str, prompt_tokens: int, completion_tokens: int) -> float:
-        known = self.catalog.models.get(model)
-        return known.price.cost_usd(prompt_tokens, completion_tokens) if known else 1.0
+        entry = self.catalog.models.get(model)
+        return entry.price.cost_usd(prompt_tokens, completion_tokens) if entry else 1.0
 
 
 def challengers(catalog: Catalog, profile: str) -> dict[str, float]:
@@ -142,8 +142,8 @@ async def asking(
     async def ask_model(message: Completed, model: str) -> Answer:
         asked = message.asked()
         with suppress(Conflict):
-            if (known := await answers.get(message.request_id, model, asked)) is not None:
-                return known
+            if (remembered := await answers.get(message.request_id, model, asked)) is not None:
+                return remembered
         once = answer_name(message.request_id, model, asked)
         try:
             answer = await providers.ask(

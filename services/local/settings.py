@@ -25,17 +25,17 @@ SHARED: tuple[type[BaseSettings], ...] = (
 
 def all_settings() -> list[type[BaseSettings]]:
     """The settings classes of the adapters, then of each service."""
-    found: list[type[BaseSettings]] = list(SHARED)
+    kinds: list[type[BaseSettings]] = list(SHARED)
     for name in names():
         module = importlib.import_module(f"services.{name}.settings")
-        found += [
+        kinds += [
             v
             for v in vars(module).values()
             if isinstance(v, type)
             and issubclass(v, BaseSettings)
             and v.__module__ == module.__name__
         ]
-    return found
+    return kinds
 
 
 def explain(error: ValidationError) -> str:

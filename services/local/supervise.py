@@ -115,11 +115,11 @@ class Supervisor:
 
     def __init__(self, names: tuple[str, ...], environment: Mapping[str, str], say: Say) -> None:
         self._children = [_Child(name) for name in names]
-        own = {
+        for_children = {
             "POINTSMAN_KAFKA_INSTANCE": f"supervised-{uuid.uuid4().hex[:12]}",
             "POINTSMAN_LOG_FORMAT": "json",
         }
-        self._environment = {**os.environ, **environment, **own}
+        self._environment = {**os.environ, **environment, **for_children}
         level = logging.getLevelNamesMapping().get(
             self._environment.get("POINTSMAN_LOG_LEVEL", "INFO"), 0
         )

@@ -222,14 +222,14 @@ class Evidence:
 
     def trim(self) -> None:
         """Drop what is too old to be kept. What is left does not depend on when this is done."""
-        for kept, most in (
+        for records, most in (
             (self.opinions, self.settings.evaluations),
             (self.seen, self.settings.observations),
         ):
-            for key, _ in sorted(kept.items(), key=lambda item: (item[1].at, item[0]))[
-                : max(0, len(kept) - most)
+            for key, _ in sorted(records.items(), key=lambda item: (item[1].at, item[0]))[
+                : max(0, len(records) - most)
             ]:
-                del kept[key]
+                del records[key]
 
     def matrix(self) -> tuple[list[Sample], Array]:
         """The samples in the order of their hashes, and their vectors (n, dim)."""
@@ -251,8 +251,8 @@ class Evidence:
         What has no form, from an embedder of an older version, is left out where the table's
         projection needs one; and what stands for another part of the prompt than the table reads.
         """
-        own = table if table is not None and table.encoder == self.encoder else None
-        inputs = own.inputs if own else self.encoder.dimension if self.encoder else 0
+        space = table if table is not None and table.encoder == self.encoder else None
+        inputs = space.inputs if space else self.encoder.dimension if self.encoder else 0
         read = (table.text or "description") if table is not None else self.text
         copy = Evidence(self.settings, self.encoder, newest=self.newest)
         for name in ("samples", "opinions", "seen"):
@@ -263,7 +263,7 @@ class Evidence:
             }
             if mine:
                 features = np.stack([item.vector[:inputs] for item in mine.values()])
-                points = own.points(features) if own else features
+                points = space.points(features) if space else features
                 mine = {
                     key: replace(item, vector=point)
                     for (key, item), point in zip(mine.items(), points, strict=True)

@@ -96,29 +96,29 @@ def propose(
     combined with what traffic shows. A projection stays; an estimator is learnt from the votes, or
     stays the anchor's while they can't tell.
     """
-    known = memory.seen_by(before)
-    samples, vectors = known.matrix()
+    evidence = memory.seen_by(before)
+    samples, vectors = evidence.matrix()
     if not samples or memory.encoder is None:
         return None
     foreign = before is None or before.encoder != memory.encoder
     if foreign or recluster:
         old = None if foreign else before
         refused = ""
-        for found in _cluster(vectors, old, settings):
+        for clustering in _cluster(vectors, old, settings):
             refused = (
                 ""
                 if old is None
-                else _guard(known, old.centroids, found.centroids, models, settings)
+                else _guard(evidence, old.centroids, clustering.centroids, models, settings)
             )
             if not refused:
                 break
         else:
-            kept = propose(
+            old_clusters = propose(
                 memory, before, used_ids, models, settings, recluster=False, anchor=anchor
             )
-            return replace(kept, refused=refused) if kept else None
-        clusters, why = _named(found, vectors, [s.text for s in samples], old, used_ids)
-        centroids = found.centroids
+            return replace(old_clusters, refused=refused) if old_clusters else None
+        clusters, why = _named(clustering, vectors, [s.text for s in samples], old, used_ids)
+        centroids = clustering.centroids
     else:
         assert before is not None
         centroids, why = before.centroids, "rankings"
@@ -136,10 +136,17 @@ def propose(
     projection = space.projection if space else None
     text = (before.text or "description") if before is not None else memory.text
     table, changed = _ranked(
-        known, clusters, centroids, models, settings, anchor if usable else None, projection, text
+        evidence,
+        clusters,
+        centroids,
+        models,
+        settings,
+        anchor if usable else None,
+        projection,
+        text,
     )
     table = replace(
-        table, estimator=_estimator(memory, known, table, anchor if usable else None, settings)
+        table, estimator=_estimator(memory, evidence, table, anchor if usable else None, settings)
     )
     if usable and anchor is not None:
         table = replace(table, cascade=anchor.cascade)
@@ -153,8 +160,8 @@ def _cluster(
     """New clusters, the better first: the next is for when the guard refuses the one before."""
     wanted = max(1, min(settings.clusters, len(vectors) // PER_CLUSTER))
     if settings.method != EVOLVING:
-        told = ClusteringOptions(wanted, settings.seed, settings.min_size, settings.reach)
-        return [CLUSTERINGS[settings.method](vectors, told)]
+        options = ClusteringOptions(wanted, settings.seed, settings.min_size, settings.reach)
+        return [CLUSTERINGS[settings.method](vectors, options)]
     if (
         before is None
         # prompts are waiting for a table, so the first is one cluster of them all, and the next is
@@ -165,36 +172,39 @@ def _cluster(
         vectors, before.centroids, before.radii, settings.min_size, settings.most_clusters
     )
     fresh = kmeans(vectors, max(wanted, len(evolved.centroids)), settings.seed)
-    apart = [float(nearest_of(vectors, found.centroids)[0].mean()) for found in (evolved, fresh)]
+    apart = [
+        float(nearest_of(vectors, candidates.centroids)[0].mean())
+        for candidates in (evolved, fresh)
+    ]
     return [fresh, evolved] if apart[1] < TIGHTER * apart[0] else [evolved]
 
 
 def _named(
-    found: Clustering,
+    clustering: Clustering,
     vectors: Array,
     texts: Sequence[str],
     before: RoutingTable | None,
     used: Sequence[str],
 ) -> tuple[tuple[Cluster, ...], str]:
-    k = len(found.centroids)
+    k = len(clustering.centroids)
     old_ids = [c.id for c in before.clusters] if before else []
     kept, old_labels = [-1] * k, np.full(len(vectors), -1)
     if before is not None:
         reach = float(np.median(before.radii))
-        kept = pair(before.centroids, found.centroids, reach)
+        kept = pair(before.centroids, clustering.centroids, reach)
         old_labels = nearest_of(vectors, before.centroids)[1]
-    line = lineage(old_ids, used, kept, old_labels, found.labels)
-    distances = np.linalg.norm(vectors - found.centroids[found.labels], axis=1)
+    line = lineage(old_ids, used, kept, old_labels, clustering.labels)
+    distances = np.linalg.norm(vectors - clustering.centroids[clustering.labels], axis=1)
     clusters = []
     for c in range(k):
-        members = np.flatnonzero(found.labels == c)
+        members = np.flatnonzero(clustering.labels == c)
         if not len(members):
             assert before is not None
             clusters.append(replace(before.clusters[kept[c]], size=0))
             continue
         nearest = members[distances[members].argmin()]
         clusters.append(
-            Cluster(line.ids[c], label(texts[nearest]), len(members), float(found.radii[c]))
+            Cluster(line.ids[c], label(texts[nearest]), len(members), float(clustering.radii[c]))
         )
     events = ", ".join(line.events[:12]) + (
         f" and {len(line.events) - 12} more" if len(line.events) > 12 else ""
@@ -299,13 +309,13 @@ def _base(anchor: RoutingTable | None, centroids: Array, reference: str) -> Floa
     score, that score."""
     if anchor is None or anchor.reference_success is None or reference not in anchor.models:
         return np.full(len(centroids), 0.5)
-    known = anchor.success[:, anchor.models.index(reference)].astype(np.float64)
-    return np.array([place.weights @ known[place.clusters] for place in assign(centroids, anchor)])
+    scores = anchor.success[:, anchor.models.index(reference)].astype(np.float64)
+    return np.array([place.weights @ scores[place.clusters] for place in assign(centroids, anchor)])
 
 
 def _estimator(
     memory: Evidence,
-    known: Evidence,
+    evidence: Evidence,
     table: RoutingTable,
     anchor: RoutingTable | None,
     settings: ReclustererSettings,
@@ -313,19 +323,21 @@ def _estimator(
     """What the votes tell of single prompts; else what the anchor knew of them, as long as it knows
     all models."""
     reference = table.models.index(table.reference_model)
-    data, ballots, opinions, _ = gather(known, table.centroids, table.models, settings)
+    data, ballots, opinions, _ = gather(evidence, table.centroids, table.models, settings)
     first_of = {opinion.comparison_id: opinion for opinion in reversed(opinions)}
     ids = [first_of[comparison].evaluation_id for comparison in sorted(first_of)]
-    kept = table.encoder.dimension + SIZE
-    if len(ids) >= FEWEST and all(len(memory.opinions[i].vector) == kept for i in ids):
+    dimensions = table.encoder.dimension + SIZE
+    if len(ids) >= FEWEST and all(len(memory.opinions[i].vector) == dimensions for i in ids):
         ratio = _ratio(data, ballots)
         order = np.lexsort((sorted(first_of), [first_of[c].at for c in sorted(first_of)]))
         features = np.stack([memory.opinions[ids[i]].vector for i in order])
         k, m = table.strength.shape
         if (
-            found := fit_votes_estimator(features, data.rows(order), ratio[order], k, m, reference)
+            estimator := fit_votes_estimator(
+                features, data.rows(order), ratio[order], k, m, reference
+            )
         ) is not None:
-            return found
+            return estimator
     if anchor is None or anchor.estimator is None:
         return None
     return aligned(anchor.estimator, anchor.models, table.models)
@@ -380,7 +392,7 @@ def anchored(
         if (c, models.index(reference)) in changed:
             continue
         w = place.weights.astype(np.float64)
-        known = w @ anchor.strength[place.clusters].astype(np.float64)
+        anchor_strength = w @ anchor.strength[place.clusters].astype(np.float64)
         spread = np.sqrt(w @ anchor.standard_error[place.clusters].astype(np.float64) ** 2)
         for i, j in both:
             if (c, i) in changed:
@@ -391,9 +403,9 @@ def anchored(
                 )
                 continue
             mine, theirs = 1.0 / max(error[c, i], 1e-3) ** 2, 1.0 / max(spread[j], 1e-3) ** 2
-            strength[c, i] = (mine * strength[c, i] + theirs * (known[j] - known[base])) / (
-                mine + theirs
-            )
+            strength[c, i] = (
+                mine * strength[c, i] + theirs * (anchor_strength[j] - anchor_strength[base])
+            ) / (mine + theirs)
             error[c, i] = 1.0 / np.sqrt(mine + theirs)
     return strength, error
 
@@ -463,10 +475,10 @@ def gather(
         by_rater.setdefault(Voter.of(opinion.kind, opinion.rater), []).append(opinion)
     ballots = {
         key: (
-            np.array([rows[o.comparison_id] for o in own], np.intp),
-            Ballots.of([o.votes.counts() for o in own]),
+            np.array([rows[o.comparison_id] for o in votes], np.intp),
+            Ballots.of([o.votes.counts() for o in votes]),
         )
-        for key, own in sorted(by_rater.items())
+        for key, votes in sorted(by_rater.items())
     }
     return data, ballots, opinions, at
 
@@ -512,11 +524,11 @@ def _held_out_losses(
     ratio = _ratio(data, ballots)
     lost = np.zeros(len(data))
     for fold in (0, 1):
-        held, kept = (
+        held, training = (
             np.flatnonzero(data.prompt % 2 == fold),
             np.flatnonzero(data.prompt % 2 != fold),
         )
-        ranking = fit(data.rows(kept), ratio[kept], clusters, models, 0)
+        ranking = fit(data.rows(training), ratio[training], clusters, models, 0)
         lead = (
             ranking.strength[data.cluster[held], data.first[held]]
             - ranking.strength[data.cluster[held], data.second[held]]

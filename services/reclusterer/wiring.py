@@ -141,11 +141,11 @@ class Learner:
         new_turn = self.term != self.turn.terms
         if not new_turn and await end(self.kafka) == self.end:
             return
-        known = await versions(self.kafka)
+        published = await versions(self.kafka)
         if new_turn:
-            self.epoch, self.term = (known[-1].epoch + 1 if known else 1), self.turn.terms
+            self.epoch, self.term = (published[-1].epoch + 1 if published else 1), self.turn.terms
             log.info("writing", epoch=self.epoch)
-        self._take(known)
+        self._take(published)
         self.end, self.published_of = await end(self.kafka), NOTHING
 
     async def _publish_what_is_due(self) -> None:
@@ -159,25 +159,25 @@ class Learner:
             self.published_of = state
             await self._publish(due)
 
-    def _take(self, known: list[TablePublished]) -> None:
+    def _take(self, published: list[TablePublished]) -> None:
         """What stands on the topic, whoever wrote it. The newest table that was not learnt from
         traffic is the anchor."""
-        if not known:
+        if not published:
             return
-        self.current, self.pinned = known[-1].read_table(), known[-1].pinned
-        brought = anchor_of(known)
+        self.current, self.pinned = published[-1].read_table(), published[-1].pinned
+        brought = anchor_of(published)
         self.anchor = brought.read_table() if brought else None
-        for version in known:
+        for version in published:
             self.used_ids |= {c.id for c in version.read_table().clusters}
         if self.watch.when == 0.0:
             self.watch.done(
-                self.current.provenance.prompts, 0.0, known[-1].published_at.timestamp()
+                self.current.provenance.prompts, 0.0, published[-1].published_at.timestamp()
             )
         if self.pinned:
             log.info(
                 "the current table is pinned; `pointsman table unpin` lets what is learnt replace "
                 "it",
-                version=str(known[-1].ref),
+                version=str(published[-1].ref),
             )
 
     async def _publish(self, due: str) -> None:

@@ -23,12 +23,12 @@ from shared.routing.errors import RoutingError
 def build(settings: SelectorSettings | None = None, tables: Tables | None = None) -> FastStream:
     """The selector as an application."""
     settings, kafka = settings or SelectorSettings(), KafkaSettings()
-    known = tables or Tables("selector", kafka, RedisSettings())
+    routing_tables = tables or Tables("selector", kafka, RedisSettings())
     catalog, pacers = CurrentCatalog(settings.catalog), Pacers()
 
     async def one(message: Placed) -> Decided | Exception:
         try:
-            table = await known.get(message.assignment.table)
+            table = await routing_tables.get(message.assignment.table)
             wish = pacers.wish(message.wanted(settings.default_profile, settings.profiles), table)
             decided = decide(
                 message,
@@ -55,6 +55,6 @@ def build(settings: SelectorSettings | None = None, tables: Tables | None = None
         flow=FLOW,
         work=work,
         batch=settings.batch,
-        lifespan=known.running,
+        lifespan=routing_tables.running,
     )
     return connect(stage, kafka)

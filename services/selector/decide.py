@@ -87,9 +87,9 @@ def _cascade(selection: Selection, table: RoutingTable, rates: Rates) -> Cascade
     best = selection.candidates
     if table.cascade is None or not best or best[0].utility < best[-1].utility:
         return None
-    known = [Alone(c.model, c.success, c.cost_usd, c.latency_s) for c in best if not c.unproven]
-    found = plan(known, table.cascade, rates, best[0].utility)
-    return None if found is None else CascadePlan(**asdict(found))
+    models = [Alone(c.model, c.success, c.cost_usd, c.latency_s) for c in best if not c.unproven]
+    cascade = plan(models, table.cascade, rates, best[0].utility)
+    return None if cascade is None else CascadePlan(**asdict(cascade))
 
 
 class Pacers:

@@ -222,14 +222,14 @@ async def study(path: Path, options: Options) -> Findings:
             responses=outcomes.responses is not None,
         )
         steps = bar.add_task("learning and scoring", total=len(splits) * len(named))
-        kept: dict[str, FittedRouter] = {}
+        fitted_routers: dict[str, FittedRouter] = {}
 
         def keep(
             split: int, name: str, fitted: FittedRouter, _expected: RouterExpectations, _test: Rows
         ) -> None:
             bar.advance(steps)
             if split == 0 and named[name].looks:
-                kept[name] = fitted
+                fitted_routers[name] = fitted
 
         results = await asyncio.to_thread(
             evaluate,
@@ -253,7 +253,7 @@ async def study(path: Path, options: Options) -> Findings:
             }
         chosen = np.random.RandomState(options.seed).permutation(splits[0][1])[: options.robustness]
         robustness = (
-            await _robustness(chosen, kept, data, given, encoder, options, bar)
+            await _robustness(chosen, fitted_routers, data, given, encoder, options, bar)
             if len(chosen)
             else {}
         )
@@ -318,7 +318,7 @@ def _answered(
     rows: Sequence[Row], responses: Sequence[Mapping[str, Array]], weak: str, prompts: Array
 ) -> Answered:
     size = prompts.shape[1] - SIZE
-    answers = np.stack([own[weak] for own in responses])
+    answers = np.stack([response[weak] for response in responses])
     return Answered(
         prompts[:, :size], prompts[:, size:], answers, forms([row.responses[weak] for row in rows])
     )
@@ -343,7 +343,7 @@ async def _robustness(
         return {name: fitted.expect(features).best() for name, fitted in kept.items()}
 
     before = picks({kind: values[rows] for kind, values in data.features.items()})
-    found: dict[str, dict[str, float]] = {name: {} for name in kept}
+    shares: dict[str, dict[str, float]] = {name: {} for name in kept}
     lost: dict[str, list[float]] = {name: [] for name in kept}
     for kind in KINDS:
         disturbed = [perturbed(prompt, kind, options.seed) for prompt in prompts]
@@ -351,18 +351,18 @@ async def _robustness(
             disturbed, [given[i] for i in rows], encoder, options, bar, f"with {kind}"
         )
         for name, after in picks(features).items():
-            found[name][kind] = float((after == before[name]).mean())
+            shares[name][kind] = float((after == before[name]).mean())
             lost[name].append(float((scores[at, before[name]] - scores[at, after]).mean()))
-    for name, one in found.items():
+    for name, one in shares.items():
         one["all"] = float(np.mean([one[kind] for kind in KINDS]))
         one["accuracy_lost"] = float(np.mean(lost[name]))
-    return found
+    return shares
 
 
 def mean(values: Sequence[float]) -> float | None:
     """The mean; None of nothing, and of what has no value."""
-    found = float(np.mean(values)) if len(values) else float("nan")
-    return found if np.isfinite(found) else None
+    average = float(np.mean(values)) if len(values) else float("nan")
+    return average if np.isfinite(average) else None
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -384,36 +384,36 @@ def alone(outcomes: Outcomes) -> list[tuple[str, float, float]]:
     return [(m, float(s), float(c)) for m, s, c in zip(outcomes.models, scores, costs, strict=True)]
 
 
-def facts(found: Findings) -> dict[str, Any]:
+def facts(findings: Findings) -> dict[str, Any]:
     """Everything, for machines."""
-    outcomes = found.data.outcomes
+    outcomes = findings.data.outcomes
     return {
-        "file": found.name,
+        "file": findings.name,
         "prompts": len(outcomes.texts),
-        "splits": len(found.results[SINGLE].accuracy),
-        "encoder": str(found.data.encoder),
-        "notes": notes(found),
+        "splits": len(findings.results[SINGLE].accuracy),
+        "encoder": str(findings.data.encoder),
+        "notes": notes(findings),
         "models": [
             {"model": m, "accuracy": accuracy, "cost_usd": cost}
             for m, accuracy, cost in alone(outcomes)
         ],
-        "routers": [_router(found, name, r) for name, r in found.results.items()],
+        "routers": [_router(findings, name, r) for name, r in findings.results.items()],
         "cascades": [
-            {"sees": sees, "weak": found.weak, "strong": found.strong}
+            {"sees": sees, "weak": findings.weak, "strong": findings.strong}
             | {n: mean(getattr(r, n)) for n in ("apgr", "cpt50", "cpt80", "calibration_error")}
             | {"cpt80_standard_error": spread(r.cpt80)}
-            for sees, r in found.cascades.items()
+            for sees, r in findings.cascades.items()
         ],
-        "robustness": [{"router": name} | one for name, one in found.robustness.items()],
+        "robustness": [{"router": name} | one for name, one in findings.robustness.items()],
         "auto_less_baselines": {
             "measure": measure_of(outcomes),
             "baselines": {
                 name: None if one is None else asdict(one)
-                for name, one in found.beside_best.items()
+                for name, one in findings.beside_best.items()
             },
-            "best": best_baseline(found),
+            "best": best_baseline(findings),
         },
-        "verdict": verdict(found),
+        "verdict": verdict(findings),
     }
 
 
@@ -422,15 +422,17 @@ def measure_of(outcomes: Outcomes) -> str:
     return "area" if priced(outcomes) or len(outcomes.models) > 2 else "apgr"
 
 
-def best_baseline(found: Findings) -> str:
+def best_baseline(findings: Findings) -> str:
     """The baseline of the largest area (or APGR)."""
     return max(
         BASELINES,
-        key=lambda name: mean(getattr(found.results[name], measure_of(found.data.outcomes))) or 0.0,
+        key=lambda name: (
+            mean(getattr(findings.results[name], measure_of(findings.data.outcomes))) or 0.0
+        ),
     )
 
 
-def _router(found: Findings, name: str, r: Result) -> dict[str, Any]:
+def _router(findings: Findings, name: str, r: Result) -> dict[str, Any]:
     measured = (
         "regret",
         "novel",
@@ -443,15 +445,15 @@ def _router(found: Findings, name: str, r: Result) -> dict[str, Any]:
         "cpt80",
         "cost_usd",
     )
-    own = found.intervals[name]
+    interval = findings.intervals[name]
     return {
         "router": name,
         "accuracy": mean(r.accuracy),
         "standard_error": spread(r.accuracy),
-        "interval": [own.low, own.high],
+        "interval": [interval.low, interval.high],
         "first_splits": mean(r.accuracy[:FIRST]),
-        "beside_avengers_pro": asdict(found.beside_peer[name]),
-        "beside_best_single": asdict(found.beside_single[name]),
+        "beside_avengers_pro": asdict(findings.beside_peer[name]),
+        "beside_best_single": asdict(findings.beside_single[name]),
         "decisions": r.decisions,
         "recipes": r.recipes,
         "keep": _goal(r.keep, "success", "cost"),
@@ -479,9 +481,9 @@ def _goal(
     }
 
 
-def notes(found: Findings) -> list[str]:
+def notes(findings: Findings) -> list[str]:
     """What somebody who reads the figures must know about the file."""
-    outcomes = found.data.outcomes
+    outcomes = findings.data.outcomes
     said = []
     if not priced(outcomes):
         said.append(
@@ -495,7 +497,7 @@ def notes(found: Findings) -> list[str]:
         )
     scored = (
         len(outcomes.texts) - int(0.7 * len(outcomes.texts))
-        if not found.options.folds
+        if not findings.options.folds
         else len(outcomes.texts)
     )
     if scored < FEW:
@@ -503,9 +505,10 @@ def notes(found: Findings) -> list[str]:
             f"only {scored} prompts are scored in a split, so the figures are rough; intervals are "
             "wide, and best is often chance"
         )
-    if found.without_response:
+    if findings.without_response:
         said.append(
-            f"{found.without_response} prompts have no response, so delta, response keys and the "
+            f"{findings.without_response} prompts have no response, so delta, response keys and "
+            "the "
             "cascade are left out"
         )
     if twice := len(outcomes.texts) - len(set(outcomes.texts)):
@@ -521,12 +524,12 @@ def number(value: float | None, form: str = ".4f") -> str:
     return "–" if value is None else format(value, form)
 
 
-def columns(found: Findings) -> list[tuple[str, Callable[[str, Result], str]]]:
+def columns(findings: Findings) -> list[tuple[str, Callable[[str, Result], str]]]:
     """What the table of routers shows, of what there is."""
-    costs = priced(found.data.outcomes)
+    costs = priced(findings.data.outcomes)
     shown: list[tuple[str, Callable[[str, Result], str]]] = [
         ("accuracy", lambda _n, r: f"{number(mean(r.accuracy))} ± {number(spread(r.accuracy))}"),
-        (f"less {PEER}", lambda n, _r: _signed(found.beside_peer[n])),
+        (f"less {PEER}", lambda n, _r: _signed(findings.beside_peer[n])),
     ]
     if costs:
         shown += [
@@ -535,7 +538,7 @@ def columns(found: Findings) -> list[tuple[str, Callable[[str, Result], str]]]:
             ("CostSave", lambda _n, r: number(mean(r.cost_save), ".0%")),
             ("area", lambda _n, r: number(mean(r.area))),
         ]
-    if found.weak:
+    if findings.weak:
         shown += [
             ("APGR", lambda _n, r: number(mean(r.apgr), ".3f")),
             ("CPT(50)", lambda _n, r: number(mean(r.cpt50), ".0%")),
@@ -553,14 +556,18 @@ def _signed(one: Interval) -> str:
     return f"{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
 
 
-def verdict(found: Findings) -> list[str]:
+def verdict(findings: Findings) -> list[str]:
     """A few sentences for somebody who asks whether routing would pay."""
-    best, ours, single = found.beside_single[OURS], found.results[OURS], found.results[SINGLE]
+    best, ours, single = (
+        findings.beside_single[OURS],
+        findings.results[OURS],
+        findings.results[SINGLE],
+    )
     lines = []
-    models = sorted(alone(found.data.outcomes), key=lambda line: -line[1])
+    models = sorted(alone(findings.data.outcomes), key=lambda line: -line[1])
     top = models[0]
     near = min((m for m in models if m[1] >= top[1] - AS_GOOD), key=lambda m: m[2])
-    if priced(found.data.outcomes) and near[2] < 0.5 * top[2]:
+    if priced(findings.data.outcomes) and near[2] < 0.5 * top[2]:
         part = (
             "nothing"
             if near[2] == 0
@@ -593,12 +600,12 @@ def verdict(found: Findings) -> list[str]:
         f"Routing ({did}) gets {sure} right {than} the best single model alone: {quality}, "
         f"{_signed(best)}{money}."
     )
-    name = best_baseline(found)
-    if (apart := found.beside_best[name]) is None:
+    name = best_baseline(findings)
+    if (apart := findings.beside_best[name]) is None:
         return lines
     what = (
         "the area under the quality-cost curve"
-        if measure_of(found.data.outcomes) == "area"
+        if measure_of(findings.data.outcomes) == "area"
         else "APGR"
     )
     where = "ahead of" if apart.low > 0 else "behind" if apart.high < 0 else "level with"

@@ -56,7 +56,7 @@ share that recovers x%. **regret**: what an oracle would have scored more. **ECE
 expected calibration error of success, in 15 bins."""
 
 
-def write(found: Sequence[Findings], path: Path) -> None:
+def write(findings: Sequence[Findings], path: Path) -> None:
     """Write the report, and its pictures into a folder of its name beside it."""
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,9 +68,9 @@ def write(found: Sequence[Findings], path: Path) -> None:
         LEGEND,
         "",
     ]
-    if len(found) > 1:
-        lines += _summary(found)
-    for one in found:
+    if len(findings) > 1:
+        lines += _summary(findings)
+    for one in findings:
         stem = re.sub(r"\W+", "-", one.name.split(".")[0])
         lines += _section(one, f"{folder.name}/{stem}")
         _curves(one, folder / f"{stem}-curve.svg")
@@ -78,23 +78,23 @@ def write(found: Sequence[Findings], path: Path) -> None:
     path.write_text("\n".join(lines))
 
 
-def _section(found: Findings, pictures: str) -> list[str]:
-    outcomes = found.data.outcomes
-    count = len(found.results[SINGLE].accuracy)
+def _section(findings: Findings, pictures: str) -> list[str]:
+    outcomes = findings.data.outcomes
+    count = len(findings.results[SINGLE].accuracy)
     lines = [
-        f"## {found.name}",
+        f"## {findings.name}",
         "",
         (
             f"{len(outcomes.texts)} prompts, {len(outcomes.models)} models, {count} splits; "
-            f"{found.data.encoder}."
+            f"{findings.data.encoder}."
         ),
         "",
     ]
     lines += ["| model alone | accuracy | USD an answer |", "|---|---|---|"]
     for model, accuracy, usd in sorted(alone(outcomes), key=lambda line: -line[1]):
         lines.append(f"| {model} | {accuracy:.4f} | {usd:.6f} |")
-    lines += [line for note in notes(found) for line in ("", f"Note: {note}.")]
-    shape = columns(found)
+    lines += [line for note in notes(findings) for line in ("", f"Note: {note}.")]
+    shape = columns(findings)
     if count > FIRST:
         shape = [
             *shape[:1],
@@ -106,21 +106,21 @@ def _section(found: Findings, pictures: str) -> list[str]:
         "| router | " + " | ".join(name for name, _ in shape) + " |",
         "|---" * (len(shape) + 1) + "|",
     ]
-    for name, result in found.results.items():
+    for name, result in findings.results.items():
         marked = f"**{name}**" if name == OURS else name
         lines.append(f"| {marked} | " + " | ".join(cell(name, result) for _, cell in shape) + " |")
     lines += [
         "",
-        *verdict(found),
+        *verdict(findings),
         "",
-        *_beside(found),
-        *_goals(found),
+        *_beside(findings),
+        *_goals(findings),
         f"![Accuracy with intervals]({pictures}-accuracy.svg)",
         "",
         f"![Curves]({pictures}-curve.svg)",
         "",
     ]
-    shares = _shares(found)
+    shares = _shares(findings)
     if shares:
         lines += [
             "| decisions per model | " + " | ".join(n for n, _ in shares) + " |",
@@ -131,10 +131,11 @@ def _section(found: Findings, pictures: str) -> list[str]:
             for m in outcomes.models
         ]
         lines.append("")
-    if found.cascades:
+    if findings.cascades:
         lines += [
             (
-                f"Cascade: {found.weak} is asked first, and {found.strong} where the answer does "
+                f"Cascade: {findings.weak} is asked first, and {findings.strong} where the answer "
+                "does "
                 "not "
                 "seem good enough."
             ),
@@ -143,7 +144,7 @@ def _section(found: Findings, pictures: str) -> list[str]:
             "| the predictor sees | APGR | CPT(50) | CPT(80) | ECE |",
             "|---|---|---|---|---|",
         ]
-        for sees, one in found.cascades.items():
+        for sees, one in findings.cascades.items():
             numbers = (
                 number(mean(one.apgr), ".3f"),
                 number(mean(one.cpt50), ".1%"),
@@ -153,10 +154,11 @@ def _section(found: Findings, pictures: str) -> list[str]:
                 f"| {sees} | {' | '.join(numbers)} | {number(mean(one.calibration_error), '.3f')} |"
             )
         lines.append("")
-    if found.robustness:
+    if findings.robustness:
         lines += [
             (
-                f"Choices that stay when a prompt is disturbed: {found.options.robustness} prompts "
+                f"Choices that stay when a prompt is disturbed: {findings.options.robustness} "
+                "prompts "
                 "of "
                 "the first split, each in five ways"
             ),
@@ -165,14 +167,14 @@ def _section(found: Findings, pictures: str) -> list[str]:
             "| router | " + " | ".join(KINDS) + " | all | accuracy lost |",
             "|---" * (len(KINDS) + 3) + "|",
         ]
-        for name, stays in found.robustness.items():
+        for name, stays in findings.robustness.items():
             cells = " | ".join(f"{stays[kind]:.1%}" for kind in (*KINDS, "all"))
             lines.append(f"| {name} | {cells} | {stays['accuracy_lost']:+.4f} |")
         lines.append("")
     return lines
 
 
-def _summary(found: Sequence[Findings]) -> list[str]:
+def _summary(findings: Sequence[Findings]) -> list[str]:
     """All files on one page: `auto` beside the best baseline of each."""
     lines = [
         "## All sets",
@@ -188,7 +190,7 @@ def _summary(found: Sequence[Findings]) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     apart, errors = [], []
-    for one in found:
+    for one in findings:
         outcomes, name, by = one.data.outcomes, best_baseline(one), measure_of(one.data.outcomes)
         ours, theirs = (number(mean(getattr(one.results[n], by))) for n in (OURS, name))
         if (d := one.beside_best[name]) is None:
@@ -210,26 +212,26 @@ def _summary(found: Sequence[Findings]) -> list[str]:
     return lines
 
 
-def _beside(found: Findings) -> list[str]:
+def _beside(findings: Findings) -> list[str]:
     """`auto` beside each baseline, and what it chose."""
-    by = measure_of(found.data.outcomes)
+    by = measure_of(findings.data.outcomes)
     lines = [f"| auto less | {by} |", "|---|---|"]
     for name in BASELINES:
-        one = found.beside_best[name]
+        one = findings.beside_best[name]
         lines.append(
             f"| {name} | "
             f"{'–' if one is None else f'{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]'} |"
         )
     chose = "; ".join(
         f"{name} ({times})"
-        for name, times in sorted(found.results[OURS].recipes.items(), key=lambda item: -item[1])
+        for name, times in sorted(findings.results[OURS].recipes.items(), key=lambda item: -item[1])
     )
     return [*lines, "", f"auto chose, in so many splits: {chose}.", ""]
 
 
-def _goals(found: Findings) -> list[str]:
+def _goals(findings: Findings) -> list[str]:
     """What the goals reached."""
-    ours = found.results[OURS]
+    ours = findings.results[OURS]
     if not ours.keep:
         return []
     (kept, cost), (spent, success) = np.mean(ours.keep, axis=0), np.mean(ours.spend, axis=0)
@@ -247,10 +249,10 @@ def _goals(found: Findings) -> list[str]:
     ]
 
 
-def _shares(found: Findings) -> list[tuple[str, dict[str, float]]]:
+def _shares(findings: Findings) -> list[tuple[str, dict[str, float]]]:
     shown = []
     for name in (PEER, "prompt", "contrastive", OURS):
-        decisions = found.results[name].decisions
+        decisions = findings.results[name].decisions
         total = sum(decisions.values()) or 1
         shown.append((name, {m: n / total for m, n in decisions.items()}))
     return shown
@@ -271,23 +273,23 @@ def _save(plt: Any, figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def _curves(found: Findings, path: Path) -> None:
+def _curves(findings: Findings, path: Path) -> None:
     """Quality against cost; for two models the gap recovered against the share of prompts given to
     the stronger."""
     plt = _plot()
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    outcomes = found.data.outcomes
-    if found.cascades:
-        for sees, one in found.cascades.items():
+    outcomes = findings.data.outcomes
+    if findings.cascades:
+        for sees, one in findings.cascades.items():
             axes.plot(
                 np.linspace(0, 100, 101), np.mean(one.curve, axis=0), label=f"cascade, sees {sees}"
             )
         axes.plot([0, 100], [0, 1], "k:", label="chance")
-        axes.set_xlabel(f"% of prompts given to {found.strong}")
+        axes.set_xlabel(f"% of prompts given to {findings.strong}")
         axes.set_ylabel("part of the gap recovered")
     else:
-        for name in (n for n in COLOURS if n in found.results):
-            cost, quality = np.mean(found.results[name].curve, axis=0)
+        for name in (n for n in COLOURS if n in findings.results):
+            cost, quality = np.mean(findings.results[name].curve, axis=0)
             axes.plot(1000 * cost, quality, color=COLOURS[name], label=name, lw=1)
         scores, costs = (
             np.array(values) for values in zip(*(line[1:] for line in alone(outcomes)), strict=True)
@@ -298,22 +300,22 @@ def _curves(found: Findings, path: Path) -> None:
         axes.set_ylabel("accuracy")
     axes.grid(alpha=0.3)
     axes.legend()
-    axes.set_title(found.name)
+    axes.set_title(findings.name)
     _save(plt, figure, path)
 
 
-def _differences(found: Findings, path: Path) -> None:
+def _differences(findings: Findings, path: Path) -> None:
     """Accuracy less the peer's, with intervals."""
     plt = _plot()
-    names = [n for n in found.results if n not in {"random", "oracle", PEER}][::-1]
+    names = [n for n in findings.results if n not in {"random", "oracle", PEER}][::-1]
     figure, axes = plt.subplots(figsize=(8, 0.32 * len(names) + 1.2), layout="constrained")
     for i, name in enumerate(names):
-        one = found.beside_peer[name]
+        one = findings.beside_peer[name]
         axes.plot([one.low, one.high], [i, i], color=COLOURS.get(name, "#888888"), lw=2)
         axes.plot(one.mean, i, "o", color=COLOURS.get(name, "#888888"))
     axes.axvline(0.0, color="k", lw=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel(f"accuracy less {PEER}, 95% interval")
     axes.grid(alpha=0.3, axis="x")
-    axes.set_title(found.name)
+    axes.set_title(findings.name)
     _save(plt, figure, path)

@@ -180,13 +180,16 @@ def heads_of(
     dearest = outcomes.models[int(outcomes.paid().mean(axis=0).argmax())]
     answered = {}
     for model in outcomes.models:
-        own = np.array([i for i, said in enumerate(responses) if model in said], np.intp)
-        if model != dearest and len(own):
-            answers = np.stack([responses[i][model] for i in own])
+        rows_of_model = np.array([i for i, said in enumerate(responses) if model in said], np.intp)
+        if model != dearest and len(rows_of_model):
+            answers = np.stack([responses[i][model] for i in rows_of_model])
             answered[model] = (
-                own,
+                rows_of_model,
                 Answered(
-                    prompts[own], form[own], answers, forms([rows[i].responses[model] for i in own])
+                    prompts[rows_of_model],
+                    form[rows_of_model],
+                    answers,
+                    forms([rows[i].responses[model] for i in rows_of_model]),
                 ),
             )
     return fit_heads(answered, outcomes.scores, outcomes.models, seed)
@@ -220,7 +223,7 @@ async def _from_votes(source: TableSource, path: Path) -> RoutingTable:
         ranking = bar.add_task("clustering and ranking", total=1)
         at = {prompt: i for i, prompt in enumerate(prompts)}
         where = {model: i for i, model in enumerate(models_)}
-        known = all(model in prices for model in models_)
+        priced = all(model in prices for model in models_)
         votes = PairVotes(
             tuple(texts),
             models_,
@@ -229,8 +232,8 @@ async def _from_votes(source: TableSource, path: Path) -> RoutingTable:
             np.array([where[vote.second] for vote in decided], np.intp),
             np.array([vote.first_better for vote in decided], np.float64),
             np.array([estimate_tokens(len(prompt.encode())) for prompt in prompts]),
-            np.array([prices[m].input / 1e6 if known else 0.0 for m in models_]),
-            np.array([prices[m].cost_usd(0, ANSWER_TOKENS) if known else 0.0 for m in models_]),
+            np.array([prices[m].input / 1e6 if priced else 0.0 for m in models_]),
+            np.array([prices[m].cost_usd(0, ANSWER_TOKENS) if priced else 0.0 for m in models_]),
         )
         table = await asyncio.to_thread(
             build_from_votes,
@@ -244,7 +247,7 @@ async def _from_votes(source: TableSource, path: Path) -> RoutingTable:
             reference=source.reference,
         )
         bar.advance(ranking)
-    if not known:
+    if not priced:
         bare = ", ".join(m for m in models_ if m not in prices)
         err.print(
             f"[yellow]no price of {bare} is known, so costs have no effect; name --prices[/]",

@@ -50,12 +50,14 @@ async def describe_rest(
 ) -> list[str]:
     """The descriptions that are `given`, and for the other prompts those that the describer would
     give."""
-    made = iter(
+    descriptions = iter(
         await describe_all(
-            [p for p, own in zip(prompts, given, strict=True) if not own], backend, tick
+            [p for p, given_text in zip(prompts, given, strict=True) if not given_text],
+            backend,
+            tick,
         )
     )
-    for own in given:
-        if own:
+    for given_text in given:
+        if given_text:
             tick()
-    return [own or next(made) for own in given]
+    return [given_text or next(descriptions) for given_text in given]

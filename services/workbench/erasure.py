@@ -106,107 +106,110 @@ class Found:
 
 async def _forget(wanted: ErasureSubject, *, yes: bool, now: bool) -> dict[str, Any]:
     kafka, redis = KafkaSettings(), RedisSettings()
-    found = await _find(kafka, wanted)
+    belongings = await _find(kafka, wanted)
     report: dict[str, Any] = {
-        "requests": len(found.requests),
+        "requests": len(belongings.requests),
         "done": yes,
         "topics": {},
-        "labels": found.labels,
+        "labels": belongings.labels,
     }
     stays = {
-        name: {"records": count, "until": _date(found.until[name])}
-        for name, count in found.records.items()
+        name: {"records": count, "until": _date(belongings.until[name])}
+        for name, count in belongings.records.items()
     }
-    report["topics"] = stays | {EVALUATIONS.name: {"records": found.evaluations, "until": None}}
-    if not yes or not (found.requests or found.records):
+    report["topics"] = stays | {
+        EVALUATIONS.name: {"records": belongings.evaluations, "until": None}
+    }
+    if not yes or not (belongings.requests or belongings.records):
         return report
-    if why := await _under_way(kafka, wanted, found):
+    if why := await _under_way(kafka, wanted, belongings):
         return report | {"done": False, "why": why}
-    report["redis"] = await _from_redis(redis, found)
+    report["redis"] = await _from_redis(redis, belongings)
     copied, gone = await copy_without(
         kafka,
         EVALUATIONS,
-        lambda record: record.value is not None and _about(record, found.requests),
+        lambda record: record.value is not None and _about(record, belongings.requests),
     )
     left = [
         r
         async for r in scan(kafka, EVALUATIONS)
-        if r.value is not None and _about(r, found.requests)
+        if r.value is not None and _about(r, belongings.requests)
     ]
     report["topics"][EVALUATIONS.name] |= {"deleted": gone, "copied": copied, "left": len(left)}
     async with publisher(kafka) as send:
-        for request in sorted(found.requests):
+        for request in sorted(belongings.requests):
             await send.send_and_wait(kafka.name(EVALUATIONS), None, key=request.encode())
     if now:
         for topic in searched():
-            if topic.name in found.last:
-                await delete_before(kafka, found.last[topic.name])
+            if topic.name in belongings.last:
+                await delete_before(kafka, belongings.last[topic.name])
                 report["topics"][topic.name] |= {"deleted": True, "until": None}
     return report
 
 
-async def _under_way(kafka: KafkaSettings, wanted: ErasureSubject, found: Found) -> str:
+async def _under_way(kafka: KafkaSettings, wanted: ErasureSubject, belongings: Found) -> str:
     """Why it is too early: a service has yet to read something of theirs, or has just said
     something new. Empty: it is not."""
     for topic, groups in searched().items():
         for group in groups:
-            if topic.name in found.last and (
-                late := await not_passed(kafka, group, found.last[topic.name])
+            if topic.name in belongings.last and (
+                late := await not_passed(kafka, group, belongings.last[topic.name])
             ):
                 return (
                     f"the {group} has yet to read {topic.name} in {len(late)} partitions as "
                     "far as something of theirs lies"
                 )
     again = await _find(kafka, wanted)
-    same = (again.records, again.evaluations) == (found.records, found.evaluations)
+    same = (again.records, again.evaluations) == (belongings.records, belongings.evaluations)
     return "" if same else "something of theirs is still on its way through the services"
 
 
 async def _find(kafka: KafkaSettings, wanted: ErasureSubject) -> Found:
-    found = Found()
+    belongings = Found()
     for topic in (*searched(), SPENDING):
         async for record in scan(kafka, topic):
             request = wanted.of(record)
             if (
                 request is None
                 and topic is SPENDING
-                and (record.key or b"").decode("utf-8", "replace") in found.requests
+                and (record.key or b"").decode("utf-8", "replace") in belongings.requests
             ):
                 request = (record.key or b"").decode("utf-8", "replace")
             if request is None:
                 continue
             if topic is not DEAD_LETTERS:
-                found.requests.add(request)
-            found.records[topic.name] = found.records.get(topic.name, 0) + 1
-            found.until[topic.name] = max(
-                found.until.get(topic.name, 0.0), (record.timestamp + topic.retention_ms) / 1000
+                belongings.requests.add(request)
+            belongings.records[topic.name] = belongings.records.get(topic.name, 0) + 1
+            belongings.until[topic.name] = max(
+                belongings.until.get(topic.name, 0.0),
+                (record.timestamp + topic.retention_ms) / 1000,
             )
             part = part_of(record)
-            found.last.setdefault(topic.name, {})[part] = record.offset + 1
-            _note(found, topic, record)
-    found.requests |= wanted.ids
+            belongings.last.setdefault(topic.name, {})[part] = record.offset + 1
+            _note(belongings, topic, record)
+    belongings.requests |= wanted.ids
     async for record in scan(kafka, EVALUATIONS):
-        found.evaluations += record.value is not None and _about(record, found.requests)
+        belongings.evaluations += record.value is not None and _about(record, belongings.requests)
     for version in await versions(kafka):
-        if any(cluster.label in found.texts for cluster in version.read_table().clusters):
-            found.labels.append(str(version.ref))
-    return found
+        if any(cluster.label in belongings.texts for cluster in version.read_table().clusters):
+            belongings.labels.append(str(version.ref))
+    return belongings
 
 
-def _note(found: Found, topic: Topic, record: Any) -> None:
+def _note(belongings: Found, topic: Topic, record: Any) -> None:
     """What Redis may remember of it, and what a table may show of it."""
     try:
         message = json.loads(record.value)
         if topic is DESCRIPTIONS:
             text = read(Submitted, record.value).task_text()
             description = message["description"]
-            found.texts.add(description["text"])
-            found.prompts.setdefault(description.get("model") or "", set()).add(text)
+            belongings.texts.add(description["text"])
+            belongings.prompts.setdefault(description.get("model") or "", set()).add(text)
         elif topic is DECISIONS:
-            found.models.update(c["model"] for c in message["decision"]["candidates"])
+            belongings.models.update(c["model"] for c in message["decision"]["candidates"])
         elif topic is COMPLETIONS:
-            found.completed.append(read(Completed, record.value))
-            found.models.update(a.model for a in found.completed[-1].completion.answers)
+            belongings.completed.append(read(Completed, record.value))
+            belongings.models.update(a.model for a in belongings.completed[-1].completion.answers)
     except (ValueError, KeyError, TypeError, InvalidMessage):
         return
 
@@ -215,21 +218,21 @@ def _about(record: Any, requests: Iterable[str]) -> bool:
     return (record.key or b"").decode("utf-8", "replace") in requests
 
 
-async def _from_redis(redis: RedisSettings, found: Found) -> int:
+async def _from_redis(redis: RedisSettings, belongings: Found) -> int:
     """Delete remembered answers and descriptions; returns how many there were."""
     answers, texts = RedisAnswers(redis), TextCache(redis, RedisKeys.description, 1)
     settings = DescriberSettings()
-    models = found.models | set(CurrentCatalog(None)().models)
-    described = [(text, model) for model, prompts in found.prompts.items() for text in prompts]
+    models = belongings.models | set(CurrentCatalog(None)().models)
+    described = [(text, model) for model, prompts in belongings.prompts.items() for text in prompts]
     keys = {
         cache_key(text, asked) for text, model in described for asked in {model, settings.model}
     }
     gone = 0
-    for request in found.requests:
+    for request in belongings.requests:
         gone += await answers.forget(request, sorted(models))
     gone += await texts.forget(sorted(keys))
     judged = TextCache(redis, RedisKeys.judged, 1)
-    for message in found.completed:
+    for message in belongings.completed:
         pairs = json.loads(await judged.get(pairs_key(message)) or "[]")
         gone += await judged.forget(
             [pairs_key(message), *(votes_key(message, first, second) for first, second in pairs)]

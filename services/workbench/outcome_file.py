@@ -152,9 +152,11 @@ def read_csv(lines: Iterable[str]) -> tuple[list[Row], list[str]]:
         rows = [_row(number, cells, columns) for number, cells in table]
     except csv.Error as error:
         raise OutcomesInvalid(f"row {reader.line_num}: not CSV: {error}") from None
-    known = {model for row in rows for model in row.scores}
+    scored_models = {model for row in rows for model in row.scores}
     if rows and (
-        empty := [name for name, field, _ in columns if field == "scores" and name not in known]
+        empty := [
+            name for name, field, _ in columns if field == "scores" and name not in scored_models
+        ]
     ):
         raise OutcomesInvalid(
             f"column {empty[0]} has no score in any row; fill it, or leave it out"
@@ -213,15 +215,15 @@ def _columns(header: list[str], passed: Collection[str]) -> list[tuple[str, str,
             f"column {place} has no name; name it after its model, or leave it out (pandas writes "
             "one: index=False)"
         )
-    found: list[tuple[str, str, str | None]] = []
+    columns: list[tuple[str, str, str | None]] = []
     for name in header:
         suffix = next((s for s in SUFFIXES if name.endswith(f"_{s}")), None)
         if name in passed:
-            found.append((name, "", None))
+            columns.append((name, "", None))
         elif name in {"prompt", "description"}:
-            found.append((name, name, None))
+            columns.append((name, name, None))
         elif suffix and (model := name.removesuffix(f"_{suffix}")) in header:
-            found.append((name, "responses" if suffix == "response" else suffix, model))
+            columns.append((name, "responses" if suffix == "response" else suffix, model))
         elif suffix:
             raise OutcomesInvalid(
                 f"column {name} belongs to no model: there is no column "
@@ -240,12 +242,12 @@ def _columns(header: list[str], passed: Collection[str]) -> list[tuple[str, str,
                 f"_{', _'.join(SUFFIXES)}"
             )
         else:
-            found.append((name, "scores", name))
-    if not any(field == "scores" for _, field, _ in found):
+            columns.append((name, "scores", name))
+    if not any(field == "scores" for _, field, _ in columns):
         raise OutcomesInvalid(
             "there is no column with scores: one column a model, named like it, is needed"
         )
-    return found
+    return columns
 
 
 def _row(number: int, cells: list[str], columns: list[tuple[str, str, str | None]]) -> Row:
@@ -409,11 +411,11 @@ def matrix(rows: list[Row], prices: Mapping[str, Price], texts: list[str]) -> Ou
 
 
 def _complete(values: Matrix, models: tuple[str, ...], what: str) -> Matrix:
-    known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(values).any(axis=0))
-    if not known.any():
+    measured: npt.NDArray[np.bool_] = np.asarray(np.isfinite(values).any(axis=0))
+    if not measured.any():
         return np.zeros(len(models))
-    if not known.all():
-        bare = ", ".join(m for m, k in zip(models, known, strict=True) if not k)
+    if not measured.all():
+        bare = ", ".join(m for m, k in zip(models, measured, strict=True) if not k)
         raise OutcomesInvalid(
             f"no {what} for {bare}, though there is for others; add it to the "
             f"rows{' or the prices' * (what == 'cost')}"

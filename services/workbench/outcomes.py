@@ -63,17 +63,17 @@ def read(
         _say(f"{path.name}: scores of {len(models_)} models: {', '.join(models_)}{over}")
     if few := [f"{model} ({count})" for model, count in few_scored(rows).items()]:
         _say(f"{path.name}: fewer than {FEW:g} scores of {', '.join(few)}: {few_are}")
-    found = prices_of(models_, prices, beside(path))
+    model_prices = prices_of(models_, prices, beside(path))
     paid = {model for row in rows for model in (row.cost_usd or ())}
-    unknown = [model for model in models_ if model not in found and model not in paid]
+    unknown = [model for model in models_ if model not in model_prices and model not in paid]
     if unknown and not paid and prices is None and beside(path) is None:
-        if found:
+        if model_prices:
             _say(
                 f"{path.name}: no cost of {', '.join(unknown)} is known, so costs have no effect; "
                 "name --prices to have them"
             )
         return rows, {}
-    return rows, found
+    return rows, model_prices
 
 
 def few_scored(rows: Sequence[Row]) -> dict[str, int]:
@@ -133,15 +133,15 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def beside(path: Path) -> Path | None:
     """The file of prices that belongs to one of outcomes or votes by its name: `mine.prices.json`
     to `mine.jsonl.gz`."""
-    found = path.with_name(path.name.split(".")[0] + ".prices.json")
-    return found if found.exists() else None
+    price_file = path.with_name(path.name.split(".")[0] + ".prices.json")
+    return price_file if price_file.exists() else None
 
 
 def prices_of(named: Collection[str], *files: Path | None) -> dict[str, models.Price]:
     """Prices of models: of the first file that has them, else of the catalogue. Raises
     `OutcomesInvalid`."""
     catalog = models.load()
-    found = {m: catalog.models[m].price for m in named if m in catalog.models}
+    model_prices = {m: catalog.models[m].price for m in named if m in catalog.models}
     for prices in reversed([file for file in files if file is not None]):
         try:
             read_ = read_prices(prices.read_text("utf-8"))
@@ -150,12 +150,12 @@ def prices_of(named: Collection[str], *files: Path | None) -> dict[str, models.P
                     f"{prices.name}: below {LEAST_PRICE:g}: {', '.join(odd)}; prices are USD per "
                     "million tokens, and are used so"
                 )
-            found |= read_
+            model_prices |= read_
         except (OSError, UnicodeDecodeError) as error:
             raise OutcomesInvalid(
                 f"the prices {prices} can't be read: {getattr(error, 'strerror', None) or error}"
             ) from None
-    return found
+    return model_prices
 
 
 async def embed(texts: Sequence[str], encoder: OnnxEncoder, tick: Callable[[int], object]) -> Array:
@@ -170,8 +170,8 @@ async def embed(texts: Sequence[str], encoder: OnnxEncoder, tick: Callable[[int]
     for start in range(0, len(distinct), CHUNK):
         chunks.append(await asyncio.to_thread(encoder.encode, distinct[start : start + CHUNK]))
         tick(int(count[start : start + CHUNK].sum()))
-    found: Array = np.concatenate(chunks)[[place[t] for t in texts]]
-    return found
+    vectors: Array = np.concatenate(chunks)[[place[t] for t in texts]]
+    return vectors
 
 
 async def embed_responses(
@@ -187,4 +187,6 @@ def mean_responses(responses: Sequence[Mapping[str, Array]]) -> Array | None:
     """(n, dimension): the mean of each prompt's; None if a prompt has none."""
     if not all(responses):
         return None
-    return np.stack([np.mean(list(own.values()), axis=0) for own in responses]).astype(np.float32)
+    return np.stack([np.mean(list(response.values()), axis=0) for response in responses]).astype(
+        np.float32
+    )

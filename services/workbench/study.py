@@ -131,14 +131,14 @@ async def conduct(
 class UnderWay:
     """What of a study is still to come. A request's place is free once nothing of it is."""
 
-    def __init__(self, wanted: StudyPlan, known: Iterable[Evaluated]) -> None:
+    def __init__(self, wanted: StudyPlan, evaluations: Iterable[Evaluated]) -> None:
         self.plan = wanted
         self._models = [model.name for model in wanted.pool]
         pairs = {tuple(sorted(pair)) for pair in itertools.combinations(self._models, 2)}
         self._open: dict[str, set[tuple[str, ...]]] = {
             request: set(pairs) for request, _, _ in wanted.prompts
         }
-        for evaluation in known:
+        for evaluation in evaluations:
             pair = (evaluation.first, evaluation.second)
             self._open.get(evaluation.request_id, set()).discard(pair)
         self.prompts = [(r, prompt) for r, _, prompt in wanted.prompts if self._open[r]]
@@ -256,14 +256,14 @@ async def add_votes_of_people(wanted: StudyPlan, file: Path) -> None:
     """Take what people have said of the study's answers (`pointsman vote`) into the folder of
     results."""
     requests = {request for request, _, _ in wanted.prompts}
-    known = {(e.evaluation_id, e.votes) for e in judged_before(file)}
+    before = {(e.evaluation_id, e.votes) for e in judged_before(file)}
     with file.open("a", encoding="utf-8") as kept:
         for record in await read_all(KafkaSettings(), EVALUATIONS):
             try:
                 evaluation = read(Evaluated, record.value)
             except InvalidMessage:
                 continue
-            fresh = (evaluation.evaluation_id, evaluation.votes) not in known
+            fresh = (evaluation.evaluation_id, evaluation.votes) not in before
             if (
                 evaluation.request_id in requests
                 and evaluation.rater.kind is not RaterKind.judge
@@ -281,15 +281,15 @@ def without_texts(evaluation: Evaluated) -> Evaluated:
 
 def judged_before(file: Path) -> list[Evaluated]:
     """Evaluations of earlier runs; a line that a crash cut short is left out."""
-    found: dict[str, Evaluated] = {}
+    newest: dict[str, Evaluated] = {}
     if file.exists():
         for line in file.read_bytes().split(b"\n"):
             try:
                 evaluation = read(Evaluated, line)
             except InvalidMessage:
                 continue
-            found[evaluation.evaluation_id] = evaluation
-    return list(found.values())
+            newest[evaluation.evaluation_id] = evaluation
+    return list(newest.values())
 
 
 def truth_of(study: Study) -> dict[str, dict[str, float]]:

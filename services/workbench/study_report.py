@@ -46,8 +46,8 @@ def study_of(
     pool: Sequence[Model],
 ) -> Study:
     """Rank `models` on each task by `evaluations`. The reference is the dearest model of `pool`."""
-    known = [(t.id, t.name) for t in tasks.load()]
-    position = {task: i for i, (task, _) in enumerate(known)}
+    named_tasks = [(t.id, t.name) for t in tasks.load()]
+    position = {task: i for i, (task, _) in enumerate(named_tasks)}
     where = {model: i for i, model in enumerate(models)}
     used = sorted(
         (
@@ -60,7 +60,7 @@ def study_of(
     data, ballots = arrays(used, where, lambda e: position[task_of[e.request_id]])
     reference = where[max(pool, key=lambda m: (m.price.output, m.name)).name]
     weights = {rater: WEIGHTS[rater.kind] for rater in ballots}
-    ranking, hits = fit_votes(data, ballots, len(known), len(models), reference, weights)
+    ranking, hits = fit_votes(data, ballots, len(named_tasks), len(models), reference, weights)
     took: dict[str, dict[str, tuple[float, float]]] = {m: {} for m in models}
     for evaluation in used:
         for answer in evaluation.answers:
@@ -73,7 +73,7 @@ def study_of(
         m: float(np.median([s for _, s in took[m].values()])) if took[m] else 0.0 for m in models
     }
     return Study(
-        tuple(models), tuple(known), ranking, hits, tuple(used), dict(task_of), cost, latency
+        tuple(models), tuple(named_tasks), ranking, hits, tuple(used), dict(task_of), cost, latency
     )
 
 
@@ -145,11 +145,11 @@ def _task(study: Study, c: int) -> dict[str, Any]:
 
 def why(abstained: Mapping[str, int]) -> str:
     """The reasons of abstentions, where they are known."""
-    told = ", ".join(
+    reasons = ", ".join(
         f"{count} {reason.replace('_', ' ')}"
         for reason, count in sorted(abstained.items(), key=lambda pair: -pair[1])
     )
-    return f" ({told})" if told else ""
+    return f" ({reasons})" if reasons else ""
 
 
 def kendall(one: Floats, other: Floats) -> float:

@@ -25,7 +25,7 @@ def allowed_cores() -> int:
 def _quota() -> float | None:
     """Cores by the tightest quota of the process's control groups, of version 2 or 1; None without
     one."""
-    found: list[float] = []
+    quotas: list[float] = []
     for line in _read(OWN).splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -40,8 +40,8 @@ def _quota() -> float | None:
             ]
         else:
             continue
-        found += [share for quota, period in pairs if (share := _share(quota, period)) is not None]
-    return min(found, default=None)
+        quotas += [share for quota, period in pairs if (share := _share(quota, period)) is not None]
+    return min(quotas, default=None)
 
 
 def _up(root: Path, path: str) -> list[Path]:

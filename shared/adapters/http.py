@@ -48,17 +48,17 @@ class HttpService:
 
 def listening(name: str, host: str, port: int, mend: str) -> socket.socket:
     """A socket that listens there. Raises `PortTaken`, which says `mend`."""
-    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((host, port))
+        listener.bind((host, port))
     except OSError as error:
-        made.close()
+        listener.close()
         raise PortTaken(
             f"the {name} can't listen at {host}:{port} ({error.strerror}); {mend}"
         ) from None
-    made.listen(BACKLOG)
-    return made
+    listener.listen(BACKLOG)
+    return listener
 
 
 class _Server(uvicorn.Server):

@@ -111,11 +111,11 @@ class Keys:
     def find(self, presented: str) -> Key | None:
         """Whose key that is. Takes as long for a wrong one as for a right one."""
         digest = hashlib.sha256(presented.encode()).hexdigest()
-        found = None
+        match = None
         for key in self.all():
             if hmac.compare_digest(key.sha256, digest):
-                found = key
-        return found
+                match = key
+        return match
 
     def admit(self, presented: str | None, peer: str | None, host: str, *, forwarded: bool) -> Key:
         """Who is there. Raises `Refused`, whose text says what to do.
@@ -144,10 +144,10 @@ class Keys:
 
     def _stat(self) -> tuple[int, int]:
         try:
-            found = self._settings.file.stat() if self._settings.file else None
+            status = self._settings.file.stat() if self._settings.file else None
         except OSError:
-            found = None
-        return (found.st_mtime_ns, found.st_size) if found else (0, 0)
+            status = None
+        return (status.st_mtime_ns, status.st_size) if status else (0, 0)
 
 
 def is_loopback(address: str | None) -> bool:

@@ -47,7 +47,7 @@ class _Files(PydanticBaseSettingsSource):
         )
 
     def __call__(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name, field in self.settings_cls.model_fields.items():
             try:
                 value, key, _ = self.get_field_value(field, name)
@@ -57,5 +57,5 @@ class _Files(PydanticBaseSettingsSource):
                     f"the file that {variable} names can't be read: {error.strerror}"
                 ) from None
             if value is not None:
-                found[key] = value
-        return found
+                values[key] = value
+        return values

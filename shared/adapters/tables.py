@@ -221,10 +221,10 @@ class Tables:
                 await self._rebuild()
 
     async def _from_topic(self) -> TablePublished | None:
-        known = await versions(self._kafka)
-        if known:
-            self._adopt(known[-1])
-        return known[-1] if known else None
+        published = await versions(self._kafka)
+        if published:
+            self._adopt(published[-1])
+        return published[-1] if published else None
 
     async def _rebuild(self) -> None:
         """Redis is empty or behind: fill it from the topic."""

@@ -187,16 +187,16 @@ def calls(message: object) -> Iterable[tuple[str, float, dict[str, Any]]]:
         and message.description.model
     ):
         description = message.description
-        told = {
+        attributes = {
             "pointsman.cost_usd": description.cost_usd,
             "pointsman.simulated": description.simulated,
         }
-        yield description.model or "", description.latency_s, told
+        yield description.model or "", description.latency_s, attributes
 
 
 def of_answer(answer: Answer) -> dict[str, Any]:
     """What a call of a language model took."""
-    told: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "gen_ai.provider.name": answer.provider,
         "gen_ai.response.model": answer.model,
         "gen_ai.usage.input_tokens": answer.prompt_tokens,
@@ -204,7 +204,7 @@ def of_answer(answer: Answer) -> dict[str, Any]:
         "pointsman.cost_usd": answer.cost_usd,
         "pointsman.simulated": answer.simulated,
     }
-    return told | (
+    return attributes | (
         {"gen_ai.response.finish_reasons": [answer.finish_reason]} if answer.finish_reason else {}
     )
 

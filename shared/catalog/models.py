@@ -84,14 +84,14 @@ class Catalog(BaseModel):
 
     def model(self, name: str) -> Model:
         """The model called `name`, by its own name or its OpenRouter id. Raises `CatalogError`."""
-        found = self.models.get(name) or next(
+        match = self.models.get(name) or next(
             (m for m in self.models.values() if m.openrouter == name), None
         )
-        if found is None:
+        if match is None:
             raise CatalogError(
                 f"the catalogue has no model {name}; it has {', '.join(sorted(self.models))}"
             )
-        return found
+        return match
 
     def profile(self, name: str) -> tuple[Model, ...]:
         """The models of a profile, in its order. Raises `CatalogError`."""

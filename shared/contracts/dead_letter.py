@@ -37,7 +37,7 @@ class DeadLetter:
         return f"{self.topic}-{self.partition}-{self.offset}"
 
     def to_headers(self) -> Headers:
-        own = {
+        details = {
             "topic": self.topic,
             "partition": str(self.partition),
             "offset": str(self.offset),
@@ -45,7 +45,7 @@ class DeadLetter:
             "error": self.error,
             "attempts": str(self.attempts),
         }
-        return (*self.headers, *((PREFIX + name, text.encode()) for name, text in own.items()))
+        return (*self.headers, *((PREFIX + name, text.encode()) for name, text in details.items()))
 
     @classmethod
     def of(
@@ -53,8 +53,8 @@ class DeadLetter:
     ) -> DeadLetter | None:
         """Read one back from a record of `dead-letters`; None if a stranger put something else
         there."""
-        kept = tuple((name, text) for name, text in headers if not name.startswith(PREFIX))
-        own = {
+        original = tuple((name, text) for name, text in headers if not name.startswith(PREFIX))
+        details = {
             name.removeprefix(PREFIX): (text or b"").decode(errors="replace")
             for name, text in headers
             if name.startswith(PREFIX)
@@ -63,13 +63,13 @@ class DeadLetter:
             return cls(
                 value=value,
                 key=key,
-                topic=own["topic"],
-                partition=int(own["partition"]),
-                offset=int(own["offset"]),
-                service=own["service"],
-                error=own["error"],
-                attempts=int(own["attempts"]),
-                headers=kept,
+                topic=details["topic"],
+                partition=int(details["partition"]),
+                offset=int(details["offset"]),
+                service=details["service"],
+                error=details["error"],
+                attempts=int(details["attempts"]),
+                headers=original,
             )
         except (KeyError, ValueError):
             return None

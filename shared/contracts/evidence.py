@@ -62,10 +62,10 @@ def arrays(
         by_rater.setdefault(rater_of(evaluation), []).append(evaluation)
     return data, {
         rater: (
-            np.array([row[e.comparison_id] for e in own], np.intp),
-            Ballots.of([e.votes.counts() for e in own]),
+            np.array([row[e.comparison_id] for e in votes], np.intp),
+            Ballots.of([e.votes.counts() for e in votes]),
         )
-        for rater, own in sorted(by_rater.items())
+        for rater, votes in sorted(by_rater.items())
     }
 
 
@@ -83,8 +83,8 @@ def raters(evaluations: Sequence[Evaluated], hits: Mapping[Voter, Hits]) -> list
 
 
 def _rater(rater: Voter, evaluations: Sequence[Evaluated], hits: Hits) -> dict[str, Any]:
-    own = [e for e in evaluations if rater_of(e) == rater]
-    votes = [e.votes for e in own]
+    judged = [e for e in evaluations if rater_of(e) == rater]
+    votes = [e.votes for e in judged]
     seen = verdicts(
         Ballots.of([v.counts() for v in votes]),
         sum(v.ties for v in votes),
@@ -98,12 +98,12 @@ def _rater(rater: Voter, evaluations: Sequence[Evaluated], hits: Hits) -> dict[s
         "votes": seen.votes,
         "ties": seen.ties / max(1, seen.votes),
         "abstentions": seen.abstentions / max(1, seen.votes),
-        "abstained": _reasons(own),
+        "abstained": _reasons(judged),
         "follows_position": seen.follows_position,
         "first_share": seen.first_share,
         "pull": hits.pull,
         "accuracy": hits.accuracy,
-        "cost_usd": sum(e.cost_usd for e in own),
+        "cost_usd": sum(e.cost_usd for e in judged),
     }
 
 
@@ -121,7 +121,7 @@ def agreements(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
             np.sign(evaluation.votes.lead)
         )
     names = sorted(verdict)
-    found = []
+    rows = []
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
             a = agreement(
@@ -129,7 +129,7 @@ def agreements(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
                 {k: int(np.sign(v)) for k, v in verdict[other].items()},
             )
             if a.both:
-                found.append(
+                rows.append(
                     {
                         "one": str(one),
                         "other": str(other),
@@ -141,4 +141,4 @@ def agreements(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
                         "same": a.same,
                     }
                 )
-    return found
+    return rows

@@ -82,20 +82,20 @@ def _once(topics: Iterable[Topic | None]) -> tuple[Topic, ...]:
 
 def in_order(flows: Iterable[Flow]) -> tuple[Flow, ...]:
     """As a prompt passes them; then those that only learn; those with an HTTP server last."""
-    found = tuple(flows)
-    depth = _depths(found)
+    all_flows = tuple(flows)
+    depth = _depths(all_flows)
 
     def place(flow: Flow) -> tuple[int, float, str]:
         return flow.port or 0, depth.get(flow.hears, float("inf")), flow.name
 
-    return tuple(sorted(found, key=place))
+    return tuple(sorted(all_flows, key=place))
 
 
 def hot_path(flows: Iterable[Flow]) -> tuple[Flow, ...]:
     """From a prompt to its decision: the services without which nothing is decided."""
-    found = in_order(flows)
-    depth = _depths(found)
-    return tuple(f for f in found if depth.get(f.hears, depth[DECISIONS]) < depth[DECISIONS])
+    ordered = in_order(flows)
+    depth = _depths(ordered)
+    return tuple(f for f in ordered if depth.get(f.hears, depth[DECISIONS]) < depth[DECISIONS])
 
 
 def _depths(flows: Iterable[Flow]) -> dict[Topic | None, int]:
@@ -112,6 +112,6 @@ def _depths(flows: Iterable[Flow]) -> dict[Topic | None, int]:
 
 def heard_by(flows: Iterable[Flow], topics: Iterable[Topic]) -> Iterator[tuple[Topic, list[str]]]:
     """For each topic the services whose work it is."""
-    found = in_order(flows)
+    ordered = in_order(flows)
     for topic in topics:
-        yield topic, [flow.name for flow in found if flow.hears is topic]
+        yield topic, [flow.name for flow in ordered if flow.hears is topic]

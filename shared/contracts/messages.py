@@ -114,9 +114,9 @@ class Submitted(BaseModel):
         if self.preferences is not None and self.profile is not None:
             raise ValueError("give either preferences or a profile, and not both")
         if (
-            found := unfit(self.parameters, "parameters") or unfit_in_chat(self.messages)
+            misfit := unfit(self.parameters, "parameters") or unfit_in_chat(self.messages)
         ) is not None:
-            raise ValueError(str(found))
+            raise ValueError(str(misfit))
         return self
 
     def task_text(self) -> str:
@@ -190,16 +190,16 @@ class Submitted(BaseModel):
 
 def task_of(messages: Sequence[ChatMessage]) -> str:
     """What poses the task in a chat; empty if nobody says anything in words."""
-    found: list[str] = []
+    texts: list[str] = []
     for message in reversed(messages):
         if message.role == "user" and (text := message.text()).strip():
-            found.insert(0, text)
+            texts.insert(0, text)
             if len(text.strip()) >= FOLLOW_UP_CHARS:
                 break
-    told = found or [
+    words = texts or [
         text for m in messages if m.role in ("system", "developer") and (text := m.text()).strip()
     ]
-    return "\n\n".join(told)
+    return "\n\n".join(words)
 
 
 def as_turn(turn: ChatMessage) -> dict[str, Any]:

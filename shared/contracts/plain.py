@@ -49,18 +49,18 @@ def unfit(value: Any, place: str, level: int = 0) -> Unfit | None:
         return Unfit(place[:80], TOO_DEEP)
     for key, item in items:
         if isinstance(item, (float, dict, list)):
-            found = unfit(item, f"{place}.{str(key)[:40]}" if place else str(key)[:40], level + 1)
-            if found is not None:
-                return found
+            misfit = unfit(item, f"{place}.{str(key)[:40]}" if place else str(key)[:40], level + 1)
+            if misfit is not None:
+                return misfit
     return None
 
 
 def unfit_in_chat(messages: Iterable[ChatMessage] | None) -> Unfit | None:
     """Likewise in the turns of a chat."""
     for number, turn in enumerate(messages or ()):
-        found = unfit(turn.model_extra, f"messages.{number}") or unfit(
+        misfit = unfit(turn.model_extra, f"messages.{number}") or unfit(
             turn.content, f"messages.{number}.content"
         )
-        if found is not None:
-            return found
+        if misfit is not None:
+            return misfit
     return None

@@ -37,29 +37,33 @@ def portable(chat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
-    made = dict(turn)
-    if isinstance(made.get("tool_call_id"), str):
-        made["tool_call_id"] = _id(made["tool_call_id"])
+    portable_turn = dict(turn)
+    if isinstance(portable_turn.get("tool_call_id"), str):
+        portable_turn["tool_call_id"] = _id(portable_turn["tool_call_id"])
     if turn.get("role") != "assistant":
-        return made
-    made = {name: value for name, value in made.items() if name not in OWN}
-    if isinstance(made.get("tool_calls"), list):
-        made["tool_calls"] = [_call(call) for call in made["tool_calls"]]
-    if isinstance(made.get("content"), list):
-        made["content"] = [
+        return portable_turn
+    portable_turn = {name: value for name, value in portable_turn.items() if name not in OWN}
+    if isinstance(portable_turn.get("tool_calls"), list):
+        portable_turn["tool_calls"] = [_call(call) for call in portable_turn["tool_calls"]]
+    if isinstance(portable_turn.get("content"), list):
+        portable_turn["content"] = [
             part
-            for part in made["content"]
+            for part in portable_turn["content"]
             if not (isinstance(part, Mapping) and part.get("type") in THOUGHTS)
         ]
-        made["content"] = made["content"] or (None if made.get("tool_calls") else "")
-    return made
+        portable_turn["content"] = portable_turn["content"] or (
+            None if portable_turn.get("tool_calls") else ""
+        )
+    return portable_turn
 
 
 def _call(call: Any) -> Any:
     if not isinstance(call, Mapping):
         return call
-    made = {name: value for name, value in call.items() if name not in OWN_OF_CALLS}
-    return made | ({"id": _id(made["id"])} if isinstance(made.get("id"), str) else {})
+    portable_call = {name: value for name, value in call.items() if name not in OWN_OF_CALLS}
+    return portable_call | (
+        {"id": _id(portable_call["id"])} if isinstance(portable_call.get("id"), str) else {}
+    )
 
 
 def _id(name: str) -> str:

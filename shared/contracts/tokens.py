@@ -52,7 +52,7 @@ def tokens_in(text: str) -> int:
     if not text:
         return 0
     data = text.encode("utf-8", "replace")
-    run = sum(len(found) for found in RUN.findall(data)) if len(data) >= 32 else 0
+    run = sum(len(runs) for runs in RUN.findall(data)) if len(data) >= 32 else 0
     return max(1, round(float(SHARES[np.frombuffer(data, np.uint8)].sum()) + IN_RUN * run))
 
 

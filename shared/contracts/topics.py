@@ -49,12 +49,12 @@ class Topic:
 
     def config(self) -> dict[str, str]:
         """The topic's settings, by Kafka's own names."""
-        kept = (
+        policy = (
             {"cleanup.policy": "compact"}
             if self.compacted
             else {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
         )
-        return kept | {"max.message.bytes": str(self.max_bytes + RECORD_OVERHEAD)}
+        return policy | {"max.message.bytes": str(self.max_bytes + RECORD_OVERHEAD)}
 
 
 PROMPTS = Topic(

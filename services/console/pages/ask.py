@@ -74,10 +74,10 @@ def ranking_of(
     tokens: float | None = None,
 ) -> dict[str, Any]:
     """Every model's utility broken down, for one prompt and these rates."""
-    found = select(table, assignment, rates, limits, contexts, prediction, tokens)
+    selection = select(table, assignment, rates, limits, contexts, prediction, tokens)
     spans = (
         max(c.gain, min(1.0, c.cost_penalty + c.latency_penalty + c.caution))
-        for c in found.candidates
+        for c in selection.candidates
     )
     span = max(spans, default=1.0) or 1.0
     rows = [
@@ -101,15 +101,15 @@ def ranking_of(
                 "latency": round(min(100.0, 100 * c.latency_penalty / span), 1),
             },
         }
-        for c in found.candidates
+        for c in selection.candidates
     ]
     return {
         "rows": rows,
-        "ruled_out": found.ruled_out,
+        "ruled_out": selection.ruled_out,
         "winner": rows[0]["model"] if rows else None,
         "colour": rows[0]["colour"] if rows else "",
-        "why": found.why,
-        "confidence": f"{found.confidence:.2f}",
+        "why": selection.why,
+        "confidence": f"{selection.confidence:.2f}",
         "rates": {
             "usd": usd(rates.usd_per_point),
             "s": "no matter how long"
@@ -118,7 +118,7 @@ def ranking_of(
         },
         "by_votes": by_votes(table),
         "reference": table.reference_model,
-        "cautious": any(c.caution > 0 for c in found.candidates),
+        "cautious": any(c.caution > 0 for c in selection.candidates),
         "traffic": None if table.frontier is None else curve(table.frontier, rates),
     }
 

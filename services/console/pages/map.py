@@ -153,8 +153,8 @@ def cluster_of(
 
 def history(memory: History, cluster_id: str, version: Version) -> dict[str, Any] | None:
     """The success of this cluster's models over the tables that are remembered."""
-    known = [v for v in memory.versions.values() if cluster_id in v.table.positions]
-    if len(known) < 2:
+    versions = [v for v in memory.versions.values() if cluster_id in v.table.positions]
+    if len(versions) < 2:
         return None
     models = version.table.models
     rows = {
@@ -162,12 +162,12 @@ def history(memory: History, cluster_id: str, version: Version) -> dict[str, Any
             float(v.table.success[v.table.positions[cluster_id], v.table.models.index(m)])
             if m in v.table.models
             else None
-            for v in known
+            for v in versions
         ]
         for m in models
     }
     values = [v for line in rows.values() for v in line if v is not None]
-    x, y = axis(0, len(known) - 1, 50, 570), axis(min(values), max(values), 200, 15)
+    x, y = axis(0, len(versions) - 1, 50, 570), axis(min(values), max(values), 200, 15)
     lines = [
         {
             "model": m,
@@ -182,8 +182,8 @@ def history(memory: History, cluster_id: str, version: Version) -> dict[str, Any
     ]
     marks = [
         {"x": round(x(i), 1), "text": str(v.published.ref)}
-        for i, v in enumerate(known)
-        if i % max(1, len(known) // 6) == 0
+        for i, v in enumerate(versions)
+        if i % max(1, len(versions) // 6) == 0
     ]
     return {
         "lines": lines,

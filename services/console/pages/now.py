@@ -86,20 +86,23 @@ GOAL_PROMPTS = 2000
 
 def goals_of(memory: History) -> list[dict[str, str]]:
     """Each goal beside what was reached, over its newest decisions, with 95% intervals."""
-    found: dict[Goal, list[SeenDecision]] = {}
+    by_goal: dict[Goal, list[SeenDecision]] = {}
     for seen in reversed(memory.decisions):
-        if seen.goal is not None and len(own := found.setdefault(seen.goal, [])) < GOAL_PROMPTS:
-            own.append(seen)
-    return [_goal_row(goal, own) for goal, own in found.items()]
+        if (
+            seen.goal is not None
+            and len(decisions := by_goal.setdefault(seen.goal, [])) < GOAL_PROMPTS
+        ):
+            decisions.append(seen)
+    return [_goal_row(goal, decisions) for goal, decisions in by_goal.items()]
 
 
-def _goal_row(goal: Goal, own: Sequence[SeenDecision]) -> dict[str, str]:
-    cost = 1000 * np.array([s.cost_usd for s in own])
-    row = {"goal": goal.text, "prompts": f"{len(own):,}", "cost": _spread(cost, usd)}
+def _goal_row(goal: Goal, decisions: Sequence[SeenDecision]) -> dict[str, str]:
+    cost = 1000 * np.array([s.cost_usd for s in decisions])
+    row = {"goal": goal.text, "prompts": f"{len(decisions):,}", "cost": _spread(cost, usd)}
     both = np.array(
         [
             (s.success, s.single_success)
-            for s in own
+            for s in decisions
             if s.success is not None and s.single_success is not None
         ]
     )
@@ -136,8 +139,8 @@ def series(memory: History, now: float, since: int | None = None) -> dict[str, l
         at.append(second)
         rate.append(len(latencies))
         for share, values in ((0.5, p50), (0.99, p99)):
-            found = percentile(latencies, share)
-            values.append(None if found is None else round(1000 * found, 1))
+            latency_s = percentile(latencies, share)
+            values.append(None if latency_s is None else round(1000 * latency_s, 1))
     return {"at": at, "rate": rate, "p50": p50, "p99": p99}
 
 
@@ -182,8 +185,8 @@ async def _happening(desk: Desk, request: Request, *, prompts: bool) -> AsyncIte
         while not desk.stopping.is_set():
             at = time.time()
             if desk.memory.count != seen or int(at) > second:
-                told = news(desk, seen, second, at, prompts=prompts)
-                yield f"data: {json.dumps(told)}\n\n"
+                event = news(desk, seen, second, at, prompts=prompts)
+                yield f"data: {json.dumps(event)}\n\n"
                 seen, second = desk.memory.count, int(at)
             if time.monotonic() - looked > LOOK_AGAIN_S:
                 if not desk.admitted(request):

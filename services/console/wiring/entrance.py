@@ -70,8 +70,8 @@ class Entrance:
         if self._access.keys.open or request.method != "GET" or not wants_page:
             return self._draw.trouble(None, 401, str(error))
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        known = inside(path) == path != "/now"
-        return RedirectResponse(f"/login?next={path}" if known else "/login", 303)
+        returns = inside(path) == path != "/now"
+        return RedirectResponse(f"/login?next={path}" if returns else "/login", 303)
 
     async def nothing_here(self, request: Request, _error: Exception) -> Response:
         """For paths and methods that there are not."""

@@ -68,8 +68,8 @@ async def foreseeing(
     """What is foreseen, from what the topic remembers of earlier descriptions and from those to
     come."""
     tables = Tables("describer", kafka, RedisSettings())
-    known = Foreseeing(settings, encode, encoder, DESCRIPTIONS.retention_ms / 1000)
-    live = _Foreseeing(known, tables)
+    engine = Foreseeing(settings, encode, encoder, DESCRIPTIONS.retention_ms / 1000)
+    live = _Foreseeing(engine, tables)
     async with tables.running():
         tasks = [
             asyncio.create_task(task)
@@ -89,8 +89,8 @@ class _Foreseeing:
     """`Foreseeing` behind one thread, so that the encoder is asked by one at a time and the event
     loop goes on."""
 
-    def __init__(self, known: Foreseeing, tables: Tables) -> None:
-        self._known, self._tables = known, tables
+    def __init__(self, engine: Foreseeing, tables: Tables) -> None:
+        self._known, self._tables = engine, tables
         self.thread = ThreadPoolExecutor(1, "foreseeing")
         self.noting: set[asyncio.Task[None]] = set()
 
@@ -136,7 +136,7 @@ class _Foreseeing:
 
     async def remember(self, kafka: KafkaSettings, pairs: int) -> None:
         """Take what language models wrote lately from the topic."""
-        found: list[tuple[Read, ModelDescription]] = []
+        pairs_read: list[tuple[Read, ModelDescription]] = []
 
         def learn(_topic: Topic, record: Any) -> None:
             if record.value is not None:
@@ -145,7 +145,7 @@ class _Foreseeing:
                         message = read(Described, record.value)
                         written = message.description
                         at = record.timestamp / 1000
-                        found.append(
+                        pairs_read.append(
                             (
                                 Read.of(message.task_text()),
                                 ModelDescription(written.text, written.simulated, at),
@@ -164,20 +164,24 @@ class _Foreseeing:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
         ended.cancel()
-        for prompt, written in sorted(found, key=lambda pair: pair[1].at)[-pairs:]:
+        for prompt, written in sorted(pairs_read, key=lambda pair: pair[1].at)[-pairs:]:
             await self._run(self._known.note, prompt, written)
 
     async def keep_learning(self) -> None:
         """Learn anew now and then, beside the thread that looks."""
-        told: Encoder | None = None
+        warned_of: Encoder | None = None
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             table = self._table()
-            if table is not None and table.encoder != self._known.encoder and table.encoder != told:
-                told = table.encoder
+            if (
+                table is not None
+                and table.encoder != self._known.encoder
+                and table.encoder != warned_of
+            ):
+                warned_of = table.encoder
                 log.warning(
                     "nothing is foreseen: the table is of another space",
-                    table=str(told),
+                    table=str(warned_of),
                     here=str(self._known.encoder),
                 )
             if table is not None and self._known.due(table):

@@ -51,10 +51,10 @@ def _unzipped(body: bytes, slot: Slot, limit: int) -> bytes:
     """What was sent as gzip, of no more than `limit` bytes."""
     reading = zlib.decompressobj(wbits=31)
     try:
-        found = reading.decompress(body, limit + 1)
+        unzipped = reading.decompress(body, limit + 1)
     except zlib.error:
         raise Problem(400, "the body is not gzip, though content-encoding says so") from None
-    if len(found) > limit:
+    if len(unzipped) > limit:
         raise Problem(
             413,
             f"the request is too large unpacked; at most {limit} bytes are taken",
@@ -62,8 +62,8 @@ def _unzipped(body: bytes, slot: Slot, limit: int) -> bytes:
         )
     if not reading.eof or reading.unused_data:
         raise Problem(400, "the body is not one whole gzip member, though content-encoding says so")
-    slot.take(len(found))
-    return found
+    slot.take(len(unzipped))
+    return unzipped
 
 
 def busy(text: str, wait_s: float, code: str) -> Problem:

@@ -152,9 +152,11 @@ class Gateway:
     def _understand(self, call: HttpCall, request: ChatRequest | RouteRequest) -> UnderstoodRequest:
         wishes = wishes_of(call.request.headers, request.pointsman)
         if wishes.profile is None and wishes.stated() is None and request.model == "auto":
-            own = call.key.preferences
+            preferences = call.key.preferences
             wishes = wishes.model_copy(
-                update={"preferences": own} if own else {"profile": self.settings.default_profile}
+                update={"preferences": preferences}
+                if preferences
+                else {"profile": self.settings.default_profile}
             )
         gone = self.catalog.gone()
         return understand(
@@ -186,19 +188,19 @@ class Gateway:
                     code="insufficient_quota",
                     headers={"x-should-retry": "false"},
                 )
-        told: list[Answering] = []
+        answerings: list[Answering] = []
         try:
-            await (self._stream if wanted.stream else self._whole)(call, wanted, choice, told)
+            await (self._stream if wanted.stream else self._whole)(call, wanted, choice, answerings)
         finally:
-            self._record(wanted, choice, told, call.key, expected, purse)
+            self._record(wanted, choice, answerings, call.key, expected, purse)
 
     async def _whole(
-        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, told: list[Answering]
+        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, answerings: list[Answering]
     ) -> None:
         done, body = await ask_whole(
             wanted, choice, self.models, self.settings.answer_s, self.assess
         )
-        told.append(done)
+        answerings.append(done)
         headers = (
             choice.headers(done.model)
             | done.headers()
@@ -207,12 +209,12 @@ class Gateway:
         await call.say(200, body, headers)
 
     async def _stream(
-        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, told: list[Answering]
+        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, answerings: list[Answering]
     ) -> None:
         async with ask_streamed(
             wanted, choice, self.models, self.settings.answer_s, self.assess
         ) as speaking:
-            told.append(speaking.told)
+            answerings.append(speaking.told)
             await call.begin(choice.headers(speaking.told.model) | speaking.told.headers())
             first = True
             async for chunk in speaking.chunks():
@@ -228,32 +230,32 @@ class Gateway:
         self,
         wanted: UnderstoodRequest,
         choice: Choice,
-        told: list[Answering],
+        answerings: list[Answering],
         key: Key,
         expected: float,
         purse: KeyBudget | None,
     ) -> None:
         """Leave behind what is to be learnt and what is to be paid; also when the client has
         left."""
-        if not told:
+        if not answerings:
             if purse is not None:
                 self.later(purse.settle(expected, 0.0))
             return
-        bill = billing.bill(wanted, told[0], key.name, expected)
+        bill = billing.bill(wanted, answerings[0], key.name, expected)
         SPENT.labels(FLOW.name, bill.model).inc(bill.cost_usd)
         if purse is not None:
             self.later(purse.settle(expected, bill.cost_usd))
         self.later(self.replies.publish(SPENDING, to_json(bill), bill.key))
         if (
             (conversation := choice.conversation) is not None
-            and told[0].answer is not None
-            and told[0].model != choice.order[0]
+            and answerings[0].answer is not None
+            and answerings[0].model != choice.order[0]
         ):
             self.later(
-                self.conversations.put(conversation.key, conversation.said_by(told[0].model))
+                self.conversations.put(conversation.key, conversation.said_by(answerings[0].model))
             )
-        if choice.decided is not None and wanted.whole and told[0].answer is not None:
-            self.later(self._completed(completed(choice.decided, told[0]), key))
+        if choice.decided is not None and wanted.whole and answerings[0].answer is not None:
+            self.later(self._completed(completed(choice.decided, answerings[0]), key))
 
     async def _completed(self, message: Completed, key: Key) -> None:
         async def there(partition: int, offset: int) -> None:

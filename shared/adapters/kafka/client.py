@@ -115,7 +115,7 @@ class Publisher:
         self._out = await self._connected()
 
     async def _connected(self) -> AIOKafkaProducer:
-        made = AIOKafkaProducer(
+        aiokafka_producer = AIOKafkaProducer(
             **self._kafka.access(),
             acks="all",
             enable_idempotence=True,
@@ -125,23 +125,23 @@ class Publisher:
             metadata_max_age_ms=self._kafka.metadata_max_age_ms,
         )
         try:
-            await made.start()
+            await aiokafka_producer.start()
         except KafkaConnectionError:
-            await made.stop()
+            await aiokafka_producer.stop()
             raise unreachable(self._kafka) from None
-        return self._guarded(made)
+        return self._guarded(aiokafka_producer)
 
-    def _guarded(self, made: AIOKafkaProducer) -> AIOKafkaProducer:
+    def _guarded(self, aiokafka_producer: AIOKafkaProducer) -> AIOKafkaProducer:
         """aiokafka keeps records that were handed over, and would write them after its process
         stood still."""
-        send = made.client.send
+        send = aiokafka_producer.client.send
 
         async def guarded(*arguments: Any, **more: Any) -> Any:
             self._guard()
             return await send(*arguments, **more)
 
-        made.client.send = guarded
-        return made
+        aiokafka_producer.client.send = guarded
+        return aiokafka_producer
 
     async def send(
         self,
@@ -183,8 +183,8 @@ class Publisher:
 
     async def partitions_for(self, topic: str) -> set[int]:
         """The partitions of a topic, empty if there is none."""
-        found: set[int] = await self._out.partitions_for(topic)
-        return found
+        partitions: set[int] = await self._out.partitions_for(topic)
+        return partitions
 
     async def stop(self) -> None:
         """Flush and close."""
@@ -198,9 +198,9 @@ class Publisher:
 
 async def producer(kafka: KafkaSettings, guard: Callable[[], object] = lambda: None) -> Publisher:
     """A started publisher; `guard` as in `Publisher`. Raises `BrokerUnreachable`."""
-    made = Publisher(kafka, guard)
-    await made.start()
-    return made
+    new_publisher = Publisher(kafka, guard)
+    await new_publisher.start()
+    return new_publisher
 
 
 @contextmanager
@@ -218,12 +218,12 @@ def answering(kafka: KafkaSettings) -> Iterator[None]:
 @asynccontextmanager
 async def publisher(kafka: KafkaSettings) -> AsyncGenerator[Publisher, None]:
     """A producer for as long as the block runs; what was sent is flushed at its end."""
-    made = await producer(kafka)
+    new_publisher = await producer(kafka)
     try:
         with answering(kafka):
-            yield made
+            yield new_publisher
     finally:
-        await made.stop()
+        await new_publisher.stop()
 
 
 @asynccontextmanager
@@ -235,7 +235,7 @@ async def reader(
 
     Its position is fixed before the block starts, so what is published inside the block is seen.
     """
-    made = AIOKafkaConsumer(
+    consumer = AIOKafkaConsumer(
         **kafka.access(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -245,39 +245,39 @@ async def reader(
         metadata_max_age_ms=kafka.metadata_max_age_ms,
     )
     try:
-        await made.start()
+        await consumer.start()
     except KafkaConnectionError:
-        await made.stop()
+        await consumer.stop()
         raise unreachable(kafka) from None
     try:
         names = [kafka.name(topic) for topic in topics]
         parts: list[TopicPartition] = []
         for name in names:
-            found = await _partitions(made, name)
+            partitions = await _partitions(consumer, name)
             parts += [
                 TopicPartition(name, p)
-                for p in sorted(found)
+                for p in sorted(partitions)
                 if partition is None or p == partition
             ]
-        made.assign(parts)
+        consumer.assign(parts)
         if from_start:
-            await made.seek_to_beginning(*parts)
+            await consumer.seek_to_beginning(*parts)
         else:
-            await made.seek_to_end(*parts)
+            await consumer.seek_to_end(*parts)
         for part in parts:
-            await made.position(part)
+            await consumer.position(part)
         with answering(kafka):
-            yield made
+            yield consumer
     finally:
-        await made.stop()
+        await consumer.stop()
 
 
 async def _partitions(consumer: AIOKafkaConsumer, name: str) -> set[int]:
-    found: set[int] | None = consumer.partitions_for_topic(name)
-    if not found:
+    partitions: set[int] | None = consumer.partitions_for_topic(name)
+    if not partitions:
         await consumer._client._wait_on_metadata(name)  # noqa: SLF001  # its public calls know only subscribed topics
-        found = consumer.partitions_for_topic(name)
-    return found or set()
+        partitions = consumer.partitions_for_topic(name)
+    return partitions or set()
 
 
 async def read_all(kafka: KafkaSettings, topic: Topic) -> list[Any]:

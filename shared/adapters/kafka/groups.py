@@ -54,7 +54,7 @@ def _untold(error: KafkaError) -> BrokerUnreachable:
 
 
 async def _left(kafka: KafkaSettings, heard: Mapping[str, Topic]) -> list[Left]:
-    found: list[Left] = []
+    waiting: list[Left] = []
     async with (
         admin(kafka) as client,
         reader(kafka, set(heard.values()), from_start=True) as consumer,
@@ -62,23 +62,23 @@ async def _left(kafka: KafkaSettings, heard: Mapping[str, Topic]) -> list[Left]:
         parts = sorted(consumer.assignment())
         starts, ends = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
         for service, topic in heard.items():
-            own = [
+            heard_parts = [
                 part for part in parts if part.topic == kafka.name(topic)
             ]  # the embedded broker has no list of its own
             committed = await client.list_consumer_group_offsets(
-                kafka.group(service), partitions=own
+                kafka.group(service), partitions=heard_parts
             )
-            begun = any(known.offset >= 0 for known in committed.values())
-            for part in own:
-                known = committed.get(part)
+            begun = any(commit.offset >= 0 for commit in committed.values())
+            for part in heard_parts:
+                commit = committed.get(part)
                 offset = max(
-                    starts[part], known.offset if known is not None and known.offset >= 0 else 0
+                    starts[part], commit.offset if commit is not None and commit.offset >= 0 else 0
                 )
                 if offset >= ends[part]:
                     continue
                 some, unread = await _readable(consumer, part, offset)
                 if some or unread:  # else only ends of transactions lie there
-                    found.append(
+                    waiting.append(
                         Left(
                             service,
                             topic.name,
@@ -89,7 +89,7 @@ async def _left(kafka: KafkaSettings, heard: Mapping[str, Topic]) -> list[Left]:
                             unread,
                         )
                     )
-    return found
+    return waiting
 
 
 async def _readable(

@@ -96,7 +96,7 @@ class Replies:
         topic: Topic,
         value: bytes,
         key: bytes,
-        told: Callable[[int, int], Coroutine[Any, Any, None]] | None = None,
+        there: Callable[[int, int], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         """Put a record on its way; `told` is called with partition and offset when it is there.
         Raises `BrokerUnreachable`."""
@@ -109,9 +109,9 @@ class Replies:
                 key=key,
                 headers=traced.outgoing() if traced else None,
             )
-            if told is not None:
+            if there is not None:
                 where = await sent
-                await told(where.partition, where.offset)
+                await there(where.partition, where.offset)
             else:
                 sent.add_done_callback(_noted)
         except KafkaError as error:

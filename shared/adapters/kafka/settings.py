@@ -94,18 +94,18 @@ class KafkaSettings(SecretSettings):
 
     def access(self) -> dict[str, Any]:
         """The arguments of every aiokafka client that say where the brokers are and who asks."""
-        known: dict[str, Any] = {
+        options: dict[str, Any] = {
             "bootstrap_servers": self.servers,
             "security_protocol": self.security_protocol,
             "ssl_context": self.tls(),
         }
         if self.security_protocol.startswith("SASL"):
-            known |= {
+            options |= {
                 "sasl_mechanism": self.sasl_mechanism,
                 "sasl_plain_username": self.username,
                 "sasl_plain_password": self.password.get_secret_value(),
             }
-        return known
+        return options
 
     def membership(self, service: str) -> dict[str, Any]:
         """The arguments of a consumer that make it a member of a service's group (static, if it has

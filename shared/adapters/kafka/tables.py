@@ -57,21 +57,21 @@ def _forget(counted: dict[tuple[int, int], TablePublished], key: bytes | None) -
 async def find(kafka: KafkaSettings, name: str) -> TablePublished:
     """The version called `name`: "current", a version such as "0.3", or the beginning of a digest.
     Raises `NoRoutingTable`."""
-    known = await versions(kafka)
-    if not known:
+    published = await versions(kafka)
+    if not published:
         raise NoRoutingTable(
             "no routing table has been published yet; build one with `pointsman table build`"
         )
     if name == "current":
-        return known[-1]
-    found = [v for v in known if str(v.ref) == name] or [
-        v for v in known if v.digest.startswith(name)
+        return published[-1]
+    matching = [v for v in published if str(v.ref) == name] or [
+        v for v in published if v.digest.startswith(name)
     ]
-    if not found:
+    if not matching:
         raise NoRoutingTable(
             f"there is no version {name}; `pointsman table list` shows those there are"
         )
-    return found[-1]
+    return matching[-1]
 
 
 async def append(
@@ -90,8 +90,8 @@ async def append(
 
     `epoch` is the writer's own; None goes on in the current one, as a person's command does.
     """
-    known = await versions(kafka)
-    current, sequence = known[-1].ref.version if known else (0, 0)
+    published = await versions(kafka)
+    current, sequence = published[-1].ref.version if published else (0, 0)
     if epoch is not None and epoch < current:
         raise PublishConflict(f"epoch {epoch} is over; another writer has begun epoch {current}")
     if epoch is not None and epoch > current:
@@ -117,7 +117,7 @@ async def append(
             key=version.key,
             partition=0,
         )
-        for old in known[: max(0, len(known) + 1 - KEEP)]:
+        for old in published[: max(0, len(published) + 1 - KEEP)]:
             await out.send_and_wait(kafka.name(ROUTING_TABLES), None, key=old.key, partition=0)
     written = next((v for v in await versions(kafka) if v.ref.version == version.ref.version), None)
     if written is None or written.digest != version.digest:

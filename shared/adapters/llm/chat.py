@@ -531,12 +531,12 @@ def encoded(body: Mapping[str, Any]) -> bytes:
 
 async def _beginning(response: httpx.Response) -> bytes:
     """What an API says of an error, as far as it is read."""
-    found = b""
+    beginning = b""
     async for data in response.aiter_bytes():
-        found += data
-        if len(found) >= ERROR_BYTES:
+        beginning += data
+        if len(beginning) >= ERROR_BYTES:
             break
-    return found[:ERROR_BYTES]
+    return beginning[:ERROR_BYTES]
 
 
 def _once(name: str) -> dict[str, str]:

@@ -62,7 +62,7 @@ class Providers:
         if self._settings.simulated:
             return  # without the default key everything is simulated
         for name, provider in further(self._settings).items():
-            own = {
+            access = {
                 "api_key": SecretStr(os.environ.get(provider.key_env, "")),
                 "base_url": provider.base_url,
             }
@@ -71,7 +71,7 @@ class Providers:
                     f"provider {name} takes its key from {provider.key_env}, which is not set"
                 )
             self._chats[name] = APIS[provider.api](
-                self._settings.model_copy(update=own | {"concurrency": provider.concurrency})
+                self._settings.model_copy(update=access | {"concurrency": provider.concurrency})
             )
 
     async def ask(

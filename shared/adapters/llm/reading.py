@@ -238,11 +238,11 @@ def failure(error: Any) -> ModelUnreachable:
         if isinstance(code, (int, str)) and CODE.fullmatch(mended(str(code)))
         else ""
     )
-    found = ModelUnreachable(
+    unreachable = ModelUnreachable(
         f"the API answered with an error{named}", Trouble.failed, status, _words(fields, status)
     )
-    found.named = names(json.dumps(fields, default=str))
-    return found
+    unreachable.named = names(json.dumps(fields, default=str))
+    return unreachable
 
 
 def of_a_request(fields: Mapping[str, Any]) -> bool:
@@ -287,22 +287,22 @@ def names(text: str) -> frozenset[str]:
     """Which of `FIELDS` an error names, however it writes them; `stream` where it is the very
     parameter; `unsupported` where its code says that it does not know the field."""
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text.replace("\\n", " ")).lower()
-    found = {
+    named = {
         name
         for name in FIELDS
         if re.search(rf"(?<![a-z]){name.replace('_', '[_ ]')}(?![a-z])", plain)
     }
-    found |= {"stream"} if re.search(r'"param": ?"stream"', plain) else set()
-    return frozenset(found | ({"unsupported"} if UNKNOWN.search(plain) else set()))
+    named |= {"stream"} if re.search(r'"param": ?"stream"', plain) else set()
+    return frozenset(named | ({"unsupported"} if UNKNOWN.search(plain) else set()))
 
 
 def _words(fields: Mapping[str, Any], status: int | None) -> dict[str, str] | None:
     if status in WITHHELD:
         return None
-    found = {
+    texts = {
         key: fields[key] for key in ("message", "param", "code") if isinstance(fields.get(key), str)
     }
-    return {key: str(mended(text))[:WORDS] for key, text in found.items()} or None
+    return {key: str(mended(text))[:WORDS] for key, text in texts.items()} or None
 
 
 def _raise_error(value: Mapping[str, Any]) -> None:
@@ -382,27 +382,27 @@ def _arguments(value: Any) -> str:
 
 def _function(call: Mapping[str, Any]) -> dict[str, Any]:
     """A tool call, or a part of one, with its name and arguments as text."""
-    own = {key: value for key, value in call.items() if key not in ("index", "function")}
-    if "id" in own and not isinstance(own["id"], str):
-        own["id"] = json.dumps(own["id"]) if own["id"] is not None else None
+    beside = {key: value for key, value in call.items() if key not in ("index", "function")}
+    if "id" in beside and not isinstance(beside["id"], str):
+        beside["id"] = json.dumps(beside["id"]) if beside["id"] is not None else None
     function = call.get("function")
     if function is None and "name" in call:  # flat, as OpenAI's newer API has it
-        function = {key: own.pop(key) for key in ("name", "arguments") if key in own}
+        function = {key: beside.pop(key) for key in ("name", "arguments") if key in beside}
     if not isinstance(function, dict):
-        return own
-    told: dict[str, Any] = {
+        return beside
+    fields: dict[str, Any] = {
         key: value for key, value in function.items() if key not in ("name", "arguments")
     }
     if isinstance(function.get("name"), str):
-        told["name"] = function["name"]
+        fields["name"] = function["name"]
     if "arguments" in function:
-        told["arguments"] = _arguments(function["arguments"])
-    return own | {"function": told}
+        fields["arguments"] = _arguments(function["arguments"])
+    return beside | {"function": fields}
 
 
 def _small(value: Any) -> int | None:
-    found = number(value, MOST_PARTS - 1)
-    return int(found) if found is not None and found == int(found) else None
+    integer = number(value, MOST_PARTS - 1)
+    return int(integer) if integer is not None and integer == int(integer) else None
 
 
 def _listed(value: Any) -> list[dict[str, Any]]:
@@ -420,7 +420,7 @@ def whole(value: Any) -> dict[str, Any]:
         raise unreadable()
     _raise_error(value)
     _raise_bare_error(value)
-    found = []
+    choices = []
     for place, choice in enumerate(_listed(value.get("choices"))[:MOST_PARTS]):
         _raise_error(choice)
         index, reason = _small(choice.get("index")), choice.get("finish_reason")
@@ -429,14 +429,14 @@ def whole(value: Any) -> dict[str, Any]:
             message = {"content": None}
         if message is None:
             continue
-        found.append(
+        choices.append(
             {key: item for key, item in choice.items() if key != "delta"}
             | {"index": place if index is None else index, "message": _message(message)}
             | {"finish_reason": reason if isinstance(reason, str) else None}
         )
-    if not found:
+    if not choices:
         raise unreadable()
-    answer: dict[str, Any] = mended(value | {"choices": found})
+    answer: dict[str, Any] = mended(value | {"choices": choices})
     return answer
 
 
@@ -451,27 +451,27 @@ def _given(choice: Mapping[str, Any], *names_: str) -> dict[str, Any] | None:
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    made = dict(message) | {"role": "assistant", "content": text_of(message.get("content"))}
-    if "tool_calls" in made:
+    turn = dict(message) | {"role": "assistant", "content": text_of(message.get("content"))}
+    if "tool_calls" in turn:
         calls = [
             _call(call, place)
-            for place, call in enumerate(_listed(made["tool_calls"])[:MOST_PARTS])
+            for place, call in enumerate(_listed(turn["tool_calls"])[:MOST_PARTS])
         ]
-        made |= {"tool_calls": calls} if calls else {}
+        turn |= {"tool_calls": calls} if calls else {}
         if not calls:
-            del made["tool_calls"]
-    return made
+            del turn["tool_calls"]
+    return turn
 
 
 def _call(call: Mapping[str, Any], place: int) -> dict[str, Any]:
     """A whole tool call: with an id, a kind, a name and arguments, also where the API left one
     out."""
-    told = _function(call)
-    if "function" in told:
-        told["function"] = {"name": "", "arguments": ""} | told["function"]
-    return told | {
-        "id": told.get("id") or f"call_{place}",
-        "type": told["type"] if isinstance(told.get("type"), str) else "function",
+    function = _function(call)
+    if "function" in function:
+        function["function"] = {"name": "", "arguments": ""} | function["function"]
+    return function | {
+        "id": function.get("id") or f"call_{place}",
+        "type": function["type"] if isinstance(function.get("type"), str) else "function",
     }
 
 
@@ -607,12 +607,12 @@ def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole_call(slot: _Slot) -> dict[str, Any]:
-    made = {"type": "function"} | slot.rest | ({"id": slot.id} if slot.id else {})
-    if made.get("function", "") is None and not (
+    call = {"type": "function"} | slot.rest | ({"id": slot.id} if slot.id else {})
+    if call.get("function", "") is None and not (
         slot.name or slot.arguments
     ):  # a call of another kind
-        return {key: item for key, item in made.items() if key != "function"}
-    return made | {"function": {"name": slot.name, "arguments": slot.arguments}}
+        return {key: item for key, item in call.items() if key != "function"}
+    return call | {"function": {"name": slot.name, "arguments": slot.arguments}}
 
 
 @dataclass(slots=True)
@@ -638,12 +638,12 @@ class Joined:
         _raise_error(value)
         _raise_bare_error(value)
         given = _listed(value.get("choices"))[:MOST_PARTS]
-        told = [
+        usages = [
             choice.pop("usage") for choice in given if isinstance(choice.get("usage"), dict)
         ]  # as Moonshot has it
         choices = [self._choice(choice, place) for place, choice in enumerate(given)]
         chunk: dict[str, Any] = mended(value | {"choices": choices})
-        for usage_ in (*told, chunk.get("usage")):
+        for usage_ in (*usages, chunk.get("usage")):
             if isinstance(usage_, dict):
                 before = self._rest.get("usage") or {}
                 self._rest["usage"] = before | {
@@ -657,7 +657,7 @@ class Joined:
             state.keep(choice)
             if self.first_at is None and state.said():
                 self.first_at = time.monotonic()
-        return chunk | ({"usage": self._rest["usage"]} if told and "usage" not in chunk else {})
+        return chunk | ({"usage": self._rest["usage"]} if usages and "usage" not in chunk else {})
 
     def _choice(self, choice: dict[str, Any], place: int) -> dict[str, Any]:
         _raise_error(choice)

@@ -100,8 +100,8 @@ class World:
 
     def task_of(self, prompt: str) -> str:
         """The task that a prompt poses, by the words it shares with the prompts of the 25."""
-        known = _vocabulary()
-        return known.nearest(prompt)
+        vocabulary = _vocabulary()
+        return vocabulary.nearest(prompt)
 
     def quality(self, model: str, prompt: str) -> float:
         """Of the answer to this very prompt: skill and luck (Gumbel, so that comparisons follow
@@ -119,7 +119,7 @@ class World:
         content = _last(body.get("messages") or [])
         if asked.startswith(JUDGE):
             return 200, self._judge(asked, content, int(body.get("seed") or 0))
-        known = next(
+        entry = next(
             (m for m in self.catalog.models.values() if asked in (m.name, m.openrouter)), None
         )
         if asked == DESCRIBER or content.startswith("BEGIN "):
@@ -132,7 +132,7 @@ class World:
                 0.0,
                 0.04,
             )
-        if known is None:
+        if entry is None:
             return 404, {
                 "error": {
                     "message": f"simulated: there is no model {asked}",
@@ -141,22 +141,22 @@ class World:
                 }
             }
         if _share(self.seed, "error", asked, content, self.calls[asked]) < self.errors.get(
-            known.name, 0.0
+            entry.name, 0.0
         ):
             self.calls[asked] += 1
             return 500, {
                 "error": {"message": "simulated failure", "type": "server_error", "code": 500}
             }
-        mark = self.mark(self.quality(known.name, content), content, known.name)
+        mark = self.mark(self.quality(entry.name, content), content, entry.name)
         text = f"[simulated answer to a prompt of {len(content)} letters] {mark}"
         prompt_tokens = max(1, len(content.encode()) // BYTES_PER_TOKEN)
-        completion_tokens = int(100 + 300 * _share(self.seed, "length", known.name, content))
-        latency = known.latency_s * math.exp(
-            0.3 * _normal(self.seed, "latency", known.name, content)
+        completion_tokens = int(100 + 300 * _share(self.seed, "length", entry.name, content))
+        latency = entry.latency_s * math.exp(
+            0.3 * _normal(self.seed, "latency", entry.name, content)
         )
-        cost = known.price.cost_usd(prompt_tokens, completion_tokens)
+        cost = entry.price.cost_usd(prompt_tokens, completion_tokens)
         return 200, self._body(
-            known.openrouter, text, prompt_tokens, completion_tokens, cost, latency
+            entry.openrouter, text, prompt_tokens, completion_tokens, cost, latency
         )
 
     def _body(
@@ -356,12 +356,12 @@ def _order(content: str) -> str | None:
     """What an obedient judge is told to do, by the last order in a line that is not marked as
     data."""
     fence = content.split("\n", 1)[0].removeprefix("FENCE ")
-    found = ORDERS.findall(
+    orders = ORDERS.findall(
         "\n".join(line for line in content.splitlines() if not line.startswith(fence))
     )
-    if not found:
+    if not orders:
         return None
-    word = (found[-1][0] or found[-1][1]).lower()
+    word = (orders[-1][0] or orders[-1][1]).lower()
     return {"a": "first", "b": "second"}.get(word, word)
 
 

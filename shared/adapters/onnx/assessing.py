@@ -74,11 +74,11 @@ class Assessor:
                 )
             return None
         prompt = message.task_text()
-        known: Array | None = (
+        vector: Array | None = (
             unpack(message.embedding.vector) if message.embedding.text == "prompt" else None
         )
-        vectors = encoder.encode([answer.text] if known is not None else [answer.text, prompt])
-        before = known if known is not None else vectors[1]
+        vectors = encoder.encode([answer.text] if vector is not None else [answer.text, prompt])
+        before = vector if vector is not None else vectors[1]
         seen = Answered(before[None], form(prompt)[None], vectors[:1], form(answer.text)[None])
         return float(table.cascade(answer.model, seen)[0])
 

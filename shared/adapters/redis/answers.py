@@ -42,12 +42,12 @@ class RedisAnswers:
             self._note(error)
             return None
         try:
-            kept = None if value is None else _Kept.model_validate_json(value)
+            remembered = None if value is None else _Kept.model_validate_json(value)
         except ValidationError:
             return None
-        if kept is not None and kept.asked != asked:
+        if remembered is not None and remembered.asked != asked:
             raise Conflict
-        return None if kept is None else kept.answer
+        return None if remembered is None else remembered.answer
 
     async def put(self, request_id: str, answer: Answer, asked: str, keep_s: int) -> None:
         """Keep it instead of what there was."""

@@ -87,7 +87,7 @@ def client(settings: RedisSettings) -> Redis:
     tls: dict[str, Any] = {
         name: str(path) for name, path in files.items() if path and url.startswith("rediss://")
     }
-    made: Redis = Redis.from_url(
+    redis: Redis = Redis.from_url(
         url,
         **tls,
         socket_timeout=settings.timeout_s,
@@ -99,4 +99,4 @@ def client(settings: RedisSettings) -> Redis:
         # redis-py 8 stops at 100, and the dispatcher asks many models at once
         max_connections=1000,
     )
-    return made
+    return redis

@@ -35,11 +35,11 @@ class KeyBudgets:
         self._counted: tuple[float, datetime, Counter[str]] | None = None
 
     @asynccontextmanager
-    async def running(self, known: Iterable[tuple[str, float]]) -> AsyncGenerator[None, None]:
+    async def running(self, budgets: Iterable[tuple[str, float]]) -> AsyncGenerator[None, None]:
         """With the purses of these (name, USD a day) at hand from the start; others follow when
         they are first used."""
         async with self._stack:
-            for name, usd in known:
+            for name, usd in budgets:
                 await self.of(name, usd)
             yield
 

@@ -63,8 +63,14 @@ class Assignments:
 def assign(points: Array, table: RoutingTable) -> list[Assignment]:
     """Assign points (n, dimension) float32 of the table's space (`table.points`), each checked
     already, to its clusters."""
-    found = assign_all(points, table)
-    parts = zip(found.clusters, found.weights, found.distances, found.novel, strict=True)
+    assignments = assign_all(points, table)
+    parts = zip(
+        assignments.clusters,
+        assignments.weights,
+        assignments.distances,
+        assignments.novel,
+        strict=True,
+    )
     return [Assignment(c, w, d, bool(n)) for c, w, d, n in parts]
 
 

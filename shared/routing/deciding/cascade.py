@@ -85,10 +85,10 @@ class Heads:
         """(n,): the probability that each answer of `model` is good enough."""
         i = self.models.index(model)
         inputs = _inputs(self.sees, answered, self.center[i], self.spread[i])
-        found: Matrix = 1.0 / (
+        chance: Matrix = 1.0 / (
             1.0 + np.exp(-(inputs @ self.weights[i].astype(np.float64) + float(self.intercept[i])))
         )
-        return found
+        return chance
 
 
 def fit_head(sees: Sees, model: str, answered: Answered, score: Matrix) -> Heads:
@@ -104,10 +104,10 @@ def fit_head(sees: Sees, model: str, answered: Answered, score: Matrix) -> Heads
         )
     form = np.hstack([answered.prompt_form, answered.answer_form])
     center, spread = form.mean(axis=0), np.maximum(form.std(axis=0), 0.02)
-    found = LogisticRegression(C=STRENGTH, max_iter=2000).fit(
+    regression = LogisticRegression(C=STRENGTH, max_iter=2000).fit(
         _inputs(sees, answered, center, spread), good
     )
-    line = (found.coef_, found.intercept_, center[None], spread[None], np.zeros(1))
+    line = (regression.coef_, regression.intercept_, center[None], spread[None], np.zeros(1))
     return Heads(sees, (model,), *(part.astype(np.float32) for part in line))
 
 
@@ -144,7 +144,7 @@ def _told(model: str, answered: Answered, score: Matrix, seed: int) -> float:
     """How much an answer tells beyond its prompt: the standard deviation of the difference in
     log-odds, on answers left out."""
     fold = np.random.default_rng(seed).permutation(len(score)) % FOLDS
-    found = []
+    predicted = []
     for held in range(FOLDS):
         train, test = (
             answered.rows(np.flatnonzero(fold != held)),
@@ -156,8 +156,8 @@ def _told(model: str, answered: Answered, score: Matrix, seed: int) -> float:
         before, after = (
             logit(fit_head(sees, model, train, kept)(model, test)) for sees in ("prompt", "joint")
         )
-        found.append(after - before)
-    return float(np.concatenate(found).std()) if found else 0.0
+        predicted.append(after - before)
+    return float(np.concatenate(predicted).std()) if predicted else 0.0
 
 
 def _inputs(sees: str, a: Answered, center: Array, spread: Array) -> Array:
@@ -231,12 +231,12 @@ def plan(candidates: Sequence[Alone], heads: Heads, rates: Rates, alone: float) 
             if worth <= alone + MARGIN or (best is not None and worth - alone <= best.gain):
                 continue
             asked = float(weight @ (chance < accept_at))
-            kept = float(weight @ np.where(chance < accept_at, 0.0, chance))
+            expected = float(weight @ np.where(chance < accept_at, 0.0, chance))
             best = Plan(
                 first.model,
                 then.model,
                 accept_at,
-                kept + asked * then.success,
+                expected + asked * then.success,
                 first.cost_usd + asked * then.cost_usd,
                 first.latency_s + asked * then.latency_s,
                 asked,

@@ -22,8 +22,8 @@ def best_of(utility: Vector, cost: Vector) -> npt.NDArray[np.intp]:
     first; both (n, models)."""
     utility = np.round(utility, DIGITS)
     ties = utility == utility.max(axis=-1, keepdims=True)
-    found: npt.NDArray[np.intp] = np.where(ties, cost, np.inf).argmin(axis=-1)
-    return found
+    best: npt.NDArray[np.intp] = np.where(ties, cost, np.inf).argmin(axis=-1)
+    return best
 
 
 def breakpoints(success: Vector, cost: Vector, count: int) -> Vector:
@@ -34,14 +34,14 @@ def breakpoints(success: Vector, cost: Vector, count: int) -> Vector:
     their difference in cost over that in success. Evenly spaced rates would miss it where a router
     is rarely sure, so that all prompts change at nearly the same rate.
     """
-    found = []
+    points = []
     for one in range(success.shape[1]):
         for other in range(one + 1, success.shape[1]):
             gain, paid = success[:, other] - success[:, one], cost[:, other] - cost[:, one]
             with np.errstate(divide="ignore", invalid="ignore"):
                 rates = paid / gain
-            found.append(rates[np.isfinite(rates) & (rates > LEAST_USD) & (rates < MOST_USD)])
-    edges = np.concatenate(found) if found else np.zeros(0)
+            points.append(rates[np.isfinite(rates) & (rates > LEAST_USD) & (rates < MOST_USD)])
+    edges = np.concatenate(points) if points else np.zeros(0)
     if not len(edges):
         return np.geomspace(LEAST_USD, MOST_USD, count)
     inner = np.exp(np.quantile(np.log(edges), np.linspace(0.0, 1.0, count - 2)))

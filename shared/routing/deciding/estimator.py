@@ -109,8 +109,8 @@ class Estimator:
         """Expected success of every model, and its standard deviation, (n, models) each; `features`
         (n, dimension + form.SIZE)."""
         members = np.stack(self.members(features))
-        found = squashed(self.slope, self.intercept, members.mean(axis=0))
-        return np.clip(found, EDGE, 1.0 - EDGE), np.hypot(
+        success = squashed(self.slope, self.intercept, members.mean(axis=0))
+        return np.clip(success, EDGE, 1.0 - EDGE), np.hypot(
             members.std(axis=0), self.error.astype(np.float64)
         )
 
@@ -121,9 +121,9 @@ class Estimator:
         return [1.0 / (1.0 + np.exp(-odds)), *self._committees(inputs)]
 
     def _committees(self, inputs: Array) -> list[Matrix]:
-        found: list[Matrix] = []
+        committees: list[Matrix] = []
         if not self.sizes:
-            return found
+            return committees
         points = inputs @ self.axes + self.base
         each = len(self.groups) // len(self.widths)
         clusterings, column, row = iter(self.sizes), 0, 0
@@ -135,8 +135,8 @@ class Estimator:
                 for size in (next(clusterings) for _ in range(count)):
                     profiles.append(self._profile(own, slice(row, row + size), width))
                     row += size
-                found.append(np.mean(profiles, axis=0))
-        return found
+                committees.append(np.mean(profiles, axis=0))
+        return committees
 
     def _profile(self, points: Array, rows: slice, width: int) -> Matrix:
         """What one clustering expects, (n, models)."""
@@ -144,5 +144,7 @@ class Estimator:
         near, weights, _ = soft(
             points, centroids, np.einsum("kd,kd->k", centroids, centroids), self.top, self.sharpness
         )
-        found: Matrix = np.einsum("np,npm->nm", weights, self.rates[rows][near]).astype(np.float64)
-        return found
+        profile: Matrix = np.einsum("np,npm->nm", weights, self.rates[rows][near]).astype(
+            np.float64
+        )
+        return profile

@@ -59,7 +59,7 @@ def form(text: str) -> Array:
     count = max(1, len(words))
     letters = max(1, sum(map(len, words)))
     sentences = max(1, len(re.findall(r"[.!?](?:\s|$)", text)))
-    found = (
+    values = (
         np.log1p(size) / 12.0,
         np.log1p(len(words)) / 10.0,
         min(1.0, letters / count / 12.0),
@@ -76,7 +76,7 @@ def form(text: str) -> Array:
         float(GAP.search(text) is not None),
         min(1.0, np.log1p(text.strip().count("\n")) / 4.0),
     )
-    return np.array(found, np.float32)
+    return np.array(values, np.float32)
 
 
 def forms(texts: Sequence[str]) -> Array:

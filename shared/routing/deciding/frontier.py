@@ -102,8 +102,8 @@ def rates_for(frontier: Frontier | None, goal: Goal) -> Rates:
         return Rates(PROFILES["balanced"].usd_per_point, goal.s_per_point)
     rates = frontier.usd_per_point.astype(np.float64)
     success, cost = frontier.success.astype(np.float64), frontier.cost_usd.astype(np.float64)
-    found = reached(rates, success, cost, frontier.single_success, goal)
-    return Rates(found, goal.s_per_point)
+    index = reached(rates, success, cost, frontier.single_success, goal)
+    return Rates(index, goal.s_per_point)
 
 
 def frontier_of(

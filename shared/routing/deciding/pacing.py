@@ -97,8 +97,8 @@ class Pacer:
         there = np.isfinite(success)
         single = np.nanmax(success, axis=1)
         if frontier is not None and frontier.single in self._columns:
-            own = success[:, self._columns[frontier.single]]
-            single = np.where(np.isfinite(own), own, single)
+            single_success = success[:, self._columns[frontier.single]]
+            single = np.where(np.isfinite(single_success), single_success, single)
         base, costs = (
             np.where(there, success - latency / self.goal.s_per_point, -np.inf),
             np.where(there, cost, np.inf),

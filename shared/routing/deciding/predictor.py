@@ -70,15 +70,15 @@ class Predictor:
 
 def logit(p: Matrix) -> Matrix:
     """Log-odds, of probabilities kept off 0 and 1."""
-    kept = np.clip(p, EDGE, 1.0 - EDGE)
-    found: Matrix = np.log(kept) - np.log1p(-kept)
-    return found
+    clipped = np.clip(p, EDGE, 1.0 - EDGE)
+    logits: Matrix = np.log(clipped) - np.log1p(-clipped)
+    return logits
 
 
 def squashed(slope: float, intercept: float, p: Matrix) -> Matrix:
     """Probabilities p with their log-odds put on that line."""
-    found: Matrix = 1.0 / (1.0 + np.exp(-(slope * logit(p) + intercept)))
-    return found
+    probabilities: Matrix = 1.0 / (1.0 + np.exp(-(slope * logit(p) + intercept)))
+    return probabilities
 
 
 def calibrated(predicted: Matrix, scores: Matrix) -> tuple[float, float]:
@@ -88,8 +88,8 @@ def calibrated(predicted: Matrix, scores: Matrix) -> tuple[float, float]:
     Maximum likelihood by Newton's method, with scores between 0 and 1 as fractions of a success.
     The slope stays above 0.1.
     """
-    known = np.isfinite(scores)
-    x, y = logit(predicted)[known], scores[known]
+    measured = np.isfinite(scores)
+    x, y = logit(predicted)[measured], scores[measured]
     line = np.array([1.0, 0.0])
     inputs = np.stack([x, np.ones_like(x)])
     for _ in range(NEWTON_STEPS):
@@ -105,8 +105,8 @@ def calibrated(predicted: Matrix, scores: Matrix) -> tuple[float, float]:
 def calibration_error(predicted: Matrix, scores: Matrix, bins: int = BINS) -> float:
     """The expected calibration error, ECE (Guo et al. 2017), over all models' probabilities (n,
     models), in equal bins."""
-    known = np.isfinite(scores)
-    p, y = predicted[known], scores[known]
+    measured = np.isfinite(scores)
+    p, y = predicted[measured], scores[measured]
     place = np.minimum((p * bins).astype(int), bins - 1)
     count = np.bincount(place, minlength=bins)
     gaps = np.abs(np.bincount(place, p, bins) - np.bincount(place, y, bins))

@@ -57,10 +57,10 @@ class Projection:
 
     def __call__(self, features: Array) -> Array:
         """(n, dimensions) float32, of features (n, inputs)."""
-        found: Array = (
+        projected: Array = (
             _inputs(features, self.center, self.spread) @ self.matrix + self.offset
         ).astype(np.float32)
-        return found
+        return projected
 
 
 @dataclass(frozen=True, slots=True)

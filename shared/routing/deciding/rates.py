@@ -110,5 +110,7 @@ def weights_of(rates: Rates) -> Weights:
             return OLD_PROFILES[name]
     cost = 0.0 if rates.usd_per_point >= MOST_USD else USD_AT_EQUAL_WEIGHTS / rates.usd_per_point
     latency = 0.0 if rates.s_per_point >= MOST_S else S_AT_EQUAL_WEIGHTS / rates.s_per_point
-    found = Weights(1.0, cost, latency).normalised()
-    return found if found.performance > 1.01 * LEAST else Weights(0.0, cost, latency).normalised()
+    weights = Weights(1.0, cost, latency).normalised()
+    return (
+        weights if weights.performance > 1.01 * LEAST else Weights(0.0, cost, latency).normalised()
+    )

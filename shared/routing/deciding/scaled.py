@@ -51,5 +51,5 @@ def held_back(
     """
     unproven = unproven & ~unproven.all(axis=-1, keepdims=True)
     best = np.where(unproven, -np.inf, utility).max(axis=-1, keepdims=True)
-    found: npt.NDArray[np.bool_] = unproven & (utility - gain <= best)
-    return found
+    held: npt.NDArray[np.bool_] = unproven & (utility - gain <= best)
+    return held

@@ -146,10 +146,10 @@ class Terms:
 def share_of(table: RoutingTable, share: float | None) -> float:
     """The estimator's part of the success: `share` where one is set, else the table's own; 0
     without an estimator."""
-    known = table.estimator or table.predictor
-    if known is None:
+    learnt = table.estimator or table.predictor
+    if learnt is None:
         return 0.0
-    return known.share if share is None else share
+    return learnt.share if share is None else share
 
 
 def predict(
@@ -227,20 +227,22 @@ def select(
     ruled_out = _ruled_out(
         table.models, everyone.cost_usd[0], everyone.latency_s[0], limits, contexts
     )
-    kept = np.array([i for i, model in enumerate(table.models) if model not in ruled_out], np.intp)
-    if not len(kept):
+    eligible = np.array(
+        [i for i, model in enumerate(table.models) if model not in ruled_out], np.intp
+    )
+    if not len(eligible):
         why = "no eligible model: " + "; ".join(f"{m}: {reason}" for m, reason in ruled_out.items())
         return Selection((), tuple(ruled_out.items()), 0.0, why)
 
-    expected = everyone.of(kept)
+    expected = everyone.of(eligible)
     terms = terms_of(expected, rates)
     utility, success, error = terms.utility[0], expected.success[0], expected.error[0]
     cost, latency = expected.cost_usd[0], expected.latency_s[0]
     # equal utility: the cheaper, then the table's order
-    order = np.lexsort((kept, cost, -np.round(utility, DIGITS), terms.behind[0]))
+    order = np.lexsort((eligible, cost, -np.round(utility, DIGITS), terms.behind[0]))
     candidates = tuple(
         Candidate(
-            model=table.models[kept[i]],
+            model=table.models[eligible[i]],
             utility=float(utility[i]),
             success=float(success[i]),
             success_low=float(max(0.0, success[i] - INTERVAL * error[i])),
@@ -251,7 +253,7 @@ def select(
             cost_penalty=float(terms.cost[0, i]),
             latency_penalty=float(terms.latency[0, i]),
             caution=float(terms.caution[0, i]),
-            predicted=None if prediction is None else float(prediction.probability[kept[i]]),
+            predicted=None if prediction is None else float(prediction.probability[eligible[i]]),
             unproven=bool(terms.behind[0, i] or terms.caution[0, i] > 0),
         )
         for i in order
@@ -326,12 +328,12 @@ def _utility_error(expected: Expectations, rates: Rates) -> Vector:
 
 def _expected(
     table: RoutingTable,
-    found: Assignments,
+    assignments: Assignments,
     tokens: Vector | None,
     predicted: tuple[Vector, Vector] | None,
     share: float,
 ) -> Expectations:
-    w, at = found.weights.astype(np.float64), found.clusters
+    w, at = assignments.weights.astype(np.float64), assignments.clusters
     cost, latency = (
         np.einsum("np,npm->nm", w, table.cost_usd[at]),
         np.einsum("np,npm->nm", w, table.latency_s[at]),
@@ -411,19 +413,19 @@ def _confidence(utility: Vector, error: Vector, order: npt.NDArray[np.intp]) -> 
 
 def _why(candidates: tuple[Candidate, ...], rates: Rates, task: str, by_weights: bool) -> str:
     first = candidates[0]
-    own = (
+    sentence = (
         f"{first.model} for “{task}”: {first.success:.2f} expected success for "
         f"{_usd(first.cost_usd)} USD"
     )
     if len(candidates) == 1:
-        return f"{own}; it is the only eligible model"
+        return f"{sentence}; it is the only eligible model"
     second = candidates[1]
     if by_weights:
         return (
-            f"{own}; it leads {second.model} by {first.utility - second.utility:.3f} by the "
+            f"{sentence}; it leads {second.model} by {first.utility - second.utility:.3f} by the "
             "weights of an older table"
         )
-    return f"{own}; {_compared(first, second, rates)}"
+    return f"{sentence}; {_compared(first, second, rates)}"
 
 
 def _compared(first: Candidate, second: Candidate, rates: Rates) -> str:

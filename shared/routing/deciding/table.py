@@ -324,10 +324,10 @@ class RoutingTable:
             else self.reference_success.astype(np.float64)
         )
         base = np.clip(base, 1e-6, 1.0 - 1e-6)
-        found: npt.NDArray[np.float64] = 1.0 / (
+        success: npt.NDArray[np.float64] = 1.0 / (
             1.0 + np.exp(-strength) * ((1.0 - base) / base)[:, None]
         )
-        return found
+        return success
 
     @cached_property
     def positions(self) -> dict[str, int]:
@@ -419,9 +419,9 @@ PARTS: Mapping[str, Callable[..., Any]] = {
 
 def frozen(array: npt.NDArray[Any]) -> Array:
     """A read-only float32 copy."""
-    found: Array = np.array(array, dtype="<f4", order="C")
-    found.setflags(write=False)
-    return found
+    read_only: Array = np.array(array, dtype="<f4", order="C")
+    read_only.setflags(write=False)
+    return read_only
 
 
 def _written(value: Any) -> Any:

@@ -176,12 +176,12 @@ def fit_votes(
     changed: dict[tuple[int, int], float] = {}
     for _ in range(CHANGES if at is not None else 0):
         assert at is not None
-        found = _changes(comparisons, ratio, ranking, at, models)
-        if not found:
+        changes_found = _changes(comparisons, ratio, ranking, at, models)
+        if not changes_found:
             break
-        changed |= found
-        kept = np.flatnonzero(~_stale(comparisons, at, found))
-        comparisons, ratio, at = comparisons.rows(kept), ratio[kept], at[kept]
+        changed |= changes_found
+        fresh = np.flatnonzero(~_stale(comparisons, at, changes_found))
+        comparisons, ratio, at = comparisons.rows(fresh), ratio[fresh], at[fresh]
         ranking = fit(comparisons, ratio, clusters, models, reference, spread=ranking.spread)
     return replace(
         ranking, changed=tuple((*where, when) for where, when in sorted(changed.items()))
@@ -199,11 +199,11 @@ def _changes(
 
 
 def _stale(
-    c: Comparisons, at: Floats, found: dict[tuple[int, int], float]
+    c: Comparisons, at: Floats, changed: dict[tuple[int, int], float]
 ) -> npt.NDArray[np.bool_]:
     """(n,): comparisons from before one of their models changed."""
     stale = np.zeros(len(c), np.bool_)
-    for (cluster, model), when in found.items():
+    for (cluster, model), when in changed.items():
         stale |= (c.cluster == cluster) & ((c.first == model) | (c.second == model)) & (at < when)
     return stale
 
@@ -234,10 +234,10 @@ def _find_hits(
     place[some] = np.arange(len(some))
     thin: dict[R, tuple[Ints, Ballots]] = {}
     for rater, (rows, cast) in ballots.items():
-        kept = np.flatnonzero(place[rows] >= 0)
+        thinned = np.flatnonzero(place[rows] >= 0)
         thin[rater] = (
-            place[rows[kept]],
-            Ballots(*(getattr(cast, name)[kept] for name in Ballots.__dataclass_fields__)),
+            place[rows[thinned]],
+            Ballots(*(getattr(cast, name)[thinned] for name in Ballots.__dataclass_fields__)),
         )
     hits = {rater: Hits() for rater in ballots}
     state = _State.begin(part, np.zeros(len(part)), clusters, models)
@@ -246,15 +246,17 @@ def _find_hits(
         state.climb(SPREAD_GUESS)
         lead = state.theta[part.cluster, part.first] - state.theta[part.cluster, part.second]
         belief = logistic(lead + state.ratio)
-        found = {rater: estimate_hits(cast, belief[rows]) for rater, (rows, cast) in thin.items()}
+        estimates = {
+            rater: estimate_hits(cast, belief[rows]) for rater, (rows, cast) in thin.items()
+        }
         moved = max(
             (
-                abs(found[r].first - hits[r].first) + abs(found[r].second - hits[r].second)
-                for r in found
+                abs(estimates[r].first - hits[r].first) + abs(estimates[r].second - hits[r].second)
+                for r in estimates
             ),
             default=0.0,
         )
-        hits = found
+        hits = estimates
         if moved < 0.005:
             break
     return hits
@@ -338,10 +340,10 @@ class _State:
     @staticmethod
     def _schur(inverse: Floats, variance: float) -> Floats:
         k, m, _ = inverse.shape
-        found: Floats = (k / variance + 1.0 / OVERALL_SPREAD**2) * np.eye(m) - inverse.sum(
+        complement: Floats = (k / variance + 1.0 / OVERALL_SPREAD**2) * np.eye(m) - inverse.sum(
             axis=0
         ) / variance**2
-        return found
+        return complement
 
     def overlap(self) -> Floats:
         """(n,): how many comparisons of its prompt say as much as one of a prompt of its own; at
@@ -354,12 +356,12 @@ class _State:
         d, (_, m) = self.data, self.theta.shape
         _, prompt, size = np.unique(d.prompt, return_inverse=True, return_counts=True)
         several = size[prompt] > 1
-        found = np.ones(len(d))
+        shared = np.ones(len(d))
         if not several.any():
-            return found
+            return shared
         if np.unique(prompt[several]).size < FEW_PROMPTS:
-            found[several] = OVERLAP_GUESS
-            return found
+            shared[several] = OVERLAP_GUESS
+            return shared
         lead = self.theta[d.cluster, d.first] - self.theta[d.cluster, d.second]
         chance, belief = logistic(lead), logistic(lead + self.ratio)
         pull = np.where(several, d.weight * (belief - chance), 0.0)
@@ -382,8 +384,8 @@ class _State:
         ratio = float(
             np.trace(np.linalg.pinv(information, hermitian=True) @ slope.T @ slope)
         ) / max(1, m - 1)
-        found[several] = max(1.0, ratio)
-        return found
+        shared[several] = max(1.0, ratio)
+        return shared
 
     def evidence(self, variance: float) -> float:
         """Log-likelihood of the comparisons with the strengths integrated out (Laplace), plus the
@@ -448,9 +450,9 @@ def _peak(value: Callable[[float], float], low: float, high: float) -> float:
 
 def difference_variances(covariance: Floats) -> Floats:
     """(k, m, m) covariances to the variances of all differences."""
-    own = np.einsum("kii->ki", covariance)
-    found: Floats = own[:, :, None] + own[:, None, :] - 2 * covariance
-    return found
+    variance = np.einsum("kii->ki", covariance)
+    variances: Floats = variance[:, :, None] + variance[:, None, :] - 2 * covariance
+    return variances
 
 
 def quasi_variances(differences: Floats) -> Floats:
@@ -475,16 +477,16 @@ def losses(lead: Floats, ratio: Floats) -> Floats:
     `ratio` (n,) is the log-likelihood ratio of "first is better", as the votes have it.
     """
     belief = logistic(np.clip(ratio, -30.0, 30.0))
-    found: Floats = np.logaddexp(0.0, -lead) * belief + np.logaddexp(0.0, lead) * (1.0 - belief)
-    return found
+    loss: Floats = np.logaddexp(0.0, -lead) * belief + np.logaddexp(0.0, lead) * (1.0 - belief)
+    return loss
 
 
 def logistic(x: Floats) -> Floats:
     """The probability of log-odds x, for any x."""
-    found: Floats = 0.5 * (1.0 + np.tanh(0.5 * x))
-    return found
+    probability: Floats = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return probability
 
 
 def _log_logistic(x: Floats) -> Floats:
-    found: Floats = -np.logaddexp(0.0, -x)
-    return found
+    log_probability: Floats = -np.logaddexp(0.0, -x)
+    return log_probability

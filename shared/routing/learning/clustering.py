@@ -64,13 +64,13 @@ def kmeans(vectors: Array, k: int, seed: int, tries: int = 3) -> Clustering:
     method: Callable[..., KMeans | MiniBatchKMeans] = (
         KMeans if len(vectors) < MINI_BATCH_FROM else MiniBatchKMeans
     )
-    found = method(n_clusters=k, n_init=tries, random_state=seed).fit(vectors)
-    used, first, labels = np.unique(found.labels_, return_index=True, return_inverse=True)
+    fitted = method(n_clusters=k, n_init=tries, random_state=seed).fit(vectors)
+    used, first, labels = np.unique(fitted.labels_, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     labels = rank[labels].astype(np.int64)
-    centroids = found.cluster_centers_[used[order]].astype(np.float32)
+    centroids = fitted.cluster_centers_[used[order]].astype(np.float32)
     return Clustering(centroids, labels, radii(vectors, centroids, labels))
 
 
@@ -106,16 +106,16 @@ def by_dbscan(vectors: Array, wanted: ClusteringOptions) -> Clustering:
     """DBSCAN; prompts in no dense place go to the nearest centroid."""
     from sklearn.cluster import DBSCAN
 
-    found = DBSCAN(eps=wanted.reach, min_samples=wanted.min_size).fit(vectors)
-    return _of_dense_places(vectors, found.labels_)
+    fitted = DBSCAN(eps=wanted.reach, min_samples=wanted.min_size).fit(vectors)
+    return _of_dense_places(vectors, fitted.labels_)
 
 
 def by_hdbscan(vectors: Array, wanted: ClusteringOptions) -> Clustering:
     """HDBSCAN; prompts in no dense place go to the nearest centroid."""
     from sklearn.cluster import HDBSCAN
 
-    found = HDBSCAN(min_cluster_size=max(2, wanted.min_size), copy=True).fit(vectors)
-    return _of_dense_places(vectors, found.labels_)
+    fitted = HDBSCAN(min_cluster_size=max(2, wanted.min_size), copy=True).fit(vectors)
+    return _of_dense_places(vectors, fitted.labels_)
 
 
 def _of_dense_places(vectors: Array, labels: npt.NDArray[np.intp]) -> Clustering:
@@ -154,18 +154,18 @@ def evolve(vectors: Array, centroids: Array, reach: Array, min_size: int, most: 
     start = _merged(
         start, np.bincount(nearest_of(vectors, start)[1], minlength=len(start)), MERGE_WITHIN * near
     )
-    found, labels = lloyd(vectors, start)
-    if len(split := _split(vectors, found, labels, min_size)) > len(found):
-        found, labels = lloyd(vectors, split[:most])
-    sizes = np.bincount(labels, minlength=len(found))
-    kept = (
+    centres, labels = lloyd(vectors, start)
+    if len(split := _split(vectors, centres, labels, min_size)) > len(centres):
+        centres, labels = lloyd(vectors, split[:most])
+    sizes = np.bincount(labels, minlength=len(centres))
+    living = (
         np.flatnonzero(sizes > 0)
-        if len(vectors) >= RETIRE_FROM * len(found)
-        else np.arange(len(found))
+        if len(vectors) >= RETIRE_FROM * len(centres)
+        else np.arange(len(centres))
     )
-    rank = np.cumsum(np.isin(np.arange(len(found)), kept)) - 1
+    rank = np.cumsum(np.isin(np.arange(len(centres)), living)) - 1
     labels = rank[labels].astype(np.int64)
-    return Clustering(found[kept], labels, radii(vectors, found[kept], labels))
+    return Clustering(centres[living], labels, radii(vectors, centres[living], labels))
 
 
 def lloyd(vectors: Array, start: Array) -> tuple[Array, Labels]:
@@ -192,23 +192,25 @@ def _sums(vectors: Array, labels: Labels, count: int, block: int = 8192) -> npt.
     would crowd others out of the cache."""
     from scipy.sparse import csr_array
 
-    found = np.zeros((count, vectors.shape[1]))
+    sums = np.zeros((count, vectors.shape[1]))
     for i in range(0, len(vectors), block):
         part = vectors[i : i + block].astype(np.float64)
         ends = np.arange(len(part) + 1)
-        found += (
+        sums += (
             csr_array((np.ones(len(part)), labels[i : i + block], ends), shape=(len(part), count)).T
             @ part
         )
-    return found
+    return sums
 
 
 def settle(vectors: Array, centroids: Array) -> Clustering:
     """Each vector to its nearest centroid; centroids that have none are left out."""
     _, labels = nearest_of(vectors, centroids)
     used, labels = np.unique(labels, return_inverse=True)
-    kept = centroids[used]
-    return Clustering(kept, labels.astype(np.int64), radii(vectors, kept, labels))
+    used_centroids = centroids[used]
+    return Clustering(
+        used_centroids, labels.astype(np.int64), radii(vectors, used_centroids, labels)
+    )
 
 
 def nearest_of(vectors: Array, centroids: Array, block: int = 8192) -> tuple[Array, Labels]:
@@ -222,15 +224,15 @@ def nearest_of(vectors: Array, centroids: Array, block: int = 8192) -> tuple[Arr
         squared = norms - 2.0 * (part @ centroids.T)
         best = squared.argmin(axis=1)
         found[i : i + block] = best
-        own = np.take_along_axis(squared, best[:, None], axis=1)[:, 0] + (part**2).sum(axis=1)
-        distance[i : i + block] = np.sqrt(np.maximum(own, 0.0))
+        exact = np.take_along_axis(squared, best[:, None], axis=1)[:, 0] + (part**2).sum(axis=1)
+        distance[i : i + block] = np.sqrt(np.maximum(exact, 0.0))
     return distance, found
 
 
 def _crowds(vectors: Array, reach: float, min_size: int) -> list[Array]:
     """Centroids (1, dim) of groups of at least `min_size` novel vectors that lie within `reach` of
     their middle."""
-    found = []
+    crowds = []
     left = vectors
     while len(left) >= min_size:
         norms = (left[:2000] ** 2).sum(axis=1)
@@ -240,9 +242,9 @@ def _crowds(vectors: Array, reach: float, min_size: int) -> list[Array]:
         inside = np.linalg.norm(left - middle, axis=1) <= reach
         if inside.sum() < min_size:
             break
-        found.append(left[inside].mean(axis=0, keepdims=True).astype(np.float32))
+        crowds.append(left[inside].mean(axis=0, keepdims=True).astype(np.float32))
         left = left[~inside]
-    return found
+    return crowds
 
 
 def _split(vectors: Array, centroids: Array, labels: Labels, min_size: int) -> Array:
@@ -258,15 +260,15 @@ def _split(vectors: Array, centroids: Array, labels: Labels, min_size: int) -> A
         members = np.flatnonzero(labels == c)
         if len(members) < 2 * min_size:
             continue
-        own = vectors[members[:SPLIT_FROM]] - centroids[c]
-        own = own - own.mean(axis=0)
-        _, spread, axes = np.linalg.svd(own, full_matrices=False)
-        scores = (own @ axes[:SPLIT_AXES].T).astype(np.float32)
+        offsets = vectors[members[:SPLIT_FROM]] - centroids[c]
+        offsets = offsets - offsets.mean(axis=0)
+        _, spread, axes = np.linalg.svd(offsets, full_matrices=False)
+        scores = (offsets @ axes[:SPLIT_AXES].T).astype(np.float32)
         share, halves = _halved(scores)
         small = min(int(halves.sum()), len(halves) - int(halves.sum()))
-        if small * len(members) / len(own) < min_size:
+        if small * len(members) / len(offsets) < min_size:
             continue
-        scale = spread[:SPLIT_AXES] / np.sqrt(len(own))
+        scale = spread[:SPLIT_AXES] / np.sqrt(len(offsets))
         chance = max(
             _halved((rng.normal(size=scores.shape) * scale).astype(np.float32))[0]
             for _ in range(SPLIT_HEAPS)
@@ -308,11 +310,11 @@ def _halved(scores: Array) -> tuple[float, npt.NDArray[np.bool_]]:
 def _merged(centroids: Array, sizes: npt.NDArray[np.intp], near: float) -> Array:
     """Without those that lie nearer than `near` to a larger one."""
     order = np.argsort(-sizes, kind="stable")
-    kept: list[int] = []
+    survivors: list[int] = []
     for i in order:
-        if all(np.linalg.norm(centroids[i] - centroids[j]) >= near for j in kept):
-            kept.append(int(i))
-    return centroids[sorted(kept)]
+        if all(np.linalg.norm(centroids[i] - centroids[j]) >= near for j in survivors):
+            survivors.append(int(i))
+    return centroids[sorted(survivors)]
 
 
 def radii(vectors: Array, centroids: Array, labels: Labels) -> Array:
@@ -320,7 +322,7 @@ def radii(vectors: Array, centroids: Array, labels: Labels) -> Array:
     all together."""
     distances = np.linalg.norm(vectors - centroids[labels], axis=1)
     overall = np.quantile(distances, RADIUS_QUANTILE)
-    own = np.full(len(centroids), overall)
+    radius = np.full(len(centroids), overall)
     for c in np.unique(labels):
-        own[c] = np.quantile(distances[labels == c], RADIUS_QUANTILE)
-    return (RADIUS_SLACK * np.maximum(own, overall)).astype(np.float32)
+        radius[c] = np.quantile(distances[labels == c], RADIUS_QUANTILE)
+    return (RADIUS_SLACK * np.maximum(radius, overall)).astype(np.float32)

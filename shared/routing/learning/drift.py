@@ -74,16 +74,16 @@ def changes(
         home = int(group[begins[g]]) // models
         if home not in clear or best[g] > best[clear[home]]:
             clear[home] = g
-    found = {}
+    changed = {}
     for g in clear.values():
         span = slice(begins[g], begins[g] + sizes[g])
         turn = begins[g] + int(statistic[span].argmax())
-        found[divmod(int(group[turn]), models)] = float(at[rows[turn]])
-    return found
+        changed[divmod(int(group[turn]), models)] = float(at[rows[turn]])
+    return changed
 
 
 def _running(values: Floats, begins: Ints, sizes: Ints) -> Floats:
     """(n,): the sum of what stands before each value in its group."""
     total = np.cumsum(values) - values
-    found: Floats = total - np.repeat(total[begins], sizes)
-    return found
+    sums: Floats = total - np.repeat(total[begins], sizes)
+    return sums

@@ -32,7 +32,7 @@ def expectations(
     """(clusters, models): expected value of n observations `values` (n,) of `model` (n,) in
     `cluster` (n,); `prior` is (models,)."""
     middle: Callable[[Floats], np.floating] = np.median if median else np.mean
-    found = np.tile(prior.astype(np.float64), (clusters, 1))
+    expected = np.tile(prior.astype(np.float64), (clusters, 1))
     for m in range(len(prior)):
         mine = model == m
         count = int(mine.sum())
@@ -41,12 +41,12 @@ def expectations(
         overall = (PRIOR_COUNT * prior[m] + count * float(middle(values[mine]))) / (
             PRIOR_COUNT + count
         )
-        found[:, m] = overall
+        expected[:, m] = overall
         order = np.argsort(cluster[mine], kind="stable")
         where, here = cluster[mine][order], values[mine][order]
         names, starts = np.unique(where, return_index=True)
         for c, part in zip(names, np.split(here, starts[1:]), strict=True):
-            found[c, m] = (PRIOR_COUNT * overall + len(part) * float(middle(part))) / (
+            expected[c, m] = (PRIOR_COUNT * overall + len(part) * float(middle(part))) / (
                 PRIOR_COUNT + len(part)
             )
-    return found
+    return expected

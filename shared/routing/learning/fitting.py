@@ -56,14 +56,14 @@ def fit_estimator(
         points = read @ axes[-1] + base[-1]
         for middle in (min(k, max(1, count // PROMPTS_PER_CLUSTER)) for k in COMMITTEES):
             for i, times in enumerate(RESOLUTIONS):
-                found = kmeans(
+                clustering = kmeans(
                     points, max(1, min(count, round(middle * times))), seed * 1000 + i, tries=1
                 )
-                centroids.append(found.centroids)
+                centroids.append(clustering.centroids)
                 rates.append(
-                    success_rates(scores, found.labels, len(found.centroids), SHRINKAGE)[0].astype(
-                        np.float32
-                    )
+                    success_rates(scores, clustering.labels, len(clustering.centroids), SHRINKAGE)[
+                        0
+                    ].astype(np.float32)
                 )
             groups.append(len(RESOLUTIONS))
     return Estimator(
@@ -109,8 +109,8 @@ def fit_logistic(inputs: Matrix, scores: Matrix, penalty: float = PENALTY) -> Lo
     ridge[-1] = 1e-6
     lines = []
     for score in scores.T:
-        known = np.isfinite(score)
-        x, y = wide[known], score[known]
+        measured = np.isfinite(score)
+        x, y = wide[measured], score[measured]
         line = np.zeros(wide.shape[1])
         usual = float(np.clip(y.mean(), 1e-2, 1.0 - 1e-2))
         line[-1] = np.log(usual / (1.0 - usual))
@@ -122,8 +122,8 @@ def fit_logistic(inputs: Matrix, scores: Matrix, penalty: float = PENALTY) -> Lo
             if np.abs(x @ step).max() < STILL:
                 break
         lines.append(line)
-    found = np.stack(lines, axis=1)
-    return Logistic(found[:-1], found[-1] - mean @ found[:-1])
+    coefficients = np.stack(lines, axis=1)
+    return Logistic(coefficients[:-1], coefficients[-1] - mean @ coefficients[:-1])
 
 
 def success_rates(
@@ -131,10 +131,10 @@ def success_rates(
 ) -> tuple[Matrix, Matrix]:
     """Shrunk success rates and numbers of scores, both (k, models). Rates are kept off 0 and 1 by
     half a prompt."""
-    known = np.isfinite(scores)
+    measured = np.isfinite(scores)
     overall = np.nanmean(scores, axis=0)
     member = np.eye(k)[labels].T
-    counts = member @ known
-    rates = (member @ np.where(known, scores, 0.0) + shrinkage * overall) / (counts + shrinkage)
+    counts = member @ measured
+    rates = (member @ np.where(measured, scores, 0.0) + shrinkage * overall) / (counts + shrinkage)
     edge = 0.5 / (counts + shrinkage + 1.0)
     return np.clip(rates, edge, 1.0 - edge), counts

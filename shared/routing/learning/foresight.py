@@ -95,7 +95,7 @@ def learn(
     # included
     leverage = np.einsum("nd,nd->n", x @ inverse, x) + 1.0 / n
     residuals = (y - mean_y - x @ matrix) / (1.0 - leverage)[:, None]
-    known = Foresight(
+    foresight = Foresight(
         prompts, residuals.astype(np.float32), matrix, mean_y - mean_x @ matrix, -1.0, NEVER
     )
 
@@ -103,43 +103,52 @@ def learn(
     near, alike = _neighbours(prompts[rows], prompts, rows)
     means = (y[rows] - residuals[rows]).astype(np.float32)
     profiles = tuple(PROFILES.values())
-    chosen, agreement = _agreement(means, known.residuals[near], forms[rows], table, profiles)
+    chosen, agreement = _agreement(means, foresight.residuals[near], forms[rows], table, profiles)
     same = chosen == _routes(descriptions[rows], forms[rows], table, profiles)
     familiar = float(np.quantile(alike, FAMILIAR))
-    kept = alike >= familiar
+    familiar_ones = alike >= familiar
     least = np.array(
         [
-            _threshold(agreement[kept, p], same[kept, p].astype(np.float64), target)
+            _threshold(
+                agreement[familiar_ones, p], same[familiar_ones, p].astype(np.float64), target
+            )
             for p in range(len(profiles))
         ]
     )
-    return Foresight(known.prompts, known.residuals, known.matrix, known.offset, familiar, least)
+    return Foresight(
+        foresight.prompts, foresight.residuals, foresight.matrix, foresight.offset, familiar, least
+    )
 
 
 def foresee(
-    known: Foresight, prompts: Array, forms: Array, table: RoutingTable, rates: Rates
+    foresight: Foresight, prompts: Array, forms: Array, table: RoutingTable, rates: Rates
 ) -> ExpectedModels:
     """Descriptions of prompts (n, d) with these forms (n, form.SIZE), as far as they matter to
     `table` at these rates.
 
     Rates that are no profile's are held to the strictest profile's agreement.
     """
-    means = _mapped(known, prompts)
-    near, alike = _neighbours(prompts, known.prompts)
-    _, agreement = _agreement(means, known.residuals[near], forms, table, (rates,))
-    own = [
+    means = _mapped(foresight, prompts)
+    near, alike = _neighbours(prompts, foresight.prompts)
+    _, agreement = _agreement(means, foresight.residuals[near], forms, table, (rates,))
+    sure_from = [
         least
-        for least, profile in zip(known.agreement, PROFILES.values(), strict=True)
+        for least, profile in zip(foresight.agreement, PROFILES.values(), strict=True)
         if profile == rates
     ]
-    least = own[0] if own else known.agreement.max()
+    least = sure_from[0] if sure_from else foresight.agreement.max()
     return ExpectedModels(
-        _unit(means), agreement[:, 0], (alike >= known.familiar) & (agreement[:, 0] >= least)
+        _unit(means), agreement[:, 0], (alike >= foresight.familiar) & (agreement[:, 0] >= least)
     )
 
 
 def same_without_edges(
-    known: Foresight, whole: Array, views: Array, forms: Array, table: RoutingTable, rates: Rates
+    foresight: Foresight,
+    whole: Array,
+    views: Array,
+    forms: Array,
+    table: RoutingTable,
+    rates: Rates,
 ) -> npt.NDArray[np.bool_]:
     """(n,): whether each of n prompts is routed as what is foreseen of the `whole` (n, d) also by
     each of its v `views`.
@@ -149,7 +158,7 @@ def same_without_edges(
     form.SIZE) are the whole prompts'.
     """
     n, v, d = views.shape
-    means = _unit(_mapped(known, views.reshape(-1, d)))
+    means = _unit(_mapped(foresight, views.reshape(-1, d)))
     chosen = _routes(whole, forms, table, (rates,))
     others = _routes(means, np.repeat(forms, v, axis=0), table, (rates,)).reshape(n, v)
     same: npt.NDArray[np.bool_] = (others == chosen).all(axis=1)
@@ -157,13 +166,13 @@ def same_without_edges(
 
 
 def _neighbours(
-    prompts: Array, known: Array, own: npt.NDArray[np.intp] | None = None
+    prompts: Array, references: Array, themselves: npt.NDArray[np.intp] | None = None
 ) -> tuple[npt.NDArray[np.intp], Array]:
     """(n, NEIGHBOURS): the most similar known prompts, without its `own` row each; (n,): the least
     of their similarities."""
-    similar = prompts @ known.T
-    if own is not None:
-        similar[np.arange(len(own)), own] = -np.inf
+    similar = prompts @ references.T
+    if themselves is not None:
+        similar[np.arange(len(themselves)), themselves] = -np.inf
     near = np.argpartition(-similar, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
     return near, np.take_along_axis(similar, near, axis=1).min(axis=1)
 
@@ -191,16 +200,18 @@ def _routes(
     return routes(table, np.hstack([vectors, forms]), preferences)
 
 
-def _mapped(known: Foresight, prompts: Array) -> Array:
-    found: Array = (prompts.astype(np.float64) @ known.matrix + known.offset).astype(np.float32)
-    return found
+def _mapped(foresight: Foresight, prompts: Array) -> Array:
+    mapped: Array = (prompts.astype(np.float64) @ foresight.matrix + foresight.offset).astype(
+        np.float32
+    )
+    return mapped
 
 
 def _unit(vectors: Array) -> Array:
-    found: Array = (
+    unit: Array = (
         vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     ).astype(np.float32)
-    return found
+    return unit
 
 
 def _threshold(

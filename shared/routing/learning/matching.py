@@ -37,17 +37,17 @@ def pair(old: Array, new: Array, reach: float) -> list[int]:
     squared = (new**2).sum(axis=1)[:, None] + (old**2).sum(axis=1) - 2 * new @ old.T
     distances = np.sqrt(np.maximum(squared, 0.0))
     rows, columns = linear_sum_assignment(np.minimum(distances, 2 * reach))
-    found = [-1] * len(new)
+    partners = [-1] * len(new)
     for i, j in zip(rows, columns, strict=True):
         if distances[i, j] <= reach:
-            found[i] = int(j)
-    return found
+            partners[i] = int(j)
+    return partners
 
 
 def lineage(
     old_ids: Sequence[str],
     used: Sequence[str],
-    kept: Sequence[int],
+    inherited: Sequence[int],
     old_labels: Labels,
     new_labels: Labels,
 ) -> Lineage:
@@ -60,7 +60,7 @@ def lineage(
     width = max([2, *(len(i) - 1 for i in old_ids)])
     ids: list[str] = []
     events: list[str] = []
-    for new, j in enumerate(kept):
+    for new, j in enumerate(inherited):
         if j >= 0:
             ids.append(old_ids[j])
             continue
@@ -71,11 +71,11 @@ def lineage(
             f"{ids[-1]} split from {old_ids[origin]}" if origin >= 0 else f"{ids[-1]} born"
         )
     for j, name in enumerate(old_ids):
-        if j in kept:
+        if j in inherited:
             continue
         heir = _mostly(new_labels[old_labels == j])
         events.append(f"{name} merged into {ids[heir]}" if heir >= 0 else f"{name} retired")
-    return Lineage(tuple(ids), tuple(events), tuple(kept))
+    return Lineage(tuple(ids), tuple(events), tuple(inherited))
 
 
 def _mostly(labels: Labels) -> int:

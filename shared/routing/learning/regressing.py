@@ -64,8 +64,8 @@ class _Reduced:
         )
 
     def __call__(self, features: Array) -> Floats:
-        found: Floats = (self.inputs(features).astype(np.float64) - self.mean) @ self.axes
-        return found
+        success: Floats = (self.inputs(features).astype(np.float64) - self.mean) @ self.axes
+        return success
 
 
 def fit_votes_estimator(
@@ -120,18 +120,20 @@ def _chosen(
     lost = {(penalty, share): np.zeros(len(data)) for penalty in PENALTIES for share in SHARES}
     alone = np.zeros(len(data))
     for fold in (0, 1):
-        held, kept = (
+        held, training = (
             np.flatnonzero(data.prompt % 2 == fold),
             np.flatnonzero(data.prompt % 2 != fold),
         )
-        if not len(held) or not len(kept):
+        if not len(held) or not len(training):
             return PENALTIES[0], 0.0
         part = data.rows(held)
-        ranking = fit(data.rows(kept), ratio[kept], clusters, models, reference)
+        ranking = fit(data.rows(training), ratio[training], clusters, models, reference)
         ranked = logistic(ranking.strength[part.cluster])
         alone[held] = _loss(ranked, part, ratio[held])
         for penalty in PENALTIES:
-            level, slope = _climb(x[kept], data.rows(kept), ratio[kept], models, penalty)
+            level, slope = _climb(
+                x[training], data.rows(training), ratio[training], models, penalty
+            )
             said = level + x[held] @ slope
             chance = logistic(said - said[:, [reference]])
             for share in SHARES:
@@ -150,8 +152,8 @@ def _loss(chance: Floats, data: Comparisons, ratio: Floats) -> Floats:
     odds = logit(np.clip(chance, EDGE, 1.0 - EDGE))
     rows = np.arange(len(data))
     lead = odds[rows, data.first] - odds[rows, data.second]
-    found: Floats = data.weight * losses(lead, ratio)
-    return found
+    loss: Floats = data.weight * losses(lead, ratio)
+    return loss
 
 
 def _climb(
@@ -177,14 +179,14 @@ def _climb(
         )
         return float(prior - (data.weight * likelihood).sum()), -gradient
 
-    found = minimize(
+    optimum = minimize(
         down,
         np.zeros(models * (count + 1)),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": STEPS},
     )
-    return found.x[:models], found.x[models:].reshape(count, models)
+    return optimum.x[:models], optimum.x[models:].reshape(count, models)
 
 
 def _errors(
@@ -199,13 +201,15 @@ def _errors(
     weight = data.weight * chance * (1.0 - chance)
     wide = np.hstack([np.ones((len(x), 1)), x])
     prior = np.diag([1.0 / OVERALL_SPREAD**2, *np.full(x.shape[1], penalty)])
-    found = np.zeros(len(level))
+    errors = np.zeros(len(level))
     for model in range(len(level)):
-        own = (data.first == model) | (data.second == model)
-        inverse = np.linalg.inv((wide[own] * weight[own, None]).T @ wide[own] + prior)
-        found[model] = np.sqrt(np.einsum("nd,de,ne->n", wide[:1000], inverse, wide[:1000]).mean())
-    found[reference] = 0.0
-    return found
+        compared = (data.first == model) | (data.second == model)
+        inverse = np.linalg.inv(
+            (wide[compared] * weight[compared, None]).T @ wide[compared] + prior
+        )
+        errors[model] = np.sqrt(np.einsum("nd,de,ne->n", wide[:1000], inverse, wide[:1000]).mean())
+    errors[reference] = 0.0
+    return errors
 
 
 def aligned(

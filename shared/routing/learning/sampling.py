@@ -49,7 +49,7 @@ def pairs(
     )
     if best is None:
         return []
-    found: dict[tuple[str, str], Pair] = {}
+    candidates: dict[tuple[str, str], Pair] = {}
     middle = float(np.median([costs.get(m, 0.0) for m in eligible])) or 1e-6
     for side in dict.fromkeys((answered, table.reference_model)):
         for other in eligible:
@@ -66,9 +66,9 @@ def pairs(
             price = sum(costs.get(m, middle) for m in new_calls) / middle
             first, second = sorted((side, other))
             pair = Pair(first, second, improvement / (0.25 + price))
-            if (first, second) not in found or found[first, second].worth < pair.worth:
-                found[first, second] = pair
-    return sorted(found.values(), key=lambda p: (-p.worth, p.first, p.second))
+            if (first, second) not in candidates or candidates[first, second].worth < pair.worth:
+                candidates[first, second] = pair
+    return sorted(candidates.values(), key=lambda p: (-p.worth, p.first, p.second))
 
 
 def _improvement(lead: float, error: float) -> float:

@@ -29,23 +29,23 @@ def signatures(
     """(k, dimension) float32, each of length 1; from embeddings (n, dimension), scores (n, models)
     and clusters `labels` (n,)."""
     overall = np.nanmean(scores, axis=0)
-    found = np.zeros((k, vectors.shape[1]), np.float32)
+    means = np.zeros((k, vectors.shape[1]), np.float32)
     for c in range(k):
-        own = labels == c
-        x = vectors[own].astype(np.float64)
+        members = labels == c
+        x = vectors[members].astype(np.float64)
         if not len(x):
-            found[c] = 1.0
+            means[c] = 1.0
             continue
-        y = np.where(np.isfinite(scores[own]), scores[own], overall)
+        y = np.where(np.isfinite(scores[members]), scores[members], overall)
         middle, rate = x.mean(axis=0), y.mean(axis=0)
         near = x - middle
         dual = np.linalg.solve(
             near @ near.T + RIDGE * np.eye(len(x)), y - rate
         )  # ridge regression, solved over prompts
         p = np.clip(rate + near @ (near.T @ dual), 0.02, 0.98)
-        found[c] = (p * (1.0 - p)).mean(axis=1) @ x**2 / len(x)
-    found /= np.linalg.norm(found, axis=1, keepdims=True)
-    return found
+        means[c] = (p * (1.0 - p)).mean(axis=1) @ x**2 / len(x)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    return means
 
 
 def distances(a: Array, b: Array) -> npt.NDArray[np.float64]:
@@ -85,11 +85,11 @@ def corresponding(old: RoutingTable, new: RoutingTable, within: float = ALIKE) -
             "build` makes them"
         )
     apart = distances(new.signatures, old.signatures)
-    found = [-1] * len(apart)
+    partners = [-1] * len(apart)
     pairs: Sequence[tuple[int, int]] = list(
         zip(*linear_sum_assignment(np.minimum(apart, 2.0 * within)), strict=True)
     )
     for i, j in pairs:
         if apart[i, j] <= within:
-            found[i] = int(j)
-    return found
+            partners[i] = int(j)
+    return partners

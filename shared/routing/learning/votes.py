@@ -79,13 +79,13 @@ def log_ratio(ballots: Ballots, hits: Hits) -> Floats:
     """(n,): log P(votes | i's answer is better) - log P(votes | j's is)."""
     straight_first = np.log(hits.first) - np.log1p(-hits.second)
     straight_second = np.log1p(-hits.first) - np.log(hits.second)
-    found: Floats = (
+    ratio: Floats = (
         ballots.straight_first * straight_first
         + ballots.straight_second * straight_second
         - ballots.turned_first * straight_first
         - ballots.turned_second * straight_second
     )
-    return found
+    return ratio
 
 
 def estimate_hits(ballots: Ballots, belief: Floats) -> Hits:

@@ -89,16 +89,19 @@ class SplitPart:
 
     def value(self, times: npt.NDArray[np.intp], by_gap: bool) -> float:
         """The area, or the APGR, where each prompt of the file comes so many `times`."""
-        own = np.repeat(np.arange(len(self.rows)), times[self.rows])
+        drawn = np.repeat(np.arange(len(self.rows)), times[self.rows])
         if by_gap:
             return apgr(
                 recovered(
-                    *(part[own].astype(np.float64) for part in (self.gain, self.weak, self.strong))
+                    *(
+                        part[drawn].astype(np.float64)
+                        for part in (self.gain, self.weak, self.strong)
+                    )
                 )
             )
-        chosen = self.chosen[:, own]
+        chosen = self.chosen[:, drawn]
         paid, quality = (
-            values[own, chosen].mean(axis=1, dtype=np.float64)
+            values[drawn, chosen].mean(axis=1, dtype=np.float64)
             for values in (self.paid, self.quality)
         )
         return area(Curve(paid, quality), *self.span)
@@ -171,7 +174,7 @@ def evaluate(
     count = len(outcomes.texts)
     known = np.where(np.isfinite(outcomes.scores), outcomes.scores, 0.0)
     cost = outcomes.paid()
-    found = {
+    results = {
         name: Result(score=np.zeros(count), seen=np.zeros(count))
         for name in ("random", "oracle", *routers)
     }
@@ -193,7 +196,7 @@ def evaluate(
         top = scores.max(axis=1)
 
         def note(name: str, score: Matrix, usd: Matrix, at: Rows, top: Matrix) -> Result:
-            one = found[name]
+            one = results[name]
             one.accuracy.append(float(score.mean()))
             one.cost_usd.append(float(usd.mean()))
             one.regret.append(float((top - score).mean()))
@@ -264,7 +267,7 @@ def evaluate(
                     *(v.astype(np.float32) for v in two),
                 )
             )
-    return found
+    return results
 
 
 def weak_and_strong(outcomes: Outcomes) -> tuple[int, int]:
@@ -300,15 +303,15 @@ def swept(result: Result, count: int, seed: int = 0, *, by_gap: bool = False) ->
 def swept_difference(mine: Matrix, theirs: Matrix) -> Interval | None:
     """One `swept` less another, paired by split and resample. None where it can't be told: there is
     no gap between the two models."""
-    found = [
+    means = [
         float(apart[np.isfinite(apart)].mean())
         for apart in mine - theirs
         if np.isfinite(apart).any()
     ]
-    if len(found) < 2:
+    if len(means) < 2:
         return None
-    low, high = np.quantile(found[1:], [0.025, 0.975])
-    return Interval(found[0], float(low), float(high))
+    low, high = np.quantile(means[1:], [0.025, 0.975])
+    return Interval(means[0], float(low), float(high))
 
 
 def _resampled(total: Matrix, seen: Matrix, seed: int) -> Interval:
@@ -338,9 +341,9 @@ def evaluate_cascades(
 ) -> dict[Sees, CascadeResult]:
     """Cascades by what they see. `weak` and `strong` are scores (n,) of the model asked first and
     of the one escalated to."""
-    found: dict[Sees, CascadeResult] = {sees: CascadeResult() for sees in SEES}
+    results: dict[Sees, CascadeResult] = {sees: CascadeResult() for sees in SEES}
     for train, test in splits:
-        for sees, one in found.items():
+        for sees, one in results.items():
             good = fit_head(sees, "weak", answered.rows(train), weak[train])(
                 "weak", answered.rows(test)
             )
@@ -348,4 +351,4 @@ def evaluate_cascades(
             one.note(gap)
             one.calibration_error.append(calibration_error(good[:, None], weak[test][:, None]))
             one.curve.append(np.interp(np.linspace(0, 1, 101), np.linspace(0, 1, len(gap)), gap))
-    return found
+    return results

@@ -72,8 +72,8 @@ def recovered(gain: Vector, weak: Vector, strong: Vector) -> Vector:
     if gap <= 0:
         return np.full(len(gain) + 1, np.nan)
     order = np.argsort(-gain, kind="stable")
-    found: Vector = np.concatenate([[0.0], np.cumsum(lead[order])]) / gap
-    return found
+    share: Vector = np.concatenate([[0.0], np.cumsum(lead[order])]) / gap
+    return share
 
 
 def apgr(gap: Vector) -> float:

@@ -149,17 +149,17 @@ class Outcomes:
 
 def _some(values: Matrix, rows: npt.NDArray[np.intp]) -> Matrix:
     """Some rows of `values`; a model of which nothing is known there has its mean over all."""
-    found: Matrix = values[rows]
-    bare = ~np.isfinite(found).any(axis=0)
+    part_of_values: Matrix = values[rows]
+    bare = ~np.isfinite(part_of_values).any(axis=0)
     if bare.any():
-        found[:, bare] = np.nanmean(values[:, bare], axis=0)
-    return found
+        part_of_values[:, bare] = np.nanmean(values[:, bare], axis=0)
+    return part_of_values
 
 
 def filled(values: Matrix) -> Matrix:
     """`values` (prompts, models) with a model's mean where one is NaN."""
-    found: Matrix = np.where(np.isfinite(values), values, np.nanmean(values, axis=0))
-    return found
+    filled_in: Matrix = np.where(np.isfinite(values), values, np.nanmean(values, axis=0))
+    return filled_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,29 +232,29 @@ def build_table(
     vectors = features[:, : encoder.dimension]
     fitted = fit_representation(recipe.representation, outcomes, features, vectors)
     points = fitted.points if fitted else vectors
-    found = kmeans(points, recipe.k, seed)
-    k = len(found.centroids)
-    rates, counts = success_rates(outcomes.scores, found.labels, k, SHRINKAGE)
+    clustering = kmeans(points, recipe.k, seed)
+    k = len(clustering.centroids)
+    rates, counts = success_rates(outcomes.scores, clustering.labels, k, SHRINKAGE)
     base = outcomes.models.index(reference)
     logits = np.log(rates) - np.log1p(-rates)
     per_token, lengths = outcomes.usd_per_token, outcomes.prompt_tokens
     means = (
         None
         if lengths is None
-        else np.array([lengths[found.labels == c].mean() for c in range(k)], np.float32)
+        else np.array([lengths[clustering.labels == c].mean() for c in range(k)], np.float32)
     )
     table = RoutingTable(
         encoder=encoder,
         models=outcomes.models,
         reference_model=reference,
-        clusters=named_clusters(outcomes.texts, points, found),
-        centroids=found.centroids,
+        clusters=named_clusters(outcomes.texts, points, clustering),
+        centroids=clustering.centroids,
         strength=(logits - logits[:, [base]]).astype(np.float32),
         standard_error=(1.0 / np.sqrt((counts + SHRINKAGE) * rates * (1.0 - rates))).astype(
             np.float32
         ),
-        cost_usd=_expected(outcomes.cost_usd, found).astype(np.float32),
-        latency_s=_expected(outcomes.latency_s, found).astype(np.float32),
+        cost_usd=_expected(outcomes.cost_usd, clustering).astype(np.float32),
+        latency_s=_expected(outcomes.latency_s, clustering).astype(np.float32),
         provenance=Provenance(source, simulated, len(outcomes.texts), seed, anchored=True),
         top_p=top_p,
         sharpness=sharpness,
@@ -264,7 +264,7 @@ def build_table(
         )
         if recipe.estimator
         else None,
-        signatures=signatures(vectors, outcomes.scores, found.labels, k),
+        signatures=signatures(vectors, outcomes.scores, clustering.labels, k),
         reference_success=rates[:, base].astype(np.float32),
         text=recipe.text,
         usd_per_token=None if means is None or per_token is None else per_token.astype(np.float32),
@@ -286,8 +286,8 @@ def build_table(
 def enough(counts: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Which of so many scores are enough to say how good a model is: `FEW`, or, where nobody has
     those, the most there are."""
-    found: npt.NDArray[np.bool_] = np.asarray(counts) >= min(FEW, np.max(counts))
-    return found
+    many: npt.NDArray[np.bool_] = np.asarray(counts) >= min(FEW, np.max(counts))
+    return many
 
 
 def best_model(scores: Matrix) -> int:
@@ -297,10 +297,10 @@ def best_model(scores: Matrix) -> int:
     Means are shrunk toward all models' as if `FEW` prompts had scored that. One with fewer scores
     than `FEW` is the best only if all are.
     """
-    known = np.isfinite(scores)
-    proven = enough(known.sum(axis=0))
-    counts, everyone = known.sum(axis=0) + FEW, float(np.nanmean(scores))
-    means = (np.where(known, scores, 0.0).sum(axis=0) + FEW * everyone) / counts
+    measured = np.isfinite(scores)
+    proven = enough(measured.sum(axis=0))
+    counts, everyone = measured.sum(axis=0) + FEW, float(np.nanmean(scores))
+    means = (np.where(measured, scores, 0.0).sum(axis=0) + FEW * everyone) / counts
     return int(np.where(proven, means - np.sqrt(means * (1.0 - means) / counts), -np.inf).argmax())
 
 
@@ -381,9 +381,9 @@ def choose(
         reached[recipe] = swept_area(*tried[recipe], outcomes)
         say(recipe, reached[recipe])
 
-    def best(own: Sequence[Recipe]) -> Recipe:
+    def best(candidates: Sequence[Recipe]) -> Recipe:
         """The first of the largest area."""
-        return max(own, key=lambda recipe: round(reached[recipe], 9))
+        return max(candidates, key=lambda recipe: round(reached[recipe], 9))
 
     chosen: Recipe | None = None
     for text in dict.fromkeys(recipe.text for recipe in recipes):
@@ -404,13 +404,19 @@ def swept_area(
 ) -> float:
     """Area under the quality-cost curve of choices by these expectations, (n, models) each; of some
     `rows` only, if they are given."""
-    own = np.arange(len(success)) if rows is None else rows
-    paid = outcomes.paid()[own]
+    chosen_rows = np.arange(len(success)) if rows is None else rows
+    paid = outcomes.paid()[chosen_rows]
     if not paid.any():
-        picks = best_of(success[own], cost[own])
-        return float(np.nan_to_num(outcomes.scores[own][np.arange(len(own)), picks]).mean())
+        picks = best_of(success[chosen_rows], cost[chosen_rows])
+        return float(
+            np.nan_to_num(outcomes.scores[chosen_rows][np.arange(len(chosen_rows)), picks]).mean()
+        )
     frontier = frontier_of(
-        success[own], cost[own], outcomes.models, (outcomes.scores[own], paid), AREA_STEPS
+        success[chosen_rows],
+        cost[chosen_rows],
+        outcomes.models,
+        (outcomes.scores[chosen_rows], paid),
+        AREA_STEPS,
     )
     return area(
         Curve(frontier.cost_usd.astype(np.float64), frontier.success.astype(np.float64)),
@@ -433,13 +439,13 @@ def surely_better(
     return wins > SURELY * RESAMPLES
 
 
-def _expected(values: Matrix, found: Clustering) -> Matrix:
+def _expected(values: Matrix, clustering: Clustering) -> Matrix:
     """(k, models): the mean of a cluster, shrunk like the rates; the average where nothing else is
     known."""
-    k = len(found.centroids)
+    k = len(clustering.centroids)
     if values.ndim == 1:
         return np.tile(values, (k, 1))
-    known, member = np.isfinite(values), np.eye(k)[found.labels].T
+    known, member = np.isfinite(values), np.eye(k)[clustering.labels].T
     overall = np.nanmean(values, axis=0)
     shrunk: Matrix = (member @ np.where(known, values, 0.0) + SHRINKAGE * overall) / (
         member @ known + SHRINKAGE
@@ -447,14 +453,18 @@ def _expected(values: Matrix, found: Clustering) -> Matrix:
     return shrunk
 
 
-def named_clusters(texts: Sequence[str], vectors: Array, found: Clustering) -> tuple[Cluster, ...]:
+def named_clusters(
+    texts: Sequence[str], vectors: Array, clustering: Clustering
+) -> tuple[Cluster, ...]:
     """Clusters with labels: the text nearest to each centroid."""
-    width = max(2, len(str(len(found.centroids) - 1)))
+    width = max(2, len(str(len(clustering.centroids) - 1)))
     clusters = []
-    for c, centroid in enumerate(found.centroids):
-        members = np.flatnonzero(found.labels == c)
+    for c, centroid in enumerate(clustering.centroids):
+        members = np.flatnonzero(clustering.labels == c)
         nearest = members[np.linalg.norm(vectors[members] - centroid, axis=1).argmin()]
         clusters.append(
-            Cluster(f"c{c:0{width}d}", label(texts[nearest]), len(members), float(found.radii[c]))
+            Cluster(
+                f"c{c:0{width}d}", label(texts[nearest]), len(members), float(clustering.radii[c])
+            )
         )
     return tuple(clusters)

@@ -73,11 +73,11 @@ class RouterExpectations:
             rates = breakpoints(self.of.success, self.of.cost_usd, STEPS)
             return [choices(self.of, Rates(float(rate))) for rate in rates]
         still = np.zeros_like(self.of.cost_usd)
-        found = []
+        points = []
         for weights in WEIGHTS:
             gain, paid, _ = scaled.terms(self.of.success, self.of.cost_usd, still, weights)
-            found.append(best_of(gain - paid, self.of.cost_usd))
-        return found
+            points.append(best_of(gain - paid, self.of.cost_usd))
+        return points
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +183,8 @@ class AvengersPro:
 
         vectors = data.features[self.text][:, : data.encoder.dimension]
         k = min(self.k, distinct(vectors))
-        found = KMeans(k, n_init=3, random_state=seed).fit(vectors)
-        member = np.eye(k)[found.labels_].T
+        fitted = KMeans(k, n_init=3, random_state=seed).fit(vectors)
+        member = np.eye(k)[fitted.labels_].T
         overall = np.nanmean(data.outcomes.scores, axis=0)
         sizes = member.sum(axis=1, keepdims=True)
         share = member / sizes
@@ -194,7 +194,7 @@ class AvengersPro:
         paid = share @ data.outcomes.paid()
 
         def expect(given: Mapping[str, Array]) -> RouterExpectations:
-            distance = found.transform(given[self.text][:, : data.encoder.dimension])
+            distance = fitted.transform(given[self.text][:, : data.encoder.dimension])
             near = distance.argsort(axis=1)[:, : self.top]
             weight = np.exp(-self.sharpness * np.take_along_axis(distance, near, 1))
             weight /= weight.sum(axis=1, keepdims=True)

@@ -81,10 +81,10 @@ def build_from_votes(
         )
     base = models.index(reference)
     wanted = k or int(np.clip(len(votes.better) // VOTES_PER_CLUSTER, 1, 25))
-    found = kmeans(vectors, min(wanted, len(vectors)), seed)
-    clusters = len(found.centroids)
+    clustering = kmeans(vectors, min(wanted, len(vectors)), seed)
+    clusters = len(clustering.centroids)
     data = Comparisons(
-        found.labels[votes.prompt].astype(np.intp),
+        clustering.labels[votes.prompt].astype(np.intp),
         votes.first,
         votes.second,
         np.ones(len(votes.better)),
@@ -95,13 +95,13 @@ def build_from_votes(
         np.clip(1.0 - votes.better, sure, 1.0)
     )
     ranking = fit(data, ratio, clusters, len(models), base)
-    tokens = np.array([votes.tokens[found.labels == c].mean() for c in range(clusters)])
+    tokens = np.array([votes.tokens[clustering.labels == c].mean() for c in range(clusters)])
     table = RoutingTable(
         encoder=encoder,
         models=models,
         reference_model=reference,
-        clusters=named_clusters(votes.texts, vectors, found),
-        centroids=found.centroids,
+        clusters=named_clusters(votes.texts, vectors, clustering),
+        centroids=clustering.centroids,
         strength=ranking.strength.astype(np.float32),
         standard_error=ranking.standard_error.astype(np.float32),
         cost_usd=(votes.answer_usd + tokens[:, None] * votes.usd_per_token).astype(np.float32),
