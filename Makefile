@@ -13,13 +13,19 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi flow test-export test-llm fuzz lock audit sbom format clean setup setup-dev
+.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi flow test-export test-llm fuzz lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 demo: setup ## Route a file of prompts through the real services on embedded servers; PROMPTS=my.jsonl takes yours, KEEP=1 leaves the console open
 	@$(BIN)/pointsman demo $(if $(PROMPTS),"$(PROMPTS)") $(if $(KEEP),--keep)
+
+unit: setup-dev ## Pass the tests that one runs while working: no broker, no browser, half a minute
+	@$(BIN)/pytest -q -n auto --dist worksteal -m "not export and not llm and not slow" tests/unit
+
+coverage: setup-dev ## Say how much of the code the unit tests run
+	@$(BIN)/pytest -q -n auto --dist worksteal tests/unit --cov=services --cov=shared --cov-report=term:skip-covered
 
 test: setup-dev ## Pass all tests, the integration tests on a real Kafka and a real Redis
 	@$(BIN)/pytest

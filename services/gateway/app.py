@@ -14,7 +14,7 @@ from services.gateway import FLOW, documented
 from services.gateway.answering import Models
 from services.gateway.settings import GatewaySettings
 from services.gateway.wiring.endpoints import Gateway
-from services.gateway.wiring.serving import Endpoint, _not_so, _not_there
+from services.gateway.wiring.serving import ANSWERS_TO_STRAYS, Endpoint, Work
 from shared.adapters.http import HttpService
 from shared.contracts.scopes import Scope
 
@@ -31,47 +31,29 @@ def build(settings: GatewaySettings | None = None, models: Models | None = None)
     """The gateway as an application and where it is served; tests pass their own models."""
     settings = settings or GatewaySettings()
     gateway = Gateway(settings, models)
+
+    def answered(path: str, name: str, needs: Scope | None, work: Work) -> Route:
+        method = "POST" if name in {"chat", "route", "feedback"} else "GET"
+        return Route(path, Endpoint(gateway, name, needs, work), methods=[method])
+
     routes = [
-        Route(
-            "/v1/chat/completions",
-            Endpoint(gateway, "chat", Scope.complete, gateway.complete),
-            methods=["POST"],
-        ),
-        Route(
-            "/v1/route", Endpoint(gateway, "route", Scope.route, gateway.route), methods=["POST"]
-        ),
-        Route(
-            "/v1/feedback",
-            Endpoint(gateway, "feedback", Scope.complete, gateway.feedback),
-            methods=["POST"],
-        ),
-        Route(
-            "/v1/models", Endpoint(gateway, "models", None, gateway.list_models), methods=["GET"]
-        ),
-        Route(
-            "/v1/models/{name:path}",
-            Endpoint(gateway, "models", None, gateway.show_model),
-            methods=["GET"],
-        ),
-        Route(
-            "/metrics", Endpoint(gateway, "metrics", Scope.admin, gateway.metrics), methods=["GET"]
-        ),
+        answered("/v1/chat/completions", "chat", Scope.complete, gateway.complete),
+        answered("/v1/route", "route", Scope.route, gateway.route),
+        answered("/v1/feedback", "feedback", Scope.complete, gateway.feedback),
+        answered("/v1/models", "models", None, gateway.list_models),
+        answered("/v1/models/{name:path}", "models", None, gateway.show_model),
+        answered("/metrics", "metrics", Scope.admin, gateway.metrics),
         Route("/healthz", lambda _request: JSONResponse({"status": "alive"})),
         Route("/readyz", gateway.ready),
         Route("/openapi.json", lambda _request: JSONResponse(documented.openapi())),
         Route("/docs", lambda _request: HTMLResponse(documented.page())),
         Route("/", lambda _request: HTMLResponse(documented.page())),
     ]
-    handlers: Any = {404: _not_there, 405: _not_so}
-    pages = (
-        [Middleware(CORSMiddleware, allow_origins=settings.origins, **FOR_PAGES)]
-        if settings.origins
-        else []
-    )
+    pages = Middleware(CORSMiddleware, allow_origins=settings.origins, **FOR_PAGES)
     application = Starlette(
         routes=routes,
-        middleware=pages,
+        middleware=[pages] if settings.origins else [],
         lifespan=lambda _app: gateway.running(),
-        exception_handlers=handlers,
+        exception_handlers=ANSWERS_TO_STRAYS,
     )
     return HttpService(FLOW.name, application, settings.host, settings.port, "POINTSMAN_GATEWAY_")

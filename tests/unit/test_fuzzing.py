@@ -5,6 +5,7 @@ from fuzzing import READERS, case
 
 
 @pytest.mark.parametrize("reader", READERS)
+@pytest.mark.slow
 def test_nothing_that_comes_stops_a_reader(reader: str) -> None:
     for number in range(3000):
         try:

@@ -134,6 +134,10 @@ TRACED = frozenset({"chat", "route", "feedback"})
 """As OpenAI's ids begin."""
 
 
+Work = Callable[[HttpCall], Awaitable[None]]
+"""What an endpoint does with a call."""
+
+
 class Shared(Protocol):
     """What all endpoints are admitted by."""
 
@@ -151,7 +155,7 @@ class Endpoint:
     gateway: Shared
     name: str
     needs: Scope | None
-    work: Callable[[HttpCall], Awaitable[None]]
+    work: Work
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         request = Request(scope)
@@ -271,3 +275,7 @@ class Endpoint:
 
 
 NOBODY = Key(name="nobody", sha256="0" * 64, scopes=frozenset())
+
+
+ANSWERS_TO_STRAYS: dict[Any, Any] = {404: _not_there, 405: _not_so}
+"""What clients hear who ask for a path or a method that there is not."""

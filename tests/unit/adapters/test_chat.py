@@ -83,6 +83,7 @@ async def test_each_try_of_a_call_bears_the_same_name_and_says_nothing_of_the_re
     assert "customer" not in seen[0]
 
 
+@pytest.mark.slow
 async def test_a_stream_that_is_cut_off_is_asked_for_again_since_nobody_has_seen_it() -> None:
     words = [{"choices": [{"delta": {"content": text}}]} for text in ("Translate", " a notice.")]
     last = {
@@ -107,6 +108,7 @@ async def test_a_stream_that_is_cut_off_is_asked_for_again_since_nobody_has_seen
     assert len(set(names)) == 1
 
 
+@pytest.mark.slow
 async def test_what_passes_is_tried_again_and_retry_after_is_waited_for() -> None:
     times: list[float] = []
 

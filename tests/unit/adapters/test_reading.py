@@ -811,6 +811,7 @@ def test_any_mutation_of_a_whole_answer_is_an_answer_or_unreachable(
 
 @settings(max_examples=300, deadline=None)
 @given(mutated(CHUNKS), st.sampled_from(["\n", "\r", "\r\n"]), st.booleans(), CUTS)
+@pytest.mark.slow
 def test_any_mutation_of_a_stream_is_an_answer_or_unreachable(
     value: Any, end: str, done: bool, cuts: tuple[int, ...]
 ) -> None:

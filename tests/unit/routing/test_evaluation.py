@@ -96,6 +96,7 @@ def test_splits_part_the_prompts_and_folds_score_each_once() -> None:
     assert all(not set(train) & set(test) for train, test in folds(53, 5))
 
 
+@pytest.mark.slow
 def test_on_planted_tasks_every_router_finds_the_best_model_and_the_bounds_hold() -> None:
     data = planted()
     routers = {
@@ -136,6 +137,7 @@ def test_on_planted_tasks_every_router_finds_the_best_model_and_the_bounds_hold(
     assert found["ours"].apgr == [], "there are three models"
 
 
+@pytest.mark.slow
 def test_nothing_is_learnt_from_what_is_scored() -> None:
     data = planted(200)
     noise = np.random.default_rng(1).random(data.outcomes.scores.shape).round()
@@ -193,6 +195,7 @@ def test_the_avengers_pro_recipe_is_that_of_the_paper() -> None:
     )
 
 
+@pytest.mark.slow
 def test_answers_that_are_missing_count_as_nothing_and_are_not_learnt_from() -> None:
     data = planted(300)
     holed = data.outcomes.scores.copy()
@@ -277,6 +280,7 @@ def test_a_sweep_stops_where_prompts_change_their_model() -> None:
     assert np.diff(shares).max() < 0.02
 
 
+@pytest.mark.slow
 def test_a_sweep_is_compared_on_the_same_resampled_prompts() -> None:
     data = planted(300)
     routers = {"good": Pointsman((Recipe(k=4),)), "bad": AvengersPro(1, by_weights=False)}

@@ -89,6 +89,7 @@ def test_k_is_chosen_by_what_routes_best_on_prompts_left_out() -> None:
     assert choose(outcomes, {"prompt": vectors}, ENCODER, [Recipe(k=1), Recipe(k=4)]).k == 4
 
 
+@pytest.mark.slow
 def test_an_estimator_and_the_prompt_itself_are_preferred_unless_another_is_surely_better() -> None:
     rng = np.random.default_rng(0)
     outcomes, vectors = planted(each=60)
@@ -189,6 +190,7 @@ def test_costs_of_a_cluster_shrink_to_the_average_and_missing_ones_take_it() -> 
 
 @pytest.mark.parametrize("answers", [0, 1, 4, 15])
 @pytest.mark.parametrize("recipe", [Recipe(k=4), Recipe("contrastive", True, 4)])
+@pytest.mark.slow
 def test_a_model_of_a_few_answers_is_neither_the_reference_nor_the_best_anywhere(
     answers: int, recipe: Recipe
 ) -> None:

@@ -61,6 +61,7 @@ def windows(values: np.ndarray, size: int = 2000) -> np.ndarray:
 
 
 @pytest.mark.parametrize("keep", [0.9, 0.97])
+@pytest.mark.slow
 def test_a_part_of_the_best_models_success_is_kept_over_any_2000_prompts_while_traffic_and_prices_change(
     keep: float,
 ) -> None:
@@ -72,6 +73,7 @@ def test_a_part_of_the_best_models_success_is_kept_over_any_2000_prompts_while_t
 
 
 @pytest.mark.parametrize("spend", [0.0008, 0.003])
+@pytest.mark.slow
 def test_a_budget_is_kept_over_any_2000_prompts_while_traffic_and_prices_change(
     spend: float,
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_budget_is_kept_over_any_2000_prompts_while_traffic_and_prices_change(
     assert spent.min() > 0.97
 
 
+@pytest.mark.slow
 def test_a_goal_out_of_reach_is_come_as_near_to_as_can_be() -> None:
     got, best, _ = lived(Goal(keep=1.0), CHANGES[:1])
     assert got.mean() == pytest.approx(best.mean(), rel=1e-3)

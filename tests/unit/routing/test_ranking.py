@@ -70,6 +70,7 @@ def tau(one: np.ndarray, other: np.ndarray) -> float:
     return float((np.sign(one[i] - one[j]) * np.sign(other[i] - other[j])).mean())
 
 
+@pytest.mark.slow
 def test_rankings_intervals_and_the_judges_faults_are_found() -> None:
     taus, covered = [], []
     for seed in range(50):

@@ -214,6 +214,7 @@ def test_spaces_are_told_apart() -> None:
     assert plain.space == replace(plain, top_p=2).space
 
 
+@pytest.mark.slow
 def test_the_recipe_is_chosen_by_what_routes_best() -> None:
     outcomes, features = hidden()
     said: list[Recipe] = []
@@ -282,6 +283,7 @@ def test_an_estimators_regression_is_scikit_learns() -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_line_calibrates_and_never_changes_which_model_is_best() -> None:
     outcomes, features = hidden()
     made = build_table(
@@ -319,6 +321,7 @@ def test_probabilities_are_calibrated_by_one_line() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_estimators_share_moves_the_choice_and_is_explained() -> None:
     made, features, _ = learnt()
     strength = -made.strength + made.strength[:, :1]  # rankings that say the opposite
@@ -355,6 +358,7 @@ def old_table(made: RoutingTable) -> RoutingTable:
 
 @pytest.mark.parametrize("share", [None, 0.0, 0.4])
 @pytest.mark.parametrize("old", [False, True])
+@pytest.mark.slow
 def test_many_prompts_at_once_are_decided_as_one_by_one(share: float | None, old: bool) -> None:
     rng = np.random.default_rng(1)
     made, features, _ = learnt()

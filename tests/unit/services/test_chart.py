@@ -51,6 +51,7 @@ def environment(pod: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.slow
 def test_every_object_is_valid(name: str) -> None:
     docs = rendered(name)
     assert {doc["kind"] for doc in docs} >= {

@@ -56,6 +56,7 @@ def test_config_shows_every_setting_with_a_sentence_and_no_secret(
 
 
 @pytest.mark.parametrize("command", [["config"], ["run", "embedder"]])
+@pytest.mark.slow
 def test_a_wrong_setting_is_named_and_its_value_is_not(command: list[str]) -> None:
     environment = {**os.environ, "POINTSMAN_EMBEDDER_BATCH": "canary"}
     result = subprocess.run(
@@ -73,6 +74,7 @@ def test_a_wrong_setting_is_named_and_its_value_is_not(command: list[str]) -> No
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 async def test_a_service_that_can_not_start_is_given_up_with_what_it_said() -> None:
     said: list[tuple[str, str, str]] = []
     environment = {"POINTSMAN_EMBEDDER_BATCH": "0"}
@@ -239,6 +241,7 @@ def test_percentiles_are_values_that_occurred() -> None:
     assert np.isnan(percentile([], 0.5))
 
 
+@pytest.mark.slow
 def test_nothing_happens_on_import() -> None:
     """No client, thread, file or setting is made when the applications' modules are imported."""
     code = """
@@ -255,6 +258,7 @@ assert threading.active_count() == 1, threading.enumerate()
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_unknown_names_get_a_sentence_and_not_a_traceback() -> None:
     for arguments in (
         ["run", "nobody"],

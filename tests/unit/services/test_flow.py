@@ -117,6 +117,7 @@ GREETER = {
 }
 
 
+@pytest.mark.slow
 async def test_a_service_is_a_folder_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

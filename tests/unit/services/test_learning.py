@@ -686,6 +686,7 @@ def test_a_raters_second_vote_replaces_the_first_and_strangers_are_left_out() ->
     assert not memory.evaluated(stranger, 2000.0)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_and_its_sample_does_not_depend_on_the_order() -> None:
     settings = ReclustererSettings(embeddings=100, observations=100)
     kept = []
