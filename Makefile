@@ -28,7 +28,7 @@ coverage: setup-dev ## Say how much of the code the unit tests run
 	@$(BIN)/pytest -q -n auto --dist worksteal tests/unit --cov=services --cov=shared --cov-report=term:skip-covered
 
 test: setup-dev ## Pass all tests, the integration tests on a real Kafka and a real Redis
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup-dev ## Lint, format, strict types, import contracts
 	$(BIN)/ruff check .

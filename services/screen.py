@@ -34,8 +34,3 @@ def progress() -> Progress:
 def as_json(value: Any) -> None:
     """One JSON document on standard output."""
     print(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def usd(amount: float) -> str:
-    """A cost for people: dollars with enough digits to compare."""
-    return f"${amount:.2g}" if 0 < amount < 0.01 else f"${amount:.3f}"

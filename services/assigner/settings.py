@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from shared.contracts.settings import ServiceSettings
 
 
-class AssignerSettings(BaseSettings):
+class AssignerSettings(ServiceSettings):
     """POINTSMAN_ASSIGNER_*"""
 
     model_config = SettingsConfigDict(

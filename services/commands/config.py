@@ -6,12 +6,14 @@ import os
 from typing import Any
 
 from pydantic import SecretStr
+from pydantic_settings import BaseSettings
 from rich.table import Table
 
 from services.local.settings import _variable, all_settings
 from services.screen import as_json as print_json
 from services.screen import out
 from shared.adapters.redis.client import RedisSettings
+from shared.contracts.settings import AGREED, ServiceSettings
 
 
 def rows() -> list[dict[str, Any]]:
@@ -34,11 +36,17 @@ def rows() -> list[dict[str, Any]]:
                 {
                     "name": variable,
                     "value": _plain(value),
-                    "changed": variable in os.environ,
-                    "about": field.description or "",
+                    "changed": variable in os.environ or AGREED.get(name, "") in os.environ,
+                    "about": " ".join(filter(None, (field.description, _common(name, kind)))),
                 }
             )
     return result
+
+
+def _common(name: str, kind: type[BaseSettings]) -> str:
+    """The variable that sets it for all services, where there is one."""
+    common = AGREED.get(name) if issubclass(kind, ServiceSettings) else None
+    return f"{common} sets it for all services." if common else ""
 
 
 def config(*, as_json: bool) -> None:

@@ -20,19 +20,20 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from services.commands.traffic import Outcome, Traffic, as_message, open_traffic, percentile
+from services.commands.traffic import Outcome, Traffic, as_message, open_traffic
 from services.commands.up import on_a_laptop, show_addresses
 from services.flows import names
 from services.local.started import READY_WITHIN_S, Servers, llm_line, started_servers, teller
 from services.local.supervise import Supervisor
 from services.screen import as_json as print_json
-from services.screen import err, out, progress, usd
+from services.screen import err, out, progress
 from shared.adapters.kafka.client import create_topics, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
 from shared.adapters.llm.chat import LLMSettings
 from shared.catalog import tasks
 from shared.contracts.errors import InvalidMessage
+from shared.contracts.figures import percentile, usd
 from shared.contracts.parts import Profile
 from shared.contracts.tables import TablePublished
 from shared.contracts.topics import EVALUATIONS

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from services.screen import as_json as print_json
-from services.screen import out, usd
+from services.screen import out
 from services.workbench.benchmark import (
     NARROW,
     OURS,
@@ -30,6 +30,7 @@ from services.workbench.benchmark import (
 from services.workbench.outcomes import (
     check_target,
 )
+from shared.contracts.figures import usd
 from shared.routing.offline.evaluation import (
     KEEP,
     SPEND,

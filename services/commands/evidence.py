@@ -9,12 +9,13 @@ from services.commands.raters import show_raters
 from services.judge.settings import JudgeSettings
 from services.local import servers
 from services.screen import as_json as print_json
-from services.screen import out, usd
+from services.screen import out
 from shared.adapters.kafka.client import read_all, time_of
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
+from shared.contracts.figures import usd
 from shared.contracts.messages import read
 from shared.contracts.topics import EVALUATIONS
 

@@ -19,10 +19,11 @@ from services.commands.raters import show_raters
 from services.judge.settings import JudgeSettings
 from services.local.started import llm_line, started_servers
 from services.screen import as_json as print_json
-from services.screen import err, out, usd
+from services.screen import err, out
 from services.workbench.study import add_votes_of_people, conduct, judged_before, plan, truth_of
 from services.workbench.study_report import report, study_of
 from shared.adapters.llm.chat import LLMSettings
+from shared.contracts.figures import usd
 
 
 def rank(

@@ -13,8 +13,9 @@ from rich.table import Table
 from services.commands.traffic import Outcome, open_traffic
 from services.local import servers
 from services.screen import as_json as print_json
-from services.screen import err, out, usd
+from services.screen import err, out
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.contracts.figures import usd
 from shared.contracts.messages import Completed, Decided
 from shared.contracts.parts import Decision, Profile
 from shared.routing.deciding.rates import MOST_S

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from services.local import servers
 from services.screen import as_json as print_json
-from services.screen import out, usd
+from services.screen import out
 from services.workbench.building import TableSource, build_and_publish, make_table
 from services.workbench.outcomes import (
     check_target,
@@ -21,6 +21,7 @@ from shared.adapters.kafka.tables import find, versions
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish, roll_back
 from shared.adapters.tables import unpin as unpinned
+from shared.contracts.figures import usd
 from shared.contracts.tables import TablePublished
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.errors import TableInvalid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,13 +116,3 @@ def _json(value: dict[str, Any]) -> bytes:
         return json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return json.dumps(value).encode()
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of them do not exceed; NaN of none."""
-    ordered = sorted(values)
-    return (
-        ordered[min(len(ordered) - 1, max(0, int(share * len(ordered) + 0.999999) - 1))]
-        if ordered
-        else float("nan")
-    )

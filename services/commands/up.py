@@ -100,9 +100,3 @@ def on_a_laptop(where: Servers) -> dict[str, str]:
             "POINTSMAN_JUDGE_BUDGET_USD_PER_DAY": "1000",
         }
     return {name: value for name, value in wanted.items() if name not in os.environ}
-
-
-def description_source() -> str:
-    """What the describer of these settings describes with, so that a table lies where its
-    descriptions do."""
-    return os.environ.get("POINTSMAN_DESCRIBER_BACKEND", "llm")

@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.console.pages.common import usd
 from services.console.texts import safe
+from shared.contracts.figures import usd
 
 HERE = Path(__file__).parent
 Menu = Sequence[tuple[str, str]]

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from services.console import FLOW
+from shared.contracts.settings import ServiceSettings
 
 
-class ConsoleSettings(BaseSettings):
+class ConsoleSettings(ServiceSettings):
     """POINTSMAN_CONSOLE_*"""
 
     model_config = SettingsConfigDict(

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from services.describer.foresee import Forecast, ModelDescription
 from services.describer.settings import DescriberSettings
 from shared.contracts.errors import ModelUnavailable
+from shared.contracts.figures import shortened
 from shared.contracts.messages import Described, Submitted, extend
 from shared.contracts.parts import Constraints, Description, Foreseen, Source
 from shared.routing.deciding.extraction import MAX_WORDS, extract
@@ -250,14 +251,6 @@ def fenced(prompt: str) -> str:
     """The prompt between delimiters that its writer can't have guessed."""
     code = secrets.token_hex(12)
     return f"BEGIN {code}\n{prompt}\nEND {code}"
-
-
-def shortened(prompt: str, chars: int) -> str:
-    """Beginning and end of a long prompt: instructions stand there."""
-    if len(prompt) <= chars:
-        return prompt
-    head = chars * 2 // 3
-    return f"{prompt[:head]}\n[…]\n{prompt[-(chars - head) :]}"
 
 
 def one_sentence(text: str) -> str:

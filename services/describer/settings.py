@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from shared.contracts.parts import PROFILES_VARIABLE, Preferences, Profile
+from shared.contracts.settings import ServiceSettings
 
 
-class DescriberSettings(BaseSettings):
+class DescriberSettings(ServiceSettings):
     """POINTSMAN_DESCRIBER_*"""
 
     model_config = SettingsConfigDict(

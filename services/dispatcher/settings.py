@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from shared.contracts.settings import ServiceSettings
 
 
-class DispatcherSettings(BaseSettings):
+class DispatcherSettings(ServiceSettings):
     """POINTSMAN_DISPATCHER_*"""
 
     model_config = SettingsConfigDict(

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from shared.contracts.settings import ServiceSettings
 
 
-class EmbedderSettings(BaseSettings):
+class EmbedderSettings(ServiceSettings):
     """POINTSMAN_EMBEDDER_*"""
 
     model_config = SettingsConfigDict(

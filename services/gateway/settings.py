@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from services.gateway import FLOW
 from shared.contracts.parts import PROFILES_VARIABLE, Preferences, Profile
+from shared.contracts.settings import ServiceSettings
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(ServiceSettings):
     """POINTSMAN_GATEWAY_*"""
 
     model_config = SettingsConfigDict(

@@ -13,6 +13,7 @@ import re
 import secrets
 from typing import Any, Literal, cast
 
+from shared.contracts.figures import shortened
 from shared.contracts.parts import Abstention
 
 Side = Literal["first", "second", "tie"]
@@ -65,13 +66,6 @@ def quoted(text: str, code: str) -> str:
     """`text` with the code before every line, by any character that some reader takes for a line's
     end."""
     return "\n".join(f"{code}| {line}" for line in text.splitlines() or [""])
-
-
-def shortened(text: str, chars: int) -> str:
-    if len(text) <= chars:
-        return text
-    head = chars * 2 // 3
-    return f"{text[:head]}\n[…]\n{text[-(chars - head) :]}"
 
 
 def read(answer: str, finish_reason: str | None = None) -> Side | Abstention:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
@@ -13,6 +14,7 @@ from shared.adapters.keys import KeySettings
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.telemetry import TelemetrySettings
+from shared.contracts.settings import AGREED
 
 SHARED: tuple[type[BaseSettings], ...] = (
     KafkaSettings,
@@ -44,10 +46,15 @@ def explain(error: ValidationError) -> str:
     prefix = str(kind.model_config["env_prefix"]) if kind else ""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(
-        f"{_variable(prefix, str(item['loc'][0]))}: {item['msg']}"
-        for item in problems
-        if item["loc"]
+        f"{_set_by(prefix, str(item['loc'][0]))}: {item['msg']}" for item in problems if item["loc"]
     )
+
+
+def _set_by(prefix: str, name: str) -> str:
+    """The variable that has set it: the service's own, or the one that all services read."""
+    own = _variable(prefix, name)
+    common = AGREED.get(name, "")
+    return common if common in os.environ and own not in os.environ else own
 
 
 def _variable(prefix: str, name: str) -> str:

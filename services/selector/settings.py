@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from shared.contracts.parts import PROFILES_VARIABLE, Preferences, Profile
+from shared.contracts.settings import ServiceSettings
 
 
-class SelectorSettings(BaseSettings):
+class SelectorSettings(ServiceSettings):
     """POINTSMAN_SELECTOR_*"""
 
     model_config = SettingsConfigDict(

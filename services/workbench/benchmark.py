@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from services.screen import progress, usd
+from services.screen import progress
 from services.workbench.describing import describe_rest
 from services.workbench.outcome_file import Row, matrix
 from services.workbench.outcomes import (
@@ -24,6 +24,7 @@ from services.workbench.outcomes import (
 )
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load as load_encoder
+from shared.contracts.figures import usd
 from shared.routing.deciding.cascade import Answered
 from shared.routing.deciding.extraction import together
 from shared.routing.deciding.form import SIZE, forms

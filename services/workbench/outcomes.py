@@ -32,7 +32,6 @@ from shared.routing.errors import OutcomesInvalid
 from shared.routing.offline.outcomes import FEW, enough
 
 CHUNK = 64
-TAKEN_FOR_AVERAGE = "taken for average until there are more"
 
 
 def check_target(path: Path | None) -> None:

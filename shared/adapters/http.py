@@ -6,8 +6,6 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from typing import Any
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -136,7 +134,3 @@ def bearer(headers: Mapping[str, str]) -> str | None:
 def metrics() -> tuple[bytes, dict[str, str]]:
     """Prometheus's text, and its headers."""
     return generate_latest(REGISTRY), {"content-type": CONTENT_TYPE_LATEST}
-
-
-def product() -> dict[str, Any]:
-    return {"name": "pointsman", "version": version("pointsman")}

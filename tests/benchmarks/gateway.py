@@ -25,7 +25,7 @@ import psutil
 import servers
 from provider import Provider, provider
 
-from services.commands.traffic import open_traffic, percentile
+from services.commands.traffic import open_traffic
 from services.flows import hot_path
 from services.local import supervise
 from services.local.supervise import Supervisor, process_name
@@ -34,6 +34,7 @@ from shared.adapters.kafka.client import create_topics, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import new, write
 from shared.catalog import tasks
+from shared.contracts.figures import percentile
 from shared.contracts.messages import Decided, Submitted, read, to_json
 from shared.contracts.scopes import Scope
 from shared.contracts.topics import PROMPTS

@@ -19,9 +19,9 @@ from typing import Any
 
 import psutil
 
-from services.commands.traffic import percentile
 from shared.adapters.kafka.client import publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.contracts.figures import percentile
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS, PROMPTS
 
 GIVE_UP_S = 120.0

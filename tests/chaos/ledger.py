@@ -14,11 +14,11 @@ from itertools import pairwise
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 
-from services.commands.traffic import percentile
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.dead_letter import DeadLetter
+from shared.contracts.figures import percentile
 from shared.contracts.topics import (
     ASSIGNMENTS,
     COMPLETIONS,

@@ -16,6 +16,7 @@ from services.workbench.building import TableSource, build_and_publish, make_tab
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import append, find, versions
 from shared.adapters.redis.tables import HotTables
+from shared.contracts.messages import Decided, read
 from shared.contracts.tables import Origin
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS
 
@@ -134,5 +135,8 @@ async def test_at_the_end_there_is_no_dead_letter_and_no_decision_without_its_ta
 ) -> None:
     """The ledger of this whole module: faults made repetitions at most, and no losses."""
     assert await read_all(pipeline.kafka, DEAD_LETTERS) == []
-    assert len(await read_all(pipeline.kafka, DECISIONS)) >= 120 + 400
+    decisions = [read(Decided, r.value) for r in await read_all(pipeline.kafka, DECISIONS)]
+    assert len(decisions) >= 120 + 400
+    published = {version.ref for version in await versions(pipeline.kafka)}
+    assert {decided.decision.table for decided in decisions} <= published
     assert not pipeline.traffic.waiting

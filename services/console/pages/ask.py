@@ -15,8 +15,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.console import FLOW
 from services.console.desk import Desk, PageError, PageRoute, Trial, Undecided, Viewer, form_of
-from services.console.pages.common import colour, usd
+from services.console.pages.common import colour
 from services.console.pages.dials import START, curve, dialled, profile_of, slider
+from shared.contracts.figures import usd
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.parts import Profile
 from shared.contracts.scopes import Scope

@@ -15,6 +15,7 @@ from services.console.pictures import (
     front,
     ticks,
 )
+from shared.contracts.figures import usd
 from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.rates import Rates
 from shared.routing.deciding.selection import Limits, Selection, select
@@ -37,19 +38,6 @@ def colour(model: str | None, models: Sequence[str]) -> str:
 def task_of(seen: SeenDecision, *, prompts: bool) -> str | None:
     """What a prompt asks; None if that would tell somebody its words who may not see them."""
     return None if seen.own_words and not prompts else seen.task
-
-
-def usd(amount: float) -> str:
-    """Dollars with enough digits to compare."""
-    if amount == 0:
-        return "$0"
-    return (
-        f"${amount:.2g}"
-        if abs(amount) < 0.01
-        else f"${amount:,.2f}"
-        if abs(amount) >= 1
-        else f"${amount:.3f}"
-    )
 
 
 def about(version: Version) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from services.console.pages.common import usd
 from services.console.pictures import (
     axis,
     decades,
     ticks,
 )
+from shared.contracts.figures import usd
 from shared.routing.deciding.frontier import Frontier
 from shared.routing.deciding.rates import MOST_S, MOST_USD, PROFILES, Rates
 

@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from services.console.desk import Desk, PageRoute, Viewer
 from services.console.memory import History
-from services.console.pages.common import usd
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
+from shared.contracts.figures import usd
 from shared.contracts.scopes import Scope
 
 TITLE = "Evidence"

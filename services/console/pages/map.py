@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from services.console.desk import Desk, PageError, PageRoute, Viewer
 from services.console.memory import History, Version
-from services.console.pages.common import _short, about, choice, colour, scatter, task_of, usd
+from services.console.pages.common import _short, about, choice, colour, scatter, task_of
 from services.console.pictures import (
     HIGH,
     WIDE,
@@ -23,6 +23,7 @@ from services.console.pictures import (
     plane,
     ticks,
 )
+from shared.contracts.figures import usd
 from shared.contracts.parts import Profile
 from shared.contracts.scopes import Scope
 from shared.routing.deciding.rates import PROFILES

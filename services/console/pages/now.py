@@ -17,7 +17,8 @@ from starlette.responses import Response, StreamingResponse
 
 from services.console.desk import Desk, PageError, PageRoute, Viewer
 from services.console.memory import SECONDS, History, SeenDecision
-from services.console.pages.common import _short, colour, task_of, usd
+from services.console.pages.common import _short, colour, task_of
+from shared.contracts.figures import percentile, usd
 from shared.contracts.scopes import Scope
 from shared.routing.deciding.rates import Goal
 from shared.routing.deciding.selection import INTERVAL
@@ -49,15 +50,6 @@ def row(seen: SeenDecision, models: Sequence[str], *, prompts: bool) -> dict[str
     }
 
 
-def percentile(values: Sequence[float], share: float) -> float | None:
-    ordered = sorted(values)
-    return (
-        ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
-        if ordered
-        else None
-    )
-
-
 def numbers(memory: History, now: float) -> dict[str, Any]:
     """The figures at the head of Now."""
     recent = list(memory.last_seconds(now, 10))
@@ -67,8 +59,8 @@ def numbers(memory: History, now: float) -> dict[str, Any]:
     return {
         "count": f"{memory.count:,}",
         "rate": f"{sum(len(s) for _, s in recent) / 10:.1f}",
-        "p50": "–" if p50 is None else f"{1000 * p50:.0f} ms",
-        "p99": "–" if p99 is None else f"{1000 * p99:.0f} ms",
+        "p50": f"{1000 * p50:.0f} ms" if latencies else "–",
+        "p99": f"{1000 * p99:.0f} ms" if latencies else "–",
         "chosen": usd(memory.chosen_usd),
         "single": usd(memory.single_usd),
         "single_model": memory.single or "no table yet",
@@ -139,8 +131,8 @@ def series(memory: History, now: float, since: int | None = None) -> dict[str, l
         at.append(second)
         rate.append(len(latencies))
         for share, values in ((0.5, p50), (0.99, p99)):
-            latency_s = percentile(latencies, share)
-            values.append(None if latency_s is None else round(1000 * latency_s, 1))
+            latency_ms = 1000 * percentile(latencies, share)
+            values.append(round(latency_ms, 1) if latencies else None)
     return {"at": at, "rate": rate, "p50": p50, "p99": p99}
 
 

@@ -19,7 +19,6 @@ appended (n, dimension + form.SIZE).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,6 @@ from shared.routing.errors import OutcomesInvalid
 
 Array = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
-Kind = Literal["contrastive", "delta", "keys"]
 
 DIMENSIONS = 64
 """Axes kept; 32 to 384 routed alike, and fewer are faster

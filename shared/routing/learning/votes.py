@@ -67,13 +67,6 @@ class Ballots:
         columns = np.asarray(counts, np.float64).reshape(-1, 4).T
         return cls(*columns)
 
-    def for_i(self) -> Floats:
-        """Votes for model i's answer."""
-        return self.straight_first + self.turned_second
-
-    def for_j(self) -> Floats:
-        return self.straight_second + self.turned_first
-
 
 def log_ratio(ballots: Ballots, hits: Hits) -> Floats:
     """(n,): log P(votes | i's answer is better) - log P(votes | j's is)."""

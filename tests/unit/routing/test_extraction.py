@@ -71,5 +71,8 @@ def test_only_the_beginning_and_the_end_of_a_long_prompt_are_read() -> None:
 )
 def test_hostile_repetition_is_bounded(unit: str) -> None:
     """Regular expressions over what nobody bounds once took five minutes here; only READ_CHARS are
-    read now."""
-    extract(unit * (250_000 // len(unit)) + "x")
+    read now: what stands between changes nothing."""
+    whole = unit * (250_000 // len(unit)) + "x"
+    head, tail = whole[: READ_CHARS * 3 // 4], whole[-READ_CHARS // 4 :]
+    assert extract(whole) == extract(f"{head}{'Summarise this. ' * 9000}{tail}")
+    assert len(extract(whole).split()) <= MAX_WORDS

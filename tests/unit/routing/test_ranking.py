@@ -95,7 +95,9 @@ def test_votes_in_one_order_mislead_whoever_counts_them() -> None:
     one_order, alone = votes_of(theta, 12, 3, single=True)
     cast = alone["judge:a"][1]
     counted = np.zeros_like(theta)
-    won = np.sign(cast.for_i() - cast.for_j())
+    won = np.sign(
+        cast.straight_first + cast.turned_second - cast.straight_second - cast.turned_first
+    )
     np.add.at(counted, (one_order.cluster, one_order.first), won)
     np.add.at(counted, (one_order.cluster, one_order.second), -won)
     scores = [

@@ -21,12 +21,14 @@ from services.commands import health
 from services.commands.config import rows
 from services.commands.dead_letters import read_mended
 from services.commands.demo import read_prompts
-from services.commands.traffic import as_message, percentile
+from services.commands.traffic import as_message
 from services.flows import hot_path, names
 from services.local import servers
 from services.local.supervise import RESTART_AFTER_S, SHORT_LIFE_S, Supervisor, pause_s
+from shared.contracts.settings import AGREED
 from shared.adapters.errors import ServiceFailed
 from shared.contracts.errors import InvalidMessage
+from shared.contracts.figures import percentile
 from shared.routing.deciding.projection import Projection
 from shared.routing.learning.comparing import differences
 
@@ -161,8 +163,7 @@ def test_health_reads_the_services_own_metrics(
 def test_the_example_environment_names_settings_that_exist() -> None:
     lines = (Path(__file__).parents[3] / ".env.example").read_text().splitlines()
     named = {line.lstrip("# ").split("=")[0] for line in lines if "=" in line}
-    known = {row["name"] for row in rows()}
-    assert named - known == {"POINTSMAN_HTTP_PORT"} - known or named <= known, named - known
+    assert named <= {row["name"] for row in rows()} | set(AGREED.values())
 
 
 def test_prompt_files_may_be_text_or_json_lines(tmp_path: Path) -> None:
@@ -250,7 +251,8 @@ def forbidden(*a, **k): raise AssertionError("a socket was opened on import")
 socket.socket.connect = forbidden
 os.environ["POINTSMAN_KAFKA_PARTITIONS"] = "not a number"
 import importlib
-for name in ("describer", "embedder", "assigner", "selector"):
+from services.flows import names
+for name in names():
     importlib.import_module(f"services.{name}.app")
 import services.__main__
 assert threading.active_count() == 1, threading.enumerate()

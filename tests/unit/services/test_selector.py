@@ -1,0 +1,223 @@
+"""The selector: what a request cares about, and what is decided."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from support import described, embedded, placed, submitted, table, wish
+
+from services.assigner.assign import place
+from services.selector.decide import Pacers, Wish, decide
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.messages import (
+    Decided,
+    Placed,
+    Submitted,
+    read,
+    to_json,
+)
+from shared.contracts.parts import (
+    Constraints,
+    Preferences,
+    Profile,
+    RatesUsed,
+    TableRef,
+)
+from shared.contracts.vector import pack
+from shared.routing.deciding.rates import MOST_USD, PROFILES, Goal, Rates
+from shared.routing.errors import TableInvalid
+
+
+def test_preferences_beat_the_default_profile_and_the_weights_used_are_told() -> None:
+    tab = table()
+    plain = decide(placed(tab), tab, {}, wish("quality"), 10).decision
+    assert plain.preferences == Preferences(performance=1.0)
+    assert plain.rates == RatesUsed(usd_per_point=2.0, s_per_point=3600.0)
+    own = placed(
+        tab, embedded(described(submitted(preferences=Preferences(performance=1, cost=3))))
+    )
+    told = decide(own, tab, {}, Wish(own.wanted(Profile.quality)), 10).decision
+    assert (told.preferences.performance, told.preferences.cost) == (
+        pytest.approx(0.25),
+        pytest.approx(0.75),
+    )
+    assert told.rates is not None
+    assert told.rates.usd_per_point == pytest.approx(0.04 / 3)
+
+
+def test_a_wish_is_what_is_stated_else_the_profile_else_the_default_and_settings_may_say_what_profiles_mean() -> (
+    None
+):
+    assert submitted().wanted(Profile.fast) == PROFILES["fast"]
+    assert submitted(profile=Profile.economy).wanted(Profile.fast) == PROFILES["economy"]
+    stated = submitted(preferences=Preferences(usd_per_point=0.3))
+    assert stated.wanted(Profile.fast) == Rates(0.3)
+    assert submitted(preferences=Preferences(s_per_point=50)).wanted(Profile.fast) == Rates(
+        MOST_USD, 50
+    )
+    assert submitted(preferences=Preferences(keep=0.9, s_per_point=50)).wanted(
+        Profile.fast
+    ) == Goal(keep=0.9, s_per_point=50)
+    assert submitted(preferences=Preferences(spend_usd_per_1000=2)).wanted(Profile.fast) == Goal(
+        spend_usd=0.002
+    )
+    mine = {Profile.balanced: Preferences(keep=0.97)}
+    assert submitted().wanted(Profile.balanced, mine) == Goal(keep=0.97)
+    assert submitted(profile=Profile.fast).wanted(Profile.balanced, mine) == PROFILES["fast"]
+    assert stated.wanted(Profile.balanced, mine) == Rates(0.3)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"keep": 0.9, "spend_usd_per_1000": 2}, "give one of keep and spend_usd_per_1000"),
+        ({"usd_per_point": 1, "keep": 0.9}, "give one of usd_per_point and keep"),
+        (
+            {"usd_per_point": 1, "performance": 1},
+            "give either weights or what a point of success is worth",
+        ),
+        ({"performance": 0}, "at least one weight must be above 0, or one of usd_per_point"),
+        ({"keep": 1.2}, "less than or equal to 1"),
+        ({"usd_per_point": 0}, "greater than 0"),
+        ({"kep": 0.9}, "there is no such field"),
+    ],
+)
+def test_preferences_that_say_two_things_are_refused_with_words(
+    said: dict[str, float], words: str
+) -> None:
+    with pytest.raises(InvalidMessage, match=words):
+        read(Submitted, json.dumps({"prompt": "x", "preferences": said}).encode())
+
+
+def test_a_goal_is_told_with_the_rates_that_it_led_to() -> None:
+    tab = table()
+    pacers = Pacers()
+    goal = Goal(keep=0.9)
+    wish_ = pacers.wish(goal, tab)
+    assert wish_ == Wish(Rates(0.10), goal), "without a frontier, those of the profile balanced"
+    decided = decide(placed(tab), tab, {}, wish_, 10)
+    pacers.decided(wish_, decided.decision, tab)
+    assert decided.decision.rates is not None
+    assert decided.decision.rates.keep == 0.9
+    assert decided.decision.why.endswith("(keep 90% of the best model's success)")
+    assert read(Decided, to_json(decided)) == decided
+    assert pacers.wish(Rates(0.5), tab) == Wish(Rates(0.5))
+
+
+def test_impossible_constraints_are_a_decision_that_says_so() -> None:
+    tab = table()
+    message = placed(
+        tab, embedded(described(submitted(constraints=Constraints(allow=frozenset({"nobody"})))))
+    )
+    decided = decide(message, tab, {}, wish("balanced"), 10)
+    assert decided.decision.status == "no_eligible_model"
+    assert decided.decision.model is None
+    assert {r.model for r in decided.decision.ruled_out} == set(tab.models)
+    assert read(Decided, to_json(decided)) == decided
+    alone = placed(
+        tab, embedded(described(submitted(constraints=Constraints(allow=frozenset({"small"})))))
+    )
+    decided = decide(alone, tab, {}, wish("balanced"), 10)
+    assert decided.decision.runner_up is None
+    assert read(Decided, to_json(decided)) == decided
+
+
+def test_what_the_prompt_itself_needs_of_context_is_seen_to() -> None:
+    tab = table()
+    message = placed(tab, embedded(described(submitted("word " * 10_000))))
+    ruled = decide(message, tab, {"small": 4096, "middle": 10**6}, wish(), 10).decision.ruled_out
+    assert [(r.model, r.reason) for r in ruled] == [
+        ("small", "reads 4096 tokens, 11256 are needed")
+    ]
+
+
+def test_a_decision_is_made_with_the_assignments_own_table_and_no_other() -> None:
+    tab = table()
+    with pytest.raises(TableInvalid, match="was made with table"):
+        decide(placed(tab), table(seed=1), {}, wish("balanced"), 10)
+    message = placed(tab)
+    strange = message.assignment.clusters[0].model_copy(update={"id": "c99"})
+    with pytest.raises(TableInvalid, match="c99"):
+        decide(
+            message.model_copy(
+                update={
+                    "assignment": message.assignment.model_copy(update={"clusters": (strange,)})
+                }
+            ),
+            tab,
+            {},
+            wish(),
+            10,
+        )
+
+
+def test_a_decision_lists_at_most_so_many_candidates() -> None:
+    tab = table(models=tuple(f"m{i}" for i in range(30)))
+    assert len(decide(placed(tab), tab, {}, wish("balanced"), 5).decision.candidates) == 5
+
+
+def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() -> None:
+    """What a gadget at one edge does: the whole text and one view lie with the dear model, the
+    other view does not."""
+    centroids = np.eye(4, dtype=np.float32)[:2]
+    dear, cheap = [5.0, 0.0], [0.0, 5.0]
+    tab = table(
+        2,
+        ("dear", "cheap"),
+        top_p=1,
+        centroids=centroids,
+        strength=np.array([dear, cheap]),
+        cost_usd=np.array([[1.0, 0.1]] * 2),
+    )
+    whole, other = np.eye(4, dtype=np.float32)[0], np.eye(4, dtype=np.float32)[1]
+    message = embedded(described(submitted(profile=Profile.quality)), whole)
+
+    def decided(views: Sequence[np.ndarray], **constraints: object) -> Decided:
+        guarded = message.model_copy(
+            update={
+                "embedding": message.embedding.model_copy(
+                    update={"views": tuple(pack(v) for v in views)}
+                ),
+                "constraints": Constraints(**constraints),  # type: ignore[arg-type]
+            }
+        )
+        (at,) = place([guarded], TableRef(epoch=0, sequence=1, digest=tab.digest), tab)
+        assert isinstance(at, Placed)
+        assert read(Placed, to_json(at)) == at
+        return decide(at, tab, {}, wish("quality"), candidates=10)
+
+    assert decided([]).decision.model == "dear"
+    assert decided([whole, whole]).decision.model == "dear"
+    found = decided([other, whole])
+    assert found.decision.model == "cheap"
+    assert "costs less than dear, which wins with it" in found.decision.why
+    assert found.assignment.clusters[0].id == "c00", "the prompt is assigned as a whole"
+    assert decided([other, whole], deny=frozenset({"cheap"})).decision.model == "dear"
+    assert decided([other, whole], max_cost_usd=0.01).decision.status == "no_eligible_model"
+
+
+def test_a_view_can_only_make_a_choice_cheaper_and_breaks_no_limit() -> None:
+    """The other way round: where a view lies, the dear model is cheap and wins. It must not win by
+    that."""
+    centroids = np.eye(4, dtype=np.float32)[:2]
+    tab = table(
+        2,
+        ("dear", "middle"),
+        top_p=1,
+        centroids=centroids,
+        strength=np.array([[0.0, 5.0], [5.0, 0.0]]),
+        cost_usd=np.array([[4.0, 1.0], [0.4, 1.0]]),
+        latency_s=np.array([[9.0, 1.0], [1.0, 1.0]]),
+    )
+    whole, other = np.eye(4, dtype=np.float32)[:2]
+    for limits in (Constraints(), Constraints(max_cost_usd=2.0), Constraints(max_latency_s=2.0)):
+        message = embedded(described(submitted(profile=Profile.quality, constraints=limits)), whole)
+        embedding = message.embedding.model_copy(update={"views": (pack(other), pack(whole))})
+        (at,) = place(
+            [message.model_copy(update={"embedding": embedding})],
+            TableRef(epoch=0, sequence=1, digest=tab.digest),
+            tab,
+        )
+        assert isinstance(at, Placed)
+        assert decide(at, tab, {}, wish("quality"), candidates=10).decision.model == "middle"
