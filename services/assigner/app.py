@@ -20,7 +20,8 @@ from shared.contracts.messages import Embedded, Placed
 def build(settings: AssignerSettings | None = None, tables: Tables | None = None) -> FastStream:
     """The assigner as an application; prompts wait in their topic until there is a routing
     table."""
-    settings, kafka = settings or AssignerSettings(), KafkaSettings()
+    settings = settings or AssignerSettings()
+    kafka = KafkaSettings()
     routing_tables = tables or Tables("assigner", kafka, RedisSettings())
 
     async def work(batch: Sequence[Embedded]) -> Sequence[Placed | Exception]:

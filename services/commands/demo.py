@@ -161,7 +161,8 @@ async def _learn(
 ) -> None:
     """Have prompts answered and compared until there is a ranking; the first decision is shown,
     made without one."""
-    run, seen = uuid.uuid4().hex[:8], 0
+    run = uuid.uuid4().hex[:8]
+    seen = 0
     compared: set[bytes | None] = set()
     async with reader(kafka, [EVALUATIONS], from_start=False) as votes:
         with progress() as bar:
@@ -189,7 +190,8 @@ async def _learn(
                     quiet = time.monotonic()
                 for records in (await votes.getmany(timeout_ms=100)).values():
                     compared.update(record.key for record in records)
-                    seen, quiet = seen + len(records), time.monotonic()
+                    seen = seen + len(records)
+                    quiet = time.monotonic()
                 bar.update(comparing, completed=len(compared))
             ranking = bar.add_task("finding tasks, ranking models", total=1)
             with suppress(TimeoutError):
@@ -280,11 +282,9 @@ def _show(outcome: Outcome, number: int, total: int) -> None:
         )
         return
     message = outcome.decided
-    decision, description, cluster = (
-        message.decision,
-        message.description,
-        message.assignment.clusters[0],
-    )
+    decision = message.decision
+    description = message.description
+    cluster = message.assignment.clusters[0]
     simulated = ", simulated" if description.simulated else ""
     out.print(
         f"{head} [bold]{escape(description.text)}[/] [dim]({description.origin}{simulated})[/]",

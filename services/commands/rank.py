@@ -39,7 +39,8 @@ def rank(
     as_json: bool,
 ) -> int:
     """Run the study, or go on with it. Returns the exit code."""
-    wanted, judge = plan(profile, per_task), JudgeSettings()
+    wanted = plan(profile, per_task)
+    judge = JudgeSettings()
     if simulate:
         os.environ["POINTSMAN_LLM_API_KEY"] = ""
     costs = wanted.costs(judge) | {"language_models": llm_line(), "budget_usd": budget}

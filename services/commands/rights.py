@@ -71,7 +71,8 @@ def name_of(user: str) -> str:
 
 
 def _rows() -> list[dict[str, str | list[str]]]:
-    kafka, redis = KafkaSettings(), RedisSettings()
+    kafka = KafkaSettings()
+    redis = RedisSettings()
     return [
         {
             "user": name_of(user),
@@ -142,7 +143,8 @@ def strimzi() -> str:
 def redis_users(passwords: dict[str, str] | None = None) -> list[str]:
     """Lines of a Redis ACL file. Without `passwords` each stands as CHANGE-ME; nobody else may do
     anything."""
-    lines, prefix = ["user default off"], RedisSettings().key_prefix
+    lines = ["user default off"]
+    prefix = RedisSettings().key_prefix
     for user, may in rights().items():
         if may.keys:
             password = (passwords or {}).get(user, f"CHANGE-ME-{user}")

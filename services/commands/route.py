@@ -92,7 +92,9 @@ async def _one(answer: bool, request_id: str, value: bytes, within_s: float) -> 
 
 def show(message: Decided, latency_s: float) -> None:
     """One decision for people."""
-    description, assignment, decision = message.description, message.assignment, message.decision
+    description = message.description
+    assignment = message.assignment
+    decision = message.decision
     written = f"{description.origin}{', simulated' if description.simulated else ''}"
     out.print(f"[bold]task[/]      {description.text}  [dim]({written})[/]", soft_wrap=True)
     if description.fallback:

@@ -26,7 +26,9 @@ def send(path: Path | None, rate: float, *, answer: bool, repeat: bool, as_json:
     """Publish the lines of a file; without one the test prompts of the catalogue's tasks. `repeat`
     goes on until Ctrl-C."""
     servers.find_running()
-    lines, run, begin = read_prompts(path), uuid.uuid4().hex[:8], time.monotonic()
+    lines = read_prompts(path)
+    run = uuid.uuid4().hex[:8]
+    begin = time.monotonic()
     sent = [0]
     endless = itertools.cycle(lines) if repeat else iter(lines)
     try:
@@ -51,7 +53,8 @@ async def _send(
     kafka = KafkaSettings()
     async with publisher(kafka) as out_:
         with progress() as bar:
-            task, begin = bar.add_task("sending", total=total), time.monotonic()
+            task = bar.add_task("sending", total=total)
+            begin = time.monotonic()
             for number, line in enumerate(lines):
                 await asyncio.sleep(max(0.0, begin + number / rate - time.monotonic()))
                 request_id = f"{run}-{number + 1}"

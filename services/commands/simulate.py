@@ -134,23 +134,21 @@ def simulate(host: str, port: int, seed: int, time_scale: float, script: Path | 
     """Serve until Ctrl-C. Returns the exit code. Raises `ScriptInvalid`, or `PortTaken`."""
     where = f"http://{host}:{port}"
     if script is None:
-        api, level = application(World(seed=seed, time_scale=time_scale)), "warning"
-        what, key = (
-            (
-                f"[yellow]SIMULATED[/] language models at {where}/v1 (seed {seed}); what is true: "
-                f"{where}/simulation"
-            ),
-            "simulated",
+        api = application(World(seed=seed, time_scale=time_scale))
+        level = "warning"
+        what = (
+            f"[yellow]SIMULATED[/] language models at {where}/v1 (seed {seed}); what is true: "
+            f"{where}/simulation"
         )
+        key = "simulated"
     else:
-        api, level = following(scripted.load(script)), "critical"
-        what, key = (
-            (
-                f"[yellow]SCRIPTED[/] answers from {script} at {where}/v1; what was asked: "
-                f"{where}/asked"
-            ),
-            "scripted",
+        api = following(scripted.load(script))
+        level = "critical"
+        what = (
+            f"[yellow]SCRIPTED[/] answers from {script} at {where}/v1; what was asked: "
+            f"{where}/asked"
         )
+        key = "scripted"
     with (
         listening("simulation", host, port, "choose another with --port") as door,
         suppress(KeyboardInterrupt),

@@ -218,7 +218,8 @@ def diff(old: str, new: str, *, as_json: bool) -> None:
 
     servers.find_running()
     before, after = asyncio.run(both())
-    a, b = before.read_table(), after.read_table()
+    a = before.read_table()
+    b = after.read_table()
     changes = differences(a, b)
     if as_json:
         print_json(

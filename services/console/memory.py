@@ -117,7 +117,8 @@ class History:
         """A decision that was published at `at`."""
         if message.request_id in self._forgotten:
             return
-        decision, cluster = message.decision, message.assignment.clusters[0]
+        decision = message.decision
+        cluster = message.assignment.clusters[0]
         best = decision.candidates[0] if decision.candidates else None
         named = decision.single or self._single
         single = next((c for c in decision.candidates if c.model == named), None)

@@ -59,12 +59,12 @@ def plane(centroids: npt.NDArray[Any], points: npt.NDArray[Any]) -> Plane:
     flat = (basis - mean) @ axes.T
     spread = np.maximum(np.median(np.abs(flat), axis=0), 1e-9) * 1.5
     bare = Plane(mean, axes, spread, np.zeros(2), np.ones(2))
-    centres, everything = (
-        bare.place(centroids),
-        bare.place(np.vstack([centroids, points]) if len(points) else centroids),
-    )
-    low, high = np.quantile(everything, 0.01, axis=0), np.quantile(everything, 0.99, axis=0)
-    low, high = np.minimum(low, centres.min(axis=0)), np.maximum(high, centres.max(axis=0))
+    centres = bare.place(centroids)
+    everything = bare.place(np.vstack([centroids, points]) if len(points) else centroids)
+    low = np.quantile(everything, 0.01, axis=0)
+    high = np.quantile(everything, 0.99, axis=0)
+    low = np.minimum(low, centres.min(axis=0))
+    high = np.maximum(high, centres.max(axis=0))
     shift = np.array([WIDE, HIGH]) / 2
     scale = np.array([WIDE - 2 * EDGE, HIGH - 2 * EDGE]) / np.maximum(high - low, 1e-9)
     scale = np.minimum(scale, 2 * scale.min())
@@ -152,7 +152,8 @@ def decades(low: float, high: float, most: int = 7) -> list[float]:
 
 def front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
     """Those that no other is both cheaper and better than, the cheapest first."""
-    best, kept = -np.inf, []
+    best = -np.inf
+    kept = []
     for i in sorted(range(len(costs)), key=lambda k: (costs[k], -qualities[k])):
         if qualities[i] > best:
             best = qualities[i]

@@ -51,7 +51,9 @@ class Rating:
     def __init__(
         self, memory: History, rate_twice: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._memory, self._twice, self._clock = memory, rate_twice, clock
+        self._memory = memory
+        self._twice = rate_twice
+        self._clock = clock
         self._desks: dict[str, RatingSession] = {}
 
     def desk(self, rater: str) -> RatingSession:
@@ -67,7 +69,8 @@ class Rating:
     def open(self, rater: str) -> list[Evaluated]:
         """What this person may be shown: pairs that they have not rated, and for which a rater is
         wanting; the most open question first."""
-        desk, now = self.desk(rater), self._clock()
+        desk = self.desk(rater)
+        now = self._clock()
         others = [d for d in self._desks.values() if d is not desk]
         held = {
             s.pair.comparison_id for d in others for s in d.shown.values() if now - s.at < HELD_S

@@ -159,7 +159,8 @@ async def by_rules(message: Submitted, _means: Means) -> Described:
 
 async def by_language_model(message: Submitted, means: Means) -> Described:
     """From the cache, from what was foreseen, from the language model, or else from the rules."""
-    began, settings = time.perf_counter(), means.settings
+    began = time.perf_counter()
+    settings = means.settings
     prompt = message.task_text()
     key = cache_key(prompt, settings.model)
     if (cached := await means.cache.get(key)) is not None:

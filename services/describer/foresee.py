@@ -131,7 +131,10 @@ class Foreseeing:
     ) -> None:
         """`keep_s`: pairs older than that are forgotten, as the topic they came over forgets
         them."""
-        self._settings, self._encode, self.encoder, self._keep_s = settings, encode, encoder, keep_s
+        self._settings = settings
+        self._encode = encode
+        self.encoder = encoder
+        self._keep_s = keep_s
         self._pairs: OrderedDict[bytes, _Pair] = OrderedDict()
         self._new = 0
         self._learnt: _Learnt | None = None
@@ -140,7 +143,9 @@ class Foreseeing:
     def look(self, prompt: str, wanted: Rates | Goal, table: RoutingTable | None) -> Forecast:
         """Look at a prompt, and see whether its description can be told, as far as it matters to
         what is wanted."""
-        read, learnt, rates = Read.of(prompt), self._learnt, _rates(wanted, table)
+        read = Read.of(prompt)
+        learnt = self._learnt
+        rates = _rates(wanted, table)
         if learnt is None or table is None or table.encoder != self.encoder:
             return Forecast(read, rates)
         (vector,) = self._encode([read.text])
@@ -216,7 +221,9 @@ class Foreseeing:
 
     def due(self, table: RoutingTable | None) -> bool:
         """Whether there is something to learn."""
-        known, before, now = len(self._pairs), self._learnt, time.monotonic()
+        known = len(self._pairs)
+        before = self._learnt
+        now = time.monotonic()
         if table is None or table.encoder != self.encoder or known < self._least:
             return False
         if before is None or self._new >= GROWN * known:
@@ -232,7 +239,8 @@ class Foreseeing:
         with self._lock:
             for key in [key for key, pair in self._pairs.items() if pair.at < oldest]:
                 del self._pairs[key]
-            pairs, self._new = list(self._pairs.values()), 0
+            pairs = list(self._pairs.values())
+            self._new = 0
         alike = [pair for pair in pairs if pair.simulated == pairs[-1].simulated]
         if len(alike) < self._least:
             self._learnt = None

@@ -110,14 +110,13 @@ class _Asker:
         answers: Answers,
         ends: datetime,
     ) -> None:
-        self._message, self._settings, self._call, self._answers, self._ends = (
-            message,
-            settings,
-            call,
-            answers,
-            ends,
-        )
-        self.repeated, self.conflict = False, False
+        self._message = message
+        self._settings = settings
+        self._call = call
+        self._answers = answers
+        self._ends = ends
+        self.repeated = False
+        self.conflict = False
         self._asked = message.asked()
 
     def left_s(self) -> float:

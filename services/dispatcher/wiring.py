@@ -35,7 +35,9 @@ class Dispatching:
         answers: Answers | None,
         assess: AssessAnswer | None,
     ) -> None:
-        self._settings, self._call, self._answers = settings, call, answers
+        self._settings = settings
+        self._call = call
+        self._answers = answers
         self._assess = assess
 
     @asynccontextmanager
@@ -60,7 +62,8 @@ class Dispatching:
 
     async def work(self, batch: Sequence[Decided]) -> Sequence[Completed | tuple[()] | Exception]:
         """Dispatch a batch, and count what came of it."""
-        call, answers = self._call, self._answers
+        call = self._call
+        answers = self._answers
         assert call is not None, "use it inside running()"
         assert answers is not None, "use it inside running()"
         results = await asyncio.gather(

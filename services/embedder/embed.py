@@ -33,7 +33,8 @@ def embed(
     nothing is encoded. `guard`: with the views of what is embedded; where rules wrote the
     description, with what they write of the prompt's views.
     """
-    began, space = time.perf_counter(), EncoderRef.of(encoder)
+    began = time.perf_counter()
+    space = EncoderRef.of(encoder)
     jobs = [_Job.of(message, text or fitting(message), space, guard=guard) for message in messages]
     texts = list(dict.fromkeys(one for job in jobs for one in job.texts))
     vectors = dict(zip(texts, map(pack, encode(texts)), strict=True)) if texts else {}

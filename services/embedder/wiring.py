@@ -28,7 +28,8 @@ class BatchEmbedder:
     """Embeds batches. The encoder is loaded when it starts, unless one is given."""
 
     def __init__(self, settings: EmbedderSettings, encoder: OnnxEncoder | None) -> None:
-        self._settings, self._encoder = settings, encoder
+        self._settings = settings
+        self._encoder = encoder
         self._thread = ThreadPoolExecutor(1, "encoder")
         by_table = settings.text == "table"
         self._tables = Tables(FLOW.name, KafkaSettings(), RedisSettings()) if by_table else None
@@ -60,7 +61,9 @@ class BatchEmbedder:
 
     async def work(self, batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
         """Embed a batch in the encoder's thread."""
-        encoder, text, guard = self._encoder, self._text(), self._settings.guard
+        encoder = self._encoder
+        text = self._text()
+        guard = self._settings.guard
         assert encoder is not None, "use it inside running()"
 
         def run() -> Sequence[Embedded]:

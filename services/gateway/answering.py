@@ -77,7 +77,8 @@ class Answering:
     def after(self, first: _First | None) -> Answering:
         """With what came of asking another first."""
         if first is not None and first.told.answer is not None:
-            self.before, self.cascade = (first.told.answer,), first.told.cascade
+            self.before = (first.told.answer,)
+            self.cascade = first.told.cascade
         return self
 
     def headers(self) -> dict[str, str]:
@@ -238,7 +239,8 @@ async def _begin(
 ) -> tuple[tuple[str, ...], _First | None, list[tuple[str, ModelUnavailable]]]:
     """The models that are left to ask, in order; what came of asking a cheap one first, where there
     is a cascade; and who failed."""
-    plan, decided = choice.cascade, choice.decided
+    plan = choice.cascade
+    decided = choice.decided
     if plan is None or decided is None or assess is None:
         return choice.order, None, []
     rest = tuple(

@@ -112,7 +112,8 @@ class Choice:
         if self.took_s is not None:
             headers["server-timing"] = timing(self.took_s)
         if self.decided is not None:
-            decision, cluster = self.decided.decision, self.decided.assignment.clusters[0]
+            decision = self.decided.decision
+            cluster = self.decided.assignment.clusters[0]
             headers |= {
                 "x-pointsman-cluster": cluster.id,
                 "x-pointsman-table": str(decision.table),
@@ -166,7 +167,8 @@ async def choose(
         raise Problem(
             400, decided.decision.why, code="no_eligible_model", param="pointsman.constraints"
         )
-    kept, conversation = False, None
+    kept = False
+    conversation = None
     if settings.keep_model:
         order, kept, conversation = await _kept(wanted, order, decided, conversations, spender)
     held = settings.cascade == "streams" or (settings.cascade == "whole" and not wanted.stream)
@@ -200,12 +202,15 @@ async def _kept(
     key = hashlib.sha256(
         "\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()
     ).hexdigest()
-    cluster, cares = decided.assignment.clusters[0].id, _cares(decided.decision)
-    kept, last = False, None
+    cluster = decided.assignment.clusters[0].id
+    cares = _cares(decided.decision)
+    kept = False
+    last = None
     if wanted.turns > 1 and (last := Spoke.read(await conversations.get(key))) is not None:
         same = (last.cluster, last.cares) == (cluster, cares)
         if same and last.model in order and last.model != order[0]:
-            order, kept = (last.model, *(m for m in order if m != last.model)), True
+            order = (last.model, *(m for m in order if m != last.model))
+            kept = True
     conversation = Conversation(key, cluster, cares, last.model if last else None)
     await conversations.put(key, conversation.said_by(order[0]))
     return order, kept, conversation

@@ -30,7 +30,10 @@ class Fallback:
         gone: Callable[[], frozenset[str]],
         settings: GatewaySettings,
     ) -> None:
-        self._current, self._catalog, self._gone, self._settings = current, catalog, gone, settings
+        self._current = current
+        self._catalog = catalog
+        self._gone = gone
+        self._settings = settings
 
     def order(self, wanted: UnderstoodRequest) -> tuple[list[str], str]:
         """The default model of the request's profile, those after it, and the routing table's
@@ -85,7 +88,8 @@ class Fallback:
         """Expensive models are taken for good ones: nothing else is known of them without a
         table."""
         weights = weights_of(wish if isinstance(wish, Rates) else PROFILES["balanced"])
-        catalog, limits = self._catalog(), wanted.wishes.constraints
+        catalog = self._catalog()
+        limits = wanted.wishes.constraints
         names = catalog.profiles.get(self._settings.profile) or tuple(catalog.models)
         eligible = [
             m

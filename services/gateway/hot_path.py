@@ -47,7 +47,10 @@ class HotPath:
         fallback: Fallback,
         settings: GatewaySettings,
     ) -> None:
-        self._asking, self._rest, self._fallback, self._settings = asking, rest, fallback, settings
+        self._asking = asking
+        self._rest = rest
+        self._fallback = fallback
+        self._settings = settings
 
     def default(self, wanted: UnderstoodRequest) -> tuple[list[str], str]:
         """What answers where nothing is decided: see `Fallback`. Raises `Problem`."""
@@ -60,7 +63,8 @@ class HotPath:
             raise Unrouted(
                 NoDecision.resting, "routing gave no decisions lately, so it is not waited for now"
             )
-        settings, late = self._settings, NoDecision.no_description
+        settings = self._settings
+        late = NoDecision.no_description
         try:
             with self._asking.expecting(message.request_id) as expected:
                 async with asyncio.timeout(settings.describe_s):

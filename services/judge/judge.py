@@ -253,7 +253,8 @@ class SixVotes:
     async def _vote(self, message: Completed, first: Answer, second: Answer, turn: int) -> Vote:
         turned = turn >= self.settings.orders
         shown = (second.text, first.text) if turned else (first.text, second.text)
-        asked, names = message.asked(), (first.model, second.model)
+        asked = message.asked()
+        names = (first.model, second.model)
         once = "\0".join(("vote", message.request_id, asked, *names, self.model, str(turn)))
         question = verdict.question(message.task_text(), *shown, self.settings.answer_chars)
         try:

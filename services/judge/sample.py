@@ -65,7 +65,8 @@ class Sampler:
     def _draw(self, message: Completed, candidates: list[Pair]) -> list[Pair]:
         """Some of the pairs, by worth: the best most often, the others often enough to notice what
         has changed."""
-        left, drawn = list(candidates), []
+        left = list(candidates)
+        drawn = []
         for turn in range(min(self.settings.pairs, len(candidates))):
             worth = np.array([p.worth for p in left]) + 1e-12
             edges = np.cumsum(0.8 * worth / worth.sum() + 0.2 / len(left))

@@ -51,10 +51,13 @@ class Judging:
     """Has completions judged."""
 
     def __init__(self, settings: JudgeSettings) -> None:
-        self._settings, self._kafka, self._redis = settings, KafkaSettings(), RedisSettings()
+        self._settings = settings
+        self._kafka = KafkaSettings()
+        self._redis = RedisSettings()
         self._catalog = CurrentCatalog(settings.catalog)
         self._catalog().profile(settings.profile)  # one that is not there is said at the start
-        self._sampler, self._attendance = Sampler(settings), Attendance(settings.rest_s)
+        self._sampler = Sampler(settings)
+        self._attendance = Attendance(settings.rest_s)
         self._tables = Tables(FLOW.name, self._kafka, self._redis)
         self._budget = DailyBudget(
             self._redis,
@@ -137,7 +140,9 @@ async def asking(
     settings: JudgeSettings, catalog: Callable[[], Catalog], llm: LLMSettings, redis: RedisSettings
 ) -> AsyncGenerator[tuple[AskModel, AskJudge], None]:
     """The models of the catalogue and the judge models, as the judge asks them."""
-    providers, judges, answers = Providers(catalog, llm), open_chat(llm), RedisAnswers(redis)
+    providers = Providers(catalog, llm)
+    judges = open_chat(llm)
+    answers = RedisAnswers(redis)
 
     async def ask_model(message: Completed, model: str) -> Answer:
         asked = message.asked()
@@ -186,7 +191,8 @@ async def asking(
 def attend(evaluation: Evaluated, attendance: Attendance) -> None:
     """Take note of votes that could not be read, and name a judge model that is not asked any
     more."""
-    name, abstained = evaluation.rater.name, evaluation.abstained.reasons()
+    name = evaluation.rater.name
+    abstained = evaluation.abstained.reasons()
     for reason, count in abstained.items():
         ABSTAINED.labels(name, reason).inc(count)
     if abstained:

@@ -42,7 +42,8 @@ class Servers:
 def started_servers(kafka: str | None = None, redis: str | None = None) -> Iterator[Servers]:
     """Real servers where they are named, embedded ones elsewhere; the environment points at them
     while the block runs."""
-    kafka, redis = kafka or os.environ.get(servers.KAFKA), redis or os.environ.get(servers.REDIS)
+    kafka = kafka or os.environ.get(servers.KAFKA)
+    redis = redis or os.environ.get(servers.REDIS)
     with ExitStack() as stack:
         environment: dict[str, str] = {}
         if kafka is None:

@@ -126,7 +126,8 @@ class Supervisor:
         self._least = level if level > logging.INFO else 0
         if self._least:  # that a service takes records is said at INFO, and has to be heard
             self._environment["POINTSMAN_LOG_LEVEL"] = "INFO"
-        self._say, self._stopping = say, asyncio.Event()
+        self._say = say
+        self._stopping = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         warm()
@@ -240,13 +241,15 @@ class Supervisor:
     def _tell(self, child: _Child, line: bytes) -> None:
         try:
             entry = json.loads(line)
-            level, text = entry.pop("level"), entry.pop("event")
+            level = entry.pop("level")
+            text = entry.pop("event")
         except (ValueError, KeyError, TypeError, AttributeError):
             child.last_words = line.decode(errors="replace").rstrip()
             self._say(child.name, "plain", child.last_words)
             return
         if entry.pop("ready", False) is True:
-            child.was_ready, child.ready_at = True, time.monotonic()
+            child.was_ready = True
+            child.ready_at = time.monotonic()
             child.address = str(entry.get("address", ""))
             child.ready.set()
             child.settled.set()

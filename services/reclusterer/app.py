@@ -18,7 +18,8 @@ from shared.adapters.redis.client import RedisSettings
 
 def build(settings: ReclustererSettings | None = None) -> FastStream:
     """The re-clusterer as an application."""
-    settings, kafka = settings or ReclustererSettings(), KafkaSettings()
+    settings = settings or ReclustererSettings()
+    kafka = KafkaSettings()
 
     @asynccontextmanager
     async def running(turn: Leadership) -> AsyncGenerator[None, None]:

@@ -121,7 +121,8 @@ def propose(
         centroids = clustering.centroids
     else:
         assert before is not None
-        centroids, why = before.centroids, "rankings"
+        centroids = before.centroids
+        why = "rankings"
         _, labels = nearest_of(vectors, centroids)
         sizes = np.bincount(labels, minlength=len(centroids))
         clusters = tuple(
@@ -188,7 +189,8 @@ def _named(
 ) -> tuple[tuple[Cluster, ...], str]:
     k = len(clustering.centroids)
     old_ids = [c.id for c in before.clusters] if before else []
-    kept, old_labels = [-1] * k, np.full(len(vectors), -1)
+    kept = [-1] * k
+    old_labels = np.full(len(vectors), -1)
     if before is not None:
         reach = float(np.median(before.radii))
         kept = pair(before.centroids, clustering.centroids, reach)
@@ -240,7 +242,8 @@ def _ranked(
     prices = {m.name: m.price for m in models}
     answers = np.array([s.answer_usd(prices[s.model]) for s in seen])
     prior = np.array([m.price.cost_usd(0, ANSWER_TOKENS) for m in models])
-    per_token, tokens = np.array([m.price.input / 1e6 for m in models]), _tokens(memory, centroids)
+    per_token = np.array([m.price.input / 1e6 for m in models])
+    tokens = _tokens(memory, centroids)
     cost = (
         expectations(cluster, which, answers, prior, len(centroids)) + tokens[:, None] * per_token
     )
@@ -253,11 +256,9 @@ def _ranked(
         median=True,
     )
     simulated = any(o.simulated for o in opinions)
-    strength, error, source = (
-        ranking.strength,
-        ranking.standard_error,
-        f"{len(opinions)} evaluations of live traffic",
-    )
+    strength = ranking.strength
+    error = ranking.standard_error
+    source = f"{len(opinions)} evaluations of live traffic"
     if anchor is not None:
         strength, error = anchored(
             anchor,
@@ -268,10 +269,8 @@ def _ranked(
             error,
             {(c, m) for c, m, _ in ranking.changed},
         )
-        simulated, source = (
-            simulated or anchor.provenance.simulated,
-            f"{source}, and {anchor.provenance.source}",
-        )
+        simulated = simulated or anchor.provenance.simulated
+        source = f"{source}, and {anchor.provenance.source}"
     table = RoutingTable(
         encoder=memory.encoder,
         models=tuple(names),
@@ -384,7 +383,8 @@ def anchored(
     both = [
         (i, anchor.models.index(name)) for i, name in enumerate(models) if name in anchor.models
     ]
-    strength, error = strength.copy(), error.copy()
+    strength = strength.copy()
+    error = error.copy()
     if reference not in anchor.models or len(both) < 2:
         return strength, error
     base = anchor.models.index(reference)
@@ -402,7 +402,8 @@ def anchored(
                     1.0 / error[c, i] ** 2 + 1.0 / max(spread[j], 1e-3) ** 2
                 )
                 continue
-            mine, theirs = 1.0 / max(error[c, i], 1e-3) ** 2, 1.0 / max(spread[j], 1e-3) ** 2
+            mine = 1.0 / max(error[c, i], 1e-3) ** 2
+            theirs = 1.0 / max(spread[j], 1e-3) ** 2
             strength[c, i] = (
                 mine * strength[c, i] + theirs * (anchor_strength[j] - anchor_strength[base])
             ) / (mine + theirs)
@@ -524,10 +525,8 @@ def _held_out_losses(
     ratio = _ratio(data, ballots)
     lost = np.zeros(len(data))
     for fold in (0, 1):
-        held, training = (
-            np.flatnonzero(data.prompt % 2 == fold),
-            np.flatnonzero(data.prompt % 2 != fold),
-        )
+        held = np.flatnonzero(data.prompt % 2 == fold)
+        training = np.flatnonzero(data.prompt % 2 != fold)
         ranking = fit(data.rows(training), ratio[training], clusters, models, 0)
         lead = (
             ranking.strength[data.cluster[held], data.first[held]]

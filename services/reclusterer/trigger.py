@@ -62,6 +62,8 @@ class Trigger:
 
     def done(self, total: int, usual: float, now: float) -> None:
         """Begin to count again."""
-        self.at_last, self.usual, self.when = total, usual, now
+        self.at_last = total
+        self.usual = usual
+        self.when = now
         self.count = self.novel = 0
         self.distance = 0.0

@@ -81,11 +81,9 @@ class Learner:
     )
 
     def __post_init__(self) -> None:
-        self.catalog, self.memory, self.watch = (
-            CurrentCatalog(self.settings.catalog),
-            Evidence(self.settings),
-            Trigger(self.settings),
-        )
+        self.catalog = CurrentCatalog(self.settings.catalog)
+        self.memory = Evidence(self.settings)
+        self.watch = Trigger(self.settings)
         self.following = Following(self.kafka, FLOW.reads, self.learn)
 
     def learn(self, topic: Topic, record: Any) -> None:
@@ -143,10 +141,12 @@ class Learner:
             return
         published = await versions(self.kafka)
         if new_turn:
-            self.epoch, self.term = (published[-1].epoch + 1 if published else 1), self.turn.terms
+            self.epoch = published[-1].epoch + 1 if published else 1
+            self.term = self.turn.terms
             log.info("writing", epoch=self.epoch)
         self._take(published)
-        self.end, self.published_of = await end(self.kafka), NOTHING
+        self.end = await end(self.kafka)
+        self.published_of = NOTHING
 
     async def _publish_what_is_due(self) -> None:
         """A new clustering when one is due, else new rankings when something is new."""
@@ -164,7 +164,8 @@ class Learner:
         traffic is the anchor."""
         if not published:
             return
-        self.current, self.pinned = published[-1].read_table(), published[-1].pinned
+        self.current = published[-1].read_table()
+        self.pinned = published[-1].pinned
         brought = anchor_of(published)
         self.anchor = brought.read_table() if brought else None
         for version in published:
@@ -182,9 +183,11 @@ class Learner:
 
     async def _publish(self, due: str) -> None:
         models = ranked(self.catalog(), self.settings)
-        basis, total = dict(self.following.positions), self.memory.told
+        basis = dict(self.following.positions)
+        total = self.memory.told
         began = time.monotonic()
-        frozen, first = _frozen(self.memory), self.current is None
+        frozen = _frozen(self.memory)
+        first = self.current is None
         proposal: Proposal | None = await asyncio.get_running_loop().run_in_executor(
             self.thread,
             lambda: propose(
@@ -230,7 +233,8 @@ class Learner:
             epoch=self.epoch,
             basis=basis,
         )
-        self.current, self.end = proposal.table, await end(self.kafka)
+        self.current = proposal.table
+        self.end = await end(self.kafka)
         self.used_ids |= {c.id for c in proposal.table.clusters}
         log.info(
             "published",
@@ -244,12 +248,10 @@ def _frozen(memory: Evidence) -> Evidence:
     """What is known now, as it stays while the thread works on it."""
     memory.trim()
     copy = Evidence(memory.settings, memory.encoder)
-    copy.samples, copy.opinions, copy.seen, copy.newest = (
-        dict(memory.samples),
-        dict(memory.opinions),
-        dict(memory.seen),
-        memory.newest,
-    )
+    copy.samples = dict(memory.samples)
+    copy.opinions = dict(memory.opinions)
+    copy.seen = dict(memory.seen)
+    copy.newest = memory.newest
     return copy
 
 

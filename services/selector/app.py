@@ -22,9 +22,11 @@ from shared.routing.errors import RoutingError
 
 def build(settings: SelectorSettings | None = None, tables: Tables | None = None) -> FastStream:
     """The selector as an application."""
-    settings, kafka = settings or SelectorSettings(), KafkaSettings()
+    settings = settings or SelectorSettings()
+    kafka = KafkaSettings()
     routing_tables = tables or Tables("selector", kafka, RedisSettings())
-    catalog, pacers = CurrentCatalog(settings.catalog), Pacers()
+    catalog = CurrentCatalog(settings.catalog)
+    pacers = Pacers()
 
     async def one(message: Placed) -> Decided | Exception:
         try:

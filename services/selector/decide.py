@@ -168,7 +168,8 @@ def _part(
     cascade: CascadePlan | None,
 ) -> Decision:
     best = selection.candidates
-    weights, goal = weights_of(wish.rates), wish.goal
+    weights = weights_of(wish.rates)
+    goal = wish.goal
     used = RatesUsed(usd_per_point=wish.rates.usd_per_point, s_per_point=wish.rates.s_per_point)
     if goal is not None:
         spend = None if goal.spend_usd is None else 1000 * goal.spend_usd

@@ -301,7 +301,8 @@ async def _features(
 ) -> dict[str, Array]:
     """The features of the prompt; and of description and both, where the file has descriptions or
     `describe` says who writes them."""
-    form, read_ = forms(prompts), {"prompt": list(prompts)}
+    form = forms(prompts)
+    read_ = {"prompt": list(prompts)}
     if any(given) or options.describe != "auto":
         texts = await describe_rest(prompts, given, options.describe, lambda: None)
         read_ |= {
@@ -378,10 +379,8 @@ def priced(outcomes: Outcomes) -> bool:
 
 def alone(outcomes: Outcomes) -> list[tuple[str, float, float]]:
     """Each model with its mean score and the mean cost of an answer, USD."""
-    scores, costs = (
-        np.nanmean(outcomes.scores, axis=0),
-        np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0),
-    )
+    scores = np.nanmean(outcomes.scores, axis=0)
+    costs = np.nanmean(np.atleast_2d(outcomes.cost_usd), axis=0)
     return [(m, float(s), float(c)) for m, s, c in zip(outcomes.models, scores, costs, strict=True)]
 
 
@@ -559,11 +558,9 @@ def _signed(one: Interval) -> str:
 
 def verdict(findings: Findings) -> list[str]:
     """A few sentences for somebody who asks whether routing would pay."""
-    best, ours, single = (
-        findings.beside_single[OURS],
-        findings.results[OURS],
-        findings.results[SINGLE],
-    )
+    best = findings.beside_single[OURS]
+    ours = findings.results[OURS]
+    single = findings.results[SINGLE]
     lines = []
     models = sorted(alone(findings.data.outcomes), key=lambda line: -line[1])
     top = models[0]

@@ -189,9 +189,12 @@ def _summary(findings: Sequence[Findings]) -> list[str]:
         "| set | prompts | models | measure | auto | best baseline | its | auto less it |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    apart, errors = [], []
+    apart = []
+    errors = []
     for one in findings:
-        outcomes, name, by = one.data.outcomes, best_baseline(one), measure_of(one.data.outcomes)
+        outcomes = one.data.outcomes
+        name = best_baseline(one)
+        by = measure_of(one.data.outcomes)
         ours, theirs = (number(mean(getattr(one.results[n], by))) for n in (OURS, name))
         if (d := one.beside_best[name]) is None:
             continue
@@ -201,10 +204,8 @@ def _summary(findings: Sequence[Findings]) -> list[str]:
             f"{len(outcomes.texts)} | {len(outcomes.models)} | {by} | {ours} | {name} | {theirs}"
         )
         lines.append(f"| {one.name} | {cells} | {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] |")
-    middle, wide = (
-        float(np.mean(apart)),
-        1.96 * float(np.sqrt(np.sum(np.square(errors)))) / len(errors),
-    )
+    middle = float(np.mean(apart))
+    wide = 1.96 * float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
     lines += [
         f"| **mean** | | | | | | | {middle:+.4f} [{middle - wide:+.4f}, {middle + wide:+.4f}] |",
         "",
@@ -234,7 +235,8 @@ def _goals(findings: Findings) -> list[str]:
     ours = findings.results[OURS]
     if not ours.keep:
         return []
-    (kept, cost), (spent, success) = np.mean(ours.keep, axis=0), np.mean(ours.spend, axis=0)
+    (kept, cost) = np.mean(ours.keep, axis=0)
+    (spent, success) = np.mean(ours.spend, axis=0)
     deviations = np.std(ours.keep, axis=0)[0], np.std(ours.spend, axis=0)[0]
     kept_line = (
         f"Told to keep {KEEP:.0%} of the best single model's success, auto kept {kept:.1%} (± "

@@ -100,7 +100,8 @@ async def make_table(source: TableSource) -> RoutingTable:
     if source.outcomes is None:
         rows, prices, name = _simulated(source.seed)
     else:
-        (rows, prices), name = read(source.outcomes, source.prices), source.outcomes.name
+        (rows, prices) = read(source.outcomes, source.prices)
+        name = source.outcomes.name
     warming = asyncio.create_task(asyncio.to_thread(warm))
     with progress() as bar:
         describing = bar.add_task("describing prompts", total=len(rows))
@@ -305,7 +306,8 @@ def _number(k: str) -> int:
 def _simulated(seed: int) -> tuple[list[Row], dict[str, models.Price], str]:
     """The 25 tasks with simulated scores for the models of the profile, and what the catalogue says
     of cost and latency."""
-    pool, known = models.load().profile(PROFILE), tasks.load()
+    pool = models.load().profile(PROFILE)
+    known = tasks.load()
     ranks = np.argsort(np.argsort([m.price.output for m in pool])) / (len(pool) - 1)
     per_task = len(known[0].train)
     scores = simulated_scores(simulated_skills(len(known), list(ranks), seed), per_task, seed)

@@ -62,13 +62,13 @@ class ErasureSubject:
         is meant if its key is."""
         try:
             message = json.loads(record.value or b"")
-            request, session, metadata = (
-                message.get("request_id"),
-                message.get("session_id"),
-                message.get("metadata") or {},
-            )
+            request = message.get("request_id")
+            session = message.get("session_id")
+            metadata = message.get("metadata") or {}
         except (ValueError, AttributeError, TypeError):
-            request, session, metadata = None, None, {}
+            request = None
+            session = None
+            metadata = {}
         key = (record.key or b"").decode("utf-8", "replace")
         name = str(
             request
@@ -105,7 +105,8 @@ class Found:
 
 
 async def _forget(wanted: ErasureSubject, *, yes: bool, now: bool) -> dict[str, Any]:
-    kafka, redis = KafkaSettings(), RedisSettings()
+    kafka = KafkaSettings()
+    redis = RedisSettings()
     belongings = await _find(kafka, wanted)
     report: dict[str, Any] = {
         "requests": len(belongings.requests),
@@ -220,7 +221,8 @@ def _about(record: Any, requests: Iterable[str]) -> bool:
 
 async def _from_redis(redis: RedisSettings, belongings: Found) -> int:
     """Delete remembered answers and descriptions; returns how many there were."""
-    answers, texts = RedisAnswers(redis), TextCache(redis, RedisKeys.description, 1)
+    answers = RedisAnswers(redis)
+    texts = TextCache(redis, RedisKeys.description, 1)
     settings = DescriberSettings()
     models = belongings.models | set(CurrentCatalog(None)().models)
     described = [(text, model) for model, prompts in belongings.prompts.items() for text in prompts]

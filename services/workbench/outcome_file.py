@@ -169,7 +169,9 @@ def read_csv(lines: Iterable[str]) -> tuple[list[Row], list[str]]:
 def _no_models(header: list[str], rows: list[list[str]]) -> list[str]:
     """Columns that are no model's: by their names, or since none of their cells is a score while
     two others' are."""
-    named, text, others = [], [], 0
+    named = []
+    text = []
+    others = 0
     for place, name in enumerate(header):
         owns = any(f"{name}_{suffix}" in header for suffix in SUFFIXES)
         if (
@@ -385,8 +387,10 @@ def matrix(rows: list[Row], prices: Mapping[str, Price], texts: list[str]) -> Ou
                     values[i, places[model]] = value
         return values
 
-    cost, latency = array("cost_usd"), array("latency_s")
-    read, written = array("input_tokens"), array("output_tokens")
+    cost = array("cost_usd")
+    latency = array("latency_s")
+    read = array("input_tokens")
+    written = array("output_tokens")
     guess = np.array([estimate_tokens(len(row.prompt.encode())) for row in rows])
     for model, i in places.items():
         if model in prices:

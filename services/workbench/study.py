@@ -208,7 +208,8 @@ class UnderWay:
 
 async def _ask_and_hear(under_way: UnderWay, file: Path, bar: Progress) -> None:
     """Publish the prompts, no more at once than there are places for, and write down what comes."""
-    kafka, prompts = KafkaSettings(), len(under_way.prompts)
+    kafka = KafkaSettings()
+    prompts = len(under_way.prompts)
     answers = bar.add_task("answers", total=prompts * len(under_way.plan.pool))
     judged = bar.add_task("comparisons", total=under_way.open)
     async with (

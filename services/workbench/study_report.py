@@ -258,7 +258,8 @@ def _picture(study: Study, facts: Mapping[str, Any], path: Path) -> None:
     )
     figure.colorbar(image, ax=left, shrink=0.6)
     for row in facts["overall"]:
-        low, high = row["strength"] - row["low"], row["high"] - row["strength"]
+        low = row["strength"] - row["low"]
+        high = row["high"] - row["strength"]
         right.errorbar(row["cost_usd"], row["strength"], yerr=[[low], [high]], fmt="o", capsize=4)
         right.annotate(
             row["model"],

@@ -94,7 +94,8 @@ def _vote(place: str, row: Mapping[str, Any]) -> Preference:
             _text(place, row, name) for name in ("instruction", "generator_1", "generator_2")
         )
         return Preference(prompt, first, second, _between(place, row["preference"]))
-    first, second = _text(place, row, "model_a"), _text(place, row, "model_b")
+    first = _text(place, row, "model_a")
+    second = _text(place, row, "model_b")
     return Preference(_prompt(place, row), first, second, _winner(place, row))
 
 

@@ -20,7 +20,8 @@ class CurrentCatalog:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or DEFAULT
-        self._stamp, self._looked = self._stat(), time.monotonic()
+        self._stamp = self._stat()
+        self._looked = time.monotonic()
         self._take(load(self._path))
 
     def __call__(self) -> Catalog:

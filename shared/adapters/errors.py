@@ -80,12 +80,10 @@ class ModelUnreachable(AdapterError):
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(text)
-        self.trouble, self.status, self.said, self.retry_after_s = (
-            trouble,
-            status,
-            said,
-            retry_after_s,
-        )
+        self.trouble = trouble
+        self.status = status
+        self.said = said
+        self.retry_after_s = retry_after_s
         self.named: frozenset[str] = frozenset()
         """Fields of the request that the API's error names."""
 

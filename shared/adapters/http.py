@@ -64,7 +64,8 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, door: HttpService, address: str) -> None:
         super().__init__(config)
-        self._door, self._address = door, address
+        self._door = door
+        self._address = address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

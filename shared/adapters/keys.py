@@ -78,7 +78,8 @@ class Keys:
 
     def __init__(self, settings: KeySettings | None = None) -> None:
         self._settings = settings or KeySettings()
-        self._stamp, self._looked = self._stat(), time.monotonic()
+        self._stamp = self._stat()
+        self._looked = time.monotonic()
         self._keys: tuple[Key, ...] = ()
         if self._settings.file is not None:
             if self._settings.file.exists():

@@ -96,7 +96,9 @@ class Tables:
     """The current routing table, and the last few. Use inside `running`."""
 
     def __init__(self, service: str, kafka: KafkaSettings, redis: RedisSettings) -> None:
-        self._service, self._kafka, self._address = service, kafka, redis.address
+        self._service = service
+        self._kafka = kafka
+        self._address = redis.address
         self._hot = HotTables(redis)
         self._known: OrderedDict[str, RoutingTable] = OrderedDict()
         self._current: TableRef | None = None
@@ -104,7 +106,8 @@ class Tables:
         self._first = asyncio.Event()
         self.looked = asyncio.Event()
         """Set once it was looked whether there is a table, whatever came of it."""
-        self._looked_at, self._end = 0.0, -1
+        self._looked_at = 0.0
+        self._end = -1
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:

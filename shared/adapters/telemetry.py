@@ -236,7 +236,8 @@ class Seldom(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.startswith("pointsman"):
             return True
-        what, now = (record.name, str(record.msg)), time.monotonic()
+        what = (record.name, str(record.msg))
+        now = time.monotonic()
         if now - self._said.get(what, -self.EVERY_S) < self.EVERY_S:
             return False
         self._said[what] = now

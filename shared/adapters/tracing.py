@@ -141,7 +141,8 @@ class Work:
     """One piece of work as a span."""
 
     def __init__(self, tracing: Tracing, span: Span) -> None:
-        self._tracing, self._span = tracing, span
+        self._tracing = tracing
+        self._span = span
 
     def headers(self) -> Headers:
         """What carries it on."""

@@ -37,4 +37,7 @@ class ModelUnavailable(Exception):
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(text)
-        self.status, self.said, self.late, self.retry_after_s = status, said, late, retry_after_s
+        self.status = status
+        self.said = said
+        self.late = late
+        self.retry_after_s = retry_after_s

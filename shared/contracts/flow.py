@@ -67,7 +67,8 @@ class Flow:
     @property
     def written(self) -> tuple[Topic, ...]:
         """Every topic it writes."""
-        replies, dead = REPLIES if self.replies else None, DEAD_LETTERS if self.hears else None
+        replies = REPLIES if self.replies else None
+        dead = DEAD_LETTERS if self.hears else None
         return _once((*self.says, replies, dead))
 
     @property

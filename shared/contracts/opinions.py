@@ -42,7 +42,8 @@ def overlap(pair: Evaluated, table: RoutingTable | None) -> float:
     if features.shape[1] < table.inputs:
         return 1.0
     place = assign(table.points(features), table)[0]
-    i, j = table.models.index(pair.first), table.models.index(pair.second)
+    i = table.models.index(pair.first)
+    j = table.models.index(pair.second)
     lead = place.weights @ (table.strength[place.clusters, i] - table.strength[place.clusters, j])
     error = np.sqrt(
         place.weights

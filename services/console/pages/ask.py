@@ -180,7 +180,8 @@ async def submit(desk: Desk, request: Request, viewer: Viewer) -> Response:
             "what could not be taken (`pointsman dead-letters list`)."
         )
         return _typing(desk, viewer, prompt, wrong, 504)
-    took_s, token = time.monotonic() - began, secrets.token_urlsafe(12)
+    took_s = time.monotonic() - began
+    token = secrets.token_urlsafe(12)
     table = await desk.table(decided.decision.table.digest)
     desk.trials[token] = Trial(viewer.name, prompt, decided, took_s, table)
     while len(desk.trials) > TRIALS:

@@ -47,20 +47,15 @@ def profile_of(places: Mapping[str, int]) -> str | None:
 
 def curve(frontier: Frontier, rates: Rates) -> dict[str, Any]:
     """The quality-cost curve of a table, and where these rates stand on it."""
-    cost, success = (
-        np.maximum(frontier.cost_usd.astype(np.float64), 1e-9),
-        frontier.success.astype(np.float64),
-    )
-    logs, at = np.log10(cost), math.log(rates.usd_per_point)
+    cost = np.maximum(frontier.cost_usd.astype(np.float64), 1e-9)
+    success = frontier.success.astype(np.float64)
+    logs = np.log10(cost)
+    at = math.log(rates.usd_per_point)
     grid = np.log(frontier.usd_per_point.astype(np.float64))
-    here_cost, here = (
-        float(np.exp(np.interp(at, grid, np.log(cost)))),
-        float(np.interp(at, grid, success)),
-    )
-    low, high = (
-        min(float(success.min()), frontier.single_success),
-        max(float(success.max()), frontier.single_success),
-    )
+    here_cost = float(np.exp(np.interp(at, grid, np.log(cost))))
+    here = float(np.interp(at, grid, success))
+    low = min(float(success.min()), frontier.single_success)
+    high = max(float(success.max()), frontier.single_success)
     pad = 0.08 * ((high - low) or 1.0)
     single = math.log10(max(frontier.single_cost_usd, 1e-9))
     x = axis(min(float(logs.min()), single) - 0.05, max(float(logs.max()), single) + 0.05, 60, 580)

@@ -41,7 +41,8 @@ async def show(desk: Desk, _request: Request, viewer: Viewer) -> Response:
     """How far votes can be relied on. Worked out anew only when more were heard."""
     heard = desk.evaluations_heard
     if desk.evidence is None or desk.evidence[0] != heard:
-        evaluations, budget = list(desk.memory.evaluations.values()), desk.settings
+        evaluations = list(desk.memory.evaluations.values())
+        budget = desk.settings
         found = await asyncio.to_thread(evidence_of, evaluations, budget.budget_usd_per_day)
         desk.evidence = heard, found
     keys = spending_of(desk.memory, datetime.now(UTC)) if viewer.may(Scope.admin) else None

@@ -41,10 +41,8 @@ def map_of(memory: History, version: Version, profile: Profile) -> dict[str, Any
     seen = [s for s, _ in placed]
     vectors = table.points_of([s.point[1] for s in seen if s.point])
     flat = plane(table.centroids, vectors)
-    centres, dots = (
-        flat.place(table.centroids),
-        flat.place(vectors) if len(vectors) else np.zeros((0, 2)),
-    )
+    centres = flat.place(table.centroids)
+    dots = flat.place(vectors) if len(vectors) else np.zeros((0, 2))
     nearest = np.array([table.positions[place] for _, place in placed], np.intp)
     winners = [
         choice(table, c, PROFILES[profile]).candidates[0] for c in range(len(table.clusters))
@@ -107,7 +105,8 @@ def cluster_of(
     here = [s for s, place in reversed(placed) if place == cluster_id]
     tasks = Counter(task for s in here if (task := task_of(s, prompts=prompts)) is not None)
     order = np.argsort(-table.strength[c], kind="stable")
-    success, (low, high) = table.success[c], (ends[c] for ends in table.success_interval(INTERVAL))
+    success = table.success[c]
+    (low, high) = (ends[c] for ends in table.success_interval(INTERVAL))
     across = axis(float(low.min()), float(high.max()), 10, 390)
     chosen = Counter(s.model for s in here)
     ranking = [
@@ -168,7 +167,8 @@ def history(memory: History, cluster_id: str, version: Version) -> dict[str, Any
         for m in models
     }
     values = [v for line in rows.values() for v in line if v is not None]
-    x, y = axis(0, len(versions) - 1, 50, 570), axis(min(values), max(values), 200, 15)
+    x = axis(0, len(versions) - 1, 50, 570)
+    y = axis(min(values), max(values), 200, 15)
     lines = [
         {
             "model": m,

@@ -54,7 +54,8 @@ def numbers(memory: History, now: float) -> dict[str, Any]:
     """The figures at the head of Now."""
     recent = list(memory.last_seconds(now, 10))
     latencies = [t for _, second in memory.last_seconds(now, 60) for t in second]
-    p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
+    p50 = percentile(latencies, 0.5)
+    p99 = percentile(latencies, 0.99)
     saved = 1 - memory.chosen_usd / memory.single_usd if memory.single_usd > 0 else None
     return {
         "count": f"{memory.count:,}",
@@ -111,7 +112,8 @@ def _goal_row(goal: Goal, decisions: Sequence[SeenDecision]) -> dict[str, str]:
 
 def _spread(values: np.ndarray, form: Callable[[float], str]) -> str:
     """The mean and its 95% interval."""
-    mean, error = float(values.mean()), float(values.std() / math.sqrt(len(values)))
+    mean = float(values.mean())
+    error = float(values.std() / math.sqrt(len(values)))
     return (
         f"{form(mean)} ({form(max(0.0, mean - INTERVAL * error))} to "
         f"{form(mean + INTERVAL * error)})"
@@ -170,7 +172,9 @@ async def listen(desk: Desk, request: Request, viewer: Viewer) -> Response:
 
 
 async def _happening(desk: Desk, request: Request, *, prompts: bool) -> AsyncIterator[str]:
-    seen, second, looked = -1, int(time.time()), time.monotonic()
+    seen = -1
+    second = int(time.time())
+    looked = time.monotonic()
     desk.watching += 1
     try:
         yield "retry: 2000\n\n"
@@ -179,7 +183,8 @@ async def _happening(desk: Desk, request: Request, *, prompts: bool) -> AsyncIte
             if desk.memory.count != seen or int(at) > second:
                 event = news(desk, seen, second, at, prompts=prompts)
                 yield f"data: {json.dumps(event)}\n\n"
-                seen, second = desk.memory.count, int(at)
+                seen = desk.memory.count
+                second = int(at)
             if time.monotonic() - looked > LOOK_AGAIN_S:
                 if not desk.admitted(request):
                     return

@@ -50,7 +50,8 @@ async def show(desk: Desk, request: Request, viewer: Viewer) -> Response:
 async def vote(desk: Desk, request: Request, viewer: Viewer) -> Response:
     """A vote, a skip or an undo."""
     form = await form_of(request)
-    token, opinion = form.get("token", ""), form.get("opinion", "")
+    token = form.get("token", "")
+    opinion = form.get("opinion", "")
     if opinion == "undo":
         empty = desk.rating.withdrawal(viewer.name)
         if empty is None:

@@ -72,7 +72,8 @@ def _moved(before: RoutingTable, after: RoutingTable) -> Iterator[Moved]:
         for m, model in enumerate(after.models):
             if model in before.models:
                 k = before.models.index(model)
-                was, is_now = float(before.success[i, k]), float(after.success[j, m])
+                was = float(before.success[i, k])
+                is_now = float(after.success[j, m])
                 errors = (
                     was * (1 - was) * float(before.standard_error[i, k]),
                     is_now * (1 - is_now) * float(after.standard_error[j, m]),
@@ -94,7 +95,8 @@ async def show(desk: Desk, request: Request, viewer: Viewer) -> Response:
 async def compare(desk: Desk, request: Request, viewer: Viewer) -> Response:
     """Two of them."""
     old, new = (request.query_params.get(which, "") for which in ("old", "new"))
-    before, after = await desk.version(old), await desk.version(new)
+    before = await desk.version(old)
+    after = await desk.version(new)
     if before is None or after is None:
         raise PageError(404, "there is no such version; choose two of the list")
     facts = diff_of(before, after)

@@ -48,7 +48,8 @@ class Access:
     their key again."""
 
     def __init__(self, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
-        self.keys, self._clock = keys, clock
+        self.keys = keys
+        self._clock = clock
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
     def viewer(self, request: Request) -> KeyHolder:

@@ -25,7 +25,9 @@ class Entrance:
     """Admits requests to pages."""
 
     def __init__(self, console: Console) -> None:
-        self._console, self._draw, self._access = console, console.draw, console.access
+        self._console = console
+        self._draw = console.draw
+        self._access = console.access
 
     def page(
         self, draw: Page, needs: Scope | None = None

@@ -31,7 +31,10 @@ class Describing:
     """Describes batches. What is not given is made when it starts."""
 
     def __init__(self, settings: DescriberSettings, ask: Ask | None, cache: Cache | None) -> None:
-        self._settings, self._ask, self._cache, self._kafka = settings, ask, cache, KafkaSettings()
+        self._settings = settings
+        self._ask = ask
+        self._cache = cache
+        self._kafka = KafkaSettings()
         self._foresee: Foresee | None = None
 
     @asynccontextmanager
@@ -60,7 +63,8 @@ class Describing:
 
     async def work(self, batch: Sequence[Submitted]) -> Sequence[Described | Exception]:
         """Describe a batch, and count where the descriptions came from."""
-        ask, cache = self._ask, self._cache
+        ask = self._ask
+        cache = self._cache
         assert ask is not None, "use it inside running()"
         assert cache is not None, "use it inside running()"
         described = await asyncio.gather(

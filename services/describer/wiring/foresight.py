@@ -90,7 +90,8 @@ class _Foreseeing:
     loop goes on."""
 
     def __init__(self, engine: Foreseeing, tables: Tables) -> None:
-        self._known, self._tables = engine, tables
+        self._known = engine
+        self._tables = tables
         self.thread = ThreadPoolExecutor(1, "foreseeing")
         self.noting: set[asyncio.Task[None]] = set()
 

@@ -59,7 +59,8 @@ class Calling:
     """The models of the catalogue, as the gateway asks them."""
 
     def __init__(self, providers: Providers, catalog: Callable[[], Catalog]) -> None:
-        self._providers, self._catalog = providers, catalog
+        self._providers = providers
+        self._catalog = catalog
 
     @asynccontextmanager
     async def open(

@@ -93,10 +93,12 @@ class Gateway:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """With everything that the endpoints need."""
-        settings, redis = self.settings, self.redis
+        settings = self.settings
+        redis = self.redis
         async with AsyncExitStack() as stack:
             await require_topics(self.kafka, FLOW.topics)
-            self.rates, self.purses = RateLimits(redis), KeyBudgets(self.kafka, redis)
+            self.rates = RateLimits(redis)
+            self.purses = KeyBudgets(self.kafka, redis)
             stack.push_async_callback(self.rates.close)
             self.conversations = TextCache(redis, RedisKeys.conversation, settings.conversation_s)
             self.places = TextCache(redis, RedisKeys.answered, settings.feedback_s)
@@ -331,7 +333,8 @@ class Gateway:
 
     def _listed(self) -> list[dict[str, Any]]:
         """The profiles and the models, as OpenAI lists them."""
-        catalog, gone = self.catalog(), self.catalog.gone()
+        catalog = self.catalog()
+        gone = self.catalog.gone()
         rows: list[dict[str, Any]] = [
             {"id": name, "object": "model", "created": 0, "owned_by": "pointsman"}
             for name in ("auto", *(f"auto:{p}" for p in Profile))

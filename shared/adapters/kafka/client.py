@@ -105,7 +105,8 @@ class Publisher:
     def __init__(self, kafka: KafkaSettings, guard: Callable[[], object] = lambda: None) -> None:
         """`guard` is called before every request to a broker; what it raises ends the producer, and
         nothing more is written."""
-        self._kafka, self._guard = kafka, guard
+        self._kafka = kafka
+        self._guard = guard
         self._out: AIOKafkaProducer
         self._renewing: asyncio.Task[None] | None = None
         self._retired: set[asyncio.Task[None]] = set()
@@ -175,7 +176,8 @@ class Publisher:
             fresh = await self._connected()
         except (BrokerUnreachable, KafkaError, OSError):
             return  # whoever sends next finds out again
-        old, self._out = self._out, fresh
+        old = self._out
+        self._out = fresh
         log.info("a new producer goes on for one that had lost count")
         closing = asyncio.create_task(old.stop())
         self._retired.add(closing)
@@ -409,7 +411,8 @@ async def create_topics(
 
     Waits until the cluster tells of what was done: it answers a creation before all of it knows.
     """
-    topics, done = list(topics), []
+    topics = list(topics)
+    done = []
     async with admin(kafka) as client:
         for state in await check_topics(kafka, topics):
             if not state.partitions:

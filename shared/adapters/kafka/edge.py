@@ -77,7 +77,9 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     def __init__(
         self, stage: Stage[In, Out], kafka: KafkaSettings, telemetry: TelemetrySettings
     ) -> None:
-        self.stage, self.kafka, self.telemetry = stage, kafka, telemetry
+        self.stage = stage
+        self.kafka = kafka
+        self.telemetry = telemetry
         self.progress: Progress[TopicPartition] = Progress()
         self.moved = asyncio.Event()
         self.intake: Intake[In] = Intake(stage, telemetry, self.progress, self.moved)
@@ -276,7 +278,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                 self.liveness.beat(),
                 self.liveness.watch(self.offsets, self.fetching),
             ]
-            self.liveness.alive_at, self.liveness.running = time.monotonic(), True
+            self.liveness.alive_at = time.monotonic()
+            self.liveness.running = True
             tasks = [asyncio.create_task(loop) for loop in loops]
             for task in tasks:
                 task.add_done_callback(self._ended)
@@ -325,7 +328,8 @@ def connect(
 ) -> FastStream:
     """Wire a stage to Kafka and return the application that `faststream run --factory` and
     `pointsman run` start."""
-    kafka, telemetry = kafka or KafkaSettings(), telemetry or TelemetrySettings()
+    kafka = kafka or KafkaSettings()
+    telemetry = telemetry or TelemetrySettings()
     edge: Edge[In, Out] = Edge(stage, kafka, telemetry)
     broker, consumer = subscribe(
         stage.service,

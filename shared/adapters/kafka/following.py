@@ -34,8 +34,11 @@ class Following:
         last: int | None = None,
     ) -> None:
         """`last`: begin about so many records before the end, not at the beginning."""
-        self._kafka, self._topics, self._learn = kafka, {kafka.name(t): t for t in topics}, learn
-        self._last, self._error = last, ""
+        self._kafka = kafka
+        self._topics = {kafka.name(t): t for t in topics}
+        self._learn = learn
+        self._last = last
+        self._error = ""
         self.caught_up = asyncio.Event()
         self.positions: Offsets = {}
 
@@ -109,7 +112,8 @@ class Following:
     ) -> None:
         """Go past offsets that hold no record: what was compacted, and the ends of transactions."""
         for part in parts:
-            name, fetched = _name(part, self._topics), position(consumer, part)
+            name = _name(part, self._topics)
+            fetched = position(consumer, part)
             if fetched is not None and fetched > self.positions[name]:
                 self.positions[name] = (
                     fetched

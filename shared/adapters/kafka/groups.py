@@ -60,7 +60,8 @@ async def _left(kafka: KafkaSettings, heard: Mapping[str, Topic]) -> list[Left]:
         reader(kafka, set(heard.values()), from_start=True) as consumer,
     ):
         parts = sorted(consumer.assignment())
-        starts, ends = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
+        starts = await consumer.beginning_offsets(parts)
+        ends = await consumer.end_offsets(parts)
         for service, topic in heard.items():
             heard_parts = [
                 part for part in parts if part.topic == kafka.name(topic)

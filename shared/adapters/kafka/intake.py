@@ -59,7 +59,8 @@ class Intake(Generic[In]):
 
         Where one partition can't be read, aiokafka forgets what it took of others in the same call.
         """
-        consumer, room = self.consumer(), self.capacity - self.progress.in_flight
+        consumer = self.consumer()
+        room = self.capacity - self.progress.in_flight
         if consumer is None or self.draining or room <= 0:
             return
         try:

@@ -101,7 +101,8 @@ class Liveness:
             if offsets.consumer() is None or self.draining:
                 continue
             now = offsets.waiting()
-            before, self.standing = self.standing, looking.look(now)
+            before = self.standing
+            self.standing = looking.look(now)
             for part in self.standing.keys() - before.keys():
                 log.error(
                     "a partition stands still",

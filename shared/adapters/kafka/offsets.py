@@ -58,9 +58,11 @@ class Offsets:
 
     def lag(self) -> int:
         """Records up to the end of our partitions, as the last fetch told it, that are not done."""
-        consumer, behind = self.consumer(), 0
+        consumer = self.consumer()
+        behind = 0
         for part in consumer.assignment() if consumer is not None else ():
-            end, lane = last(consumer, part), self.progress.get(part)
+            end = last(consumer, part)
+            lane = self.progress.get(part)
             done = position(consumer, part) if lane is None or lane.idle else lane.position
             if end is not None and done is not None:
                 behind += max(0, end - done)
@@ -73,7 +75,8 @@ class Offsets:
         return {part: self._waiting(consumer, part) for part in parts}
 
     def _waiting(self, consumer: Any, part: TopicPartition) -> Waiting:
-        lane, end = self.progress.get(part), last(consumer, part)
+        lane = self.progress.get(part)
+        end = last(consumer, part)
         if lane is None or (lane.idle and lane.position == lane.committed):
             committed = position(consumer, part)  # all that was fetched is committed
         else:

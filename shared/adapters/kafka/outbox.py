@@ -121,7 +121,8 @@ class Outbox:
         try:
             async for attempt in patiently(_may_pass, PUBLISH_WITHIN_S):
                 with attempt:
-                    sent, record.sent = record.sent, None
+                    sent = record.sent
+                    record.sent = None
                     await (sent or await self._hand_over(record))
         except REFUSALS:
             raise
@@ -143,7 +144,8 @@ class Outbox:
                 async with asyncio.timeout(REPLY_WITHIN_S):
                     await self.publish(replies)
             except TimeoutError as late:
-                error, self.no_replies_until = late, time.monotonic() + NO_REPLIES_S
+                error = late
+                self.no_replies_until = time.monotonic() + NO_REPLIES_S
         for copy in replies:
             if (refused := copy.refused or error) is not None:
                 kind = type(refused).__name__

@@ -95,7 +95,8 @@ async def append(
     if epoch is not None and epoch < current:
         raise PublishConflict(f"epoch {epoch} is over; another writer has begun epoch {current}")
     if epoch is not None and epoch > current:
-        current, sequence = epoch, 0
+        current = epoch
+        sequence = 0
     version = TablePublished(
         epoch=current,
         sequence=sequence + 1,

@@ -25,7 +25,8 @@ class Leadership(ConsumerRebalanceListener):
 
     def __init__(self, service: str) -> None:
         self._service = service
-        self.mine, self.terms = asyncio.Event(), 0
+        self.mine = asyncio.Event()
+        self.terms = 0
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         if revoked:
@@ -46,7 +47,8 @@ def connect_writer(
     kafka: KafkaSettings | None = None,
 ) -> FastStream:
     """An application that is in the writers' group while it runs `running`."""
-    kafka, service = kafka or KafkaSettings(), flow.name
+    kafka = kafka or KafkaSettings()
+    service = flow.name
     written = flow.single_writer
     if written is None:
         raise ValueError(f"the {service} is not the single writer of a topic")

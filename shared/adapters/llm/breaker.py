@@ -47,7 +47,9 @@ class Breaker:
         )
 
     def succeeded(self) -> None:
-        self.failures, self.opened_at, self.trying = 0, None, False
+        self.failures = 0
+        self.opened_at = None
+        self.trying = False
 
     def failed(self) -> None:
         self.failures += 1

@@ -123,7 +123,8 @@ class Chat:
             follow_redirects=False,
             limits=limits,
         )
-        self._settings, self._simulated = settings, simulated
+        self._settings = settings
+        self._simulated = simulated
         self._room = asyncio.Semaphore(settings.concurrency)
         self._learnt: dict[str, _Learnt] = {}
 
@@ -467,9 +468,11 @@ class ChatStream:
     def answer(self) -> ChatAnswer:
         """What the chunks made, so far."""
         now = time.monotonic()
-        joined, body = self.reader.joined, self.reader.answer()
+        joined = self.reader.joined
+        body = self.reader.answer()
         choice = body["choices"][0]
-        message, took = choice["message"], usage(body.get("usage") or choice.get("usage"))
+        message = choice["message"]
+        took = usage(body.get("usage") or choice.get("usage"))
         told = body.get("simulated")
         told = (
             told if isinstance(told, dict) else {}
@@ -479,15 +482,14 @@ class ChatStream:
             if joined.first_at is None or not self.call.stream
             else joined.first_at - self.call.began
         )
-        latency_s, told_first_s = (
-            number(told.get("latency_s"), 1e6),
-            number(told.get("first_token_s"), 1e6),
-        )
+        latency_s = number(told.get("latency_s"), 1e6)
+        told_first_s = number(told.get("first_token_s"), 1e6)
         rest = {
             key: item for key, item in message.items() if key not in ("role", "content") and item
         }
         text = message.get("content") or ""
-        prompt_tokens, completion_tokens = took.prompt_tokens, took.completion_tokens
+        prompt_tokens = took.prompt_tokens
+        completion_tokens = took.completion_tokens
         estimated = not prompt_tokens or (not completion_tokens and bool(text or rest))
         if not prompt_tokens:
             prompt_tokens = tokens_of_chat(self.call.body["messages"], self.call.body)

@@ -57,7 +57,8 @@ class Providers:
         settings: LLMSettings | None = None,
         world: World | None = None,
     ) -> None:
-        self._catalog, self._settings = catalog, settings or LLMSettings()
+        self._catalog = catalog
+        self._settings = settings or LLMSettings()
         self._chats: dict[str, ChatModel] = {DEFAULT: open_chat(self._settings, world)}
         if self._settings.simulated:
             return  # without the default key everything is simulated

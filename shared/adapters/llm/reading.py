@@ -137,7 +137,8 @@ def _integer(text: str) -> int | None:
 
 
 def _deep(value: Any) -> bool:
-    level, levels = [value], 0
+    level = [value]
+    levels = 0
     while level and levels <= DEEPEST:
         level = [
             child for one in level for child in _children(one) if isinstance(child, (dict, list))
@@ -206,7 +207,8 @@ class Events:
     def _line(self, line: bytes) -> tuple[str, list[bytes]] | None:
         if not line:
             event = (self._name, self._data) if self._data else None
-            self._name, self._data = "", []
+            self._name = ""
+            self._data = []
             return event
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -423,7 +425,8 @@ def whole(value: Any) -> dict[str, Any]:
     choices = []
     for place, choice in enumerate(_listed(value.get("choices"))[:MOST_PARTS]):
         _raise_error(choice)
-        index, reason = _small(choice.get("index")), choice.get("finish_reason")
+        index = _small(choice.get("index"))
+        reason = choice.get("finish_reason")
         message = _given(choice, "message", "delta")
         if message is None and isinstance(reason, str):  # a filter left nothing of it
             message = {"content": None}
@@ -505,7 +508,8 @@ class _Choice:
 
     def content(self, text: str | None, *, ending: bool) -> str | None:
         """A pair whose halves came in two chunks is one letter again."""
-        half, self.half = self.half, ""
+        half = self.half
+        self.half = ""
         if half and text is not None:
             text = (
                 (half + text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -515,7 +519,8 @@ class _Choice:
         elif half:
             text = half
         if text and "\ud800" <= text[-1] <= "\udbff" and not ending:
-            self.half, text = text[-1], text[:-1]
+            self.half = text[-1]
+            text = text[:-1]
         return text
 
     def part(self, call: Mapping[str, Any]) -> dict[str, Any]:
@@ -739,7 +744,8 @@ class Reader:
             raise unreadable()
         if first in (b"{", b"["):
             return b""
-        self._events, data = Events(), bytes(self._body)
+        self._events = Events()
+        data = bytes(self._body)
         self._body.clear()
         return data
 
@@ -846,11 +852,9 @@ def usage(value: Any) -> Usage:
             (n for key in keys if (n := number(value.get(key), MOST_TOKENS)) is not None), None
         )
 
-    prompt, completion, total = (
-        count("prompt_tokens"),
-        count("completion_tokens", "output_tokens"),
-        count("total_tokens"),
-    )
+    prompt = count("prompt_tokens")
+    completion = count("completion_tokens", "output_tokens")
+    total = count("total_tokens")
     read = count("cache_read_input_tokens")
     if prompt is None and (own := count("input_tokens")) is not None:
         prompt = own + (read or 0) + (count("cache_creation_input_tokens") or 0)

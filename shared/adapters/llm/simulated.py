@@ -303,10 +303,8 @@ def transport(world: World) -> Any:
 
 async def streamed(value: dict[str, Any], latency_s: float) -> AsyncIterator[bytes]:
     """An answer as the events of a stream, word by word, the first after a fifth of `latency_s`."""
-    message, common = (
-        value["choices"][0]["message"],
-        {"id": value["id"], "object": "chat.completion.chunk", "model": value["model"]},
-    )
+    message = value["choices"][0]["message"]
+    common = {"id": value["id"], "object": "chat.completion.chunk", "model": value["model"]}
     words = message["content"].split(" ")
     await asyncio.sleep(latency_s / 5)
     for i, word in enumerate(words):
@@ -373,7 +371,8 @@ def _share(seed: int, *what: object) -> float:
 
 def _normal(seed: int, *what: object) -> float:
     """Standard normal, by Box and Muller."""
-    u, v = max(_share(seed, "u", *what), 1e-12), _share(seed, "v", *what)
+    u = max(_share(seed, "u", *what), 1e-12)
+    v = _share(seed, "v", *what)
     return float(np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v))
 
 

@@ -29,7 +29,9 @@ class Assessor:
     table needs it."""
 
     def __init__(self, tables: Tables, encoder_dir: Path | None, variant: str) -> None:
-        self._tables, self._directory, self._variant = tables, encoder_dir, variant
+        self._tables = tables
+        self._directory = encoder_dir
+        self._variant = variant
         self._thread = ThreadPoolExecutor(1, "assessing")
         self._encoder: OnnxEncoder | None = None
         self._missing = False

@@ -157,11 +157,9 @@ def _layer(
             perm=order,
         )
 
-    query, key, value = (
-        projected("query", [0, 2, 1, 3]),
-        projected("key", [0, 2, 3, 1]),
-        projected("value", [0, 2, 1, 3]),
-    )
+    query = projected("query", [0, 2, 1, 3])
+    key = projected("key", [0, 2, 3, 1])
+    value = projected("value", [0, 2, 1, 3])
     logits = g.node("MatMul", query, key, name=f"{p}.logits")
     scaled = g.node(
         "Div",

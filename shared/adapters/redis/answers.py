@@ -27,8 +27,10 @@ class RedisAnswers:
     another's answer."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._redis, self._prefix = client(settings), settings.key_prefix
-        self._away, self._address = False, settings.address
+        self._redis = client(settings)
+        self._prefix = settings.key_prefix
+        self._away = False
+        self._address = settings.address
 
     async def get(self, request_id: str, model: str, asked: str) -> Answer | None:
         """The answer to the question with the digest `asked`. Raises `Conflict` if there is one to

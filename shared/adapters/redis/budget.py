@@ -63,8 +63,10 @@ class DailyBudget:
         cap_usd: float,
         count: Callable[[datetime], Awaitable[float]],
     ) -> None:
-        self._redis, self._prefix = client(settings), f"{settings.key_prefix}{keys}:"
-        self._cap, self._count = cap_usd, count
+        self._redis = client(settings)
+        self._prefix = f"{settings.key_prefix}{keys}:"
+        self._cap = cap_usd
+        self._count = count
         self._joined: dict[str, str] = {}
         self._held: dict[str, float] = {}
         self._reserve: Any = self._redis.register_script(RESERVE)

@@ -17,8 +17,10 @@ class TextCache:
 
     def __init__(self, settings: RedisSettings, keys: RedisKeys, ttl_s: int) -> None:
         self._redis = client(settings)
-        self._prefix, self._ttl_s = f"{settings.key_prefix}{keys}:", ttl_s
-        self._away, self._address = False, settings.address
+        self._prefix = f"{settings.key_prefix}{keys}:"
+        self._ttl_s = ttl_s
+        self._away = False
+        self._address = settings.address
 
     async def get(self, key: str) -> str | None:
         try:

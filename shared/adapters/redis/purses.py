@@ -28,7 +28,8 @@ class KeyBudgets:
     """A purse for every key that has a budget. Use inside `running`."""
 
     def __init__(self, kafka: KafkaSettings, redis: RedisSettings) -> None:
-        self._kafka, self._redis = kafka, redis
+        self._kafka = kafka
+        self._redis = redis
         self._purses: dict[tuple[str, float], DailyBudget] = {}
         self._stack = AsyncExitStack()
         self._counting = asyncio.Lock()

@@ -31,7 +31,8 @@ class RateLimits:
     """Buckets that hold a minute's tokens."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._redis, self._prefix = client(settings), f"{settings.key_prefix}{RedisKeys.rate}:"
+        self._redis = client(settings)
+        self._prefix = f"{settings.key_prefix}{RedisKeys.rate}:"
         self._take: Any = self._redis.register_script(TAKE)
         self._own: dict[str, tuple[float, float]] = {}
 

@@ -62,11 +62,9 @@ class HotTables:
         self._redis: Redis = client(settings)
         self._address = settings.address
         base = f"{settings.key_prefix}{RedisKeys.tables}:"
-        self._current, self._by_digest, self._channel = (
-            base + "current",
-            base + "by-digest:",
-            base + "news",
-        )
+        self._current = base + "current"
+        self._by_digest = base + "by-digest:"
+        self._channel = base + "news"
         self._set_if_newer: Any = self._redis.register_script(SET_IF_NEWER)
 
     async def put(self, version: TablePublished) -> bool:

@@ -103,7 +103,8 @@ def fit_head(sees: Sees, model: str, answered: Answered, score: Matrix) -> Heads
             "prompts"
         )
     form = np.hstack([answered.prompt_form, answered.answer_form])
-    center, spread = form.mean(axis=0), np.maximum(form.std(axis=0), 0.02)
+    center = form.mean(axis=0)
+    spread = np.maximum(form.std(axis=0), 0.02)
     regression = LogisticRegression(C=STRENGTH, max_iter=2000).fit(
         _inputs(sees, answered, center, spread), good
     )
@@ -126,7 +127,8 @@ def fit_heads(
     heads = []
     for model, (rows, given) in answered.items():
         known = np.flatnonzero(np.isfinite(scores[rows, list(models).index(model)]))
-        own, score = given.rows(known), scores[rows[known], list(models).index(model)]
+        own = given.rows(known)
+        score = scores[rows[known], list(models).index(model)]
         if len(known) < FEWEST or min((score > 0.5).sum(), (score <= 0.5).sum()) < FOLDS:
             continue
         heads.append((fit_head("joint", model, own, score), _told(model, own, score, seed)))
@@ -146,10 +148,8 @@ def _told(model: str, answered: Answered, score: Matrix, seed: int) -> float:
     fold = np.random.default_rng(seed).permutation(len(score)) % FOLDS
     predicted = []
     for held in range(FOLDS):
-        train, test = (
-            answered.rows(np.flatnonzero(fold != held)),
-            answered.rows(np.flatnonzero(fold == held)),
-        )
+        train = answered.rows(np.flatnonzero(fold != held))
+        test = answered.rows(np.flatnonzero(fold == held))
         kept = score[fold != held]
         if (kept > 0.5).all() or not (kept > 0.5).any():
             continue
@@ -164,7 +164,8 @@ def _inputs(sees: str, a: Answered, center: Array, spread: Array) -> Array:
     form = FORM_WEIGHT * np.clip(
         (np.hstack([a.prompt_form, a.answer_form]) - center) / spread, -3.0, 3.0
     )
-    own, other = form[:, :SIZE], form[:, SIZE:]
+    own = form[:, :SIZE]
+    other = form[:, SIZE:]
     if sees == "prompt":
         return np.hstack([a.prompt, own])
     if sees == "delta":

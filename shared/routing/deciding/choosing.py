@@ -37,7 +37,8 @@ def breakpoints(success: Vector, cost: Vector, count: int) -> Vector:
     points = []
     for one in range(success.shape[1]):
         for other in range(one + 1, success.shape[1]):
-            gain, paid = success[:, other] - success[:, one], cost[:, other] - cost[:, one]
+            gain = success[:, other] - success[:, one]
+            paid = cost[:, other] - cost[:, one]
             with np.errstate(divide="ignore", invalid="ignore"):
                 rates = paid / gain
             points.append(rates[np.isfinite(rates) & (rates > LEAST_USD) & (rates < MOST_USD)])

@@ -126,7 +126,9 @@ class Estimator:
             return committees
         points = inputs @ self.axes + self.base
         each = len(self.groups) // len(self.widths)
-        clusterings, column, row = iter(self.sizes), 0, 0
+        clusterings = iter(self.sizes)
+        column = 0
+        row = 0
         for space, width in enumerate(self.widths):
             own = points[:, column : column + width]
             column += width

@@ -53,12 +53,11 @@ class Frontier:
 
     def corrections(self, rates: Vector) -> tuple[Vector, Vector]:
         """The same at each of `rates` (n,)."""
-        at, grid = np.log(rates), np.log(self.usd_per_point)
+        at = np.log(rates)
+        grid = np.log(self.usd_per_point)
         gain = np.interp(at, grid, self.success - self.expected_success)
-        expected, cost = (
-            np.interp(at, grid, self.expected_cost_usd),
-            np.interp(at, grid, self.cost_usd),
-        )
+        expected = np.interp(at, grid, self.expected_cost_usd)
+        cost = np.interp(at, grid, self.cost_usd)
         return gain, np.where(expected > 0, cost / np.where(expected > 0, expected, 1.0), 1.0)
 
 
@@ -90,7 +89,8 @@ def _between(logs: Vector, line: Vector, above: int, target: float) -> float:
     """Where `line`, which reaches `target` at index `above`, crosses it."""
     if above == 0:
         return float(logs[0])
-    low, high = line[above - 1], line[above]
+    low = line[above - 1]
+    high = line[above]
     part = (target - low) / (high - low) if high > low else 1.0
     return float(logs[above - 1] + min(1.0, max(0.0, part)) * (logs[above] - logs[above - 1]))
 
@@ -101,7 +101,8 @@ def rates_for(frontier: Frontier | None, goal: Goal) -> Rates:
     if frontier is None:
         return Rates(PROFILES["balanced"].usd_per_point, goal.s_per_point)
     rates = frontier.usd_per_point.astype(np.float64)
-    success, cost = frontier.success.astype(np.float64), frontier.cost_usd.astype(np.float64)
+    success = frontier.success.astype(np.float64)
+    cost = frontier.cost_usd.astype(np.float64)
     index = reached(rates, success, cost, frontier.single_success, goal)
     return Rates(index, goal.s_per_point)
 
@@ -120,7 +121,8 @@ def frontier_of(
     for what is true.
     """
     true, paid = (success, cost) if outcomes is None else outcomes
-    known, paid = np.where(np.isfinite(true), true, 0.0), np.where(np.isfinite(paid), paid, cost)
+    known = np.where(np.isfinite(true), true, 0.0)
+    paid = np.where(np.isfinite(paid), paid, cost)
     single = int(np.nanmean(true, axis=0).argmax())
     rows = np.arange(len(success))
     grid = breakpoints(success, cost, steps)

@@ -99,16 +99,15 @@ class Pacer:
         if frontier is not None and frontier.single in self._columns:
             single_success = success[:, self._columns[frontier.single]]
             single = np.where(np.isfinite(single_success), single_success, single)
-        base, costs = (
-            np.where(there, success - latency / self.goal.s_per_point, -np.inf),
-            np.where(there, cost, np.inf),
-        )
+        base = np.where(there, success - latency / self.goal.s_per_point, -np.inf)
+        costs = np.where(there, cost, np.inf)
         tried = breakpoints(np.where(there, base, 0.0), np.where(there, cost, 0.0), STEPS)
         utility = base - np.where(there, cost, 0.0) / tried[:, None, None]
         picks = best_of(utility, costs)
         rows = np.arange(len(success))
         gain, times = corrections(frontier, tried)
-        got, paid = success[rows, picks].mean(axis=1) + gain, times * cost[rows, picks].mean(axis=1)
+        got = success[rows, picks].mean(axis=1) + gain
+        paid = times * cost[rows, picks].mean(axis=1)
         if self.goal.keep is not None:
             most = 0.1 * float(single.mean())
             wanted = self.goal.keep * float(single.mean()) - float(

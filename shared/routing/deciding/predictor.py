@@ -55,12 +55,11 @@ class Predictor:
 
     def profiles(self, points: Array) -> list[Matrix]:
         """What each resolution expects, (n, models) each, before calibration."""
-        found, start = [], 0
+        found = []
+        start = 0
         for size in self.sizes:
-            centroids, rates = (
-                self.centroids[start : start + size],
-                self.rates[start : start + size],
-            )
+            centroids = self.centroids[start : start + size]
+            rates = self.rates[start : start + size]
             norms = np.einsum("kd,kd->k", centroids, centroids)
             near, weights, _ = soft(points, centroids, norms, self.top, self.sharpness)
             found.append(np.einsum("np,npm->nm", weights, rates[near]).astype(np.float64))
@@ -89,7 +88,8 @@ def calibrated(predicted: Matrix, scores: Matrix) -> tuple[float, float]:
     The slope stays above 0.1.
     """
     measured = np.isfinite(scores)
-    x, y = logit(predicted)[measured], scores[measured]
+    x = logit(predicted)[measured]
+    y = scores[measured]
     line = np.array([1.0, 0.0])
     inputs = np.stack([x, np.ones_like(x)])
     for _ in range(NEWTON_STEPS):
@@ -106,7 +106,8 @@ def calibration_error(predicted: Matrix, scores: Matrix, bins: int = BINS) -> fl
     """The expected calibration error, ECE (Guo et al. 2017), over all models' probabilities (n,
     models), in equal bins."""
     measured = np.isfinite(scores)
-    p, y = predicted[measured], scores[measured]
+    p = predicted[measured]
+    y = scores[measured]
     place = np.minimum((p * bins).astype(int), bins - 1)
     count = np.bincount(place, minlength=bins)
     gaps = np.abs(np.bincount(place, p, bins) - np.bincount(place, y, bins))

@@ -83,7 +83,8 @@ def contrastive(
     with or without forms."""
     width = features.shape[1]
     forms = features[:, width - SIZE :] if width > SIZE else features[:, :0]
-    center, spread = forms.mean(axis=0), np.maximum(forms.std(axis=0), 0.02)
+    center = forms.mean(axis=0)
+    spread = np.maximum(forms.std(axis=0), 0.02)
     inputs = _inputs(features, center, spread).astype(np.float64)
     weigh = np.ones(width)
     weigh[width - forms.shape[1] :] = form_weight * 2.0 / np.sqrt(SIZE)
@@ -128,7 +129,8 @@ def _by_response(
         )
     x = vectors.astype(np.float64)
     y = responses - x if kind == "delta" else responses.astype(np.float64)
-    mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
+    mean_x = x.mean(axis=0)
+    mean_y = y.mean(axis=0)
     centered = x - mean_x
     line = np.linalg.solve(
         centered.T @ centered + ridge * np.eye(x.shape[1]), centered.T @ (y - mean_y)

@@ -61,7 +61,8 @@ class Weights:
         """
         a = self.normalised()
         performance = max(a.performance, LEAST)
-        usd, seconds = USD_AT_EQUAL_WEIGHTS * performance, S_AT_EQUAL_WEIGHTS * performance
+        usd = USD_AT_EQUAL_WEIGHTS * performance
+        seconds = S_AT_EQUAL_WEIGHTS * performance
         return Rates(
             MOST_USD if a.cost * MOST_USD <= usd else usd / a.cost,
             MOST_S if a.latency * MOST_S <= seconds else seconds / a.latency,

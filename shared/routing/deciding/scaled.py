@@ -27,7 +27,8 @@ def terms(
 
 def scaled(values: Vector) -> Vector:
     """Scale to 0..1 over the models, along the last axis; all 0 where they are equal."""
-    low, spread = values.min(axis=-1, keepdims=True), np.ptp(values, axis=-1, keepdims=True)
+    low = values.min(axis=-1, keepdims=True)
+    spread = np.ptp(values, axis=-1, keepdims=True)
     return np.where(spread > 0, (values - low) / np.where(spread > 0, spread, 1.0), 0.0)
 
 

@@ -191,7 +191,8 @@ def expectations(
     of their clusters.
     """
     points = table.points(features)
-    found, used = assign_all(points, table), share_of(table, share)
+    found = assign_all(points, table)
+    used = share_of(table, share)
     return _expected(
         table, found, tokens, _estimates(table, features, points) if used > 0 else None, used
     )
@@ -236,8 +237,11 @@ def select(
 
     expected = everyone.of(eligible)
     terms = terms_of(expected, rates)
-    utility, success, error = terms.utility[0], expected.success[0], expected.error[0]
-    cost, latency = expected.cost_usd[0], expected.latency_s[0]
+    utility = terms.utility[0]
+    success = expected.success[0]
+    error = expected.error[0]
+    cost = expected.cost_usd[0]
+    latency = expected.latency_s[0]
     # equal utility: the cheaper, then the table's order
     order = np.lexsort((eligible, cost, -np.round(utility, DIGITS), terms.behind[0]))
     candidates = tuple(
@@ -292,7 +296,9 @@ def choices(expected: Expectations, rates: Rates) -> npt.NDArray[np.intp]:
 
 def terms_of(expected: Expectations, rates: Rates) -> Terms:
     """What the utilities of all models are made of."""
-    success, cost, latency = expected.success, expected.cost_usd, expected.latency_s
+    success = expected.success
+    cost = expected.cost_usd
+    latency = expected.latency_s
     if expected.scaled:
         parts = scaled.terms(success, cost, latency, weights_of(rates))
         behind = scaled.held_back(expected.unproven, parts[0] - parts[1] - parts[2], parts[0])
@@ -333,28 +339,23 @@ def _expected(
     predicted: tuple[Vector, Vector] | None,
     share: float,
 ) -> Expectations:
-    w, at = assignments.weights.astype(np.float64), assignments.clusters
-    cost, latency = (
-        np.einsum("np,npm->nm", w, table.cost_usd[at]),
-        np.einsum("np,npm->nm", w, table.latency_s[at]),
-    )
+    w = assignments.weights.astype(np.float64)
+    at = assignments.clusters
+    cost = np.einsum("np,npm->nm", w, table.cost_usd[at])
+    latency = np.einsum("np,npm->nm", w, table.latency_s[at])
     if tokens is not None and table.usd_per_token is not None and table.prompt_tokens is not None:
         longer = tokens - np.einsum("np,np->n", w, table.prompt_tokens[at])
         cost = np.maximum(cost + longer[:, None] * table.usd_per_token, LEAST_COST * cost)
-    strength, error = (
-        table.strength[at].astype(np.float64),
-        table.standard_error[at].astype(np.float64),
-    )
+    strength = table.strength[at].astype(np.float64)
+    error = table.standard_error[at].astype(np.float64)
     old = table.reference_success is None
     if old:
         rate, variance = scaled.win_rates(strength, error)
     else:
         rate = table.success[at].astype(np.float64)
         variance = (rate * (1.0 - rate) * error) ** 2
-    success, spread = (
-        np.einsum("np,npm->nm", w, rate),
-        np.sqrt(np.einsum("np,npm->nm", w**2, variance)),
-    )
+    success = np.einsum("np,npm->nm", w, rate)
+    spread = np.sqrt(np.einsum("np,npm->nm", w**2, variance))
     if predicted is not None:
         probability, committee = predicted
         if old:
@@ -405,7 +406,8 @@ def _confidence(utility: Vector, error: Vector, order: npt.NDArray[np.intp]) -> 
     if len(order) < 2:
         return 1.0
     first, second = order[:2]
-    lead, spread = float(utility[first] - utility[second]), math.hypot(error[first], error[second])
+    lead = float(utility[first] - utility[second])
+    spread = math.hypot(error[first], error[second])
     if spread == 0.0:
         return 1.0 if lead > 0 else 0.5
     return 0.5 * (1.0 + math.erf(lead / spread / math.sqrt(2.0)))
@@ -430,8 +432,10 @@ def _why(candidates: tuple[Candidate, ...], rates: Rates, task: str, by_weights:
 
 def _compared(first: Candidate, second: Candidate, rates: Rates) -> str:
     """Why not the second, in the units that its sender cares about."""
-    better, name = second.success - first.success, second.model
-    dearer, slower = second.cost_usd - first.cost_usd, second.latency_s - first.latency_s
+    better = second.success - first.success
+    name = second.model
+    dearer = second.cost_usd - first.cost_usd
+    slower = second.latency_s - first.latency_s
     by_time = abs(slower) / rates.s_per_point > abs(dearer) / rates.usd_per_point
     spent = f"in {second.latency_s:.1f} s" if by_time else f"for {_usd(second.cost_usd)} USD"
     if abs(better) < 5e-4:

@@ -167,7 +167,8 @@ class RoutingTable:
         object.__setattr__(self, "digest", hashlib.sha256(self.to_bytes()).hexdigest())
 
     def _check(self) -> None:
-        k, m = len(self.clusters), len(self.models)
+        k = len(self.clusters)
+        m = len(self.models)
         wanted = {"centroids": (k, self.dimension)} | dict.fromkeys(ARRAYS[1:], (k, m))
         for name, shape in wanted.items():
             array: Array = getattr(self, name)
@@ -312,7 +313,8 @@ class RoutingTable:
     def success_interval(self, errors: float) -> tuple[Array, Array]:
         """`success` with that many standard errors less and more, on the scale of log-odds, where
         they are symmetric."""
-        strength, error = self.strength.astype(np.float64), self.standard_error.astype(np.float64)
+        strength = self.strength.astype(np.float64)
+        error = self.standard_error.astype(np.float64)
         return frozen(self._success(strength - errors * error)), frozen(
             self._success(strength + errors * error)
         )

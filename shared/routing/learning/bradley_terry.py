@@ -181,7 +181,9 @@ def fit_votes(
             break
         changed |= changes_found
         fresh = np.flatnonzero(~_stale(comparisons, at, changes_found))
-        comparisons, ratio, at = comparisons.rows(fresh), ratio[fresh], at[fresh]
+        comparisons = comparisons.rows(fresh)
+        ratio = ratio[fresh]
+        at = at[fresh]
         ranking = fit(comparisons, ratio, clusters, models, reference, spread=ranking.spread)
     return replace(
         ranking, changed=tuple((*where, when) for where, when in sorted(changed.items()))
@@ -192,7 +194,8 @@ def _changes(
     c: Comparisons, ratio: Floats, ranking: Ranking, at: Floats, models: int
 ) -> dict[tuple[int, int], float]:
     lead = ranking.strength[c.cluster, c.first] - ranking.strength[c.cluster, c.second]
-    chance, belief = logistic(lead), logistic(lead + ratio)
+    chance = logistic(lead)
+    belief = logistic(lead + ratio)
     expected = chance * (1 - chance)
     information = np.maximum(expected - belief * (1 - belief), 0.2 * expected)
     return changes(c.cluster, c.first, c.second, at, belief - chance, information, models)
@@ -278,7 +281,8 @@ class _State:
         one that is never negative."""
         d = self.data
         lead = self.theta[d.cluster, d.first] - self.theta[d.cluster, d.second]
-        chance, belief = logistic(lead), logistic(lead + self.ratio)
+        chance = logistic(lead)
+        belief = logistic(lead + self.ratio)
         pull = d.weight * (belief - chance)
         gradient = np.zeros_like(self.theta)
         k, m = self.theta.shape
@@ -291,7 +295,8 @@ class _State:
     def _blocks(self, curvature: Floats, variance: float) -> Floats:
         """(clusters, models, models): minus the Hessian of each cluster's strengths, the prior's
         part included."""
-        d, (k, m) = self.data, self.theta.shape
+        d = self.data
+        (k, m) = self.theta.shape
         one_way = np.bincount(
             (d.cluster * m + d.first) * m + d.second, curvature, k * m * m
         ).reshape(k, m, m)
@@ -324,7 +329,9 @@ class _State:
                 if reached >= value - 1e-12:
                     break
                 size /= 2
-            self.theta, self.mean, value = trial.theta, trial.mean, reached
+            self.theta = trial.theta
+            self.mean = trial.mean
+            value = reached
             if size * max(np.abs(step).max(), np.abs(step_mean).max()) < TOLERANCE:
                 break
 
@@ -353,7 +360,8 @@ class _State:
         (Ribatet, Cooley and Davison 2012), with the jackknife's correction (Bell and McCaffrey
         2002).
         """
-        d, (_, m) = self.data, self.theta.shape
+        d = self.data
+        (_, m) = self.theta.shape
         _, prompt, size = np.unique(d.prompt, return_inverse=True, return_counts=True)
         several = size[prompt] > 1
         shared = np.ones(len(d))
@@ -363,7 +371,8 @@ class _State:
             shared[several] = OVERLAP_GUESS
             return shared
         lead = self.theta[d.cluster, d.first] - self.theta[d.cluster, d.second]
-        chance, belief = logistic(lead), logistic(lead + self.ratio)
+        chance = logistic(lead)
+        belief = logistic(lead + self.ratio)
         pull = np.where(several, d.weight * (belief - chance), 0.0)
         won, lost = (
             np.bincount(prompt * m + side, pull, len(size) * m) for side in (d.first, d.second)
@@ -434,15 +443,21 @@ class _State:
 def _peak(value: Callable[[float], float], low: float, high: float) -> float:
     """Where `value` is largest between `low` and `high`, to 0.05: golden section."""
     ratio = (5**0.5 - 1) / 2
-    a, b = high - ratio * (high - low), low + ratio * (high - low)
-    at_a, at_b = value(a), value(b)
+    a = high - ratio * (high - low)
+    b = low + ratio * (high - low)
+    at_a = value(a)
+    at_b = value(b)
     while high - low > 0.05:
         if at_a > at_b:
-            high, b, at_b = b, a, at_a
+            high = b
+            b = a
+            at_b = at_a
             a = high - ratio * (high - low)
             at_a = value(a)
         else:
-            low, a, at_a = a, b, at_b
+            low = a
+            a = b
+            at_a = at_b
             b = low + ratio * (high - low)
             at_b = value(b)
     return (low + high) / 2

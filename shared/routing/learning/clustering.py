@@ -285,14 +285,16 @@ def _split(vectors: Array, centroids: Array, labels: Labels, min_size: int) -> A
 def _halved(scores: Array) -> tuple[float, npt.NDArray[np.bool_]]:
     """The share of the spread that the best division in two explains, and the division; 2-means
     from each of the first axes."""
-    best, found = -1.0, np.zeros(len(scores), np.bool_)
+    best = -1.0
+    found = np.zeros(len(scores), np.bool_)
     total = float((scores**2).sum()) or 1.0
     for axis in range(min(3, scores.shape[1])):
         side = scores[:, axis] > 0
         for _ in range(20):
             if side.all() or not side.any():
                 break
-            a, b = scores[side].mean(axis=0), scores[~side].mean(axis=0)
+            a = scores[side].mean(axis=0)
+            b = scores[~side].mean(axis=0)
             moved = ((scores - a) ** 2).sum(axis=1) < ((scores - b) ** 2).sum(axis=1)
             if (moved == side).all():
                 break
@@ -303,7 +305,8 @@ def _halved(scores: Array) -> tuple[float, npt.NDArray[np.bool_]]:
             float(((part - part.mean(axis=0)) ** 2).sum()) for part in (scores[side], scores[~side])
         )
         if 1.0 - inside / total > best:
-            best, found = 1.0 - inside / total, side
+            best = 1.0 - inside / total
+            found = side
     return best, found
 
 

@@ -56,7 +56,8 @@ def differences(a: RoutingTable, b: RoutingTable) -> list[str]:
             label = b.clusters[j].label
             names = f"“{label}”" if label == cluster.label else f"“{cluster.label}” → “{label}”"
             lines.append(f"cluster {cluster.id} moved by {moved:.2f}: {names}")
-        first, then = a.models[int(a.strength[i].argmax())], b.models[int(b.strength[j].argmax())]
+        first = a.models[int(a.strength[i].argmax())]
+        then = b.models[int(b.strength[j].argmax())]
         if first != then:
             lines.append(
                 f"cluster {cluster.id} “{b.clusters[j].label}”: strongest was {first}, is {then}"

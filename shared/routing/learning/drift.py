@@ -45,18 +45,19 @@ def changes(
     group = np.concatenate([cluster * models + first, cluster * models + second])
     value = np.concatenate([score, -score])
     order = np.lexsort((rows, at[rows], group))
-    rows, group, value = rows[order], group[order], value[order]
+    rows = rows[order]
+    group = group[order]
+    value = value[order]
     if not len(rows):
         return {}
     weight = information[rows]
     begins = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
     sizes = np.diff(np.r_[begins, len(group)])
     which = np.repeat(np.arange(len(begins)), sizes)
-    before_score, before_weight = _running(value, begins, sizes), _running(weight, begins, sizes)
-    all_score, all_weight = (
-        np.add.reduceat(value, begins)[which],
-        np.add.reduceat(weight, begins)[which],
-    )
+    before_score = _running(value, begins, sizes)
+    before_weight = _running(weight, begins, sizes)
+    all_score = np.add.reduceat(value, begins)[which]
+    all_weight = np.add.reduceat(weight, begins)[which]
     place = np.arange(len(group)) - begins[which]
     open_ = (
         (place >= FEWEST)

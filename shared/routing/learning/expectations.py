@@ -43,7 +43,8 @@ def expectations(
         )
         expected[:, m] = overall
         order = np.argsort(cluster[mine], kind="stable")
-        where, here = cluster[mine][order], values[mine][order]
+        where = cluster[mine][order]
+        here = values[mine][order]
         names, starts = np.unique(where, return_index=True)
         for c, part in zip(names, np.split(here, starts[1:]), strict=True):
             expected[c, m] = (PRIOR_COUNT * overall + len(part) * float(middle(part))) / (

@@ -43,11 +43,17 @@ def fit_estimator(
     """Learn from features (n, dimension + form.SIZE) and scores (n, models), NaN where not known.
     Calibrate it on prompts left out."""
     count = len(scores)
-    known, level = np.isfinite(scores), np.nanmean(scores, axis=0)
+    known = np.isfinite(scores)
+    level = np.nanmean(scores, axis=0)
     inputs = Inputs.of(features, FORM_WEIGHT)
     read = inputs(features)
     line = fit_logistic(read.astype(np.float64), scores)
-    axes, base, widths, centroids, rates, groups = [], [], [], [], [], []
+    axes = []
+    base = []
+    widths = []
+    centroids = []
+    rates = []
+    groups = []
     for pull in PULLS:
         to = contrastive(features, scores, outcome_weight=pull).projection
         axes.append(to.matrix / inputs.weights(features.shape[1])[:, None])
@@ -110,7 +116,8 @@ def fit_logistic(inputs: Matrix, scores: Matrix, penalty: float = PENALTY) -> Lo
     lines = []
     for score in scores.T:
         measured = np.isfinite(score)
-        x, y = wide[measured], score[measured]
+        x = wide[measured]
+        y = score[measured]
         line = np.zeros(wide.shape[1])
         usual = float(np.clip(y.mean(), 1e-2, 1.0 - 1e-2))
         line[-1] = np.log(usual / (1.0 - usual))

@@ -86,8 +86,10 @@ def learn(
     n = len(prompts)
     if n <= NEIGHBOURS:
         raise RoutingError(f"{n} prompts are known; foreseeing needs more than {NEIGHBOURS}")
-    x, y = prompts.astype(np.float64), descriptions.astype(np.float64)
-    mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
+    x = prompts.astype(np.float64)
+    y = descriptions.astype(np.float64)
+    mean_x = x.mean(axis=0)
+    mean_y = y.mean(axis=0)
     x -= mean_x
     inverse = np.linalg.inv(x.T @ x + RIDGE * np.eye(x.shape[1]))
     matrix = inverse @ (x.T @ (y - mean_y))
@@ -220,7 +222,8 @@ def _threshold(
     """The least agreement from which on at least `target` of the routes are the same, by `SURE`
     standard errors; 2 if there is none."""
     order = np.argsort(-agreement, kind="stable")
-    agreement, same = agreement[order], same[order]
+    agreement = agreement[order]
+    same = same[order]
     count = np.arange(1, len(same) + 1)
     mean = np.cumsum(same) / count
     error = np.sqrt(np.maximum(np.cumsum(same**2) / count - mean**2, 0.0) / count)

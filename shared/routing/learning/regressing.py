@@ -80,7 +80,9 @@ def fit_votes_estimator(
     if len(data) < FEWEST:
         return None
     newest = np.arange(len(data))[-LEARN_ON:]
-    features, data, ratio = features[newest], data.rows(newest), ratio[newest]
+    features = features[newest]
+    data = data.rows(newest)
+    ratio = ratio[newest]
     reduced = _Reduced.of(features)
     x = reduced(features)
     some = np.arange(len(data))[:: -(-len(data) // TRY_ON)]
@@ -88,7 +90,8 @@ def fit_votes_estimator(
     if share == 0.0:
         return None
     level, slope = _climb(x, data, ratio, models, penalty)
-    level, slope = level - level[reference], slope - slope[:, [reference]]
+    level = level - level[reference]
+    slope = slope - slope[:, [reference]]
     matrix = reduced.axes @ slope
     return Estimator(
         center=reduced.inputs.center,
@@ -120,10 +123,8 @@ def _chosen(
     lost = {(penalty, share): np.zeros(len(data)) for penalty in PENALTIES for share in SHARES}
     alone = np.zeros(len(data))
     for fold in (0, 1):
-        held, training = (
-            np.flatnonzero(data.prompt % 2 == fold),
-            np.flatnonzero(data.prompt % 2 != fold),
-        )
+        held = np.flatnonzero(data.prompt % 2 == fold)
+        training = np.flatnonzero(data.prompt % 2 != fold)
         if not len(held) or not len(training):
             return PENALTIES[0], 0.0
         part = data.rows(held)
@@ -162,13 +163,17 @@ def _climb(
     """Levels a (models,) and slopes b (axes, models) of the maximum a posteriori."""
     from scipy.optimize import minimize
 
-    count, rows = x.shape[1], np.arange(len(data))
-    first, second = np.zeros((len(data), models)), np.zeros((len(data), models))
-    first[rows, data.first], second[rows, data.second] = 1.0, 1.0
+    count = x.shape[1]
+    rows = np.arange(len(data))
+    first = np.zeros((len(data), models))
+    second = np.zeros((len(data), models))
+    first[rows, data.first] = 1.0
+    second[rows, data.second] = 1.0
     side = first - second
 
     def down(flat: Floats) -> tuple[float, Floats]:
-        level, slope = flat[:models], flat[models:].reshape(count, models)
+        level = flat[:models]
+        slope = flat[models:].reshape(count, models)
         lead = ((level + x @ slope) * side).sum(axis=1)
         likelihood = np.logaddexp(-np.logaddexp(0.0, -lead) + ratio, -np.logaddexp(0.0, lead))
         pull = data.weight * (logistic(lead + ratio) - logistic(lead))

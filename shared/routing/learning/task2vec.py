@@ -37,7 +37,8 @@ def signatures(
             means[c] = 1.0
             continue
         y = np.where(np.isfinite(scores[members]), scores[members], overall)
-        middle, rate = x.mean(axis=0), y.mean(axis=0)
+        middle = x.mean(axis=0)
+        rate = y.mean(axis=0)
         near = x - middle
         dual = np.linalg.solve(
             near @ near.T + RIDGE * np.eye(len(x)), y - rate
@@ -54,7 +55,8 @@ def distances(a: Array, b: Array) -> npt.NDArray[np.float64]:
     total = np.maximum(
         a[:, None].astype(np.float64) + b[None], 1e-12
     )  # a direction may matter to neither
-    left, right = a[:, None] / total, b[None] / total
+    left = a[:, None] / total
+    right = b[None] / total
     cosine = (left * right).sum(axis=2) / np.sqrt((left**2).sum(axis=2) * (right**2).sum(axis=2))
     apart: npt.NDArray[np.float64] = 1.0 - cosine
     return apart

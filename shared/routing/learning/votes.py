@@ -165,6 +165,7 @@ def agreement(
 
 def _kappa(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> Floats:
     same = (a == b).mean(axis=1)
-    p, q = a.mean(axis=1), b.mean(axis=1)
+    p = a.mean(axis=1)
+    q = b.mean(axis=1)
     chance = p * q + (1 - p) * (1 - q)
     return np.where(chance < 1, (same - chance) / np.where(chance < 1, 1 - chance, 1.0), 1.0)

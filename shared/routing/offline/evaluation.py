@@ -186,9 +186,11 @@ def evaluate(
             )
         part = data.rows(train)
         part = replace(part, outcomes=part.outcomes.with_few_shrunk())
-        scores, price = known[test], cost[test]
+        scores = known[test]
+        price = cost[test]
         single = best_single(outcomes.scores[train])
-        best_quality, best_cost = float(scores[:, single].mean()), float(price[:, single].mean())
+        best_quality = float(scores[:, single].mean())
+        best_cost = float(price[:, single].mean())
         span = ends(price)
         oracle = np.where(scores == scores.max(axis=1, keepdims=True), -price, -np.inf).argmax(
             axis=1
@@ -205,7 +207,8 @@ def evaluate(
             return one
 
         rows = np.arange(len(test))
-        price32, scores32 = price.astype(np.float32), scores.astype(np.float32)
+        price32 = price.astype(np.float32)
+        scores32 = scores.astype(np.float32)
         note("random", scores.mean(axis=1), price.mean(axis=1), test, top)
         note("oracle", scores[rows, oracle], price[rows, oracle], test, top)
         given = {name: values[test] for name, values in data.features.items()}
@@ -230,7 +233,8 @@ def evaluate(
                 calibration_error(expected.of.success, outcomes.scores[test])
             )
             swept = np.stack(expected.sweep())
-            paid, quality = price[rows, swept], scores[rows, swept]
+            paid = price[rows, swept]
+            quality = scores[rows, swept]
             curve = Curve(paid.mean(axis=1), quality.mean(axis=1))
             one.curve.append((curve.cost, curve.quality))
             one.area.append(area(curve, *span))
@@ -316,7 +320,8 @@ def swept_difference(mine: Matrix, theirs: Matrix) -> Interval | None:
 
 def _resampled(total: Matrix, seen: Matrix, seed: int) -> Interval:
     used = seen > 0
-    total, seen = total[used], seen[used]
+    total = total[used]
+    seen = seen[used]
     rng = np.random.default_rng(seed)
     means = []
     for _ in range(RESAMPLES):

@@ -117,7 +117,8 @@ class Outcomes:
         """
         if not (few := self.few()):
             return self
-        scores, neutral = self.scores.copy(), float(np.nanmean(self.scores))
+        scores = self.scores.copy()
+        neutral = float(np.nanmean(self.scores))
         for model, count in few.items():
             column = scores[:, self.models.index(model)]
             free = np.flatnonzero(~np.isfinite(column))
@@ -237,7 +238,8 @@ def build_table(
     rates, counts = success_rates(outcomes.scores, clustering.labels, k, SHRINKAGE)
     base = outcomes.models.index(reference)
     logits = np.log(rates) - np.log1p(-rates)
-    per_token, lengths = outcomes.usd_per_token, outcomes.prompt_tokens
+    per_token = outcomes.usd_per_token
+    lengths = outcomes.prompt_tokens
     means = (
         None
         if lengths is None
@@ -299,7 +301,8 @@ def best_model(scores: Matrix) -> int:
     """
     measured = np.isfinite(scores)
     proven = enough(measured.sum(axis=0))
-    counts, everyone = measured.sum(axis=0) + FEW, float(np.nanmean(scores))
+    counts = measured.sum(axis=0) + FEW
+    everyone = float(np.nanmean(scores))
     means = (np.where(measured, scores, 0.0).sum(axis=0) + FEW * everyone) / counts
     return int(np.where(proven, means - np.sqrt(means * (1.0 - means) / counts), -np.inf).argmax())
 
@@ -315,9 +318,11 @@ def left_out(
     """Success and cost that the recipe expects of prompts left out, in `folds` folds, each (n,
     models)."""
     fold = np.random.default_rng(seed).permutation(len(features)) % folds
-    success, cost = np.zeros(outcomes.scores.shape), np.zeros(outcomes.scores.shape)
+    success = np.zeros(outcomes.scores.shape)
+    cost = np.zeros(outcomes.scores.shape)
     for held in range(folds):
-        train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
+        train = np.flatnonzero(fold != held)
+        test = np.flatnonzero(fold == held)
         some = replace(recipe, k=max(1, min(recipe.k, len(train) // 4)))
         table = build_table(
             outcomes.rows(train),
@@ -330,7 +335,8 @@ def left_out(
         )
         tokens = None if outcomes.prompt_tokens is None else outcomes.prompt_tokens[test]
         expected = expectations(table, features[test], tokens)
-        success[test], cost[test] = expected.success, expected.cost_usd
+        success[test] = expected.success
+        cost[test] = expected.cost_usd
     return success, cost
 
 
@@ -445,7 +451,8 @@ def _expected(values: Matrix, clustering: Clustering) -> Matrix:
     k = len(clustering.centroids)
     if values.ndim == 1:
         return np.tile(values, (k, 1))
-    known, member = np.isfinite(values), np.eye(k)[clustering.labels].T
+    known = np.isfinite(values)
+    member = np.eye(k)[clustering.labels].T
     overall = np.nanmean(values, axis=0)
     shrunk: Matrix = (member @ np.where(known, values, 0.0) + SHRINKAGE * overall) / (
         member @ known + SHRINKAGE

@@ -43,7 +43,8 @@ def typos(text: str, rng: random.Random) -> str:
         rng.sample(places, max(1, round(TYPO_RATE * len(places)))), reverse=True
     ):
         i = rng.randrange(start + 1, end - 1)
-        kind, letter = rng.randrange(4), text[i]
+        kind = rng.randrange(4)
+        letter = text[i]
         if kind == 0:
             middle = ""
         elif kind == 1:

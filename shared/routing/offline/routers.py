@@ -217,12 +217,14 @@ class Neighbours:
 
     def fit(self, data: Data, _seed: int) -> FittedRouter:
         vectors = data.features[self.text][:, : data.encoder.dimension]
-        scores, cost = filled(data.outcomes.scores), data.outcomes.paid()
+        scores = filled(data.outcomes.scores)
+        cost = data.outcomes.paid()
         k = min(self.k, len(vectors))
 
         def expect(given: Mapping[str, Array]) -> RouterExpectations:
             asked = given[self.text][:, : data.encoder.dimension]
-            quality, paid = [], []
+            quality = []
+            paid = []
             for start in range(0, len(asked), BLOCK):
                 alike = asked[start : start + BLOCK] @ vectors.T
                 near = np.argpartition(-alike, k - 1, axis=1)[:, :k]

@@ -72,7 +72,8 @@ def build_from_votes(
 
     Raises `OutcomesInvalid` if nobody voted on the reference.
     """
-    models, vectors = votes.models, features[:, : encoder.dimension]
+    models = votes.models
+    vectors = features[:, : encoder.dimension]
     counts = np.bincount(np.concatenate([votes.first, votes.second]), minlength=len(models))
     reference = reference or models[int(counts.argmax())]
     if reference not in models:

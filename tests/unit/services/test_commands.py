@@ -25,10 +25,10 @@ from services.commands.traffic import as_message
 from services.flows import hot_path, names
 from services.local import servers
 from services.local.supervise import RESTART_AFTER_S, SHORT_LIFE_S, Supervisor, pause_s
-from shared.contracts.settings import AGREED
 from shared.adapters.errors import ServiceFailed
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.figures import percentile
+from shared.contracts.settings import AGREED
 from shared.routing.deciding.projection import Projection
 from shared.routing.learning.comparing import differences
 
