@@ -3,11 +3,8 @@
 from support import placed, submitted, table, wish
 
 from services.selector.decide import decide
+from shared.contracts.answers import Answer, Completion
 from shared.contracts.messages import Completed, Decided, extend
-from shared.contracts.parts import (
-    Answer,
-    Completion,
-)
 
 NAMES = ("small", "middle", "large")
 

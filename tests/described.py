@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from support import table
 
 from services.describer.settings import DescriberSettings
-from shared.contracts.parts import (
-    TableRef,
-)
+from shared.contracts.places import TableRef
 
 REF = TableRef(epoch=0, sequence=1, digest=table().digest)
 

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from services.selector.decide import Wish
 from shared.contracts.messages import Described, Embedded, Placed, Submitted, extend
-from shared.contracts.parts import (
+from shared.contracts.places import (
     Assigned,
     ClusterWeight,
     Description,

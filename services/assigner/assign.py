@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shared.contracts.messages import Embedded, Placed, extend
-from shared.contracts.parts import Assigned, ClusterWeight, Place, Predicted, TableRef
+from shared.contracts.places import Assigned, ClusterWeight, Place, Predicted, TableRef
 from shared.contracts.vector import unpack
 from shared.routing.deciding.assignment import Assignment, assign, check
 from shared.routing.deciding.selection import Prediction, predict

@@ -15,7 +15,7 @@ from services.cli.options import (
     UsdPerPoint,
     _preferences,
 )
-from shared.contracts.parts import Profile
+from shared.contracts.wishes import Profile
 
 app = typer.Typer()
 

@@ -118,7 +118,7 @@ def evaluate(
     """Say what routing would have gained on known outcomes, by the code that the services run,
     beside the field's baselines."""
     from services.commands import evaluate as command
-    from services.workbench.benchmark import Options
+    from services.workbench.findings import Options
 
     options = Options(prices, splits, folds, k, describe, variant, encoder_dir, robustness, seed)
     command.run(files, options, report, as_json=json_)

@@ -34,9 +34,9 @@ from shared.adapters.llm.chat import LLMSettings
 from shared.catalog import tasks
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.figures import percentile, usd
-from shared.contracts.parts import Profile
 from shared.contracts.tables import TablePublished
 from shared.contracts.topics import EVALUATIONS
+from shared.contracts.wishes import Profile
 
 LEARN_PATIENCE_S = 40.0
 """How long nothing may come while there is something to be learnt."""

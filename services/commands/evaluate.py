@@ -11,7 +11,8 @@ from rich.table import Table
 
 from services.screen import as_json as print_json
 from services.screen import out
-from services.workbench.benchmark import (
+from services.workbench.benchmark import study
+from services.workbench.findings import (
     NARROW,
     OURS,
     SINGLE,
@@ -24,7 +25,6 @@ from services.workbench.benchmark import (
     mean,
     notes,
     number,
-    study,
     verdict,
 )
 from services.workbench.outcomes import (

@@ -12,8 +12,8 @@ from services.screen import as_json as print_json
 from services.screen import err, out
 from shared.adapters.keys import KeyFileInvalid, KeySettings, new, read, write
 from shared.contracts.messages import describe_error
-from shared.contracts.parts import Preferences
 from shared.contracts.scopes import Scope
+from shared.contracts.wishes import Preferences
 
 
 def _file(given: Path | None) -> Path:

@@ -15,9 +15,10 @@ from services.local import servers
 from services.screen import as_json as print_json
 from services.screen import err, out
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.contracts.decisions import Decision
 from shared.contracts.figures import usd
 from shared.contracts.messages import Completed, Decided
-from shared.contracts.parts import Decision, Profile
+from shared.contracts.wishes import Profile
 from shared.routing.deciding.rates import MOST_S
 
 

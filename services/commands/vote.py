@@ -19,7 +19,7 @@ from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, read, to_json
 from shared.contracts.opinions import Opinion, judged, overlap, thumbed
-from shared.contracts.parts import RaterKind
+from shared.contracts.raters import RaterKind
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS
 from shared.routing.deciding.table import RoutingTable
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Decided
-from shared.contracts.parts import RaterKind, Source
+from shared.contracts.places import Source
+from shared.contracts.raters import RaterKind
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.routing.deciding.assignment import assign

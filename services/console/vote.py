@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from services.console.memory import History
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.opinions import Opinion, judged, overlap
-from shared.contracts.parts import Votes
+from shared.contracts.raters import Votes
 
 HELD_S = 600.0
 """How long a pair that somebody sees is kept from others."""

@@ -21,7 +21,8 @@ from services.describer.settings import DescriberSettings
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.figures import shortened
 from shared.contracts.messages import Described, Submitted, extend
-from shared.contracts.parts import Constraints, Description, Foreseen, Source
+from shared.contracts.places import Description, Foreseen, Source
+from shared.contracts.wishes import Constraints
 from shared.routing.deciding.extraction import MAX_WORDS, extract
 from shared.routing.deciding.rates import Goal, Rates
 

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from services.describer.settings import DescriberSettings
-from shared.contracts.parts import EncoderRef, Foreseen, Source
+from shared.contracts.places import EncoderRef, Foreseen, Source
 from shared.contracts.vector import pack, unpack
 from shared.routing.deciding.assignment import assign
 from shared.routing.deciding.form import form

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.contracts.parts import PROFILES_VARIABLE, Preferences, Profile
 from shared.contracts.settings import ServiceSettings
+from shared.contracts.wishes import PROFILES_VARIABLE, Preferences, Profile
 
 
 class DescriberSettings(ServiceSettings):

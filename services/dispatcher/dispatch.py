@@ -8,18 +8,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from services.dispatcher.settings import DispatcherSettings
-from shared.contracts.errors import ModelUnavailable
-from shared.contracts.messages import Completed, Decided, extend
-from shared.contracts.parts import (
+from shared.contracts.answers import (
     Answer,
     Assessed,
-    CascadePlan,
     Completion,
     Conflict,
     FailedCall,
     answer_name,
     one_text,
 )
+from shared.contracts.decisions import CascadePlan
+from shared.contracts.errors import ModelUnavailable
+from shared.contracts.messages import Completed, Decided, extend
 from shared.contracts.portable import portable
 
 

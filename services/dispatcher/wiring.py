@@ -20,9 +20,9 @@ from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import CASCADES, COMPLETIONS, SPENT, log
+from shared.contracts.answers import Answer
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Completed, Decided
-from shared.contracts.parts import Answer
 
 
 class Dispatching:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shared.contracts.messages import Described, Embedded, extend
-from shared.contracts.parts import Embedding, EncoderRef, Source
+from shared.contracts.places import Embedding, EncoderRef, Source
 from shared.contracts.vector import Vector, pack
 from shared.routing.deciding.extraction import extract, together
 from shared.routing.deciding.form import form

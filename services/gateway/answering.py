@@ -11,12 +11,8 @@ from typing import Any, Protocol
 
 from services.gateway.choice import Assess, Choice
 from services.gateway.requests import Problem, UnderstoodRequest
+from shared.contracts.answers import Answer, Assessed, FailedCall
 from shared.contracts.errors import ModelUnavailable
-from shared.contracts.parts import (
-    Answer,
-    Assessed,
-    FailedCall,
-)
 
 OF_THE_REQUEST = frozenset({400, 413, 422})
 """What an API says when the request is at fault; it is told as it is."""

@@ -9,10 +9,8 @@ from services.gateway.answering import Answering, Models
 from services.gateway.choice import Choice
 from services.gateway.requests import UnderstoodRequest
 from shared.catalog.estimates import ANSWER_TOKENS
+from shared.contracts.answers import Completion
 from shared.contracts.messages import Completed, Decided, answer_room, extend
-from shared.contracts.parts import (
-    Completion,
-)
 from shared.contracts.spending import Spent
 
 

@@ -12,13 +12,9 @@ from typing import Any, Protocol
 from services.gateway.remembered import Spoke
 from services.gateway.requests import Problem, UnderstoodRequest
 from services.gateway.settings import GatewaySettings
+from shared.contracts.answers import Answer, one_text
+from shared.contracts.decisions import CascadePlan, Decision
 from shared.contracts.messages import Decided, Submitted
-from shared.contracts.parts import (
-    Answer,
-    CascadePlan,
-    Decision,
-    one_text,
-)
 from shared.contracts.portable import portable
 
 WORDLESS = "there are no words to route by"

@@ -11,7 +11,8 @@ from pydantic.json_schema import models_json_schema
 
 from services.gateway.requests import HEADERS, HELP, ChatRequest, FeedbackRequest, RouteRequest
 from shared.catalog.models import Model
-from shared.contracts.parts import Assigned, Decision, Description
+from shared.contracts.decisions import Decision
+from shared.contracts.places import Assigned, Description
 
 ERRORS = {
     "400": "The request is wrong, or its constraints leave no model",

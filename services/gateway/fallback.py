@@ -9,7 +9,7 @@ import numpy as np
 from services.gateway.requests import Problem, UnderstoodRequest
 from services.gateway.settings import GatewaySettings
 from shared.catalog.models import Catalog
-from shared.contracts.parts import TableRef
+from shared.contracts.places import TableRef
 from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.frontier import rates_for
 from shared.routing.deciding.rates import PROFILES, Goal, Rates, weights_of

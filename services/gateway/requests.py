@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.catalog.models import Catalog, CatalogError
+from shared.contracts.base import Asked
 from shared.contracts.messages import (
     MAX_MESSAGE_BYTES,
     MAX_METADATA,
@@ -20,9 +21,9 @@ from shared.contracts.messages import (
     describe_error,
     task_of,
 )
-from shared.contracts.parts import Asked, ChatMessage, Constraints, Preferences, Profile
 from shared.contracts.plain import unfit, unfit_in_chat
 from shared.contracts.tokens import tokens_in, tokens_of_chat
+from shared.contracts.wishes import ChatMessage, Constraints, Preferences, Profile
 
 AUTO = "auto"
 OWN = frozenset({"model", "messages", "stream", "stream_options", "pointsman"})

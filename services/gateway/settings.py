@@ -10,8 +10,8 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from services.gateway import FLOW
-from shared.contracts.parts import PROFILES_VARIABLE, Preferences, Profile
 from shared.contracts.settings import ServiceSettings
+from shared.contracts.wishes import PROFILES_VARIABLE, Preferences, Profile
 
 
 class GatewaySettings(ServiceSettings):

@@ -18,10 +18,11 @@ from services.judge import verdict
 from services.judge.attendance import Attendance
 from services.judge.settings import JudgeSettings
 from shared.catalog.estimates import FEWEST_BYTES_PER_TOKEN
+from shared.contracts.answers import Answer
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Completed, answer_room
-from shared.contracts.parts import Abstained, Abstention, Answer, Rater, RaterKind, Votes
+from shared.contracts.raters import Abstained, Abstention, Rater, RaterKind, Votes
 from shared.routing.learning.sampling import Pair
 
 SHADOW_TOKENS = 2000

@@ -14,7 +14,7 @@ import secrets
 from typing import Any, Literal, cast
 
 from shared.contracts.figures import shortened
-from shared.contracts.parts import Abstention
+from shared.contracts.raters import Abstention
 
 Side = Literal["first", "second", "tie"]
 SIDES = ("first", "second", "tie")

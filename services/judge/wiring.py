@@ -29,11 +29,12 @@ from shared.adapters.tables import Tables
 from shared.adapters.telemetry import ABSTAINED, JUDGED, SPENT, STOPPED, VOTES, log
 from shared.catalog.estimates import ANSWER_TOKENS, PROMPT_TOKENS
 from shared.catalog.models import Catalog, Price
+from shared.contracts.answers import Answer, Conflict, answer_name
 from shared.contracts.errors import InvalidMessage, ModelUnavailable
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Completed, read
-from shared.contracts.parts import Answer, Conflict, RaterKind, Votes, answer_name
+from shared.contracts.raters import RaterKind, Votes
 from shared.contracts.topics import EVALUATIONS
 
 REMEMBER_S = 24 * 3600

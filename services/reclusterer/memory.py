@@ -13,7 +13,7 @@ from services.reclusterer.settings import ReclustererSettings
 from shared.catalog.models import Price
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded
-from shared.contracts.parts import RaterKind, Votes
+from shared.contracts.raters import RaterKind, Votes
 from shared.routing.deciding.table import Array, Encoder, RoutingTable, Text
 from shared.routing.learning.chance import chance
 

@@ -8,16 +8,10 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from shared.contracts.decisions import CandidateScore, CascadePlan, Decision, RuledOut
 from shared.contracts.messages import Decided, Placed, extend
-from shared.contracts.parts import (
-    CandidateScore,
-    CascadePlan,
-    Decision,
-    Place,
-    Preferences,
-    RatesUsed,
-    RuledOut,
-)
+from shared.contracts.places import Place
+from shared.contracts.wishes import Preferences, RatesUsed
 from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.cascade import Alone, plan
 from shared.routing.deciding.pacing import Offer, Pacer

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from services.workbench.benchmark import (
+from services.workbench.findings import (
     BASELINES,
     FIRST,
     OURS,

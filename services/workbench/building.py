@@ -11,8 +11,9 @@ from typing import cast, get_args
 import numpy as np
 
 from services.screen import err, progress
-from services.workbench.benchmark import priced, texts_of
+from services.workbench.benchmark import texts_of
 from services.workbench.describing import describe_rest
+from services.workbench.findings import priced
 from services.workbench.outcome_file import Row, matrix
 from services.workbench.outcomes import (
     beside,

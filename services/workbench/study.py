@@ -28,7 +28,7 @@ from shared.catalog.models import Model
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Submitted, read, to_json
-from shared.contracts.parts import RaterKind
+from shared.contracts.raters import RaterKind
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS, PROMPTS
 
 AHEAD = 24

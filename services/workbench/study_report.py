@@ -16,7 +16,7 @@ from shared.catalog import tasks
 from shared.catalog.models import Model
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import agreements, arrays, raters
-from shared.contracts.parts import RaterKind, Voter
+from shared.contracts.raters import RaterKind, Voter
 from shared.routing.learning.bradley_terry import Ranking, fit_votes
 from shared.routing.learning.votes import Hits
 

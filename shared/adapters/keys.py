@@ -21,8 +21,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.adapters.errors import AdapterError
 from shared.adapters.telemetry import log
-from shared.contracts.parts import Preferences
 from shared.contracts.scopes import Scope
+from shared.contracts.wishes import Preferences
 
 PREFIX = "pm-"
 LOOK_EVERY_S = 1.0

@@ -21,7 +21,7 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.redis.tables import HotTables
 from shared.adapters.telemetry import TABLE, TABLE_AT, log
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.parts import TableRef
+from shared.contracts.places import TableRef
 from shared.contracts.tables import Origin, TablePublished
 from shared.routing.deciding.table import RoutingTable
 

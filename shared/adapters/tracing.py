@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from shared.adapters.errors import AdapterError
+from shared.contracts.answers import Answer
 from shared.contracts.messages import Completed, Described
-from shared.contracts.parts import Answer, Source
+from shared.contracts.places import Source
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

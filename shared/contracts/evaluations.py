@@ -11,7 +11,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from shared.contracts.parts import Abstained, Embedding, NonNegative, Part, Rater, Votes
+from shared.contracts.base import NonNegative, Part
+from shared.contracts.places import Embedding
+from shared.contracts.raters import Abstained, Rater, Votes
 
 ModelName = Annotated[str, Field(min_length=1, max_length=200)]
 

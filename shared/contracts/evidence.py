@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.contracts.evaluations import Evaluated
-from shared.contracts.parts import RaterKind, Voter
+from shared.contracts.raters import RaterKind, Voter
 from shared.routing.learning.bradley_terry import Comparisons, fit_votes
 from shared.routing.learning.votes import Ballots, Hits, agreement, verdicts
 

@@ -17,21 +17,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from pydantic_core import from_json
 
 from shared.catalog.estimates import estimate_tokens
+from shared.contracts.answers import Completion
+from shared.contracts.decisions import Decision
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.parts import (
-    Assigned,
-    ChatMessage,
-    Completion,
-    Constraints,
-    Decision,
-    Description,
-    Embedding,
-    Preferences,
-    Profile,
-    ReplyTo,
-)
+from shared.contracts.places import Assigned, Description, Embedding
 from shared.contracts.plain import unfit, unfit_in_chat
 from shared.contracts.tokens import tokens_in, tokens_of_chat
+from shared.contracts.wishes import ChatMessage, Constraints, Preferences, Profile, ReplyTo
 from shared.routing.deciding.rates import PROFILES, Goal, Rates
 
 SCHEMA_VERSION = 1

@@ -9,7 +9,7 @@ import numpy as np
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed
-from shared.contracts.parts import Rater, RaterKind, Votes
+from shared.contracts.raters import Rater, RaterKind, Votes
 from shared.routing.deciding.assignment import assign
 from shared.routing.deciding.table import RoutingTable
 

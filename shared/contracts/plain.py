@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from shared.contracts.parts import ChatMessage
+from shared.contracts.wishes import ChatMessage
 
 DEEPEST = 100
 """Levels of lists and objects in one another."""

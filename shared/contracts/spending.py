@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from shared.contracts.parts import NonNegative
+from shared.contracts.base import NonNegative
 
 
 class Spent(BaseModel):

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.messages import describe_error
-from shared.contracts.parts import TableRef
+from shared.contracts.places import TableRef
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.errors import TableInvalid
 

@@ -32,6 +32,7 @@ from services.workbench.outcome_file import Row, matrix
 from shared.adapters.onnx.assessing import Assessor
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
+from shared.contracts.answers import Answer
 from shared.contracts.messages import (
     Completed,
     Decided,
@@ -41,7 +42,7 @@ from shared.contracts.messages import (
     Submitted,
     extend,
 )
-from shared.contracts.parts import Answer, Description, Embedding, EncoderRef, Source, TableRef
+from shared.contracts.places import Description, Embedding, EncoderRef, Source, TableRef
 from shared.contracts.vector import pack
 from shared.routing.deciding.form import forms
 from shared.routing.deciding.rates import Rates

@@ -27,8 +27,8 @@ from services.console.app import build
 from services.console.wiring.console import Console
 from services.selector.decide import decide
 from shared.contracts.messages import Decided
-from shared.contracts.parts import Profile
 from shared.contracts.tables import TablePublished
+from shared.contracts.wishes import Profile
 from shared.routing.deciding.table import Encoder
 
 PAGES = ("now", "map", "models", "try", "rate", "tables", "evidence")

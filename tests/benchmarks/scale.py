@@ -32,7 +32,8 @@ from services.selector.decide import decide
 from shared.adapters.onnx.load import load
 from shared.catalog.models import load as load_catalog
 from shared.contracts.messages import Described, Embedded, Submitted, extend, read, to_json
-from shared.contracts.parts import Description, Profile, Source, TableRef
+from shared.contracts.places import Description, Source, TableRef
+from shared.contracts.wishes import Profile
 from shared.routing.deciding.extraction import extract
 
 LOADS = {"1,000": 1000 / 60, "100,000": 100_000 / 60, "10 million": 10_000_000 / 60}

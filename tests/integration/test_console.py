@@ -31,7 +31,7 @@ from shared.adapters.keys import new, write
 from shared.adapters.tables import publish
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Decided, read, to_json
-from shared.contracts.parts import Rater, RaterKind, Votes
+from shared.contracts.raters import Rater, RaterKind, Votes
 from shared.contracts.scopes import Scope
 from shared.contracts.topics import EVALUATIONS
 from shared.routing.deciding.rates import PROFILES

@@ -16,7 +16,7 @@ from services.workbench.building import build_and_publish
 from shared.adapters.kafka.tables import versions
 from shared.catalog import tasks
 from shared.contracts.messages import Decided
-from shared.contracts.parts import Source
+from shared.contracts.places import Source
 
 
 @pytest.fixture(scope="module")

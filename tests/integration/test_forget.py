@@ -19,9 +19,9 @@ from shared.adapters.kafka.tables import versions
 from shared.adapters.kafka.writing import Leadership
 from shared.adapters.redis.answers import RedisAnswers
 from shared.adapters.redis.client import RedisSettings
+from shared.contracts.answers import Conflict
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import read
-from shared.contracts.parts import Conflict
 from shared.contracts.topics import EVALUATIONS, TOPICS
 
 CANARY = "zebrafinch"

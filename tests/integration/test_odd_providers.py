@@ -34,7 +34,7 @@ from shared.adapters.llm.scripted import Reply, Script
 from shared.adapters.redis.client import RedisSettings
 from shared.catalog import models
 from shared.contracts.messages import Completed, read
-from shared.contracts.parts import Source
+from shared.contracts.places import Source
 from shared.contracts.scopes import Scope
 from shared.contracts.spending import Spent
 from shared.contracts.topics import COMPLETIONS, DEAD_LETTERS, SPENDING

@@ -16,7 +16,7 @@ from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
 from shared.contracts.messages import to_json
-from shared.contracts.parts import Rater, RaterKind, Voter, Votes
+from shared.contracts.raters import Rater, RaterKind, Voter, Votes
 from shared.contracts.tables import Origin, TablePublished, anchor_of, read_version
 from shared.contracts.topics import ASSIGNMENTS, DECISIONS
 from shared.routing.deciding.table import Provenance, RoutingTable

@@ -19,8 +19,8 @@ from services.console.pages.common import colour
 from services.console.pages.dials import START, curve, dialled, profile_of, slider
 from shared.contracts.figures import usd
 from shared.contracts.messages import Decided, Submitted
-from shared.contracts.parts import Profile
 from shared.contracts.scopes import Scope
+from shared.contracts.wishes import Profile
 from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.rates import MOST_S, PROFILES, Rates
 from shared.routing.deciding.selection import Limits, Prediction, select

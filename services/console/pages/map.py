@@ -24,8 +24,8 @@ from services.console.pictures import (
     ticks,
 )
 from shared.contracts.figures import usd
-from shared.contracts.parts import Profile
 from shared.contracts.scopes import Scope
+from shared.contracts.wishes import Profile
 from shared.routing.deciding.rates import PROFILES
 from shared.routing.deciding.selection import INTERVAL
 from shared.routing.learning.comparing import by_votes

@@ -14,7 +14,7 @@ from services.console.memory import Version
 from services.console.pages.common import about, choice, colour, scatter
 from services.console.pages.dials import START, curve, dialled, slider
 from shared.contracts.figures import usd
-from shared.contracts.parts import Profile
+from shared.contracts.wishes import Profile
 from shared.routing.deciding.rates import PROFILES
 from shared.routing.learning.comparing import by_votes
 

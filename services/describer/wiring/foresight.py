@@ -26,7 +26,7 @@ from shared.adapters.tables import Tables
 from shared.adapters.telemetry import FORESEEN, TelemetrySettings, log, where
 from shared.contracts.errors import ContractError
 from shared.contracts.messages import Described, read
-from shared.contracts.parts import Source
+from shared.contracts.places import Source
 from shared.contracts.topics import DESCRIPTIONS, Topic
 from shared.routing.deciding.rates import PROFILES, Goal, Rates
 from shared.routing.deciding.table import Encoder, RoutingTable

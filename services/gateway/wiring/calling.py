@@ -19,8 +19,8 @@ from shared.adapters.errors import ModelUnreachable, Trouble
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.providers import Providers, StreamingModel
 from shared.catalog.models import Catalog
+from shared.contracts.answers import Answer
 from shared.contracts.errors import ModelUnavailable
-from shared.contracts.parts import Answer
 
 
 def _unavailable(error: ModelUnreachable) -> ModelUnavailable:

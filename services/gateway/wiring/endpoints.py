@@ -64,9 +64,9 @@ from shared.contracts.errors import InvalidMessage
 from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Completed, read, to_json
 from shared.contracts.opinions import thumbed
-from shared.contracts.parts import Profile
 from shared.contracts.scopes import Scope
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS, SPENDING
+from shared.contracts.wishes import Profile
 
 SILENCES, REST_S = 3, 5.0
 """After so many requests in a row without a decision the hot path is not waited for, for so many

@@ -22,8 +22,8 @@ from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import log
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.messages import Decided, Submitted, read, to_json
-from shared.contracts.parts import ReplyTo
 from shared.contracts.topics import DECISIONS, PART_HEADER, PROMPTS, REPLIES, Topic
+from shared.contracts.wishes import ReplyTo
 
 AGAIN_S = 1.0
 

@@ -23,7 +23,7 @@ from shared.adapters.llm.port import AnswerStream, ChatModel
 from shared.adapters.llm.reading import without_thinking
 from shared.adapters.llm.simulated import World
 from shared.catalog.models import Catalog, CatalogError, Model, Price
-from shared.contracts.parts import Answer
+from shared.contracts.answers import Answer
 
 DEFAULT = "default"
 

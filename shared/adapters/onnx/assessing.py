@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from shared.adapters.errors import AdapterError
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import log
+from shared.contracts.answers import Answer
 from shared.contracts.messages import Decided
-from shared.contracts.parts import Answer
 from shared.contracts.vector import unpack
 from shared.routing.deciding.cascade import Answered
 from shared.routing.deciding.form import form

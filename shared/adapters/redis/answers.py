@@ -13,8 +13,9 @@ from redis.exceptions import RedisError
 
 from shared.adapters.redis.client import RedisSettings, answering, client
 from shared.adapters.telemetry import log
+from shared.contracts.answers import Answer, Conflict, answer_name
+from shared.contracts.base import Part
 from shared.contracts.flow import RedisKeys
-from shared.contracts.parts import Answer, Conflict, Part, answer_name
 
 
 class _Kept(Part):

@@ -32,8 +32,8 @@ from shared.adapters.telemetry import UNREAD, TelemetrySettings
 from shared.contracts.errors import ContractError
 from shared.contracts.flow import Flow
 from shared.contracts.messages import Described, Embedded, to_json
-from shared.contracts.parts import ReplyTo
 from shared.contracts.topics import DEAD_LETTERS, DESCRIPTIONS, EMBEDDINGS, REPLIES, TOPICS
+from shared.contracts.wishes import ReplyTo
 
 PART = TopicPartition("descriptions", 0)
 

@@ -14,7 +14,7 @@ import pytest
 
 from services.selector.decide import Wish, decide
 from shared.contracts.messages import Decided, Placed, read, to_json
-from shared.contracts.parts import Profile
+from shared.contracts.wishes import Profile
 from shared.routing.deciding.rates import Rates
 from shared.routing.deciding.table import RoutingTable
 

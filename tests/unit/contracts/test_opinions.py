@@ -8,11 +8,7 @@ from support import table
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.opinions import judged, overlap, thumbed
-from shared.contracts.parts import (
-    Rater,
-    RaterKind,
-    Votes,
-)
+from shared.contracts.raters import Rater, RaterKind, Votes
 from tests.unit.services.test_reclusterer import embedding
 
 

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from services.local.settings import all_settings, explain
 from services.selector.settings import SelectorSettings
-from shared.contracts.parts import Profile
 from shared.contracts.settings import AGREED, ServiceSettings
+from shared.contracts.wishes import Profile
 
 VALUES = {
     "catalog": "/elsewhere/models.yaml",

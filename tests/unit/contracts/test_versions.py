@@ -11,33 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from shared.contracts.answers import Answer, Completion, FailedCall
+from shared.contracts.decisions import CandidateScore, Decision, RuledOut
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Completed, Submitted, read, to_json
-from shared.contracts.parts import (
-    Answer,
+from shared.contracts.places import (
     Assigned,
-    CandidateScore,
     ClusterWeight,
-    Completion,
-    Constraints,
-    Decision,
     Description,
     Embedding,
     EncoderRef,
-    FailedCall,
     Predicted,
-    Preferences,
-    Rater,
-    RaterKind,
-    ReplyTo,
-    RuledOut,
     Source,
     TableRef,
-    Votes,
 )
+from shared.contracts.raters import Rater, RaterKind, Votes
 from shared.contracts.spending import Spent
 from shared.contracts.vector import pack
+from shared.contracts.wishes import Constraints, Preferences, ReplyTo
 
 text = st.text(min_size=1, max_size=60).filter(lambda s: bool(s.strip()))
 money = st.floats(0, 1e6)

@@ -22,9 +22,10 @@ from services.gateway.requests import ChatRequest, UnderstoodRequest, Wishes, pa
 from services.gateway.settings import GatewaySettings
 from services.selector.decide import decide
 from shared.catalog import models
+from shared.contracts.answers import Answer, one_text
+from shared.contracts.decisions import CascadePlan
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Completed, Decided, read, to_json
-from shared.contracts.parts import Answer, CascadePlan, one_text
 from shared.routing.deciding.cascade import Heads
 from shared.routing.deciding.form import SIZE
 from shared.routing.deciding.table import RoutingTable

@@ -34,11 +34,13 @@ from services.selector.decide import decide
 from shared.adapters.keys import Keys, KeySettings, new, write
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Decided
-from shared.contracts.parts import Embedding, EncoderRef, Profile, Rater, RaterKind, Source, Votes
+from shared.contracts.places import Embedding, EncoderRef, Source
+from shared.contracts.raters import Rater, RaterKind, Votes
 from shared.contracts.scopes import Scope
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.contracts.vector import pack
+from shared.contracts.wishes import Profile
 from shared.routing.deciding.rates import PROFILES, Rates
 from shared.routing.deciding.selection import Limits
 from shared.routing.deciding.table import RoutingTable

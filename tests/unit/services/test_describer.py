@@ -7,9 +7,7 @@ from support import submitted
 from services.describer.describe import INSTRUCTION, cache_key, describe, fenced, one_sentence
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.figures import shortened
-from shared.contracts.parts import (
-    Source,
-)
+from shared.contracts.places import Source
 
 
 async def test_the_language_model_is_asked_once_for_the_same_prompt() -> None:

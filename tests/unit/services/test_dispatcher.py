@@ -8,12 +8,9 @@ from answered import NAMES, answer, decided
 from services.dispatcher.dispatch import dispatch
 from services.dispatcher.settings import DispatcherSettings
 from services.judge.judge import votes_key
+from shared.contracts.answers import Answer, Conflict
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Completed, Decided, extend
-from shared.contracts.parts import (
-    Answer,
-    Conflict,
-)
 
 
 class Remembered(dict[tuple[str, str], tuple[str, Answer]]):

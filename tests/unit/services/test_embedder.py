@@ -13,10 +13,7 @@ from shared.contracts.messages import (
     read,
     to_json,
 )
-from shared.contracts.parts import (
-    Description,
-    Source,
-)
+from shared.contracts.places import Description, Source
 from shared.contracts.vector import unpack
 from shared.routing.deciding.extraction import extract
 from shared.routing.deciding.views import views

@@ -9,7 +9,7 @@ import numpy as np
 from services.workbench.study_report import why
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
-from shared.contracts.parts import Abstained, Rater, RaterKind, Votes
+from shared.contracts.raters import Abstained, Rater, RaterKind, Votes
 
 
 def evaluations(count: int) -> list[Evaluated]:

@@ -21,13 +21,9 @@ from shared.contracts.messages import (
     read,
     to_json,
 )
-from shared.contracts.parts import (
-    Constraints,
-    EncoderRef,
-    Foreseen,
-    Source,
-)
+from shared.contracts.places import EncoderRef, Foreseen, Source
 from shared.contracts.vector import pack, unpack
+from shared.contracts.wishes import Constraints
 from shared.routing.deciding.rates import PROFILES, Goal, Rates
 from shared.routing.deciding.table import Encoder
 

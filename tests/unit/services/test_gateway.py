@@ -44,9 +44,11 @@ from shared.adapters.keys import (
 )
 from shared.adapters.llm.breaker import Breaker
 from shared.catalog import models
+from shared.contracts.answers import Answer
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Submitted
-from shared.contracts.parts import Answer, Profile, TableRef
+from shared.contracts.places import TableRef
+from shared.contracts.wishes import Profile
 
 CATALOG = models.load()
 

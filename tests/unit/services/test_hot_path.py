@@ -13,9 +13,7 @@ from services.selector.decide import decide
 from shared.contracts.messages import (
     Placed,
 )
-from shared.contracts.parts import (
-    Profile,
-)
+from shared.contracts.wishes import Profile
 
 
 async def test_one_prompt_can_be_read_as_code() -> None:

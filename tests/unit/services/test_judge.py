@@ -12,13 +12,10 @@ from services.judge.attendance import Attendance
 from services.judge.judge import chosen_once, judge, judges_of
 from services.judge.sample import Sampler
 from services.judge.settings import JudgeSettings
+from shared.contracts.answers import Answer
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Completed
-from shared.contracts.parts import (
-    Abstention,
-    Answer,
-    Votes,
-)
+from shared.contracts.raters import Abstention, Votes
 from shared.routing.learning.sampling import Pair
 
 

@@ -13,13 +13,8 @@ from services.reclusterer.settings import ReclustererSettings
 from services.reclusterer.trigger import Trigger
 from shared.catalog import models as catalog
 from shared.contracts.evaluations import Evaluated, Shown
-from shared.contracts.parts import (
-    Embedding,
-    EncoderRef,
-    Rater,
-    RaterKind,
-    Votes,
-)
+from shared.contracts.places import Embedding, EncoderRef
+from shared.contracts.raters import Rater, RaterKind, Votes
 from shared.contracts.vector import pack
 from shared.routing.deciding.form import SIZE, form
 from shared.routing.deciding.projection import Projection

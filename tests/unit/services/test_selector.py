@@ -17,14 +17,9 @@ from shared.contracts.messages import (
     read,
     to_json,
 )
-from shared.contracts.parts import (
-    Constraints,
-    Preferences,
-    Profile,
-    RatesUsed,
-    TableRef,
-)
+from shared.contracts.places import TableRef
 from shared.contracts.vector import pack
+from shared.contracts.wishes import Constraints, Preferences, Profile, RatesUsed
 from shared.routing.deciding.rates import MOST_USD, PROFILES, Goal, Rates
 from shared.routing.errors import TableInvalid
 

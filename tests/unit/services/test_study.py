@@ -6,9 +6,10 @@ from support import placed, table, wish
 
 from services.selector.decide import decide
 from services.workbench.study import AHEAD, UnderWay, plan
+from shared.contracts.answers import Answer, Completion
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, extend
-from shared.contracts.parts import Answer, Completion, Rater, RaterKind, Votes
+from shared.contracts.raters import Rater, RaterKind, Votes
 
 PLAN = plan("current", 1)
 MODELS = [model.name for model in PLAN.pool]

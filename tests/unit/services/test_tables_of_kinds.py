@@ -19,10 +19,11 @@ from shared.adapters.errors import ModelUnreachable
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.client import APIS
 from shared.adapters.llm.providers import Provider, Said
+from shared.contracts.answers import Answer as ModelAnswer
+from shared.contracts.answers import Completion
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Completed, extend
-from shared.contracts.parts import Answer as ModelAnswer
-from shared.contracts.parts import Completion, Source
+from shared.contracts.places import Source
 from shared.routing.learning.clustering import CLUSTERINGS
 
 
