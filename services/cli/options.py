@@ -8,51 +8,35 @@ from typing import Annotated, Literal
 import typer
 
 Thumb = Literal["up", "down"]
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
-
 KeyFile = Annotated[
     Path | None, typer.Option(help="The file of keys; by default POINTSMAN_KEYS_FILE.")
 ]
-
-
 Variant = Annotated[
     str,
     typer.Option(
         help="int8, fp32, fp16, int8-whole or fp32-whole: which variant of the default encoder."
     ),
 ]
-
-
 UsdPerPoint = Annotated[
     float | None,
     typer.Option(
         min=0, help="What a point of success (from surely wrong to surely right) is worth, USD."
     ),
 ]
-
-
 SecondsPerPoint = Annotated[
     float | None, typer.Option(min=0, help="What a point of success is worth, seconds of waiting.")
 ]
-
-
 Keep = Annotated[
     float | None,
     typer.Option(
         min=0, max=1, help="Keep this part of the best model's success, at the least cost: 0.97."
     ),
 ]
-
-
 Spend = Annotated[
     float | None,
     typer.Option(min=0, help="Spend at most so many USD on 1,000 prompts, for the most success."),
 ]
-
-
 Describe = Annotated[
     str,
     typer.Option(help="Who describes prompts: prompt, local or llm (as the describer's backend)."),

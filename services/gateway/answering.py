@@ -16,8 +16,6 @@ from shared.contracts.errors import ModelUnavailable
 
 OF_THE_REQUEST = frozenset({400, 413, 422})
 """What an API says when the request is at fault; it is told as it is."""
-
-
 BUSY_S = 5.0
 """When to come again, where no API says."""
 

@@ -23,8 +23,6 @@ from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.redis.client import RedisSettings
 
 READY_WITHIN_S = 90.0
-
-
 STYLES = {"warning": "yellow", "error": "red", "critical": "red", "plain": "dim"}
 
 

@@ -23,17 +23,11 @@ from shared.routing.learning.votes import Ballots, Hits, log_ratio
 
 RECENT = 2000
 """The newest prompts, over which the frontier says what a rate reaches."""
-
-
 GUARD_TOLERANCE = 0.01
 """Nats a comparison by which new clusters may predict recent comparisons worse than the old before
 they are refused."""
-
-
 GUARD_SURE = 2.0
 """…and by at least so many standard errors."""
-
-
 GUARD_FROM = 60
 """Comparisons below which there is nothing to guard with."""
 

@@ -36,8 +36,6 @@ from shared.routing.learning.regressing import FEWEST, aligned, fit_votes_estima
 
 PER_CLUSTER = 8
 """Prompts a cluster at least, when clusters are first made."""
-
-
 TIGHTER = 0.93
 """Clusters evolve from those there are, unless fresh ones lie this much closer around their
 prompts."""

@@ -51,8 +51,6 @@ from shared.routing.offline.votes_table import PairVotes, build_from_votes
 
 PROFILE = "current"
 """The models of the simulated table."""
-
-
 LIVE: tuple[Representation, ...] = ("plain", "contrastive")
 """Task representations that `--representation auto` tries: those that need nothing but outcomes."""
 

@@ -109,8 +109,6 @@ TRUTH = {
     "incorrect": 0.0,
 }
 LONGEST_CELL = 16 * 1024 * 1024
-
-
 _NO_MODEL = (
     "difficulty_level difficulty_score hardness is_hard similarity toxicity weight average mean "
     "median oracle confidence correct "

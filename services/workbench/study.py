@@ -33,11 +33,7 @@ from shared.contracts.topics import COMPLETIONS, EVALUATIONS, PROMPTS
 
 AHEAD = 24
 """Prompts under way at once."""
-
-
 PATIENCE_S = 120.0
-
-
 JUDGE_TOKENS = 450
 """Of the instruction that a judge model reads beside prompt and answers."""
 

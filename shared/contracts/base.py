@@ -7,11 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 NonNegative = Annotated[float, Field(ge=0)]
-
-
 Positive = Annotated[float, Field(gt=0, le=1e9)]
-
-
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 

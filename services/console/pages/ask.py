@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 from starlette.requests import Request
@@ -17,6 +16,7 @@ from services.console import FLOW
 from services.console.desk import Desk, PageError, PageRoute, Trial, Undecided, Viewer, form_of
 from services.console.pages.common import colour
 from services.console.pages.dials import START, curve, dialled, profile_of, slider
+from services.console.pages.views import Ranking, ScoreRow, TrialFacts
 from shared.contracts.figures import usd
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.scopes import Scope
@@ -46,7 +46,7 @@ def limits_of(message: Decided, retired: frozenset[str]) -> Limits:
     return replace(message.constraints.limits(message.context_tokens()), retired=retired)
 
 
-def trial_of(message: Decided, took_s: float) -> dict[str, Any]:
+def trial_of(message: Decided, took_s: float) -> TrialFacts:
     """What is known of a prompt, whatever the weights."""
     parts = message.assignment.clusters
     return {
@@ -73,7 +73,7 @@ def ranking_of(
     contexts: Mapping[str, int],
     prediction: Prediction | None = None,
     tokens: float | None = None,
-) -> dict[str, Any]:
+) -> Ranking:
     """Every model's utility broken down, for one prompt and these rates."""
     selection = select(table, assignment, rates, limits, contexts, prediction, tokens)
     spans = (
@@ -81,7 +81,7 @@ def ranking_of(
         for c in selection.candidates
     )
     span = max(spans, default=1.0) or 1.0
-    rows = [
+    rows: list[ScoreRow] = [
         {
             "model": c.model,
             "colour": colour(c.model, table.models),

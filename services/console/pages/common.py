@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from services.console.memory import SeenDecision, Version
+from services.console.pages.views import AcrossMark, Dot, Scatter, TableAbout
 from services.console.pictures import (
     apart,
     axis,
@@ -40,7 +41,7 @@ def task_of(seen: SeenDecision, *, prompts: bool) -> str | None:
     return None if seen.own_words and not prompts else seen.task
 
 
-def about(version: Version) -> dict[str, Any]:
+def about(version: Version) -> TableAbout:
     """The table that a page is drawn from."""
     return {
         "version": str(version.published.ref),
@@ -67,7 +68,7 @@ def _short(text: str, letters: int = 34) -> str:
     return text if len(text) <= letters else text[: letters - 1].rsplit(" ", 1)[0] + "…"
 
 
-def scatter(models: Sequence[str], cost: Any, quality: Any, latency: Any) -> dict[str, Any]:
+def scatter(models: Sequence[str], cost: Any, quality: Any, latency: Any) -> Scatter:
     """Cost (logarithmic) against quality, the size of a dot by latency, with the Pareto front."""
     logs = np.log10(np.maximum(np.asarray(cost, np.float64), 1e-9))
     values = np.asarray(quality, np.float64)
@@ -87,7 +88,7 @@ def scatter(models: Sequence[str], cost: Any, quality: Any, latency: Any) -> dic
         for i, (tx, ty) in enumerate(places)
     ]
     named = apart(middles, models, [float(v) for v in values])
-    dots = [
+    dots: list[Dot] = [
         {
             "model": m,
             "named": named[i],
@@ -105,7 +106,7 @@ def scatter(models: Sequence[str], cost: Any, quality: Any, latency: Any) -> dic
         }
         for i, m in enumerate(models)
     ]
-    marks = [
+    marks: list[AcrossMark] = [
         {"x": round(x(v), 1), "text": usd(10**v)}
         for v in decades(float(logs.min()) - 0.1, float(logs.max()) + 0.1)
     ]

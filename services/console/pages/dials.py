@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from services.console.pages.views import Curve
 from services.console.pictures import (
     axis,
     decades,
@@ -19,8 +19,6 @@ from shared.routing.deciding.rates import MOST_S, MOST_USD, PROFILES, Rates
 
 DIAL = (1e-4, MOST_USD)
 """USD that a point of success is worth at the ends of the dial."""
-
-
 WAIT = (MOST_S, 1.0)
 """Seconds that it is worth at the ends of the other."""
 
@@ -45,7 +43,7 @@ def profile_of(places: Mapping[str, int]) -> str | None:
     )
 
 
-def curve(frontier: Frontier, rates: Rates) -> dict[str, Any]:
+def curve(frontier: Frontier, rates: Rates) -> Curve:
     """The quality-cost curve of a table, and where these rates stand on it."""
     cost = np.maximum(frontier.cost_usd.astype(np.float64), 1e-9)
     success = frontier.success.astype(np.float64)

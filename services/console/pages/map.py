@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
 
 import numpy as np
 from starlette.requests import Request
@@ -13,6 +12,17 @@ from starlette.responses import Response
 from services.console.desk import Desk, PageError, PageRoute, Viewer
 from services.console.memory import History, Version
 from services.console.pages.common import _short, about, choice, colour, scatter, task_of
+from services.console.pages.views import (
+    AcrossMark,
+    Area,
+    ClusterPage,
+    HistoryLine,
+    HistoryPicture,
+    LatestRow,
+    MapPage,
+    Point,
+    RankRow,
+)
 from services.console.pictures import (
     HIGH,
     WIDE,
@@ -34,7 +44,7 @@ from shared.routing.learning.task2vec import similar
 TITLE = "Map"
 
 
-def map_of(memory: History, version: Version, profile: Profile) -> dict[str, Any]:
+def map_of(memory: History, version: Version, profile: Profile) -> MapPage:
     """The page Map: clusters and prompts on a plane."""
     table = version.table
     placed = memory.placed(table)
@@ -54,7 +64,7 @@ def map_of(memory: History, version: Version, profile: Profile) -> dict[str, Any
         [_short(c.label) for c in table.clusters],
         traffic,
     )
-    areas = [
+    areas: list[Area] = [
         {
             "id": cluster.id,
             "label": cluster.label,
@@ -71,7 +81,7 @@ def map_of(memory: History, version: Version, profile: Profile) -> dict[str, Any
         }
         for c, cluster in enumerate(table.clusters)
     ]
-    points = [
+    points: list[Point] = [
         {"x": round(float(x), 1), "y": round(float(y), 1), "colour": colour(s.model, table.models)}
         for s, (x, y) in zip(seen, dots, strict=True)
         if -20 < x < WIDE + 20 and -20 < y < HIGH + 20
@@ -94,7 +104,7 @@ def map_of(memory: History, version: Version, profile: Profile) -> dict[str, Any
 
 def cluster_of(
     memory: History, version: Version, cluster_id: str, *, prompts: bool
-) -> dict[str, Any] | None:
+) -> ClusterPage | None:
     """One cluster: its prompts' descriptions, its ranking with intervals, what its models cost and
     take, its history over tables."""
     table = version.table
@@ -109,7 +119,7 @@ def cluster_of(
     (low, high) = (ends[c] for ends in table.success_interval(INTERVAL))
     across = axis(float(low.min()), float(high.max()), 10, 390)
     chosen = Counter(s.model for s in here)
-    ranking = [
+    ranking: list[RankRow] = [
         {
             "model": table.models[m],
             "colour": colour(table.models[m], table.models),
@@ -125,7 +135,7 @@ def cluster_of(
         }
         for m in order
     ]
-    latest = [
+    latest: list[LatestRow] = [
         {"task": s.task, "prompt": s.prompt if prompts else None, "model": s.model}
         for s in here[:12]
     ]
@@ -151,7 +161,7 @@ def cluster_of(
     }
 
 
-def history(memory: History, cluster_id: str, version: Version) -> dict[str, Any] | None:
+def history(memory: History, cluster_id: str, version: Version) -> HistoryPicture | None:
     """The success of this cluster's models over the tables that are remembered."""
     versions = [v for v in memory.versions.values() if cluster_id in v.table.positions]
     if len(versions) < 2:
@@ -169,7 +179,7 @@ def history(memory: History, cluster_id: str, version: Version) -> dict[str, Any
     values = [v for line in rows.values() for v in line if v is not None]
     x = axis(0, len(versions) - 1, 50, 570)
     y = axis(min(values), max(values), 200, 15)
-    lines = [
+    lines: list[HistoryLine] = [
         {
             "model": m,
             "colour": colour(m, models),
@@ -181,7 +191,7 @@ def history(memory: History, cluster_id: str, version: Version) -> dict[str, Any
         }
         for m, line in rows.items()
     ]
-    marks = [
+    marks: list[AcrossMark] = [
         {"x": round(x(i), 1), "text": str(v.published.ref)}
         for i, v in enumerate(versions)
         if i % max(1, len(versions) // 6) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import numpy as np
 from starlette.requests import Request
@@ -13,6 +12,7 @@ from services.console.desk import Desk, PageRoute, Viewer
 from services.console.memory import Version
 from services.console.pages.common import about, choice, colour, scatter
 from services.console.pages.dials import START, curve, dialled, slider
+from services.console.pages.views import HeatRow, ModelsPage, PicksRow
 from shared.contracts.figures import usd
 from shared.contracts.wishes import Profile
 from shared.routing.deciding.rates import PROFILES
@@ -21,7 +21,7 @@ from shared.routing.learning.comparing import by_votes
 TITLE = "Models"
 
 
-def models_of(version: Version, dial: int = 60) -> dict[str, Any]:
+def models_of(version: Version, dial: int = 60) -> ModelsPage:
     """The page Models: success per cluster, cost against success, what the dial and each profile
     would choose where."""
     table = version.table
@@ -31,7 +31,7 @@ def models_of(version: Version, dial: int = 60) -> dict[str, Any]:
     best = rate.max(axis=1, keepdims=True)
     sizes = np.array([max(1, c.size) for c in table.clusters], np.float64)
     sizes /= sizes.sum()
-    heat = [
+    heat: list[HeatRow] = [
         {
             "id": cluster.id,
             "label": cluster.label,
@@ -46,7 +46,7 @@ def models_of(version: Version, dial: int = 60) -> dict[str, Any]:
         }
         for c, cluster in enumerate(table.clusters)
     ]
-    chosen = [
+    chosen: list[PicksRow] = [
         {
             "id": cluster.id,
             "label": cluster.label,

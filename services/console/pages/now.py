@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from services.console.desk import Desk, PageError, PageRoute, Viewer
 from services.console.memory import SECONDS, History, SeenDecision
 from services.console.pages.common import _short, colour, task_of
+from services.console.pages.views import DecisionRow, GoalRow, News, NowPage, Numbers, Series
 from shared.contracts.figures import percentile, usd
 from shared.contracts.scopes import Scope
 from shared.routing.deciding.rates import Goal
@@ -32,7 +32,7 @@ SHOWN = 25
 """Decisions listed on Now."""
 
 
-def row(seen: SeenDecision, models: Sequence[str], *, prompts: bool) -> dict[str, Any]:
+def row(seen: SeenDecision, models: Sequence[str], *, prompts: bool) -> DecisionRow:
     """One decision of the list; `prompts`: for somebody who may see them."""
     return {
         "id": seen.request_id,
@@ -50,7 +50,7 @@ def row(seen: SeenDecision, models: Sequence[str], *, prompts: bool) -> dict[str
     }
 
 
-def numbers(memory: History, now: float) -> dict[str, Any]:
+def numbers(memory: History, now: float) -> Numbers:
     """The figures at the head of Now."""
     recent = list(memory.last_seconds(now, 10))
     latencies = [t for _, second in memory.last_seconds(now, 60) for t in second]
@@ -77,7 +77,7 @@ GOAL_PROMPTS = 2000
 """The newest decisions of a goal, over which it is to be met."""
 
 
-def goals_of(memory: History) -> list[dict[str, str]]:
+def goals_of(memory: History) -> list[GoalRow]:
     """Each goal beside what was reached, over its newest decisions, with 95% intervals."""
     by_goal: dict[Goal, list[SeenDecision]] = {}
     for seen in reversed(memory.decisions):
@@ -89,9 +89,14 @@ def goals_of(memory: History) -> list[dict[str, str]]:
     return [_goal_row(goal, decisions) for goal, decisions in by_goal.items()]
 
 
-def _goal_row(goal: Goal, decisions: Sequence[SeenDecision]) -> dict[str, str]:
+def _goal_row(goal: Goal, decisions: Sequence[SeenDecision]) -> GoalRow:
     cost = 1000 * np.array([s.cost_usd for s in decisions])
-    row = {"goal": goal.text, "prompts": f"{len(decisions):,}", "cost": _spread(cost, usd)}
+    row: GoalRow = {
+        "goal": goal.text,
+        "prompts": f"{len(decisions):,}",
+        "cost": _spread(cost, usd),
+        "kept": "–",
+    }
     both = np.array(
         [
             (s.success, s.single_success)
@@ -100,14 +105,13 @@ def _goal_row(goal: Goal, decisions: Sequence[SeenDecision]) -> dict[str, str]:
         ]
     )
     if not len(both) or not both[:, 1].sum():
-        return row | {"kept": "–"}
+        return row
     ratio = float(both[:, 0].sum() / both[:, 1].sum())
     error = float(
         np.std(both[:, 0] - ratio * both[:, 1]) / both[:, 1].mean() / math.sqrt(len(both))
     )
-    return row | {
-        "kept": f"{ratio:.1%} ({ratio - INTERVAL * error:.1%} to {ratio + INTERVAL * error:.1%})"
-    }
+    kept = f"{ratio:.1%} ({ratio - INTERVAL * error:.1%} to {ratio + INTERVAL * error:.1%})"
+    return {**row, "kept": kept}
 
 
 def _spread(values: np.ndarray, form: Callable[[float], str]) -> str:
@@ -120,7 +124,7 @@ def _spread(values: np.ndarray, form: Callable[[float], str]) -> str:
     )
 
 
-def series(memory: History, now: float, since: int | None = None) -> dict[str, list[Any]]:
+def series(memory: History, now: float, since: int | None = None) -> Series:
     """The last two minutes second by second (or from the second `since` on): decisions, p50 and p99
     in ms."""
     at: list[int] = []
@@ -138,7 +142,7 @@ def series(memory: History, now: float, since: int | None = None) -> dict[str, l
     return {"at": at, "rate": rate, "p50": p50, "p99": p99}
 
 
-def now(memory: History, at: float, *, prompts: bool) -> dict[str, Any]:
+def now(memory: History, at: float, *, prompts: bool) -> NowPage:
     """The page Now."""
     models = memory.current.table.models if memory.current else ()
     latest = [
@@ -195,7 +199,7 @@ async def _happening(desk: Desk, request: Request, *, prompts: bool) -> AsyncIte
         desk.watching -= 1
 
 
-def news(desk: Desk, seen: int, second: int, at: float, *, prompts: bool) -> dict[str, Any]:
+def news(desk: Desk, seen: int, second: int, at: float, *, prompts: bool) -> News:
     """What is new to a page that has shown `seen` decisions and the seconds up to `second`."""
     memory = desk.memory
     models = memory.current.table.models if memory.current else ()

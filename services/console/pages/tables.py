@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from services.console.desk import Desk, PageError, PageRoute, Viewer, form_of
 from services.console.memory import History, Version
+from services.console.pages.views import VersionRow
 from shared.contracts.scopes import Scope
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.learning.comparing import differences
@@ -22,19 +23,21 @@ MOVED = 20
 """Strengths that moved most, listed in a difference."""
 
 
-def tables_of(memory: History) -> list[dict[str, Any]]:
+def tables_of(memory: History) -> list[VersionRow]:
     """All versions, the newest first."""
-    rows: list[dict[str, Any]] = []
+    rows: list[VersionRow] = []
     for published, clusters in (memory.known[v] for v in sorted(memory.known, reverse=True)):
         at = published.published_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        facts = {
+        row: VersionRow = {
             "version": str(published.ref),
             "at": at,
             "note": published.note,
             "pinned": published.pinned,
             "clusters": clusters,
+            "digest": published.digest[:12],
+            "current": not rows,
         }
-        rows.append(facts | {"digest": published.digest[:12], "current": not rows})
+        rows.append(row)
     return rows
 
 

@@ -33,12 +33,8 @@ from shared.routing.deciding.table import Encoder, RoutingTable
 
 LOOK_EVERY_S = 2.0
 """How often it is looked whether there is something to learn."""
-
-
 NOTING_AT_MOST = 64
 """Descriptions that wait to be learnt from."""
-
-
 PASSED_OVER = 5
 """Records of `descriptions` read at the start for each pair that is kept: some were cached or
 foreseen."""

@@ -128,12 +128,8 @@ async def _nothing() -> Message:
 
 
 ID_PREFIX = {"chat": "chatcmpl"}
-
-
 TRACED = frozenset({"chat", "route", "feedback"})
 """As OpenAI's ids begin."""
-
-
 Work = Callable[[HttpCall], Awaitable[None]]
 """What an endpoint does with a call."""
 
@@ -275,7 +271,5 @@ class Endpoint:
 
 
 NOBODY = Key(name="nobody", sha256="0" * 64, scopes=frozenset())
-
-
 ANSWERS_TO_STRAYS: dict[Any, Any] = {404: _not_there, 405: _not_so}
 """What clients hear who ask for a path or a method that there is not."""

@@ -29,39 +29,21 @@ from shared.routing.learning.task2vec import signatures
 from shared.routing.offline.measures import Curve, area
 
 Matrix = npt.NDArray[np.float64]
-
-
 Rows = npt.NDArray[np.intp]
-
-
 Representation = Literal["plain", "contrastive", "delta", "keys"]
 """What clusters are made of: the encoder's embeddings as they are, or what a projection makes of
 them (`projection`)."""
-
-
 FEW = 20.0
 """Scores that all models' mean counts for, where the best model is named: one that was asked three
 times is not the best. A model with fewer scores is shrunk toward that mean."""
-
-
 SHRINKAGE = 10.0
 """Prompts that the mean over all clusters counts for; found good on public data
 (docs/decisions/0004-first-table.md)."""
-
-
 K_CANDIDATES = (5, 10, 25, 60, 120)
-
-
 FOLDS = 3
-
-
 RESAMPLES = 40
-
-
 AREA_STEPS = 60
 """Rates at which areas are compared."""
-
-
 SURELY = 0.95
 """Part of the resamples on which a recipe must be ahead to replace the one that is preferred."""
 
