@@ -2,13 +2,14 @@
 
 A service's folder has
 
-    __init__.py   what it hears, what it says, what it leaves to whom
-    app.py        build(settings=None, <ports>=None) -> FastStream: wiring only
+    __init__.py   FLOW: what it hears, says and reads, its Redis keys, its port
+    app.py        build(settings=None, …): assembles it, in at most 60 lines
+    wiring        wiring.py or a folder: what touches adapters for it
     <verb>.py     the work: no framework, no adapter
     settings.py   frozen, POINTSMAN_<SERVICE>_*, a docstring for each field
 
-and is found by its app.py. No service imports another. Only an app.py may import faststream and
-shared.adapters; `commands`, the command line, is no service and may use adapters too.
+and is found by its app.py. No service imports another. Beside the services stand cli, commands,
+workbench and local: the command line, and what it needs (docs/architecture.md).
 """
 
 import os

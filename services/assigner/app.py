@@ -22,7 +22,7 @@ def build(settings: AssignerSettings | None = None, tables: Tables | None = None
     table."""
     settings = settings or AssignerSettings()
     kafka = KafkaSettings()
-    routing_tables = tables or Tables("assigner", kafka, RedisSettings())
+    routing_tables = tables or Tables(FLOW.name, kafka, RedisSettings())
 
     async def work(batch: Sequence[Embedded]) -> Sequence[Placed | Exception]:
         placed = place(batch, *await routing_tables.current())

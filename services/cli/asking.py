@@ -13,7 +13,7 @@ from services.cli.options import (
     Spend,
     Thumb,
     UsdPerPoint,
-    _preferences,
+    preferences_of,
 )
 from shared.contracts.wishes import Profile
 
@@ -47,7 +47,7 @@ def route(
     """Publish one prompt, wait for its decision, and print it with its reasons."""
     from services.commands import route as command
 
-    preferences = _preferences(usd_per_point, s_per_point, keep, spend_usd_per_1000)
+    preferences = preferences_of(usd_per_point, s_per_point, keep, spend_usd_per_1000)
     limits = {
         "max_cost_usd": max_cost_usd,
         "max_latency_s": max_latency_s,

@@ -13,7 +13,7 @@ from services.cli.options import (
     SecondsPerPoint,
     Spend,
     UsdPerPoint,
-    _preferences,
+    preferences_of,
 )
 from shared.contracts.scopes import Scope
 
@@ -42,7 +42,7 @@ def keys_create(
     """Make a key and print it once; the file keeps its hash."""
     from services.commands import keys as command
 
-    preferences = _preferences(usd_per_point, s_per_point, keep, spend_usd_per_1000)
+    preferences = preferences_of(usd_per_point, s_per_point, keep, spend_usd_per_1000)
     limits = (requests_per_minute, usd_per_day)
     raise typer.Exit(
         command.create(name, frozenset(scope), file, *limits, preferences, as_json=json_)

@@ -43,7 +43,7 @@ Describe = Annotated[
 ]
 
 
-def _preferences(
+def preferences_of(
     usd_per_point: float | None,
     s_per_point: float | None,
     keep: float | None,

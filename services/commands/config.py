@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 from rich.table import Table
 
-from services.local.settings import _variable, all_settings
+from services.local.settings import all_settings, variable_of
 from services.screen import as_json as print_json
 from services.screen import out
 from shared.adapters.redis.client import RedisSettings
@@ -22,7 +22,7 @@ def rows() -> list[dict[str, Any]]:
     for kind in all_settings():
         settings = kind()
         for name, field in kind.model_fields.items():
-            variable = _variable(
+            variable = variable_of(
                 str(kind.model_config["env_prefix"]), str(field.validation_alias or name)
             )
             value = getattr(settings, name)

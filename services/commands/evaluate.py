@@ -18,10 +18,10 @@ from services.workbench.findings import (
     SINGLE,
     Findings,
     Options,
-    _goal,
     alone,
     columns,
     facts,
+    goal_facts,
     mean,
     notes,
     number,
@@ -102,8 +102,8 @@ def _show(findings: Findings) -> None:
                 f"{stays['accuracy_lost']:+.4f}",
             )
         out.print(shown)
-    if (keep := _goal(findings.results[OURS].keep, "success", "cost")) and (
-        spend := _goal(findings.results[OURS].spend, "budget", "success")
+    if (keep := goal_facts(findings.results[OURS].keep, "success", "cost")) and (
+        spend := goal_facts(findings.results[OURS].spend, "budget", "success")
     ):
         out.print(
             f"told to keep {KEEP:.0%}: {keep['success']:.1%} of the best single model's success at "

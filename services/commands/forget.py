@@ -21,7 +21,7 @@ from rich.table import Table
 from services.local import servers
 from services.screen import as_json as print_json
 from services.screen import out
-from services.workbench.erasure import ErasureSubject, _forget
+from services.workbench.erasure import ErasureSubject, erase
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.topics import (
     EVALUATIONS,
@@ -49,7 +49,7 @@ def forget(
         )
     servers.find_running()
     wanted = ErasureSubject(frozenset(ids), session, tuple((key, value) for key, _, value in pairs))
-    report = asyncio.run(_forget(wanted, yes=yes, now=now))
+    report = asyncio.run(erase(wanted, yes=yes, now=now))
     if as_json:
         print_json(report)
     else:

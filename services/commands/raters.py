@@ -1,4 +1,4 @@
-"""What a study found, and how it is written down."""
+"""What votes show of the raters, printed."""
 
 from __future__ import annotations
 

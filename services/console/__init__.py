@@ -1,5 +1,4 @@
-"""Hears decisions, completions, evaluations and routing tables; says evaluations (people's votes)
-and prompts (to try one).
+"""Reads what happens from the topics; says prompts (to try one), votes, and routing tables.
 
 The operator's desk: pages that are drawn here, on the server. Answering clients is left to the
 gateway.

@@ -1,4 +1,4 @@
-"""What a page may ask of the console, and what it may have done. Pages know nothing else of it."""
+"""The interface that pages use: what they may read, and which actions they may ask for."""
 
 from __future__ import annotations
 

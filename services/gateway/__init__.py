@@ -1,4 +1,4 @@
-"""Hears HTTP in the form of OpenAI's API, says prompts; hears replies, says completions,
+"""Takes HTTP in the form of OpenAI's API, says prompts; hears replies, says completions,
 evaluations (feedback) and spending.
 
 Calls the selected model itself, so that its answer can be streamed. Describing, embedding,

@@ -1,4 +1,4 @@
-"""What an answer is expected to cost, what it cost, and what is left behind to be learnt from."""
+"""What an answer is expected to cost, what it cost, and the records that tell others of it."""
 
 from __future__ import annotations
 

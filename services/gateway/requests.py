@@ -50,7 +50,7 @@ class Problem(Exception):
         self.error = {"message": message, "type": kind, "param": param, "code": code}
 
 
-class Wishes(Asked):
+class RequestWishes(Asked):
     """What the sender cares about: one of profile, preferences and cost_quality_tradeoff, and hard
     limits."""
 
@@ -64,7 +64,7 @@ class Wishes(Asked):
     """Names the conversation. Without it a conversation is known by how it begins."""
 
     @model_validator(mode="after")
-    def _one_wish(self) -> Wishes:
+    def _one_wish(self) -> RequestWishes:
         if (
             sum(
                 wish is not None
@@ -98,7 +98,7 @@ class ChatRequest(BaseModel):
     messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=2000)]
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
-    pointsman: Wishes = Wishes()
+    pointsman: RequestWishes = RequestWishes()
 
     def parameters(self) -> dict[str, Any]:
         """What goes to the model beside the messages, untouched."""
@@ -117,13 +117,13 @@ class RouteRequest(BaseModel):
     """`auto` or `auto:PROFILE`."""
     prompt: str | None = None
     messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=2000)] | None = None
-    pointsman: Wishes = Wishes()
+    pointsman: RequestWishes = RequestWishes()
 
     @model_validator(mode="after")
     def _in_their_place(self) -> Self:
         """What the topic takes beside the prompt has its place under `pointsman` here, and must not
         be passed over."""
-        if misplaced := sorted((self.model_extra or {}).keys() & Wishes.model_fields.keys()):
+        if misplaced := sorted((self.model_extra or {}).keys() & RequestWishes.model_fields.keys()):
             raise ValueError(
                 f'{", ".join(misplaced)}: goes into "pointsman", as in {{"prompt": "…", '
                 '"pointsman": {"profile": "fast"}}'
@@ -154,7 +154,7 @@ class UnderstoodRequest:
     submitted: Submitted | None
     """What is published; None where a model is named, and where there are no words to route by."""
     model: str | None
-    wishes: Wishes
+    wishes: RequestWishes
     chat: list[dict[str, Any]]
     parameters: dict[str, Any]
     whole: bool
@@ -185,7 +185,7 @@ def parse(model: type[BaseModel], value: bytes) -> Any:
         raise Problem(400, describe_error(error), param=param) from None
 
 
-def wishes_of(headers: Mapping[str, str], body: Wishes) -> Wishes:
+def wishes_of(headers: Mapping[str, str], body: RequestWishes) -> RequestWishes:
     """The wishes of the body, and those of x-pointsman-* headers where the body has none. Raises
     `Problem`."""
     said: dict[str, Any] = {}
@@ -210,7 +210,7 @@ def wishes_of(headers: Mapping[str, str], body: Wishes) -> Wishes:
         return (
             body
             if not said
-            else Wishes.model_validate(
+            else RequestWishes.model_validate(
                 said | {n: getattr(body, n) for n in body.model_fields_set if n not in said}
             )
         )
@@ -256,7 +256,7 @@ HELP: Mapping[str, str] = {
 
 def understand(
     request: ChatRequest | RouteRequest,
-    wishes: Wishes,
+    wishes: RequestWishes,
     request_id: str,
     spender: str,
     catalog: Catalog,
@@ -335,7 +335,7 @@ def understand(
 
 def _submitted(
     request: ChatRequest | RouteRequest,
-    wishes: Wishes,
+    wishes: RequestWishes,
     request_id: str,
     spender: str,
     parameters: dict[str, Any],

@@ -27,7 +27,7 @@ class GatewaySettings(ServiceSettings):
     """Port to listen at; 0: any that is free."""
     origins: tuple[str, ...] = ()
     """Origins whose pages may ask from a browser, `["https://chat.example.org"]`; `["*"]` are all.
-    None: no page may."""
+    Empty: no page may."""
     profiles: dict[Profile, Preferences] = Field(default={}, validation_alias=PROFILES_VARIABLE)
     """What profiles mean here, where they are to mean something else: JSON such as `{"balanced":
     {"keep": 0.97}}`."""

@@ -95,7 +95,8 @@ async def judge(
     """Compare the chosen pairs. A pair that the budget does not allow, or whose answers can't be
     had, is left out.
 
-    Votes that were paid for are `kept`, so that a message that comes again is not paid for again.
+    Votes that were paid for are `remembered`, so that a message that comes again is not paid for
+    again.
     """
 
     async def one(pair: Pair) -> list[Evaluated]:

@@ -157,7 +157,7 @@ async def asking(
             )
         except ModelUnreachable as error:
             raise ModelUnavailable(str(error)) from None
-        SPENT.labels("judge", model).inc(answer.cost_usd)
+        SPENT.labels(FLOW.name, model).inc(answer.cost_usd)
         await answers.put(message.request_id, answer, asked, REMEMBER_S)
         return answer
 
@@ -178,7 +178,7 @@ async def asking(
         except ModelUnreachable as error:
             raise ModelUnavailable(str(error)) from None
         judged = said(got, price)
-        SPENT.labels("judge", model).inc(judged.cost_usd)
+        SPENT.labels(FLOW.name, model).inc(judged.cost_usd)
         return judged
 
     try:

@@ -52,12 +52,12 @@ def explain(error: ValidationError) -> str:
 
 def _set_by(prefix: str, name: str) -> str:
     """The variable that has set it: the service's own, or the one that all services read."""
-    own = _variable(prefix, name)
+    own = variable_of(prefix, name)
     common = AGREED.get(name, "")
     return common if common in os.environ and own not in os.environ else own
 
 
-def _variable(prefix: str, name: str) -> str:
+def variable_of(prefix: str, name: str) -> str:
     """The environment variable of a setting; some have a name of their own, which several services
     read."""
     return name if name.isupper() else f"{prefix}{name.upper()}"

@@ -1,4 +1,4 @@
-"""Hears embeddings, evaluations and completions, says routing-tables: finds the tasks and ranks the
+"""Reads embeddings, evaluations and completions, says routing-tables: finds the tasks and ranks the
 models in each.
 
 One writer at a time: re-clusterers form a group on the single partition of `routing-tables`; its

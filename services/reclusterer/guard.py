@@ -21,8 +21,6 @@ from shared.routing.learning.bradley_terry import (
 )
 from shared.routing.learning.votes import Ballots, Hits, log_ratio
 
-RECENT = 2000
-"""The newest prompts, over which the frontier says what a rate reaches."""
 GUARD_TOLERANCE = 0.01
 """Nats a comparison by which new clusters may predict recent comparisons worse than the old before
 they are refused."""
@@ -32,7 +30,7 @@ GUARD_FROM = 60
 """Comparisons below which there is nothing to guard with."""
 
 
-def _guard(
+def guard(
     memory: Evidence, old: Array, new: Array, models: Sequence[Model], settings: ReclustererSettings
 ) -> str:
     """Why the new centroids should not be used: recent comparisons, left out in turn, are predicted
@@ -54,7 +52,9 @@ def _guard(
     return ""
 
 
-def _ratio(data: Comparisons, ballots: dict[Voter, tuple[npt.NDArray[np.intp], Ballots]]) -> Floats:
+def votes_ratio(
+    data: Comparisons, ballots: dict[Voter, tuple[npt.NDArray[np.intp], Ballots]]
+) -> Floats:
     """(n,): log-likelihood ratio of "first is better", of voters who are all taken to be alike."""
     ratio = np.zeros(len(data))
     for rows, cast in ballots.values():
@@ -70,7 +70,7 @@ def _held_out_losses(
 ) -> Floats:
     """(n,): loss, in nats, of each comparison, predicted from those of other prompts, in two
     folds."""
-    ratio = _ratio(data, ballots)
+    ratio = votes_ratio(data, ballots)
     lost = np.zeros(len(data))
     for fold in (0, 1):
         held = np.flatnonzero(data.prompt % 2 == fold)

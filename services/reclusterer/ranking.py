@@ -31,7 +31,7 @@ from shared.routing.learning.expectations import expectations
 from shared.routing.learning.votes import Ballots
 
 
-def _ranked(
+def ranked_table(
     memory: Evidence,
     clusters: tuple[Cluster, ...],
     centroids: Array,

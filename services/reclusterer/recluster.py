@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.reclusterer.guard import RECENT, _guard, _ratio
+from services.reclusterer.guard import guard, votes_ratio
 from services.reclusterer.memory import Evidence
-from services.reclusterer.ranking import _ranked, gather
+from services.reclusterer.ranking import gather, ranked_table
 from services.reclusterer.settings import ReclustererSettings
 from shared.catalog.models import Model
 from shared.routing.deciding.estimator import Estimator
@@ -34,6 +34,8 @@ from shared.routing.learning.labels import label
 from shared.routing.learning.matching import lineage, pair
 from shared.routing.learning.regressing import FEWEST, aligned, fit_votes_estimator
 
+RECENT = 2000
+"""The newest prompts, over which the frontier says what a rate reaches."""
 PER_CLUSTER = 8
 """Prompts a cluster at least, when clusters are first made."""
 TIGHTER = 0.93
@@ -84,7 +86,7 @@ def propose(
             refused = (
                 ""
                 if old is None
-                else _guard(evidence, old.centroids, clustering.centroids, models, settings)
+                else guard(evidence, old.centroids, clustering.centroids, models, settings)
             )
             if not refused:
                 break
@@ -112,7 +114,7 @@ def propose(
     )
     projection = space.projection if space else None
     text = (before.text or "description") if before is not None else memory.text
-    table, changed = _ranked(
+    table, changed = ranked_table(
         evidence,
         clusters,
         centroids,
@@ -208,7 +210,7 @@ def _estimator(
     ids = [first_of[comparison].evaluation_id for comparison in sorted(first_of)]
     dimensions = table.encoder.dimension + SIZE
     if len(ids) >= FEWEST and all(len(memory.opinions[i].vector) == dimensions for i in ids):
-        ratio = _ratio(data, ballots)
+        ratio = votes_ratio(data, ballots)
         order = np.lexsort((sorted(first_of), [first_of[c].at for c in sorted(first_of)]))
         features = np.stack([memory.opinions[ids[i]].vector for i in order])
         k, m = table.strength.shape

@@ -104,7 +104,7 @@ class Found:
     texts: set[str] = field(default_factory=set)
 
 
-async def _forget(wanted: ErasureSubject, *, yes: bool, now: bool) -> dict[str, Any]:
+async def erase(wanted: ErasureSubject, *, yes: bool, now: bool) -> dict[str, Any]:
     kafka = KafkaSettings()
     redis = RedisSettings()
     belongings = await _find(kafka, wanted)

@@ -175,8 +175,8 @@ def _router(findings: Findings, name: str, r: Result) -> dict[str, Any]:
         "beside_best_single": asdict(findings.beside_single[name]),
         "decisions": r.decisions,
         "recipes": r.recipes,
-        "keep": _goal(r.keep, "success", "cost"),
-        "spend": _goal(r.spend, "budget", "success"),
+        "keep": goal_facts(r.keep, "success", "cost"),
+        "spend": goal_facts(r.spend, "budget", "success"),
         "curve": [
             {"cost_usd": float(c), "quality": float(q)}
             for c, q in zip(*np.mean(r.curve, axis=0), strict=True)
@@ -186,7 +186,7 @@ def _router(findings: Findings, name: str, r: Result) -> dict[str, Any]:
     } | {n: mean(getattr(r, n)) for n in measured}
 
 
-def _goal(
+def goal_facts(
     splits: Sequence[tuple[float, float]], first: str, second: str
 ) -> dict[str, float] | None:
     """Means and standard deviations over splits of what was reached."""

@@ -1,8 +1,8 @@
 """Who hears and says what: one `Flow` a service, from which everything else is derived.
 
 From it come the Kafka wiring, `pointsman rights`, what `pointsman forget` searches, the AsyncAPI
-document, the order of `pointsman run`, and the drawing and table of docs/architecture.md. Compose,
-Helm, Prometheus and the import contracts are checked against it.
+document, the order in which `pointsman up` starts them, and the drawing and table of
+docs/architecture.md. Compose, Helm, Prometheus and the import contracts are checked against it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ class Flow:
     keys: tuple[RedisKeys, ...] = ()
     port: int | None = None
     """The default port of its HTTP server; None: it has none but for metrics."""
+
+    def __post_init__(self) -> None:
+        """A service whose work is a topic says what comes of it. Raises `ValueError`."""
+        if self.hears is not None and not self.says:
+            raise ValueError(
+                f"the {self.name} hears {self.hears.name} and says nothing: name a topic"
+            )
 
     @property
     def grouped(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a sender wants: a profile, preferences, constraints, where copies go."""
+"""What a sender wants: the turns of a chat, a profile, preferences, constraints, copies."""
 
 from __future__ import annotations
 

@@ -432,7 +432,10 @@ async def bad_providers(scene: Scene, size: Size) -> Findings:
             "models asked for an answer": _spread([float(n) for n in calls]),
             "slowest, s": round(max(took, default=math.inf), 1),
         }
-        findings.require(answered >= 0.995 * size.answers, f"{answered} of {size.answers} answered")
+        # all that may be asked failed by chance alone: 0.5% of many, up to two of a few
+        unanswered = max(2, round(0.005 * size.answers))
+        enough = answered >= size.answers - unanswered
+        findings.require(enough, f"{answered} of {size.answers} answered")
         findings.require(most <= 3, f"a call was made {most} times")
         findings.require(
             max(took, default=math.inf) <= deadline_s + 2,

@@ -64,7 +64,7 @@ def choice(table: RoutingTable, cluster: int, rates: Rates) -> Selection:
     return select(table, there, rates, Limits(), {})
 
 
-def _short(text: str, letters: int = 34) -> str:
+def cut_short(text: str, letters: int = 34) -> str:
     return text if len(text) <= letters else text[: letters - 1].rsplit(" ", 1)[0] + "…"
 
 

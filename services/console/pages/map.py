@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from services.console.desk import Desk, PageError, PageRoute, Viewer
 from services.console.memory import History, Version
-from services.console.pages.common import _short, about, choice, colour, scatter, task_of
+from services.console.pages.common import about, choice, colour, cut_short, scatter, task_of
 from services.console.pages.views import (
     AcrossMark,
     Area,
@@ -61,14 +61,14 @@ def map_of(memory: History, version: Version, profile: Profile) -> MapPage:
     most = max(traffic, default=0) or 1
     shown = apart(
         [(float(x), float(y)) for x, y in centres],
-        [_short(c.label) for c in table.clusters],
+        [cut_short(c.label) for c in table.clusters],
         traffic,
     )
     areas: list[Area] = [
         {
             "id": cluster.id,
             "label": cluster.label,
-            "short": _short(cluster.label),
+            "short": cut_short(cluster.label),
             "x": round(float(centres[c][0]), 1),
             "y": round(float(centres[c][1]), 1),
             "r": round(7 + 22 * math.sqrt(traffic[c] / most), 1),

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from services.console.desk import Desk, PageError, PageRoute, Viewer
 from services.console.memory import SECONDS, History, SeenDecision
-from services.console.pages.common import _short, colour, task_of
+from services.console.pages.common import colour, cut_short, task_of
 from services.console.pages.views import DecisionRow, GoalRow, News, NowPage, Numbers, Series
 from shared.contracts.figures import percentile, usd
 from shared.contracts.scopes import Scope
@@ -39,7 +39,7 @@ def row(seen: SeenDecision, models: Sequence[str], *, prompts: bool) -> Decision
         "at": datetime.fromtimestamp(seen.at, UTC).strftime("%H:%M:%S"),
         "task": task_of(seen, prompts=prompts),
         "cluster": seen.cluster,
-        "label": _short(seen.label, 48),
+        "label": cut_short(seen.label, 48),
         "novel": seen.novel,
         "model": seen.model or "no eligible model",
         "runner_up": seen.runner_up or "nobody",

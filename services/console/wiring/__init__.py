@@ -1,1 +1,1 @@
-"""What connects the console to the outside: with app.py, all that touches adapters."""
+"""The console's modules that touch adapters; the pages beside them do not."""

@@ -1,1 +1,1 @@
-"""What connects the describer to the outside: with app.py, all that touches adapters."""
+"""The describer's modules that touch adapters; the work beside them does not."""

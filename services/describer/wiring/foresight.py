@@ -1,4 +1,4 @@
-"""Foreseeing descriptions beside the describer: learnt from its topic, behind one thread."""
+"""Foreseeing descriptions: learns from the describer's topic; one thread does the arithmetic."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from services.describer import FLOW
 from services.describer.describe import Foresee
 from services.describer.foresee import (
     DescribedBy,
@@ -63,7 +64,7 @@ async def foreseeing(
 ) -> AsyncGenerator[Foresee, None]:
     """What is foreseen, from what the topic remembers of earlier descriptions and from those to
     come."""
-    tables = Tables("describer", kafka, RedisSettings())
+    tables = Tables(FLOW.name, kafka, RedisSettings())
     engine = Foreseeing(settings, encode, encoder, DESCRIPTIONS.retention_ms / 1000)
     live = _Foreseeing(engine, tables)
     async with tables.running():

@@ -1,1 +1,1 @@
-"""What connects the gateway's work to the outside: with app.py, all that touches adapters."""
+"""The gateway's modules that touch adapters; the work beside them does not."""

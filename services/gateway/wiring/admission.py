@@ -21,12 +21,12 @@ class Gone(Exception):
     """The client has left."""
 
 
-async def _left(receive: Receive) -> None:
+async def client_left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _read(receive: Receive, slot: Slot, limit: int, length: str | None) -> bytes:
+async def read_body(receive: Receive, slot: Slot, limit: int, length: str | None) -> bytes:
     too_much = Problem(
         413, f"the request is too large; at most {limit} bytes are taken", code="request_too_large"
     )
@@ -47,7 +47,7 @@ async def _read(receive: Receive, slot: Slot, limit: int, length: str | None) ->
             return b"".join(parts)
 
 
-def _unzipped(body: bytes, slot: Slot, limit: int) -> bytes:
+def unzipped(body: bytes, slot: Slot, limit: int) -> bytes:
     """What was sent as gzip, of no more than `limit` bytes."""
     reading = zlib.decompressobj(wbits=31)
     try:

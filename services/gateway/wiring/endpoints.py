@@ -35,7 +35,7 @@ from services.gateway.requests import (
 from services.gateway.settings import GatewaySettings
 from services.gateway.wiring.admission import ConcurrencyLimit
 from services.gateway.wiring.calling import calling
-from services.gateway.wiring.serving import HttpCall, _nothing
+from services.gateway.wiring.serving import HttpCall, hears_nothing
 from shared.adapters import tracing
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import AdapterError
@@ -362,7 +362,7 @@ class Gateway:
         """Prometheus's text."""
         body, headers = metrics()
         call.status = 200
-        await Response(body, headers=headers)(call.request.scope, _nothing, call.send)
+        await Response(body, headers=headers)(call.request.scope, hears_nothing, call.send)
 
     async def ready(self, _request: Request) -> Response:
         """Whether requests are routed now. Models are named all the same while they are not."""

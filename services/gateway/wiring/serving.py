@@ -25,7 +25,14 @@ from services.gateway.requests import (
     Problem,
 )
 from services.gateway.settings import GatewaySettings
-from services.gateway.wiring.admission import ConcurrencyLimit, Gone, _left, _read, _unzipped, busy
+from services.gateway.wiring.admission import (
+    ConcurrencyLimit,
+    Gone,
+    busy,
+    client_left,
+    read_body,
+    unzipped,
+)
 from shared.adapters import tracing
 from shared.adapters.http import bearer, who
 from shared.adapters.keys import Key, Keys, Refused
@@ -91,7 +98,7 @@ class HttpCall:
         given = {"x-pointsman-request-id": self.request_id} | dict(headers or {})
         rendered = JSONResponse(dict(body), status, given)
         self.status = status
-        await rendered(self.request.scope, _nothing, self.send)
+        await rendered(self.request.scope, hears_nothing, self.send)
 
     async def begin(self, headers: Mapping[str, str]) -> None:
         """Begin a stream of events."""
@@ -123,13 +130,13 @@ class HttpCall:
         )
 
 
-async def _nothing() -> Message:
+async def hears_nothing() -> Message:
     raise AssertionError("a JSON response listens to nothing")
 
 
 ID_PREFIX = {"chat": "chatcmpl"}
-TRACED = frozenset({"chat", "route", "feedback"})
 """As OpenAI's ids begin."""
+TRACED = frozenset({"chat", "route", "feedback"})
 Work = Callable[[HttpCall], Awaitable[None]]
 """What an endpoint does with a call."""
 
@@ -243,19 +250,19 @@ class Endpoint:
         ):  # a page of a foreign site can't send this kind without being asked first
             raise Problem(415, "send content-type: application/json", code="unsupported_media_type")
         with gateway.room.place() as place:
-            call.body = await _read(
+            call.body = await read_body(
                 receive,
                 place,
                 gateway.settings.max_body_bytes,
                 call.request.headers.get("content-length"),
             )
             if coding.endswith("gzip"):
-                call.body = _unzipped(call.body, place, gateway.settings.max_body_bytes)
+                call.body = unzipped(call.body, place, gateway.settings.max_body_bytes)
             await self._work_or_leave(call, receive)
 
     async def _work_or_leave(self, call: HttpCall, receive: Receive) -> None:
         working = asyncio.ensure_future(self.work(call))
-        leaving = asyncio.create_task(_left(receive))
+        leaving = asyncio.create_task(client_left(receive))
         try:
             await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():

@@ -206,7 +206,7 @@ async def producer(kafka: KafkaSettings, guard: Callable[[], object] = lambda: N
 
 
 @contextmanager
-def answering(kafka: KafkaSettings) -> Iterator[None]:
+def kafka_answering(kafka: KafkaSettings) -> Iterator[None]:
     """Kafka's errors go on as ours."""
     try:
         yield
@@ -222,7 +222,7 @@ async def publisher(kafka: KafkaSettings) -> AsyncGenerator[Publisher, None]:
     """A producer for as long as the block runs; what was sent is flushed at its end."""
     new_publisher = await producer(kafka)
     try:
-        with answering(kafka):
+        with kafka_answering(kafka):
             yield new_publisher
     finally:
         await new_publisher.stop()
@@ -268,7 +268,7 @@ async def reader(
             await consumer.seek_to_end(*parts)
         for part in parts:
             await consumer.position(part)
-        with answering(kafka):
+        with kafka_answering(kafka):
             yield consumer
     finally:
         await consumer.stop()

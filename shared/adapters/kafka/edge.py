@@ -1,9 +1,9 @@
 """The one owner of every Kafka edge: from a topic, through a service's work, to the next topic.
 
-A record is committed only after what came of it is acknowledged by all in-sync replicas. What is
-wrong with a record itself goes to `dead-letters` and the partition goes on; what can pass (a broker
-that is away) is waited for. Records are worked on as they come, in batches of what is waiting; the
-offset that is committed never passes one that is not done. Records with the same key stay in order.
+A record is committed only after what came of it is acknowledged by all in-sync replicas. A record
+that is wrong goes to `dead-letters`, and the partition goes on. What may mend itself (a broker that
+is away) is waited for. Records are worked on in batches of what is waiting; an offset is never
+committed beyond a record that is not done. Records with the same key stay in order.
 
 Nothing stands still in silence: what is raised while a record is taken becomes its dead letter;
 what is raised while records are fetched is logged; and a partition whose committed offset does not

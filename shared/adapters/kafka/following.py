@@ -16,7 +16,7 @@ from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import TelemetrySettings, log, where
 from shared.contracts.topics import Topic
 
-Offsets = dict[str, int]
+Positions = dict[str, int]
 """{"topic-partition": the next offset to be read}."""
 PAUSE_EVERY = 200
 """Records after which others get their turn."""
@@ -40,7 +40,7 @@ class Following:
         self._last = last
         self._error = ""
         self.caught_up = asyncio.Event()
-        self.positions: Offsets = {}
+        self.positions: Positions = {}
 
     async def run(self, until: Mapping[str, int] | None = None) -> None:
         """Go on for good; or with `until` stop at these offsets, so that what was learnt once can

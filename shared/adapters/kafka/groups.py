@@ -1,5 +1,4 @@
-"""What consumer groups have left in their topics, seen from outside: for people who ask what stands
-still."""
+"""How many records each consumer group has yet to process; `pointsman doctor` asks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Whether a service lives: its session, its partitions, and when it must give up.
 
 A process that stood still for longer than its session (stopped, swapped out, a paused machine)
-publishes nothing more: others have its partitions by then. It ends, and its supervisor starts it
-anew. aiokafka's transactions could not fence it (TxnOffsetCommit v0).
+publishes nothing more. By then other instances own its partitions, so it exits, and its supervisor
+starts it again. Kafka's transactions could not prevent such writes: aiokafka speaks version 0 of
+TxnOffsetCommit only.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Replies:
         key: bytes,
         there: Callable[[int, int], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
-        """Put a record on its way; `told` is called with partition and offset when it is there.
+        """Put a record on its way; `there` is called with partition and offset when it is there.
         Raises `BrokerUnreachable`."""
         assert self._out is not None, "use it inside running()"
         try:

@@ -11,7 +11,7 @@ from typing import cast
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from shared.adapters.redis.client import RedisSettings, answering, client
+from shared.adapters.redis.client import RedisSettings, client, redis_answering
 from shared.adapters.telemetry import log
 from shared.contracts.answers import Answer, Conflict, answer_name
 from shared.contracts.base import Part
@@ -89,7 +89,7 @@ class RedisAnswers:
         ]
         if not keys:
             return 0
-        with answering(self._address):
+        with redis_answering(self._address):
             return int(await self._redis.delete(*keys))
 
     def _key(self, kind: RedisKeys, request_id: str, model: str) -> str:

@@ -7,7 +7,7 @@ from typing import cast
 
 from redis.exceptions import RedisError
 
-from shared.adapters.redis.client import RedisSettings, answering, client
+from shared.adapters.redis.client import RedisSettings, client, redis_answering
 from shared.adapters.telemetry import log
 from shared.contracts.flow import RedisKeys
 
@@ -41,7 +41,7 @@ class TextCache:
         """Delete these texts; returns how many there were. Raises `CacheUnreachable`."""
         if not keys:
             return 0
-        with answering(self._address):
+        with redis_answering(self._address):
             return int(await self._redis.delete(*(self._prefix + key for key in keys)))
 
     def _note(self, error: RedisError | None) -> None:

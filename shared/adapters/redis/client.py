@@ -54,7 +54,7 @@ class RedisSettings(SecretSettings):
 
 
 @contextmanager
-def answering(address: str) -> Iterator[None]:
+def redis_answering(address: str) -> Iterator[None]:
     """Redis's errors go on as ours. `address` is the one for people."""
     try:
         yield
@@ -67,7 +67,7 @@ async def server_version(settings: RedisSettings) -> str:
     """The server's version, once a key could be read. Raises `CacheUnreachable`."""
     redis = client(settings)
     try:
-        with answering(settings.address):
+        with redis_answering(settings.address):
             await redis.get("pointsman:doctor")
             about: dict[str, Any] = await redis.info("server")
     finally:

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from shared.adapters.redis.client import RedisSettings, answering, client
+from shared.adapters.redis.client import RedisSettings, client, redis_answering
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.flow import RedisKeys
 from shared.contracts.tables import TablePublished, read_version
@@ -44,7 +44,7 @@ class News:
 
     async def wait(self, within_s: float) -> None:
         """Return at the news, or after that time. Raises `CacheUnreachable`."""
-        with answering(self._address):
+        with redis_answering(self._address):
             await self._subscription.get_message(timeout=within_s)
 
     async def __aenter__(self) -> Self:
@@ -78,12 +78,12 @@ class HotTables:
             version.model_dump_json(),
             OLD_TABLES_LIVE_S,
         ]
-        with answering(self._address):
+        with redis_answering(self._address):
             return bool(await self._set_if_newer(keys=keys, args=arguments))
 
     async def current_version(self) -> tuple[int, int, str] | None:
         """(epoch, sequence, digest) of the current version: a few bytes, cheap to ask for often."""
-        with answering(self._address):
+        with redis_answering(self._address):
             value = cast("bytes | None", await self._redis.get(self._current))
         if value is None:
             return None
@@ -92,7 +92,7 @@ class HotTables:
 
     async def by_digest(self, digest: str) -> TablePublished | None:
         """The version with this table; None if it is not, or no longer, there."""
-        with answering(self._address):
+        with redis_answering(self._address):
             value = cast("bytes | None", await self._redis.get(self._by_digest + digest))
         try:
             return None if value is None else read_version(value)
@@ -102,7 +102,7 @@ class HotTables:
     async def listen(self) -> News:
         """A subscription to the news of a new version."""
         subscription = self._redis.pubsub(ignore_subscribe_messages=True)
-        with answering(self._address):
+        with redis_answering(self._address):
             await subscription.subscribe(self._channel)
         return News(subscription, self._address)
 

@@ -45,14 +45,14 @@ def test_the_tree_that_is_drawn_is_the_tree_that_is() -> None:
 def test_whatever_kafka_says_is_a_broker_that_can_not_be_used(kind: type[Exception]) -> None:
     with (
         pytest.raises(BrokerUnreachable, match=kind.__name__),
-        kafka_client.answering(KafkaSettings()),
+        kafka_client.kafka_answering(KafkaSettings()),
     ):
         raise kind
 
 
 @pytest.mark.parametrize("kind", sorted(descendants(redis.exceptions.RedisError), key=str))
 def test_whatever_redis_says_is_a_cache_that_can_not_be_used(kind: type[Exception]) -> None:
-    with pytest.raises(CacheUnreachable, match=kind.__name__), redis_client.answering("here"):
+    with pytest.raises(CacheUnreachable, match=kind.__name__), redis_client.redis_answering("here"):
         raise kind.__new__(kind)
 
 

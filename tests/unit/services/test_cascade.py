@@ -18,7 +18,13 @@ from services.dispatcher.settings import DispatcherSettings
 from services.gateway.answering import ask_streamed, ask_whole
 from services.gateway.billing import bill, completed
 from services.gateway.choice import Choice, choose
-from services.gateway.requests import ChatRequest, UnderstoodRequest, Wishes, parse, understand
+from services.gateway.requests import (
+    ChatRequest,
+    RequestWishes,
+    UnderstoodRequest,
+    parse,
+    understand,
+)
 from services.gateway.settings import GatewaySettings
 from services.selector.decide import decide
 from shared.catalog import models
@@ -225,7 +231,13 @@ def wanted(stream: bool = False) -> UnderstoodRequest:
         '"content": "x"}]}'
     )
     return understand(
-        parse(ChatRequest, body.encode()), Wishes(), "r-1", "key", CATALOG, frozenset(), len(body)
+        parse(ChatRequest, body.encode()),
+        RequestWishes(),
+        "r-1",
+        "key",
+        CATALOG,
+        frozenset(),
+        len(body),
     )
 
 

@@ -22,9 +22,9 @@ from services.gateway.hot_path import HotPath
 from services.gateway.requests import (
     ChatRequest,
     Problem,
+    RequestWishes,
     RouteRequest,
     UnderstoodRequest,
-    Wishes,
     parse,
     understand,
     wishes_of,
@@ -57,7 +57,9 @@ def wanted(
     body: bytes = b'{"messages": [{"role": "user", "content": "Sum 3 and 4"}]}', **wishes: Any
 ) -> UnderstoodRequest:
     request = parse(ChatRequest, body)
-    return understand(request, Wishes(**wishes), "r-1", "team", CATALOG, CATALOG.retired, len(body))
+    return understand(
+        request, RequestWishes(**wishes), "r-1", "team", CATALOG, CATALOG.retired, len(body)
+    )
 
 
 def test_a_short_message_is_read_with_what_it_follows() -> None:
@@ -107,13 +109,13 @@ def test_what_goes_to_the_model_is_what_came() -> None:
 )
 def test_wrong_headers_are_named(headers: dict[str, str], said: str) -> None:
     with pytest.raises(Problem) as problem:
-        wishes_of(headers, Wishes())
+        wishes_of(headers, RequestWishes())
     assert problem.value.status == 400
     assert said in problem.value.error["message"]
 
 
 def test_headers_fill_what_the_body_leaves_open() -> None:
-    body = Wishes.model_validate_json('{"constraints": {"max_cost_usd": 0.5}}')
+    body = RequestWishes.model_validate_json('{"constraints": {"max_cost_usd": 0.5}}')
     got = wishes_of(
         {
             "x-pointsman-max-cost-usd": "9",
@@ -144,12 +146,12 @@ def test_a_model_is_known_by_its_provider_s_id_too() -> None:
 
 def test_a_prompt_to_be_routed_alone() -> None:
     got = understand(
-        parse(RouteRequest, b'{"prompt": "x"}'), Wishes(), "r", "k", CATALOG, frozenset(), 10
+        parse(RouteRequest, b'{"prompt": "x"}'), RequestWishes(), "r", "k", CATALOG, frozenset(), 10
     )
     assert got.submitted is not None
     assert got.submitted.metadata == {"gateway.key": "k"}
     with pytest.raises(Problem):
-        understand(parse(RouteRequest, b"{}"), Wishes(), "r", "k", CATALOG, frozenset(), 10)
+        understand(parse(RouteRequest, b"{}"), RequestWishes(), "r", "k", CATALOG, frozenset(), 10)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,8 @@ def test_wishes_outside_their_place_are_refused_and_not_passed_over(field: bytes
     with pytest.raises(Problem, match='goes into "pointsman"'):
         parse(RouteRequest, b'{"prompt": "x", ' + field + b"}")
     assert (
-        parse(RouteRequest, b'{"prompt": "x", "pointsman": {' + field + b"}}").pointsman != Wishes()
+        parse(RouteRequest, b'{"prompt": "x", "pointsman": {' + field + b"}}").pointsman
+        != RequestWishes()
     )
     assert parse(RouteRequest, b'{"prompt": "x", "temperature": 1}').prompt == "x"
 
@@ -426,7 +429,9 @@ def test_the_default_model_is_named_or_the_table_s_best_or_by_price() -> None:
     assert set(best) == set(made.models)
     with pytest.raises(Problem):
         _hot_path().default(
-            wanted(constraints=wishes_of({"x-pointsman-allow": "none"}, Wishes()).constraints)
+            wanted(
+                constraints=wishes_of({"x-pointsman-allow": "none"}, RequestWishes()).constraints
+            )
         )
 
 
@@ -496,6 +501,8 @@ def test_room_is_bounded_in_requests_and_in_bytes() -> None:
 
 def test_the_api_is_described() -> None:
     described = openapi()
-    assert described["components"]["schemas"]["Wishes"]["properties"]["cost_quality_tradeoff"]
-    assert "Wishes" in page()
+    assert described["components"]["schemas"]["RequestWishes"]["properties"][
+        "cost_quality_tradeoff"
+    ]
+    assert "RequestWishes" in page()
     assert "cdn" not in page()
