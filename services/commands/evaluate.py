@@ -27,14 +27,9 @@ from services.workbench.findings import (
     number,
     verdict,
 )
-from services.workbench.outcomes import (
-    check_target,
-)
+from services.workbench.outcomes import check_target
 from shared.contracts.figures import usd
-from shared.routing.offline.evaluation import (
-    KEEP,
-    SPEND,
-)
+from shared.routing.offline.evaluation import KEEP, SPEND
 from shared.routing.offline.perturbing import KINDS
 
 

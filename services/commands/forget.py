@@ -23,9 +23,7 @@ from services.screen import as_json as print_json
 from services.screen import out
 from services.workbench.erasure import ErasureSubject, erase
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.topics import (
-    EVALUATIONS,
-)
+from shared.contracts.topics import EVALUATIONS
 
 TRANSIENT = (
     "answers' places and conversations in Redis hold no text and end by themselves; bills "

@@ -13,9 +13,7 @@ from services.local import servers
 from services.screen import as_json as print_json
 from services.screen import out
 from services.workbench.building import TableSource, build_and_publish, make_table
-from services.workbench.outcomes import (
-    check_target,
-)
+from services.workbench.outcomes import check_target
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import find, versions
 from shared.adapters.redis.client import RedisSettings

@@ -208,9 +208,8 @@ async def ask_streamed(
                 yield AnswerStream(
                     wanted, talk, Answering(model, None, failures(failed)).after(first)
                 )
-            except (
-                ModelUnavailable
-            ) as error:  # it broke off in the middle: too late for another model
+            except ModelUnavailable as error:
+                # it broke off in the middle: too late for another model
                 text = f"the answer broke off: {model}: {error}{_quoted(error)}"
                 raise Problem(
                     502, text, kind="upstream_error", code=f"{model}_unavailable"

@@ -13,12 +13,7 @@ from services.reclusterer.settings import ReclustererSettings
 from shared.catalog.models import Model
 from shared.contracts.raters import Voter
 from shared.routing.deciding.table import Array
-from shared.routing.learning.bradley_terry import (
-    Comparisons,
-    Floats,
-    fit,
-    losses,
-)
+from shared.routing.learning.bradley_terry import Comparisons, Floats, fit, losses
 from shared.routing.learning.votes import Ballots, Hits, log_ratio
 
 GUARD_TOLERANCE = 0.01

@@ -24,9 +24,7 @@ from shared.routing.learning.bradley_terry import (
     fit,
     fit_votes,
 )
-from shared.routing.learning.clustering import (
-    nearest_of,
-)
+from shared.routing.learning.clustering import nearest_of
 from shared.routing.learning.expectations import expectations
 from shared.routing.learning.votes import Ballots
 

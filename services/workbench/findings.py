@@ -10,15 +10,9 @@ from typing import Any
 import numpy as np
 
 from shared.contracts.figures import usd
-from shared.routing.offline.evaluation import (
-    CascadeResult,
-    Interval,
-    Result,
-)
+from shared.routing.offline.evaluation import CascadeResult, Interval, Result
 from shared.routing.offline.outcomes import Outcomes
-from shared.routing.offline.routers import (
-    Data,
-)
+from shared.routing.offline.routers import Data
 
 PEER = "Avengers-Pro, k=60"
 OURS = "auto"

@@ -9,13 +9,7 @@ import numpy as np
 
 from services.console.memory import SeenDecision, Version
 from services.console.pages.views import AcrossMark, Dot, Scatter, TableAbout
-from services.console.pictures import (
-    apart,
-    axis,
-    decades,
-    front,
-    ticks,
-)
+from services.console.pictures import apart, axis, decades, front, ticks
 from shared.contracts.figures import usd
 from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.rates import Rates

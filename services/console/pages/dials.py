@@ -8,11 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from services.console.pages.views import Curve
-from services.console.pictures import (
-    axis,
-    decades,
-    ticks,
-)
+from services.console.pictures import axis, decades, ticks
 from shared.contracts.figures import usd
 from shared.routing.deciding.frontier import Frontier
 from shared.routing.deciding.rates import MOST_S, MOST_USD, PROFILES, Rates

@@ -23,16 +23,7 @@ from services.console.pages.views import (
     Point,
     RankRow,
 )
-from services.console.pictures import (
-    HIGH,
-    WIDE,
-    apart,
-    axis,
-    hull,
-    inner,
-    plane,
-    ticks,
-)
+from services.console.pictures import HIGH, WIDE, apart, axis, hull, inner, plane, ticks
 from shared.contracts.figures import usd
 from shared.contracts.scopes import Scope
 from shared.contracts.wishes import Profile

@@ -9,12 +9,8 @@ from typing import Self
 from starlette.types import Receive
 
 from services.gateway import FLOW
-from services.gateway.requests import (
-    Problem,
-)
-from shared.adapters.telemetry import (
-    IN_FLIGHT,
-)
+from services.gateway.requests import Problem
+from shared.adapters.telemetry import IN_FLIGHT
 
 
 class Gone(Exception):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import (
-    AsyncGenerator,
-    Coroutine,
-)
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,14 +48,7 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.redis.purses import KeyBudgets
 from shared.adapters.redis.rates import RateLimits
 from shared.adapters.tables import Tables
-from shared.adapters.telemetry import (
-    DEFAULTED,
-    DOOR_SECONDS,
-    SPENT,
-    TelemetrySettings,
-    log,
-    where,
-)
+from shared.adapters.telemetry import DEFAULTED, DOOR_SECONDS, SPENT, TelemetrySettings, log, where
 from shared.catalog.models import CatalogError
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.flow import RedisKeys

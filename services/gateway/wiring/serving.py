@@ -6,11 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Mapping,
-)
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,9 +17,7 @@ from starlette.types import Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from services.gateway import FLOW
-from services.gateway.requests import (
-    Problem,
-)
+from services.gateway.requests import Problem
 from services.gateway.settings import GatewaySettings
 from services.gateway.wiring.admission import (
     ConcurrencyLimit,
@@ -37,12 +31,7 @@ from shared.adapters import tracing
 from shared.adapters.http import bearer, who
 from shared.adapters.keys import Key, Keys, Refused
 from shared.adapters.redis.rates import RateLimits
-from shared.adapters.telemetry import (
-    DOOR,
-    TelemetrySettings,
-    log,
-    where,
-)
+from shared.adapters.telemetry import DOOR, TelemetrySettings, log, where
 from shared.contracts.scopes import Scope
 
 ANSWERED = ("/v1/chat/completions", "/v1/route", "/v1/feedback", "/v1/models")

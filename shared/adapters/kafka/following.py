@@ -96,9 +96,8 @@ class Following:
                 return
             try:
                 self._learn(self._topics[record.topic], record)
-            except (
-                Exception
-            ) as error:  # one record that can't be learnt from keeps nobody from the others
+            except Exception as error:
+                # one record that can't be learnt from keeps nobody from the others
                 at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
                 log.error(
                     "a record was not learnt from", error=where(error, TelemetrySettings()), **at

@@ -128,9 +128,8 @@ class Replies:
                     self.listening.set()
                     async for record in consumer:
                         self._take(record.key or b"", record.value or b"", _part_of(record))
-            except (
-                Exception
-            ) as error:  # whatever it is, who waits for replies must not wait for ever
+            except Exception as error:
+                # whatever it is, who waits for replies must not wait for ever
                 self.listening.clear()
                 log.warning("no replies are heard; trying again", error=type(error).__name__)
                 await asyncio.sleep(AGAIN_S)

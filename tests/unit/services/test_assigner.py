@@ -6,9 +6,7 @@ from described import REF
 from support import embedded, table
 
 from services.assigner.assign import place
-from shared.contracts.messages import (
-    Placed,
-)
+from shared.contracts.messages import Placed
 from shared.routing.deciding.table import Encoder
 
 

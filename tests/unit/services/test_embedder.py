@@ -6,13 +6,7 @@ import numpy as np
 from support import ENCODER, described, submitted
 
 from services.embedder.embed import embed
-from shared.contracts.messages import (
-    Described,
-    Embedded,
-    extend,
-    read,
-    to_json,
-)
+from shared.contracts.messages import Described, Embedded, extend, read, to_json
 from shared.contracts.places import Description, Source
 from shared.contracts.vector import unpack
 from shared.routing.deciding.extraction import extract

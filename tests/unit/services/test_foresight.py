@@ -9,18 +9,12 @@ import numpy as np
 from described import Asking, Remembering
 from support import ENCODER, submitted, table
 
-from services.describer.describe import (
-    describe,
-)
+from services.describer.describe import describe
 from services.describer.foresee import Forecast, Foreseeing, ModelDescription, Read
 from services.describer.settings import DescriberSettings
 from services.describer.wiring.foresight import _Foreseeing
 from services.embedder.embed import embed
-from shared.contracts.messages import (
-    Embedded,
-    read,
-    to_json,
-)
+from shared.contracts.messages import Embedded, read, to_json
 from shared.contracts.places import EncoderRef, Foreseen, Source
 from shared.contracts.vector import pack, unpack
 from shared.contracts.wishes import Constraints

@@ -5,14 +5,10 @@ from described import REF, Asking, Remembering, backend
 from support import ENCODER, submitted, table, wish
 
 from services.assigner.assign import place
-from services.describer.describe import (
-    describe,
-)
+from services.describer.describe import describe
 from services.embedder.embed import embed
 from services.selector.decide import decide
-from shared.contracts.messages import (
-    Placed,
-)
+from shared.contracts.messages import Placed
 from shared.contracts.wishes import Profile
 
 

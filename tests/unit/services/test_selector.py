@@ -10,13 +10,7 @@ from support import described, embedded, placed, submitted, table, wish
 from services.assigner.assign import place
 from services.selector.decide import Pacers, Wish, decide
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.messages import (
-    Decided,
-    Placed,
-    Submitted,
-    read,
-    to_json,
-)
+from shared.contracts.messages import Decided, Placed, Submitted, read, to_json
 from shared.contracts.places import TableRef
 from shared.contracts.vector import pack
 from shared.contracts.wishes import Constraints, Preferences, Profile, RatesUsed
