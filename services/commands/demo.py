@@ -206,7 +206,7 @@ def _is_ranked(published: list[TablePublished], evaluations: int) -> bool:
     if not published:
         return False
     table = published[-1].read_table()
-    return len(table.clusters) > 1 and (table.provenance.counted or 0) >= 0.9 * evaluations
+    return len(table.clusters) > 1 and (published[-1].evaluations or 0) >= 0.9 * evaluations
 
 
 async def _learnt(kafka: KafkaSettings) -> dict[str, Any]:

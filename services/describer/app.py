@@ -5,14 +5,15 @@ from __future__ import annotations
 from faststream import FastStream
 
 from services.describer import FLOW
-from services.describer.describe import Ask, Cache
+from services.describer.describe import Ask
 from services.describer.settings import DescriberSettings
 from services.describer.wiring.describing import Describing, effective
 from shared.adapters.kafka.edge import Stage, connect
+from shared.contracts.remembered import Texts
 
 
 def build(
-    settings: DescriberSettings | None = None, ask: Ask | None = None, cache: Cache | None = None
+    settings: DescriberSettings | None = None, ask: Ask | None = None, cache: Texts | None = None
 ) -> FastStream:
     """The describer as an application; tests pass their own language model and cache."""
     settings = effective(settings or DescriberSettings())

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from services.describer.foresee import Forecast, ModelDescription
 from services.describer.settings import DescriberSettings
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.figures import shortened
 from shared.contracts.messages import Described, Submitted, extend
 from shared.contracts.places import Description, Foreseen, Source
+from shared.contracts.remembered import Remembered, Texts
 from shared.contracts.wishes import Constraints
 from shared.routing.deciding.extraction import MAX_WORDS, extract
 from shared.routing.deciding.rates import Goal, Rates
@@ -82,13 +81,6 @@ class Ask(Protocol):
     async def __call__(self, instruction: str, content: str) -> ModelReply: ...
 
 
-class Cache(Protocol):
-    """Remembers texts; forgets rather than fails."""
-
-    async def get(self, key: str, /) -> str | None: ...
-    async def put(self, key: str, text: str, /) -> None: ...
-
-
 class Foresee(Protocol):
     """Tells descriptions of prompts that are like others, and learns from those that were asked
     for; `None`: can't tell now."""
@@ -101,23 +93,19 @@ class Foresee(Protocol):
         ...
 
 
-class Remembered(BaseModel):
-    """A description in the cache."""
-
-    model_config = ConfigDict(frozen=True)
+class RememberedDescription(Remembered):
+    """A language model's description of a prompt."""
 
     model: str
     simulated: bool
     text: str
 
     @classmethod
-    def read(cls, cached: str) -> Self:
-        """Also what was written until 2026-11-26: three lines."""
-        try:
-            return cls.model_validate_json(cached)
-        except ValidationError:
-            model, simulated, text = (*cached.split("\n", 2), "", "")[:3]
-            return cls(model=model, simulated=simulated == "simulated", text=text)
+    def older(cls, lines: list[str]) -> Self | None:
+        if len(lines) != 3:
+            return None
+        model, simulated, text = lines
+        return cls(model=model, simulated=simulated == "simulated", text=text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +114,7 @@ class Means:
 
     settings: DescriberSettings
     ask: Ask
-    cache: Cache
+    cache: Texts
     foresee: Foresee | None = None
 
 
@@ -138,7 +126,7 @@ async def describe(
     message: Submitted,
     settings: DescriberSettings,
     ask: Ask,
-    cache: Cache,
+    cache: Texts,
     foresee: Foresee | None = None,
 ) -> Described:
     """Add a task description, by the backend of the settings."""
@@ -164,8 +152,8 @@ async def by_language_model(message: Submitted, means: Means) -> Described:
     settings = means.settings
     prompt = message.task_text()
     key = cache_key(prompt, settings.model)
-    if (cached := await means.cache.get(key)) is not None:
-        remembered = Remembered.read(cached)
+    remembered = await RememberedDescription.recall(means.cache, key)
+    if remembered is not None:
         return _with(
             message,
             remembered.text,
@@ -214,8 +202,8 @@ async def _asked(
             fallback=f"the language model's answer was {wrong}",
             cost_usd=answer.cost_usd,
         )
-    remembered = Remembered(model=answer.model, simulated=answer.simulated, text=text)
-    await means.cache.put(key, remembered.model_dump_json())
+    remembered = RememberedDescription(model=answer.model, simulated=answer.simulated, text=text)
+    await remembered.keep(means.cache, key)
     if means.foresee and glance:
         means.foresee.note(ModelDescription(text, answer.simulated, time.time()), glance)
     return _with(

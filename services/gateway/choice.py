@@ -16,6 +16,7 @@ from shared.contracts.answers import Answer, one_text
 from shared.contracts.decisions import CascadePlan, Decision
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.portable import portable
+from shared.contracts.remembered import Texts
 
 WORDLESS = "there are no words to route by"
 
@@ -49,13 +50,6 @@ class Routing(Protocol):
         ...
 
 
-class Conversations(Protocol):
-    """Texts by key; forgets rather than fails."""
-
-    async def get(self, key: str, /) -> str | None: ...
-    async def put(self, key: str, text: str, /) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """What is remembered of a conversation."""
@@ -68,9 +62,10 @@ class Conversation:
     spoke: str | None = None
     """The model that spoke last, as far as that is remembered."""
 
-    def said_by(self, model: str) -> str:
-        """What is remembered when `model` speaks."""
-        return Spoke(model=model, cluster=self.cluster, cares=self.cares).model_dump_json()
+    async def keep(self, conversations: Texts, model: str) -> None:
+        """Remember that `model` has spoken."""
+        spoke = Spoke(model=model, cluster=self.cluster, cares=self.cares)
+        await spoke.keep(conversations, self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +125,7 @@ class Choice:
 async def choose(
     wanted: UnderstoodRequest,
     router: Routing,
-    conversations: Conversations,
+    conversations: Texts,
     settings: GatewaySettings,
     spender: str,
     assess: Assess | None = None,
@@ -191,7 +186,7 @@ async def _kept(
     wanted: UnderstoodRequest,
     order: tuple[str, ...],
     decided: Decided,
-    conversations: Conversations,
+    conversations: Texts,
     spender: str,
 ) -> tuple[tuple[str, ...], bool, Conversation]:
     """Stay with the conversation's model while its task and its preferences are the same."""
@@ -202,13 +197,13 @@ async def _kept(
     cares = _cares(decided.decision)
     kept = False
     last = None
-    if wanted.turns > 1 and (last := Spoke.read(await conversations.get(key))) is not None:
+    if wanted.turns > 1 and (last := await Spoke.recall(conversations, key)) is not None:
         same = (last.cluster, last.cares) == (cluster, cares)
         if same and last.model in order and last.model != order[0]:
             order = (last.model, *(m for m in order if m != last.model))
             kept = True
     conversation = Conversation(key, cluster, cares, last.model if last else None)
-    await conversations.put(key, conversation.said_by(order[0]))
+    await conversation.keep(conversations, order[0])
     return order, kept, conversation
 
 

@@ -1,16 +1,14 @@
-"""What the gateway remembers in Redis, as JSON; what older versions wrote is still read."""
+"""What the gateway remembers in Redis."""
 
 from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from shared.contracts.remembered import Remembered
 
 
-class AnsweredAt(BaseModel):
+class AnsweredAt(Remembered):
     """Where a request's completion stands, for feedback on it."""
-
-    model_config = ConfigDict(frozen=True)
 
     partition: int
     offset: int
@@ -18,25 +16,14 @@ class AnsweredAt(BaseModel):
     """The name of the key that asked."""
 
     @classmethod
-    def read(cls, text: str | None) -> Self | None:
-        """None: nothing is remembered, or nothing that can be read."""
-        try:
-            return cls.model_validate_json(text or "")
-        except ValidationError:
-            return cls._older((text or "").split("\n"))
-
-    @classmethod
-    def _older(cls, lines: list[str]) -> Self | None:
-        """Three lines, as until 2026-11-26."""
+    def older(cls, lines: list[str]) -> Self | None:
         if len(lines) != 3 or not (lines[0].isdecimal() and lines[1].isdecimal()):
             return None
         return cls(partition=int(lines[0]), offset=int(lines[1]), key=lines[2])
 
 
-class Spoke(BaseModel):
+class Spoke(Remembered):
     """Who spoke last in a conversation, and about what."""
-
-    model_config = ConfigDict(frozen=True)
 
     model: str
     cluster: str
@@ -45,16 +32,7 @@ class Spoke(BaseModel):
     """What its sender cares about."""
 
     @classmethod
-    def read(cls, text: str | None) -> Self | None:
-        """None: nothing is remembered, or nothing that can be read."""
-        try:
-            return cls.model_validate_json(text or "")
-        except ValidationError:
-            return cls._older((text or "").split("\n", 2))
-
-    @classmethod
-    def _older(cls, lines: list[str]) -> Self | None:
-        """Three lines, as until 2026-11-26."""
+    def older(cls, lines: list[str]) -> Self | None:
         if len(lines) != 3:
             return None
         model, cluster, cares = lines

@@ -38,7 +38,9 @@ def ranked_table(
     anchor: RoutingTable | None,
     projection: Projection | None,
     text: Text | None,
-) -> tuple[RoutingTable, tuple[str, ...]]:
+) -> tuple[RoutingTable, int, tuple[str, ...]]:
+    """The table with these clusters; how many evaluations are in it; and what has changed about its
+    models, in words."""
     assert memory.encoder is not None
     names = [m.name for m in models]
     reference = settings.reference or max(models, key=lambda m: (m.price.output, m.name)).name
@@ -93,14 +95,7 @@ def ranked_table(
         standard_error=error.astype(np.float32),
         cost_usd=cost.astype(np.float32),
         latency_s=latency.astype(np.float32),
-        provenance=Provenance(
-            source,
-            simulated,
-            len(memory.samples),
-            settings.seed,
-            evaluations=len(opinions),
-            anchored=anchor is not None,
-        ),
+        provenance=Provenance(source, simulated, len(memory.samples), settings.seed),
         top_p=settings.top_p,
         unproven_error=settings.unproven,
         projection=projection,
@@ -109,10 +104,11 @@ def ranked_table(
         prompt_tokens=tokens.astype(np.float32),
         text=text,
     )
-    return table, tuple(
+    changed = tuple(
         f"{names[m]} has changed in {clusters[c].id} “{clusters[c].label}”"
         for c, m, _ in ranking.changed
     )
+    return table, len(opinions), changed
 
 
 def _base(anchor: RoutingTable | None, centroids: Array, reference: str) -> Floats:

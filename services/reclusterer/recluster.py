@@ -49,6 +49,8 @@ class Proposal:
 
     table: RoutingTable
     why: str
+    evaluations: int
+    """How many are in its rankings."""
     reclustered: bool
     refused: str = ""
     """Why the clusters were left as they were, if new ones were tried and predicted worse."""
@@ -114,7 +116,7 @@ def propose(
     )
     projection = space.projection if space else None
     text = (before.text or "description") if before is not None else memory.text
-    table, changed = ranked_table(
+    table, evaluations, changed = ranked_table(
         evidence,
         clusters,
         centroids,
@@ -130,7 +132,7 @@ def propose(
     if usable and anchor is not None:
         table = replace(table, cascade=anchor.cascade)
     table = replace(table, frontier=_frontier(memory, table))
-    return Proposal(table, why, foreign or recluster, changed=changed)
+    return Proposal(table, why, evaluations, foreign or recluster, changed=changed)
 
 
 def _cluster(

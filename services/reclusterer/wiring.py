@@ -19,7 +19,7 @@ from services.reclusterer.recluster import Proposal, propose
 from services.reclusterer.settings import ReclustererSettings
 from services.reclusterer.trigger import Trigger
 from shared.adapters.catalog import CurrentCatalog
-from shared.adapters.errors import AdapterError
+from shared.adapters.errors import AdapterError, RecordTooLarge
 from shared.adapters.kafka.following import Following
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import end, versions
@@ -126,6 +126,8 @@ class Learner:
             try:
                 await self._catch_up()
                 await self._publish_what_is_due()
+            except RecordTooLarge as error:  # the turn is still ours, and the next table may fit
+                log.error("not published", error=str(error))
             except AdapterError as error:
                 log.warning("not published", error=str(error))
                 self.term = 0
@@ -136,11 +138,10 @@ class Learner:
 
     async def _catch_up(self) -> None:
         """When a turn begins, or somebody else has published: take what stands on the topic."""
-        new_turn = self.term != self.turn.terms
-        if not new_turn and await end(self.kafka) == self.end:
+        if self.term == self.turn.terms and await end(self.kafka) == self.end:
             return
         published = await versions(self.kafka)
-        if new_turn:
+        if self.term != self.turn.terms:  # perhaps only while the topic was read
             self.epoch = published[-1].epoch + 1 if published else 1
             self.term = self.turn.terms
             log.info("writing", epoch=self.epoch)
@@ -229,6 +230,7 @@ class Learner:
             proposal.table,
             note,
             Origin.learnt,
+            evaluations=proposal.evaluations,
             reclustered=proposal.reclustered,
             epoch=self.epoch,
             basis=basis,

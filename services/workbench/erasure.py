@@ -30,6 +30,7 @@ from shared.adapters.redis.client import RedisSettings
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.flow import RedisKeys, heard_by
 from shared.contracts.messages import Completed, Submitted, read
+from shared.contracts.remembered import keys_of
 from shared.contracts.topics import (
     COMPLETIONS,
     DEAD_LETTERS,
@@ -227,7 +228,10 @@ async def _from_redis(redis: RedisSettings, belongings: Found) -> int:
     models = belongings.models | set(CurrentCatalog(None)().models)
     described = [(text, model) for model, prompts in belongings.prompts.items() for text in prompts]
     keys = {
-        cache_key(text, asked) for text, model in described for asked in {model, settings.model}
+        key
+        for text, model in described
+        for asked in {model, settings.model}
+        for key in keys_of(cache_key(text, asked))
     }
     gone = 0
     for request in belongings.requests:

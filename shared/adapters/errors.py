@@ -2,6 +2,7 @@
 
 AdapterError
 ├── BrokerUnreachable   no Kafka at the configured address, or one that refuses
+├── RecordTooLarge      a record of more bytes than its topic takes
 ├── TopicsMissing       topics that have not been created
 ├── CacheUnreachable    no Redis at the configured address
 ├── ModelUnreachable    a language model that gave no usable answer in time
@@ -32,6 +33,10 @@ class AdapterError(Exception):
 
 class BrokerUnreachable(AdapterError):
     """No Kafka at the configured address."""
+
+
+class RecordTooLarge(AdapterError):
+    """A record of more bytes than its topic takes."""
 
 
 class TopicsMissing(AdapterError):

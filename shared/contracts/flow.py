@@ -80,8 +80,15 @@ class Flow:
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """Every topic that must be there before it starts."""
+        """Every topic it reads or writes."""
         return _once((*self.read, *self.written))
+
+    @property
+    def needed(self) -> tuple[Topic, ...]:
+        """The topics that must be there before its work begins: without another it can begin."""
+        if self.hears is None:
+            return self.topics
+        return _once((self.hears, *self.says, DEAD_LETTERS))
 
 
 def _once(topics: Iterable[Topic | None]) -> tuple[Topic, ...]:

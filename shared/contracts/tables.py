@@ -50,6 +50,9 @@ class TablePublished(BaseModel):
     """Why it was published, for people; nothing is decided by it."""
     origin: Origin | None = None
     """None: of a version of Pointsman that did not say. `came_by` always knows."""
+    evaluations: int | None = None
+    """How many evaluations of live traffic are in its rankings. None: it was not learnt from
+    traffic, or by a version of Pointsman that did not say."""
     reclustered: bool = False
     """Whether its clusters were found anew, and not kept."""
     pinned: bool = False

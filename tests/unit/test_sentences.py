@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+from described import Remembering
 from support import placed, table, wish
 
-from services.describer.describe import Remembered
+from services.describer.describe import RememberedDescription
 from services.gateway.remembered import AnsweredAt, Spoke
 from services.selector.decide import decide
 from shared.adapters.kafka.replies import Replies
@@ -17,6 +20,7 @@ from shared.contracts.evaluations import Evaluated
 from shared.contracts.evidence import facts_of
 from shared.contracts.messages import to_json
 from shared.contracts.raters import Rater, RaterKind, Voter, Votes
+from shared.contracts.remembered import keys_of
 from shared.contracts.tables import Origin, TablePublished, anchor_of, read_version
 from shared.contracts.topics import ASSIGNMENTS, DECISIONS
 from shared.routing.deciding.table import Provenance, RoutingTable
@@ -78,25 +82,19 @@ def test_what_older_versions_wrote_is_known_by_its_fields() -> None:
 
 
 @pytest.mark.parametrize("source", HOSTILE)
-def test_what_rankings_come_from_is_counted_and_not_read(source: str) -> None:
-    brought = Provenance(source, False, 10, 0, anchored=True)
-    learnt = Provenance(source, False, 10, 0, evaluations=12)
-    nothing = Provenance(source, False, 10, 0, evaluations=0)
-    assert [p.counted for p in (brought, learnt, nothing)] == [None, 12, 0]
-    assert [p.nothing_yet for p in (brought, learnt, nothing)] == [False, False, True]
-    assert origin(replace(table(), provenance=nothing)) == "none yet"
-    assert origin(replace(table(), provenance=brought)) == "real"
+def test_whether_a_table_is_ranked_is_seen_from_its_numbers_and_not_from_its_source(
+    source: str,
+) -> None:
+    ranked = replace(table(), provenance=Provenance(source, False, 10, 0))
+    assert origin(ranked) == "real"
+    unranked = replace(ranked, strength=np.zeros_like(ranked.strength))
+    assert origin(unranked) == "none yet"
 
 
-def test_an_older_tables_source_is_still_understood_and_its_digest_stays() -> None:
-    older = Provenance("12 evaluations of live traffic, and x", True, 10, 0)
-    assert (older.counted, older.nothing_yet) == (12, False)
-    assert Provenance("0 evaluations of live traffic", True, 10, 0).nothing_yet
-    assert not Provenance("0 evaluations of live traffic, and x", True, 10, 0).nothing_yet
-    one = replace(table(), provenance=older)
-    assert RoutingTable.from_bytes(one.to_bytes()).digest == one.digest
-    assert b"anchored" not in one.to_bytes()
-    assert b'"evaluations"' not in one.to_bytes()
+def test_services_of_the_version_before_read_this_ones_tables() -> None:
+    """Their reader knows these fields of a provenance, and refuses a table with any other."""
+    known = {"source", "simulated", "prompts", "seed"}
+    assert set(json.loads(table().to_bytes())["provenance"]) == known
 
 
 async def test_a_reply_is_what_its_header_says_whatever_the_prompt_says() -> None:
@@ -117,22 +115,34 @@ async def test_a_reply_is_what_its_header_says_whatever_the_prompt_says() -> Non
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_is_remembered_comes_back_as_it_was(text: str) -> None:
-    described = Remembered(model=text, simulated=True, text=text)
-    assert Remembered.read(described.model_dump_json()) == described
-    place = AnsweredAt(partition=1, offset=2, key=text)
-    assert AnsweredAt.read(place.model_dump_json()) == place
-    spoke = Spoke(model=text, cluster=text, cares=text)
-    assert Spoke.read(spoke.model_dump_json()) == spoke
+async def test_what_is_remembered_comes_back_as_it_was(text: str) -> None:
+    for kept in (
+        RememberedDescription(model=text, simulated=True, text=text),
+        AnsweredAt(partition=1, offset=2, key=text),
+        Spoke(model=text, cluster=text, cares=text),
+    ):
+        memory = Remembering()
+        await kept.keep(memory, "k")
+        assert await type(kept).recall(memory, "k") == kept
+        assert "k" not in memory, "the version before reads this key, and no JSON"
+        assert set(memory) < set(keys_of("k")), "erasure deletes these"
 
 
-def test_what_older_versions_remembered_is_read() -> None:
-    read = Remembered.read("m\nsimulated\ntwo\nlines")
-    assert (read.model, read.simulated, read.text) == ("m", True, "two\nlines")
-    assert AnsweredAt.read("3\n14\nmy key") == AnsweredAt(partition=3, offset=14, key="my key")
-    assert Spoke.read("m\nc-1\nquality") == Spoke(model="m", cluster="c-1", cares="quality")
-    assert [AnsweredAt.read(t) for t in (None, "", "x", "a\nb\nc", "1\n2")] == [None] * 5
-    assert [Spoke.read(t) for t in (None, "", "x\ny")] == [None] * 3
+async def test_what_older_versions_remembered_is_read() -> None:
+    for text, kept in (
+        (
+            "m\nsimulated\ntwo\nlines",
+            RememberedDescription(model="m", simulated=True, text="two\nlines"),
+        ),
+        ("3\n14\nmy key", AnsweredAt(partition=3, offset=14, key="my key")),
+        ("m\nc-1\nquality", Spoke(model="m", cluster="c-1", cares="quality")),
+    ):
+        kind = type(kept)
+        assert await kind.recall(Remembering(k=text), "k") == kept
+        for unreadable in ("", "x", "x\ny"):
+            assert await kind.recall(Remembering(k=unreadable), "k") is None
+        assert await kind.recall(Remembering({keys_of("k")[1]: "{", "k": text}), "k") is None
+    assert await AnsweredAt.recall(Remembering(k="a\nb\nc"), "k") is None
 
 
 @pytest.mark.parametrize("name", ["human:", "judge:human:", "a:b", "feedback:x"])

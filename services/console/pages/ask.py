@@ -173,7 +173,9 @@ async def submit(desk: Desk, request: Request, viewer: Viewer) -> Response:
     try:
         decided = await desk.decide(message)
     except Undecided as late:
-        stuck = "it was described and not decided on" if late.described else "no service took it"
+        stuck = (
+            "it was described and not decided on" if late.described else "no service has taken it"
+        )
         wrong = (
             f"No decision within {desk.settings.route_s:.0f} s: {stuck}. Do describer, embedder, "
             "assigner and selector run? Without a routing table prompts wait; dead letters say "

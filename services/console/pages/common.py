@@ -15,7 +15,6 @@ from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.rates import Rates
 from shared.routing.deciding.selection import Limits, Selection, select
 from shared.routing.deciding.table import RoutingTable
-from shared.routing.learning.comparing import origin
 
 COLOURS = 10
 """Kinds of colour in the style sheet; more models than that share them."""
@@ -41,7 +40,7 @@ def about(version: Version) -> TableAbout:
         "version": str(version.published.ref),
         "clusters": len(version.table.clusters),
         "simulated": version.table.provenance.simulated,
-        "unranked": origin(version.table) == "none yet",
+        "unranked": version.table.unranked,
         "source": version.table.provenance.source,
         "models": [
             {"name": m, "colour": colour(m, version.table.models)}

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from services.describer.describe import Ask, Cache, Foresee, ModelReply, describe
+from services.describer.describe import Ask, Foresee, ModelReply, describe
 from services.describer.receive import receive
 from services.describer.settings import DescriberSettings
 from services.describer.wiring.foresight import foreseeing, loaded_encoder
@@ -24,13 +24,14 @@ from shared.adapters.telemetry import DESCRIPTIONS
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Described, Submitted
+from shared.contracts.remembered import Texts
 from shared.contracts.topics import REPLIES
 
 
 class Describing:
     """Describes batches. What is not given is made when it starts."""
 
-    def __init__(self, settings: DescriberSettings, ask: Ask | None, cache: Cache | None) -> None:
+    def __init__(self, settings: DescriberSettings, ask: Ask | None, cache: Texts | None) -> None:
         self._settings = settings
         self._ask = ask
         self._cache = cache

@@ -243,16 +243,14 @@ class Gateway:
             and answerings[0].answer is not None
             and answerings[0].model != choice.order[0]
         ):
-            self.later(
-                self.conversations.put(conversation.key, conversation.said_by(answerings[0].model))
-            )
+            self.later(conversation.keep(self.conversations, answerings[0].model))
         if choice.decided is not None and wanted.whole and answerings[0].answer is not None:
             self.later(self._completed(completed(choice.decided, answerings[0]), key))
 
     async def _completed(self, message: Completed, key: Key) -> None:
         async def there(partition: int, offset: int) -> None:
             place = AnsweredAt(partition=partition, offset=offset, key=key.name)
-            await self.places.put(message.request_id, place.model_dump_json())
+            await place.keep(self.places, message.request_id)
 
         if (traced := tracing.live()) is not None:
             traced.tell(message)
@@ -291,7 +289,7 @@ class Gateway:
             code="not_found",
             param="request_id",
         )
-        place = AnsweredAt.read(await self.places.get(wanted.request_id))
+        place = await AnsweredAt.recall(self.places, wanted.request_id)
         if place is None or (place.key != call.key.name and not call.key.may(Scope.admin)):
             raise missing
         value = await read_one(self.kafka, COMPLETIONS, place.partition, place.offset)

@@ -17,13 +17,14 @@ from aiokafka.errors import (
     InvalidProducerEpoch,
     KafkaConnectionError,
     KafkaError,
+    MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
     ProducerFenced,
     UnknownProducerId,
     for_code,
 )
 
-from shared.adapters.errors import BrokerUnreachable, TopicsMissing
+from shared.adapters.errors import BrokerUnreachable, RecordTooLarge, TopicsMissing
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import log
 from shared.contracts.topics import MAX_TABLE_BYTES, RECORD_OVERHEAD, TOPICS, Topic
@@ -210,6 +211,10 @@ def kafka_answering(kafka: KafkaSettings) -> Iterator[None]:
     """Kafka's errors go on as ours."""
     try:
         yield
+    except MessageSizeTooLargeError:
+        raise RecordTooLarge(
+            "the record has more bytes than its topic takes; raise the topic's `max.message.bytes`"
+        ) from None
     except KafkaError as error:
         raise BrokerUnreachable(
             f"Kafka at {kafka.bootstrap_servers} does not do what it is asked "

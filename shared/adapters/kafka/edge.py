@@ -180,6 +180,11 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     async def _worked_on(self, batch: list[Taken[In]]) -> Sequence[Outcome[Out]]:
         """The work's results, tried again while something outside is away."""
         messages = [taken.message for taken in batch if taken.message is not None]
+        try:
+            return await self.stage.work(messages)
+        except Exception as error:
+            if not _may_pass(error):
+                raise
         outcomes: Sequence[Outcome[Out]] = ()
         async for attempt in patiently(_may_pass, PUBLISH_WITHIN_S):
             with attempt:
@@ -271,7 +276,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         close."""
         self.outbox.publisher = await producer(self.kafka, self.liveness.may_write)
         try:
-            await require_topics(self.kafka, self.stage.flow.topics)
+            await require_topics(self.kafka, self.stage.flow.needed)
             loops = [
                 *(self.work() for _ in range(self.stage.workers)),
                 self.commit_often(),

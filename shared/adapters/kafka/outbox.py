@@ -118,12 +118,19 @@ class Outbox:
         return record.sent
 
     async def _acknowledged(self, record: Outgoing) -> None:
+        if record.sent is not None:
+            try:
+                await record.sent
+            except REFUSALS:
+                raise
+            except KafkaError as error:
+                log.warning("trying again", error=type(error).__name__, attempt=1, wait_s=0.0)
+            else:
+                return
         try:
             async for attempt in patiently(_may_pass, PUBLISH_WITHIN_S):
                 with attempt:
-                    sent = record.sent
-                    record.sent = None
-                    await (sent or await self._hand_over(record))
+                    await (await self._hand_over(record))
         except REFUSALS:
             raise
         except KafkaError as error:

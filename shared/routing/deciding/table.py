@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -65,9 +64,6 @@ class Cluster:
     """Euclidean distance beyond which a prompt is novel."""
 
 
-OLDER_SOURCE = re.compile(r"(\d+) evaluations of live traffic(, and .*)?", re.DOTALL)
-
-
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a table's rankings come from."""
@@ -77,28 +73,6 @@ class Provenance:
     simulated: bool
     prompts: int
     seed: int
-    evaluations: int | None = None
-    """How many evaluations of live traffic are in the rankings. None: none are counted, as where
-    they come from outcomes; or the table is older than this field (see `counted`)."""
-    anchored: bool = False
-    """Whether rankings that were not learnt from traffic are in them, too."""
-
-    @property
-    def counted(self) -> int | None:
-        """How many evaluations of live traffic are in the rankings; None: they come from elsewhere.
-
-        Tables of before 2026-11-26 said so in `source` alone.
-        """
-        if self.evaluations is not None or self.anchored:
-            return self.evaluations
-        older = OLDER_SOURCE.fullmatch(self.source)
-        return int(older.group(1)) if older else None
-
-    @property
-    def nothing_yet(self) -> bool:
-        """Whether nothing at all is in the rankings."""
-        older = OLDER_SOURCE.fullmatch(self.source) if self.evaluations is None else None
-        return self.counted == 0 and not self.anchored and not (older and older.group(2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,6 +274,12 @@ class RoutingTable:
         norms: Array = np.einsum("kd,kd->k", self.centroids, self.centroids)
         return norms
 
+    @property
+    def unranked(self) -> bool:
+        """Whether nothing tells its models apart yet: each is as strong as the reference,
+        everywhere."""
+        return not self.strength.any()
+
     @cached_property
     def success(self) -> Array:
         """(clusters, models) float32 on 0..1: expected score, or probability of winning against the
@@ -349,7 +329,7 @@ class RoutingTable:
             "models": self.models,
             "reference_model": self.reference_model,
             "clusters": [_plain(c) for c in self.clusters],
-            "provenance": _without_defaults(self.provenance),
+            "provenance": _plain(self.provenance),
             "top_p": self.top_p,
             "sharpness": self.sharpness,
         }
@@ -441,16 +421,6 @@ def _read(value: Any) -> Any:
             value["shape"]
         )
     return tuple(value) if isinstance(value, list) else value
-
-
-def _without_defaults(provenance: Provenance) -> dict[str, Any]:
-    """Without what says nothing, so that older tables keep their digests."""
-    value = _plain(provenance)
-    if provenance.evaluations is None:
-        del value["evaluations"]
-    if not provenance.anchored:
-        del value["anchored"]
-    return value
 
 
 def _plain(value: Encoder | Cluster | Provenance) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from shared.routing.learning.task2vec import corresponding
 
 def origin(table: RoutingTable) -> str:
     """What the rankings come from: simulated or real outcomes, or nothing yet."""
-    if table.provenance.nothing_yet:
+    if table.unranked:
         return "none yet"
     return "simulated" if table.provenance.simulated else "real"
 

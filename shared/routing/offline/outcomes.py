@@ -239,7 +239,7 @@ def build_table(
         ),
         cost_usd=_expected(outcomes.cost_usd, clustering).astype(np.float32),
         latency_s=_expected(outcomes.latency_s, clustering).astype(np.float32),
-        provenance=Provenance(source, simulated, len(outcomes.texts), seed, anchored=True),
+        provenance=Provenance(source, simulated, len(outcomes.texts), seed),
         top_p=top_p,
         sharpness=sharpness,
         projection=fitted.projection if fitted else None,

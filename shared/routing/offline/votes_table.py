@@ -107,7 +107,7 @@ def build_from_votes(
         standard_error=ranking.standard_error.astype(np.float32),
         cost_usd=(votes.answer_usd + tokens[:, None] * votes.usd_per_token).astype(np.float32),
         latency_s=np.zeros((clusters, len(models)), np.float32),
-        provenance=Provenance(source, False, len(votes.texts), seed, anchored=True),
+        provenance=Provenance(source, False, len(votes.texts), seed),
         top_p=top_p,
         unproven_error=UNPROVEN,
         estimator=fit_votes_estimator(

@@ -20,6 +20,7 @@ from aiokafka.errors import (
 )
 from support import described, embedded, submitted
 
+from shared.adapters import retrying
 from shared.adapters.errors import BrokerUnreachable, EncoderInvalid, SessionLost
 from shared.adapters.kafka.client import BATCH_BYTES
 from shared.adapters.kafka.edge import Edge, Stage
@@ -124,6 +125,28 @@ async def test_each_record_of_a_batch_ends_in_its_own_way() -> None:
     ]
     assert made.progress.uncommitted() == {PART: 4}
     assert made.progress.in_flight == 0
+
+
+async def test_a_record_that_is_not_acknowledged_is_handed_over_anew_at_every_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retrying, "FIRST_WAIT_S", 0.001)
+
+    class Stubborn(Producer):
+        handed_over = 0
+
+        async def send(self, *given: Any, **more: Any) -> asyncio.Future[Any]:
+            self.handed_over += 1
+            if self.handed_over <= 3:
+                self._once.add(b"r-1")
+            return await super().send(*given, **more)
+
+    producer = Stubborn()
+    made = edge(producer)
+    made.intake.put(record(1))
+    await made.run(await made.intake.next())
+    assert producer.handed_over == 4
+    assert producer.sent == [(EMBEDDINGS.name, b"r-1")]
 
 
 async def test_what_was_taken_of_a_lost_partition_is_left_to_others() -> None:

@@ -14,7 +14,7 @@ from support import table
 
 import shared.adapters
 from shared.adapters import errors
-from shared.adapters.errors import AdapterError, BrokerUnreachable, CacheUnreachable
+from shared.adapters.errors import AdapterError, BrokerUnreachable, CacheUnreachable, RecordTooLarge
 from shared.adapters.kafka import client as kafka_client
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis import client as redis_client
@@ -41,7 +41,21 @@ def test_the_tree_that_is_drawn_is_the_tree_that_is() -> None:
     assert ours == drawn
 
 
-@pytest.mark.parametrize("kind", sorted(descendants(aiokafka.errors.KafkaError), key=str))
+def test_a_record_too_large_is_an_error_of_its_own_since_the_broker_can_be_used() -> None:
+    with (
+        pytest.raises(RecordTooLarge, match=r"max\.message\.bytes"),
+        kafka_client.kafka_answering(KafkaSettings()),
+    ):
+        raise aiokafka.errors.MessageSizeTooLargeError
+
+
+@pytest.mark.parametrize(
+    "kind",
+    sorted(
+        set(descendants(aiokafka.errors.KafkaError)) - {aiokafka.errors.MessageSizeTooLargeError},
+        key=str,
+    ),
+)
 def test_whatever_kafka_says_is_a_broker_that_can_not_be_used(kind: type[Exception]) -> None:
     with (
         pytest.raises(BrokerUnreachable, match=kind.__name__),

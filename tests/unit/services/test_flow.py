@@ -44,6 +44,16 @@ def test_each_service_names_itself_as_its_folder_and_keeps_its_topics() -> None:
         assert len(flow.about) < 80
 
 
+def test_a_service_waits_for_no_topic_that_its_work_can_begin_without() -> None:
+    """Nor for one that the version before did not need: its topics may be made by hand."""
+    needed = {flow.name: {topic.name for topic in flow.needed} for flow in flows()}
+    assert needed["assigner"] == {"embeddings", "assignments", "dead-letters"}
+    assert needed["selector"] == {"assignments", "decisions", "dead-letters"}
+    assert needed["console"] == {
+        topic.name for flow in flows() for topic in flow.topics if flow.name == "console"
+    }
+
+
 def test_compose_starts_them_all_on_their_ports() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     started = {name for name, s in compose.items() if s.get("command", [""])[0] == "run"}

@@ -109,6 +109,18 @@ def test_the_table_follows_from_what_is_known_and_not_from_the_order_in_which_it
     assert tables[0].cost_usd[:, 0] == pytest.approx(0.001, rel=0.3)
 
 
+def test_a_table_counts_its_evaluations_and_without_any_it_is_unranked() -> None:
+    pool, settings = catalog.load().profile("study-2023")[:3], ReclustererSettings(clusters=2)
+    memory = learnt()
+    voted = propose(memory, None, [], pool, settings, recluster=False)
+    assert voted is not None
+    assert (voted.evaluations, voted.table.unranked) == (len(memory.opinions), False)
+    memory.opinions.clear()
+    silent = propose(memory, None, [], pool, settings, recluster=False)
+    assert silent is not None
+    assert (silent.evaluations, silent.table.unranked) == (0, True)
+
+
 @pytest.mark.parametrize("method", sorted(CLUSTERINGS.keys() - {EVOLVING}))
 def test_every_clustering_but_the_evolving_may_find_the_clusters_of_a_table(method: str) -> None:
     pool = catalog.load().profile("study-2023")[:3]
