@@ -95,7 +95,8 @@ chart-crds: setup-dev ## Check the objects of KEDA, Strimzi and the Prometheus o
 chaos: setup-dev ## Break an installation in every way listed in tests/chaos, and count; FAULTS="kill-selector …" takes some
 	@PYTHONPATH=deploy/local:tests:tests/chaos $(BIN)/python -u tests/chaos/run.py $(FAULTS)
 
-flow: setup-dev ## Write the drawing and table of docs/architecture.md from the code
+flow: setup-dev ## Write the drawings and the table of README and docs/architecture.md from the code
+	@$(BIN)/pointsman flow --write README.md
 	@$(BIN)/pointsman flow --write docs/architecture.md
 
 asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code

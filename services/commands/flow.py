@@ -12,11 +12,13 @@ from shared.contracts.errors import InvalidMessage
 from shared.contracts.flow import Flow
 from shared.contracts.topics import Topic
 
-BEGIN, END = "<!-- flow: written by `make flow` -->", "<!-- end of flow -->"
+MARKS = ("<!-- flow {0}: written by `make flow` -->", "<!-- end of flow {0} -->")
+"""What stands before and after a part in a page: `drawing` or `table`."""
 
 
 def show(write: Path | None, *, as_json: bool) -> None:
-    """Print the drawing and the table; with `write`, put them between the marks of that file.
+    """Print the drawing and the table; with `write`, put them between the marks of that file, as
+    far as it has them.
 
     Raises `InvalidMessage` if the file has no marks.
     """
@@ -36,16 +38,20 @@ def show(write: Path | None, *, as_json: bool) -> None:
 
 
 def rewritten(text: str, name: str) -> str:
-    """The text with today's drawing and table between its marks."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise InvalidMessage(
-            f"{name} has no lines {BEGIN} and {END}; put them where the flow belongs"
-        )
-    return (
-        f"{before}{BEGIN}\n\n```text\n{drawing(flows())}\n```\n\n{table(flows())}\n\n{END}{after}"
-    )
+    """The text with today's drawing and table, each between its marks, as far as it has them."""
+    parts = {"drawing": f"```text\n{drawing(flows())}\n```", "table": table(flows())}
+    marked = False
+    for part, content in parts.items():
+        begin, end = (mark.format(part) for mark in MARKS)
+        before, begun, rest = text.partition(begin)
+        _, ended, after = rest.partition(end)
+        if begun and ended:
+            marked = True
+            text = f"{before}{begin}\n\n{content}\n\n{end}{after}"
+    if not marked:
+        wanted = " and ".join(mark.format("drawing") for mark in MARKS)
+        raise InvalidMessage(f"{name} has no lines {wanted}; put them where the flow belongs")
+    return text
 
 
 def drawing(services: Sequence[Flow]) -> str:

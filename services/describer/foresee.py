@@ -102,7 +102,7 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
-class _Learnt:
+class _LearntForesight:
     foresight: Foresight
     simulated: bool
     table: str
@@ -137,7 +137,7 @@ class Foreseeing:
         self._keep_s = keep_s
         self._pairs: OrderedDict[bytes, _Pair] = OrderedDict()
         self._new = 0
-        self._learnt: _Learnt | None = None
+        self._learnt: _LearntForesight | None = None
         self._lock = threading.Lock()
 
     def look(self, prompt: str, wanted: Rates | Goal, table: RoutingTable | None) -> Forecast:
@@ -171,7 +171,12 @@ class Foreseeing:
         )
 
     def _without_edges(
-        self, read: Read, foreseen: Array, rates: Rates, table: RoutingTable, learnt: _Learnt
+        self,
+        read: Read,
+        foreseen: Array,
+        rates: Rates,
+        table: RoutingTable,
+        learnt: _LearntForesight,
     ) -> bool:
         """Whether the model would be the same without the prompt's edges, where an attacker may
         have put something."""
@@ -250,7 +255,9 @@ class Foreseeing:
             for part in zip(*((p.prompt, p.description, p.form) for p in alike), strict=True)
         )
         foresight = learn(prompts, descriptions, forms, table, self._settings.foresee_target)
-        self._learnt = _Learnt(foresight, alike[-1].simulated, table.digest, time.monotonic())
+        self._learnt = _LearntForesight(
+            foresight, alike[-1].simulated, table.digest, time.monotonic()
+        )
         return foresight
 
     @property

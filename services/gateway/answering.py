@@ -94,10 +94,10 @@ class _First:
     came: Mapping[str, Any]
     accepted: bool
 
-    def speaking(self, wanted: UnderstoodRequest) -> AnswerStream:
+    def speaking(self, wanted: UnderstoodRequest) -> StreamedReply:
         """Its answer as a stream."""
         assert self.told.answer is not None
-        return AnswerStream(wanted, _Whole(self.came, self.told.answer), self.told)
+        return StreamedReply(wanted, _Whole(self.came, self.told.answer), self.told)
 
 
 def _body(
@@ -179,7 +179,7 @@ async def ask_streamed(
     models: Models,
     within_s: float,
     assess: Assess | None = None,
-) -> AsyncGenerator[AnswerStream, None]:
+) -> AsyncGenerator[StreamedReply, None]:
     """An answer as it comes, from the first model that begins one; by a cascade, once the cheap
     model's is there and assessed.
 
@@ -205,7 +205,7 @@ async def ask_streamed(
                 failed.append((model, error))
                 continue
             try:
-                yield AnswerStream(
+                yield StreamedReply(
                     wanted, talk, Answering(model, None, failures(failed)).after(first)
                 )
             except ModelUnavailable as error:
@@ -255,7 +255,7 @@ async def _begin(
 
 
 @dataclass(slots=True)
-class AnswerStream:
+class StreamedReply:
     """A streamed answer under way."""
 
     wanted: UnderstoodRequest

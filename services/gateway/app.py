@@ -14,7 +14,7 @@ from services.gateway import FLOW, documented
 from services.gateway.answering import Models
 from services.gateway.settings import GatewaySettings
 from services.gateway.wiring.endpoints import Gateway
-from services.gateway.wiring.serving import ANSWERS_TO_STRAYS, Endpoint, Work
+from services.gateway.wiring.serving import ANSWERS_TO_STRAYS, Endpoint, HandleCall
 from shared.adapters.http import HttpService
 from shared.contracts.scopes import Scope
 
@@ -32,7 +32,7 @@ def build(settings: GatewaySettings | None = None, models: Models | None = None)
     settings = settings or GatewaySettings()
     gateway = Gateway(settings, models)
 
-    def answered(path: str, name: str, needs: Scope | None, work: Work) -> Route:
+    def answered(path: str, name: str, needs: Scope | None, work: HandleCall) -> Route:
         method = "POST" if name in {"chat", "route", "feedback"} else "GET"
         return Route(path, Endpoint(gateway, name, needs, work), methods=[method])
 

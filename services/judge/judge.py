@@ -46,7 +46,7 @@ class Judgement(Protocol):
     def simulated(self) -> bool: ...
 
 
-class AskModel(Protocol):
+class AskInShadow(Protocol):
     """A challenger's or the reference model's answer, in the shadow. Raises `ModelUnavailable`."""
 
     async def __call__(self, message: Completed, model: str) -> Answer: ...
@@ -85,7 +85,7 @@ async def judge(
     message: Completed,
     chosen: Sequence[Pair],
     settings: JudgeSettings,
-    ask_model: AskModel,
+    ask_model: AskInShadow,
     ask_judge: AskJudge,
     budget: Budget,
     prices: Prices,
@@ -170,7 +170,7 @@ async def _pair(
     message: Completed,
     pair: Pair,
     settings: JudgeSettings,
-    ask_model: AskModel,
+    ask_model: AskInShadow,
     ask_judge: AskJudge,
     budget: Budget,
     prices: Prices,

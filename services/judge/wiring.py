@@ -10,7 +10,7 @@ from datetime import datetime
 
 from services.judge import FLOW, verdict
 from services.judge.attendance import Attendance
-from services.judge.judge import AskJudge, AskModel, chosen_once, judge
+from services.judge.judge import AskInShadow, AskJudge, chosen_once, judge
 from services.judge.sample import Sampler
 from services.judge.settings import JudgeSettings
 from shared.adapters.catalog import CurrentCatalog
@@ -67,7 +67,7 @@ class Judging:
             lambda day: spent_since(self._kafka, day),
         )
         self._remembered = TextCache(self._redis, RedisKeys.judged, REMEMBER_S)
-        self._ask_model: AskModel | None = None
+        self._ask_model: AskInShadow | None = None
         self._ask_judge: AskJudge | None = None
 
     @asynccontextmanager
@@ -139,7 +139,7 @@ def challengers(catalog: Catalog, profile: str) -> dict[str, float]:
 @asynccontextmanager
 async def asking(
     settings: JudgeSettings, catalog: Callable[[], Catalog], llm: LLMSettings, redis: RedisSettings
-) -> AsyncGenerator[tuple[AskModel, AskJudge], None]:
+) -> AsyncGenerator[tuple[AskInShadow, AskJudge], None]:
     """The models of the catalogue and the judge models, as the judge asks them."""
     providers = Providers(catalog, llm)
     judges = open_chat(llm)

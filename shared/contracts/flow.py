@@ -1,7 +1,7 @@
 """Who hears and says what: one `Flow` a service, from which everything else is derived.
 
 From it come the Kafka wiring, `pointsman rights`, what `pointsman forget` searches, the AsyncAPI
-document, the order in which `pointsman up` starts them, and the drawing and table of
+document, the order in which `pointsman up` starts them, and the drawings and table of README.md and
 docs/architecture.md. Compose, Helm, Prometheus and the import contracts are checked against it.
 """
 

@@ -16,7 +16,7 @@ from services.console import FLOW
 from services.console.desk import Desk, PageError, PageRoute, Trial, Undecided, Viewer, form_of
 from services.console.pages.common import colour
 from services.console.pages.dials import START, curve, dialled, profile_of, slider
-from services.console.pages.views import Ranking, ScoreRow, TrialFacts
+from services.console.pages.views import ScoreRow, ScoreTable, TrialFacts
 from shared.contracts.figures import usd
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.scopes import Scope
@@ -73,7 +73,7 @@ def ranking_of(
     contexts: Mapping[str, int],
     prediction: Prediction | None = None,
     tokens: float | None = None,
-) -> Ranking:
+) -> ScoreTable:
     """Every model's utility broken down, for one prompt and these rates."""
     selection = select(table, assignment, rates, limits, contexts, prediction, tokens)
     spans = (

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from services.console.pages.views import Curve
+from services.console.pages.views import DialCurve
 from services.console.pictures import axis, decades, ticks
 from shared.contracts.figures import usd
 from shared.routing.deciding.frontier import Frontier
@@ -39,7 +39,7 @@ def profile_of(places: Mapping[str, int]) -> str | None:
     )
 
 
-def curve(frontier: Frontier, rates: Rates) -> Curve:
+def curve(frontier: Frontier, rates: Rates) -> DialCurve:
     """The quality-cost curve of a table, and where these rates stand on it."""
     cost = np.maximum(frontier.cost_usd.astype(np.float64), 1e-9)
     success = frontier.success.astype(np.float64)

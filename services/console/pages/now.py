@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from services.console.desk import Desk, PageError, PageRoute, Viewer
 from services.console.memory import SECONDS, History, SeenDecision
 from services.console.pages.common import colour, cut_short, task_of
-from services.console.pages.views import DecisionRow, GoalRow, News, NowPage, Numbers, Series
+from services.console.pages.views import DecisionRow, FreshRows, GoalRow, NowPage, Numbers, Series
 from shared.contracts.figures import percentile, usd
 from shared.contracts.scopes import Scope
 from shared.routing.deciding.rates import Goal
@@ -199,7 +199,7 @@ async def _happening(desk: Desk, request: Request, *, prompts: bool) -> AsyncIte
         desk.watching -= 1
 
 
-def news(desk: Desk, seen: int, second: int, at: float, *, prompts: bool) -> News:
+def news(desk: Desk, seen: int, second: int, at: float, *, prompts: bool) -> FreshRows:
     """What is new to a page that has shown `seen` decisions and the seconds up to `second`."""
     memory = desk.memory
     models = memory.current.table.models if memory.current else ()

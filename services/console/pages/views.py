@@ -103,7 +103,7 @@ class NowPage(TypedDict):
     goals: list[GoalRow]
 
 
-class News(TypedDict):
+class FreshRows(TypedDict):
     rows: str
     whole: bool
     numbers: str
@@ -222,18 +222,18 @@ class PicksRow(TypedDict):
     picks: list[Pick]
 
 
-class Place(TypedDict):
+class Spot(TypedDict):
     x: float
     y: float
 
 
-class SinglePlace(Place):
+class SinglePlace(Spot):
     model: str
 
 
-class Curve(TypedDict):
+class DialCurve(TypedDict):
     line: str
-    here: Place
+    here: Spot
     single: SinglePlace
     x: list[AcrossMark]
     y: list[UpMark]
@@ -255,7 +255,7 @@ class ModelsPage(TypedDict):
     reference: str
     dial: int
     rate: str
-    curve: Curve | None
+    curve: DialCurve | None
 
 
 class ClusterShare(TypedDict):
@@ -302,7 +302,7 @@ class RatesShown(TypedDict):
     s: str
 
 
-class Ranking(TypedDict):
+class ScoreTable(TypedDict):
     rows: list[ScoreRow]
     ruled_out: tuple[tuple[str, str], ...]
     winner: str | None
@@ -313,7 +313,7 @@ class Ranking(TypedDict):
     by_votes: bool
     reference: str
     cautious: bool
-    traffic: Curve | None
+    traffic: DialCurve | None
 
 
 class VersionRow(TypedDict):

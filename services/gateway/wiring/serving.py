@@ -126,7 +126,7 @@ async def hears_nothing() -> Message:
 ID_PREFIX = {"chat": "chatcmpl"}
 """As OpenAI's ids begin."""
 TRACED = frozenset({"chat", "route", "feedback"})
-Work = Callable[[HttpCall], Awaitable[None]]
+HandleCall = Callable[[HttpCall], Awaitable[None]]
 """What an endpoint does with a call."""
 
 
@@ -147,7 +147,7 @@ class Endpoint:
     gateway: Shared
     name: str
     needs: Scope | None
-    work: Work
+    work: HandleCall
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         request = Request(scope)

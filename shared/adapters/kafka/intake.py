@@ -65,9 +65,8 @@ class Intake(Generic[In]):
             return
         try:
             fetched = await consumer.getmany(partition, timeout_ms=0, max_records=room)
-        except (
-            Exception
-        ):  # told again to whoever asks for one; those before must not be passed over
+        except Exception:
+            # told again to whoever asks for one; those before must not be passed over
             with suppress(KafkaError):
                 consumer.seek(partition, record.offset + 1)
         else:

@@ -126,16 +126,16 @@ class Chat:
         self._settings = settings
         self._simulated = simulated
         self._room = asyncio.Semaphore(settings.concurrency)
-        self._learnt: dict[str, _Learnt] = {}
+        self._learnt: dict[str, _ModelHistory] = {}
 
     def allows(self, model: str) -> bool:
         """Whether `model` is not resting after failures. Asking changes nothing."""
         return self._of(model).breaker.would_allow()
 
-    def _of(self, model: str) -> _Learnt:
+    def _of(self, model: str) -> _ModelHistory:
         """What is known of `model` by now."""
         if model not in self._learnt:
-            self._learnt[model] = _Learnt(
+            self._learnt[model] = _ModelHistory(
                 Breaker(self._settings.breaker_failures, self._settings.breaker_rest_s)
             )
         return self._learnt[model]
@@ -314,7 +314,7 @@ class Chat:
 
 
 @dataclass(slots=True)
-class _Learnt:
+class _ModelHistory:
     """What earlier calls of a model have shown."""
 
     breaker: Breaker

@@ -91,9 +91,10 @@ def test_what_is_erased_is_looked_for_wherever_a_prompt_passes() -> None:
     assert heard["replies"] == []
 
 
-def test_the_architecture_page_shows_the_flow_as_it_is() -> None:
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
+def test_pages_show_the_flow_as_it_is(name: str) -> None:
     """If this fails: make flow."""
-    page = ROOT / "docs" / "architecture.md"
+    page = ROOT / name
     assert command.rewritten(page.read_text(), page.name) == page.read_text()
 
 

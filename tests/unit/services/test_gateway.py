@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support import table
 
-from services.gateway.answering import Answering, AnswerStream, ask_streamed, unanswered
+from services.gateway.answering import Answering, StreamedReply, ask_streamed, unanswered
 from services.gateway.choice import Choice, Conversation, choose
 from services.gateway.documented import openapi, page
 from services.gateway.fallback import Fallback
@@ -289,7 +289,9 @@ async def test_usage_is_left_out_where_the_client_says_so_and_bad_figures_are_re
             + b"}"
         )
         talk = SimpleNamespace(chunks=_chunks({"choices": end, "usage": bad}), answer=_answer)
-        got = [c async for c in AnswerStream(wanted(body), talk, Answering("m", None, ())).chunks()]
+        got = [
+            c async for c in StreamedReply(wanted(body), talk, Answering("m", None, ())).chunks()
+        ]
         assert len(got) == chunks
         told = {
             "prompt_tokens": 1,
@@ -328,7 +330,7 @@ async def test_the_cost_is_in_the_last_chunk_even_when_no_usage_came() -> None:
         [{"choices": delta}, {"choices": end}, {"choices": [], "usage": {"a": 1}}],
     ):
         talk = SimpleNamespace(chunks=_chunks(*sent), answer=_answer)
-        got = [c async for c in AnswerStream(wanted(), talk, Answering("m", None, ())).chunks()]
+        got = [c async for c in StreamedReply(wanted(), talk, Answering("m", None, ())).chunks()]
         assert len(got) == 2
         assert got[-1]["choices"][0]["finish_reason"] == "stop"
         assert got[-1]["usage"]["cost"] == 0.5
@@ -357,7 +359,7 @@ class _Models:
 
 async def test_a_stream_that_breaks_in_the_middle_is_not_begun_again_elsewhere() -> None:
     made = _Models(down=ModelUnavailable("HTTP 500", 500))
-    kept: list[AnswerStream] = []
+    kept: list[StreamedReply] = []
 
     async def listen() -> None:
         async with ask_streamed(
