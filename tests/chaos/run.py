@@ -83,7 +83,8 @@ def main() -> int:
     options = parser.parse_args()
     names = options.faults or [*FAULTS, *OWN]
     if unknown := set(names) - FAULTS.keys() - OWN.keys():
-        parser.error(f"no such fault: {', '.join(sorted(unknown))}")
+        known = ", ".join((*FAULTS, *OWN))
+        parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {known}")
     size, done = SHORT if options.short else FULL, list[Findings]()
     results: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
