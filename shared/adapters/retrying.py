@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from shared.adapters.telemetry import log
 
+T = TypeVar("T")
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 
 
-def patiently(on: Callable[[Exception], bool], within_s: float) -> Any:
-    """Attempts until one succeeds, as long as `on` says of an error that it may pass; then, or
-    after `within_s` seconds, that error is raised. Use as `async for attempt in …: with attempt:`.
+async def patiently(
+    call: Callable[[], Awaitable[T]], on: Callable[[Exception], bool], within_s: float
+) -> T:
+    """What `call` gives; called again as long as `on` says of its error that it may pass. Then, or
+    after `within_s` seconds, that error is raised.
+
+    stamina comes in after a first failure only: its context costs more than most calls.
     """
-    return stamina.retry_context(
+    try:
+        return await call()
+    except Exception as error:
+        if not on(error):
+            raise
+        log.warning("trying again", error=type(error).__name__, attempt=1, wait_s=0.0)
+    attempts = stamina.retry_context(
         on=on,
         attempts=None,
         timeout=within_s,
@@ -25,6 +36,10 @@ def patiently(on: Callable[[Exception], bool], within_s: float) -> Any:
         wait_max=LONGEST_WAIT_S,
         wait_jitter=FIRST_WAIT_S,
     )
+    async for attempt in attempts:
+        with attempt:
+            return await call()
+    raise AssertionError("the last attempt returns or raises")
 
 
 def a_few_times(on: Callable[[Exception], bool | float], attempts: int) -> Any:

@@ -27,7 +27,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Generic, cast
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
 from faststream import FastStream
 
 from shared.adapters.errors import (
@@ -42,7 +41,7 @@ from shared.adapters.kafka.fetching import Fetching
 from shared.adapters.kafka.intake import Intake
 from shared.adapters.kafka.liveness import Liveness
 from shared.adapters.kafka.offsets import Offsets
-from shared.adapters.kafka.outbox import PUBLISH_WITHIN_S, REFUSALS, Outbox, Outgoing
+from shared.adapters.kafka.outbox import PUBLISH_WITHIN_S, Outbox, Outgoing, kafka_may_pass
 from shared.adapters.kafka.progress import Progress
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.stage import In, Out, Outcome, Record, Stage, Taken
@@ -180,16 +179,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     async def _worked_on(self, batch: list[Taken[In]]) -> Sequence[Outcome[Out]]:
         """The work's results, tried again while something outside is away."""
         messages = [taken.message for taken in batch if taken.message is not None]
-        try:
-            return await self.stage.work(messages)
-        except Exception as error:
-            if not _may_pass(error):
-                raise
-        outcomes: Sequence[Outcome[Out]] = ()
-        async for attempt in patiently(_may_pass, PUBLISH_WITHIN_S):
-            with attempt:
-                outcomes = await self.stage.work(messages)
-        return outcomes
+        return await patiently(lambda: self.stage.work(messages), _may_pass, PUBLISH_WITHIN_S)
 
     # publishing and committing
 
@@ -323,7 +313,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
 def _may_pass(error: Exception) -> bool:
     """Whether what the work failed with is outside and may pass. What Kafka refuses for good is the
     record's own fault."""
-    return isinstance(error, (KafkaError, *PASSING)) and not isinstance(error, REFUSALS)
+    return isinstance(error, PASSING) or kafka_may_pass(error)
 
 
 def connect(

@@ -99,7 +99,7 @@ class Outbox:
         """
         for record in records:
             with suppress(KafkaError, *REFUSALS):  # said again, and seen to, where it is waited for
-                await self._hand_over(record)
+                record.sent = await self._hand_over(record)
         for record in records:
             try:
                 await self._acknowledged(record)
@@ -108,29 +108,22 @@ class Outbox:
 
     async def _hand_over(self, record: Outgoing) -> asyncio.Future[Any]:
         self.liveness.require_session()
-        record.sent = await self.publisher.send(
+        return await self.publisher.send(
             self.kafka.name(record.topic),
             record.value,
             key=record.key,
             headers=record.headers,
             partition=record.partition,
         )
-        return record.sent
 
     async def _acknowledged(self, record: Outgoing) -> None:
-        if record.sent is not None:
-            try:
-                await record.sent
-            except REFUSALS:
-                raise
-            except KafkaError as error:
-                log.warning("trying again", error=type(error).__name__, attempt=1, wait_s=0.0)
-            else:
-                return
+        async def acknowledgement() -> None:
+            sent = record.sent
+            record.sent = None  # what has failed is handed over anew
+            await (sent or await self._hand_over(record))
+
         try:
-            async for attempt in patiently(_may_pass, PUBLISH_WITHIN_S):
-                with attempt:
-                    await (await self._hand_over(record))
+            await patiently(acknowledgement, kafka_may_pass, PUBLISH_WITHIN_S)
         except REFUSALS:
             raise
         except KafkaError as error:
@@ -177,5 +170,6 @@ class Outbox:
         )
 
 
-def _may_pass(error: Exception) -> bool:
+def kafka_may_pass(error: Exception) -> bool:
+    """Whether Kafka may take later what it did not take now."""
     return isinstance(error, KafkaError) and not isinstance(error, REFUSALS)
