@@ -26,6 +26,19 @@ from shared.routing.deciding.rates import PROFILES
 from shared.routing.deciding.table import Cluster, Encoder, Provenance, RoutingTable
 
 ENCODER = Encoder("test/encoder", "1", 4, "mean", "none")
+THINGS = (
+    "bread",
+    "ships",
+    "the harbour",
+    "old maps",
+    "bicycles",
+    "violins",
+    "the museum",
+    "rain",
+    "apples",
+    "a lighthouse",
+)
+"""What made-up prompts are about."""
 
 
 def forget_settings(patch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 from ledger import Ledger
+from support import THINGS
 
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import Publisher, producer
@@ -22,18 +23,6 @@ from shared.contracts.topics import PROMPTS
 MOST_WAITING = 5_000
 """Prompts sent and not acknowledged, at most; beyond that the load waits, and what it then sends
 was due earlier."""
-THINGS = (
-    "bread",
-    "ships",
-    "the harbour",
-    "old maps",
-    "bicycles",
-    "violins",
-    "the museum",
-    "rain",
-    "apples",
-    "a lighthouse",
-)
 TASKS = (
     "Translate this sentence about {thing} into French",
     "Write a Python function that sorts {thing}",

@@ -17,6 +17,7 @@ import yaml
 from conftest import Pipeline, eventually, running_pipeline
 from redis.asyncio import Redis
 from relearning import relearn
+from support import THINGS
 
 from services.commands.simulate import application
 from services.flows import workers
@@ -42,18 +43,6 @@ KINDS = {
     "{other}? Show your steps",
     NEW: "Convert this recipe for {thing} with {other} from cups to grams",
 }
-THINGS = (
-    "bread",
-    "ships",
-    "the harbour",
-    "old maps",
-    "bicycles",
-    "violins",
-    "the museum",
-    "rain",
-    "apples",
-    "a lighthouse",
-)
 OTHERS = (
     "Portuguese",
     "Swedish",
