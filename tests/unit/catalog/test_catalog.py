@@ -49,7 +49,7 @@ def test_errors_name_the_place(tmp_path: Path) -> None:
 
 
 def test_there_are_25_tasks_with_at_least_12_prompts_and_4_for_testing() -> None:
-    known = tasks.load()
+    known = tasks.methodology()
     assert len(known) == 25
     prompts = [p for t in known for p in t.train + t.test]
     assert len(prompts) == len({" ".join(p.lower().split()) for p in prompts})
@@ -61,7 +61,7 @@ def test_there_are_25_tasks_with_at_least_12_prompts_and_4_for_testing() -> None
 
 
 def test_prompts_vary_in_length_and_language() -> None:
-    prompts = [p for t in tasks.load() for p in t.train + t.test]
+    prompts = [p for t in tasks.methodology() for p in t.train + t.test]
     lengths = sorted(len(p) for p in prompts)
     assert lengths[-1] > 10 * lengths[0]
     assert sum(any(c in p for c in "äöüßéèçñ¿") for p in prompts) >= 30
