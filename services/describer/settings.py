@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from shared.contracts.encoders import VariantName
 from shared.contracts.settings import ServiceSettings
 from shared.contracts.wishes import PROFILES_VARIABLE, Preferences, Profile
 
@@ -22,10 +23,15 @@ class DescriberSettings(ServiceSettings):
         extra="ignore",
     )
 
-    backend: Literal["auto", "llm", "local", "prompt"] = "auto"
-    """llm: a language model; local: extractive rules; prompt: the prompt itself. auto: a language
-    model where there is a key (POINTSMAN_LLM_API_KEY), else rules, whose words are shown to people
-    while the prompt itself is embedded."""
+    backend: Literal["auto", "llm", "library", "local", "prompt"] = "auto"
+    """llm: a language model; library: the nearest task of the library, found by the encoder; local:
+    extractive rules; prompt: the prompt itself. auto: a language model where there is a key
+    (POINTSMAN_LLM_API_KEY), else the library, whose words are shown to people while the prompt
+    itself is embedded. Without an encoder beside the describer the library is left for the
+    rules."""
+    library_from: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How probable the nearest task of the library must be to stand as the description; below that
+    rules write it."""
     model: str = "google/gemini-2.5-flash-lite"
     """The language model that describes; a small one is enough."""
     time_limit_s: Annotated[float, Field(gt=0)] = 4.0
@@ -58,6 +64,9 @@ class DescriberSettings(ServiceSettings):
     """The selector's: whose models must stay the same for a request that states no preferences."""
     foresee_from: Annotated[int, Field(ge=1)] = 500
     """Different prompts that the language model has described before anything is foreseen."""
+    foresee_library: bool = True
+    """Whether foreseeing begins with the library's prompts and their descriptions while the
+    language model has described fewer; each that it describes takes the place of one of them."""
     foresee_pairs: Annotated[int, Field(ge=100)] = 4000
     """Prompts and their descriptions kept to foresee from, the newest: 5 KB each, as points."""
     foresee_check: Annotated[float, Field(ge=0, le=1)] = 0.02
@@ -65,6 +74,8 @@ class DescriberSettings(ServiceSettings):
     same, to see whether it holds."""
     encoder_dir: Path | None = None
     """Directory of the encoder, as the embedder's. None: the default encoder."""
-    variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
-    """Which variant of the default encoder, as the embedder's: nothing is foreseen for a table of
-    another space."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Prompts looked up in the library side by side; 0: one for each core."""
+    variant: VariantName = "int8"
+    """Which encoder of those that come with Pointsman, as the embedder's: nothing is foreseen for a
+    table of another space."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from shared.contracts.encoders import VariantName
 from shared.contracts.settings import ServiceSettings
 
 
@@ -34,8 +35,8 @@ class DispatcherSettings(ServiceSettings):
     encoder_dir: Path | None = None
     """Directory of the encoder that answers are assessed with, as the embedder's. None: the default
     encoder."""
-    variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
-    """Which variant of the default encoder, as the embedder's."""
+    variant: VariantName = "int8"
+    """Which encoder of those that come with Pointsman, as the embedder's."""
     workers: Annotated[int, Field(ge=1)] = 32
     """Decisions answered at the same time."""
     remember_s: Annotated[int, Field(ge=1)] = 24 * 3600

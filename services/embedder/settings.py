@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from shared.contracts.encoders import VariantName
 from shared.contracts.settings import ServiceSettings
 
 
@@ -21,9 +22,13 @@ class EmbedderSettings(ServiceSettings):
     encoder_dir: Path | None = None
     """Directory of the encoder, in optimum's layout. None: the default encoder, prepared on first
     use."""
-    variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
-    """Which variant of the default encoder: its first three layers (fp16 for a GPU), or the whole
-    of it. A routing table belongs to one of them."""
+    variant: VariantName = "int8"
+    """Which encoder of those that come with Pointsman (`shared.contracts.encoders`): int8, fp32, or
+    fp16 for a GPU; minilm-int8 and others for tables from before. A routing table belongs to one of
+    them."""
+    follow: bool = True
+    """Whether the embedder goes over to the encoder of the routing table in use, where that is
+    another of those that come with Pointsman."""
     text: Literal["table", "prompt", "description", "both"] = "table"
     """What is embedded: the prompt itself, its description, or both. `table`: what the current
     routing table was made with; before there is one, the description where a language model wrote

@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from services.gateway import FLOW
+from shared.contracts.encoders import VariantName
 from shared.contracts.settings import ServiceSettings
 from shared.contracts.wishes import PROFILES_VARIABLE, Preferences, Profile
 
@@ -56,8 +57,8 @@ class GatewaySettings(ServiceSettings):
     encoder_dir: Path | None = None
     """Directory of the encoder that answers are assessed with, as the embedder's. None: the default
     encoder."""
-    variant: Literal["int8", "fp32", "fp16", "int8-whole", "fp32-whole"] = "int8"
-    """Which variant of the default encoder, as the embedder's."""
+    variant: VariantName = "int8"
+    """Which encoder of those that come with Pointsman, as the embedder's."""
     keep_model: bool = True
     """Whether a conversation stays with its model until its task changes."""
     conversation_s: Annotated[int, Field(ge=1)] = 3600

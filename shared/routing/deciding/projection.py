@@ -14,6 +14,8 @@ appended (n, dimension + form.SIZE).
   yet, is placed by ridge regression.
 - keys: the embedding of the response; a new prompt is looked up by the response it is expected to
   get.
+- tasks: what the default encoder says of the task, which it learnt from the library of tasks; not
+  learnt from outcomes.
 """
 
 from __future__ import annotations
@@ -29,6 +31,11 @@ from shared.routing.errors import OutcomesInvalid
 Array = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
+TASK = 128
+"""Numbers of an embedding, from its first, that tell the task, where the encoder has a task
+head."""
+TASK_SHARE = 0.8
+"""Their share of its squared length."""
 DIMENSIONS = 64
 """Axes kept; 32 to 384 routed alike, and fewer are faster
 (docs/decisions/0007-representations.md)."""
@@ -59,6 +66,13 @@ class Projection:
             _inputs(features, self.center, self.spread) @ self.matrix + self.offset
         ).astype(np.float32)
         return projected
+
+
+def onto_task() -> Projection:
+    """What an embedding says of the task alone, with length 1."""
+    none = np.zeros(0, np.float32)
+    matrix = np.eye(TASK, dtype=np.float32) / np.float32(np.sqrt(TASK_SHARE))
+    return Projection("tasks", matrix, np.zeros(TASK, np.float32), none, none)
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,7 @@ def test_weights_that_are_not_the_published_ones_are_not_used(
     monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path / "home"))
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(EncoderInvalid, match="not the published weights"):
-        prepare.prepare("fp32", tmp_path)
+        prepare.prepare("minilm-fp32", tmp_path)
     assert not list((tmp_path / "home").rglob("model.onnx"))
 
 
@@ -314,7 +314,7 @@ def test_the_default_graph_agrees_with_transformers() -> None:
 
     source = prepare._package()
     model = AutoModel.from_pretrained(source).eval()
-    for variant, layers in (("fp32", prepare.LAYERS), ("fp32-whole", 6)):
+    for variant, layers in (("minilm-fp32", prepare.LAYERS), ("fp32-whole", 6)):
         encoder = load(None, variant, "cpu")
         for text in ("Translate a contract into French.", "Hi", "word " * 400):
             ids = torch.tensor([encoder.tokens([text])[0]])

@@ -36,7 +36,7 @@ HOSTILE = [order.format(w=word) for order in ORDERS for word in ("first", "secon
 def test_hostile_answers_sway_no_judge_that_obeys_what_it_reads() -> None:
     assert len(set(HOSTILE)) == 50
     world = World(seed=3, judge_garbage=0.0)
-    prompt = tasks.load()[0].test[0]
+    prompt = tasks.methodology()[0].test[0]
     better, worse = (world.mark(q, prompt, m) for q, m in ((3.0, "x"), (0.0, "y")))
 
     def says(first: str, second: str, turn: int) -> str | None:
@@ -75,10 +75,10 @@ def test_hostile_answers_sway_no_judge_that_obeys_what_it_reads() -> None:
 
 def test_the_simulated_world_is_the_same_each_time_and_its_answers_hide_their_quality() -> None:
     one, other = World(seed=1), World(seed=1)
-    prompt = tasks.load()[3].test[0]
+    prompt = tasks.methodology()[3].test[0]
     body = {"model": "openai/gpt-4", "messages": [{"role": "user", "content": prompt}]}
     assert one.respond(body) == other.respond(body)
-    assert one.task_of(prompt) == tasks.load()[3].name
+    assert one.task_of(prompt) == tasks.methodology()[3].name
     text = one.respond(body)[1]["choices"][0]["message"]["content"]
     assert "simulated" in text
     assert one.read_marks(text)[0] == pytest.approx(one.quality("gpt-4", prompt), abs=1e-5)

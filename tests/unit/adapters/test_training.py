@@ -1,0 +1,74 @@
+"""Training, in short: that it learns, and that what it writes is the encoder that runs. Needs
+torch: `make test-export`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.adapters.errors import EncoderInvalid
+from shared.adapters.onnx.encoder import OnnxEncoder
+from shared.adapters.onnx.load import load
+from shared.catalog.tasks import library
+from shared.catalog.tasks.points import task_part
+
+pytestmark = [pytest.mark.export, pytest.mark.filterwarnings("default")]
+FEW = [task for task in library() if not task.kept][:40]
+
+
+def told_apart(encoder: OnnxEncoder) -> float:
+    """Test prompts that lie nearest to the mean of their own task's others."""
+    means = np.stack([task_part(encoder.encode(list(task.train))).mean(axis=0) for task in FEW])
+    prompts = [(i, prompt) for i, task in enumerate(FEW) for prompt in task.test]
+    points = task_part(encoder.encode([prompt for _, prompt in prompts]))
+    means -= means.mean(axis=0)
+    return float(((points @ means.T).argmax(axis=1) == [i for i, _ in prompts]).mean())
+
+
+def test_an_exported_encoder_gets_a_task_head(tmp_path: Path) -> None:
+    from shared.adapters.onnx.heads import with_task_head
+    from shared.adapters.onnx.prepare import prepare
+
+    source = prepare("minilm-int8")
+    before = load(source, "")
+    with_task_head(before, source, tmp_path / "headed", FEW, 0, lambda _: None)
+    after = load(tmp_path / "headed", "")
+    assert after.identity.id.endswith("+tasks")
+    assert after.identity.dimension == 384
+    vectors = after.encode(["Translate this.", "Écris un poème"])
+    np.testing.assert_allclose((vectors**2).sum(axis=1), 1.0, atol=1e-4)
+    np.testing.assert_allclose((vectors[:, :128] ** 2).sum(axis=1), 0.8, atol=1e-4)
+    assert told_apart(after) > told_apart(before)
+    with pytest.raises(EncoderInvalid, match="exists already"):
+        with_task_head(before, source, tmp_path / "headed", FEW, 0, lambda _: None)
+
+
+def test_a_short_training_learns_and_its_graph_says_what_the_model_said(tmp_path: Path) -> None:
+    import onnxruntime
+
+    from shared.adapters.onnx import e5, tasks, training
+
+    base = e5.read(e5.installed())
+    schedule = replace(training.Schedule(), steps=12, tasks=8, others=8, tokens=32)
+    lines: list[str] = []
+    target = tmp_path / "learnt.safetensors"
+    training.train(
+        base,
+        lambda texts: np.eye(384, dtype=np.float32)[[len(text) % 384 for text in texts]],
+        FEW,
+        target,
+        schedule,
+        lines.append,
+    )
+    losses = [float(line.split("tasks ")[1].split(",")[0]) for line in lines if "step" in line]
+    assert losses[-1] < losses[0]
+    session = onnxruntime.InferenceSession(tasks.build(base, target).SerializeToString())
+    ids = np.array([base.tokenizer(32).encode("Translate this into French").ids], np.int64)
+    (vector,) = session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+    assert vector.shape == (384,)
+    assert (vector**2).sum() == pytest.approx(1.0, abs=1e-4)
+    with pytest.raises(EncoderInvalid, match="learnt for other weights"):
+        tasks.build(replace(base, digest="another"), target)
