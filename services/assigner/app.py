@@ -25,10 +25,16 @@ def build(settings: AssignerSettings | None = None, tables: Tables | None = None
     routing_tables = tables or Tables(FLOW.name, kafka, RedisSettings())
 
     async def work(batch: Sequence[Embedded]) -> Sequence[Placed | Exception]:
-        placed = place(batch, *await routing_tables.current())
-        for message in placed:
-            if isinstance(message, Placed):
-                NOVEL.labels("yes" if message.assignment.novel else "no").inc()
+        ref, table = await routing_tables.current()
+        placed: list[Placed | Exception] = place(batch, ref, table)
+        for i, message in enumerate(batch):
+            space = message.embedding.encoder.encoder()
+            # it was on its way while a table of another space came into use
+            if space != table.encoder and (before := routing_tables.of_space(space)):
+                (placed[i],) = place([message], *before)
+        for one in placed:
+            if isinstance(one, Placed):
+                NOVEL.labels("yes" if one.assignment.novel else "no").inc()
         return placed
 
     stage = Stage(

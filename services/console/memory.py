@@ -128,7 +128,7 @@ class History:
             at=at,
             took_s=max(0.0, at - message.submitted_at.timestamp()) if message.submitted_at else 0.0,
             task=message.description.text,
-            own_words=message.description.source in {Source.local, Source.prompt},
+            own_words=message.description.origin in {Source.local, Source.prompt},
             cluster=cluster.id,
             label=cluster.label,
             novel=message.assignment.novel,

@@ -15,11 +15,12 @@ from types import MappingProxyType
 from typing import Protocol, Self
 
 from services.describer.foresee import Forecast, ModelDescription
+from services.describer.refining import refined
 from services.describer.settings import DescriberSettings
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.figures import shortened
 from shared.contracts.messages import Described, Submitted, extend
-from shared.contracts.places import Description, Foreseen, Source
+from shared.contracts.places import Description, Foreseen, LibraryTask, Source
 from shared.contracts.remembered import Remembered, Texts
 from shared.contracts.wishes import Constraints
 from shared.routing.deciding.extraction import MAX_WORDS, extract
@@ -116,6 +117,8 @@ class Means:
     ask: Ask
     cache: Texts
     foresee: Foresee | None = None
+    library: LibraryTask | None = None
+    """The nearest task of the library, where somebody has looked."""
 
 
 Backend = Callable[[Submitted, Means], Awaitable[Described]]
@@ -128,10 +131,11 @@ async def describe(
     ask: Ask,
     cache: Texts,
     foresee: Foresee | None = None,
+    library: LibraryTask | None = None,
 ) -> Described:
     """Add a task description, by the backend of the settings."""
     backend = BACKENDS.get(settings.backend, by_language_model)  # auto, where nobody resolved it
-    return await backend(message, Means(settings, ask, cache, foresee))
+    return await backend(message, Means(settings, ask, cache, foresee, library))
 
 
 async def by_prompt(message: Submitted, _means: Means) -> Described:
@@ -144,6 +148,25 @@ async def by_rules(message: Submitted, _means: Means) -> Described:
     """A sentence that local rules extract."""
     began = time.perf_counter()
     return _with(message, extract(message.task_text()), Source.local, began)
+
+
+async def by_library(message: Submitted, means: Means) -> Described:
+    """The nearest task of the library with what the prompt says of languages and forms; by the
+    rules where it is not sure enough."""
+    began = time.perf_counter()
+    nearest = means.library
+    if nearest is None or nearest.confidence < means.settings.library_from:
+        described = await by_rules(message, means)
+        return described if nearest is None else _located(described, nearest)
+    text = refined(nearest.name, message.task_text())
+    return _with(message, text, Source.local, began, library=nearest)
+
+
+def _located(described: Described, nearest: LibraryTask) -> Described:
+    """With the prompt's embedding, which was made to find that no task of the library is near."""
+    unnamed = nearest.model_copy(update={"name": ""})
+    written = described.description.model_copy(update={"library": unnamed})
+    return described.model_copy(update={"description": written})
 
 
 async def by_language_model(message: Submitted, means: Means) -> Described:
@@ -218,7 +241,7 @@ async def _asked(
 
 
 BACKENDS: Mapping[str, Backend] = MappingProxyType(
-    {"prompt": by_prompt, "local": by_rules, "llm": by_language_model}
+    {"prompt": by_prompt, "local": by_rules, "library": by_library, "llm": by_language_model}
 )
 """By the name that POINTSMAN_DESCRIBER_BACKEND takes. A new one is a function and a line here."""
 
@@ -293,6 +316,7 @@ def _with(
     simulated: bool = False,
     fallback: str | None = None,
     foreseen: Foreseen | None = None,
+    library: LibraryTask | None = None,
     cost_usd: float = 0.0,
 ) -> Described:
     description = Description(
@@ -302,6 +326,7 @@ def _with(
         simulated=simulated,
         fallback=fallback,
         foreseen=foreseen,
+        library=library,
         latency_s=time.perf_counter() - began,
         cost_usd=cost_usd,
     )

@@ -136,6 +136,8 @@ class Foreseeing:
         self.encoder = encoder
         self._keep_s = keep_s
         self._pairs: OrderedDict[bytes, _Pair] = OrderedDict()
+        self._borrowed: OrderedDict[bytes, None] = OrderedDict()
+        """Keys of pairs that no language model wrote: each gives way to one that it did."""
         self._new = 0
         self._learnt: _LearntForesight | None = None
         self._lock = threading.Lock()
@@ -209,9 +211,12 @@ class Foreseeing:
         with self._lock:
             self._pairs[read.key] = pair
             self._pairs.move_to_end(read.key)
+            self._borrowed.pop(read.key, None)
+            if self._borrowed:
+                self._pairs.pop(self._borrowed.popitem(last=False)[0], None)
             self._new += 1
             while len(self._pairs) > self._settings.foresee_pairs:
-                self._pairs.popitem(last=False)
+                self._borrowed.pop(self._pairs.popitem(last=False)[0], None)
         if (
             glance is None
             or not glance.sure
@@ -223,6 +228,19 @@ class Foreseeing:
         both = np.stack([unpack(glance.foreseen.vector), vectors[0]])
         chosen = routes(table, _features(both, read), (glance.rates,))
         return bool(chosen[0] == chosen[1])
+
+    def borrow(self, pairs: Sequence[tuple[str, str]], at: float) -> None:
+        """Begin with prompts and descriptions that no language model wrote, until it has."""
+        reads = [Read.of(prompt) for prompt, _ in pairs]
+        prompts = self._encode([read.text for read in reads])
+        descriptions = self._encode([text for _, text in pairs])
+        with self._lock:
+            for read, prompt, description in zip(reads, prompts, descriptions, strict=True):
+                if read.key not in self._pairs:
+                    self._pairs[read.key] = _Pair(prompt, read.form, description, False, at)
+                    self._pairs.move_to_end(read.key, last=False)
+                    self._borrowed[read.key] = None
+                    self._new += 1
 
     def due(self, table: RoutingTable | None) -> bool:
         """Whether there is something to learn."""
@@ -244,6 +262,7 @@ class Foreseeing:
         with self._lock:
             for key in [key for key, pair in self._pairs.items() if pair.at < oldest]:
                 del self._pairs[key]
+                self._borrowed.pop(key, None)
             pairs = list(self._pairs.values())
             self._new = 0
         alike = [pair for pair in pairs if pair.simulated == pairs[-1].simulated]

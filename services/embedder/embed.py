@@ -29,8 +29,8 @@ def embed(
     """Add to each message the embedding of what `text` names; None: of what `fitting` says. Equal
     texts are encoded once.
 
-    Where the describer has foreseen the description's point in this very space, that is it, and
-    nothing is encoded. `guard`: with the views of what is embedded; where rules wrote the
+    Where the describer has made the point in this very space, that is it, and nothing is
+    encoded. `guard`: with the views of what is embedded; where rules wrote the
     description, with what they write of the prompt's views.
     """
     began = time.perf_counter()
@@ -80,9 +80,12 @@ class _Job:
 
     @classmethod
     def of(cls, message: Described, text: Text, space: EncoderRef, *, guard: bool) -> _Job:
-        foreseen = message.description.foreseen if text == "description" else None
-        if foreseen is not None and foreseen.encoder == space:
-            return cls(message, text, foreseen.vector, ())
+        written = message.description
+        # the describer may have made the point already: of the description it foresaw, or of the
+        # prompt, to find the nearest task of the library
+        made = {"description": written.foreseen, "prompt": written.library}.get(text)
+        if made is not None and made.encoder == space and (text == "description" or not guard):
+            return cls(message, text, made.vector, ())
         own = {
             "prompt": lambda: message.task_text(),
             "description": lambda: message.description.text,

@@ -11,14 +11,16 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from services.embedder import FLOW
 from services.embedder.embed import embed
 from services.embedder.settings import EmbedderSettings
+from shared.adapters.errors import AdapterError, EncoderInvalid
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
+from shared.adapters.onnx.prepare import variant_of
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import PROVIDER, log
 from shared.contracts.messages import Described, Embedded
-from shared.routing.deciding.table import Text
+from shared.routing.deciding.table import Encoder, Text
 
 LOOK_S = 10.0
 """How long the first look for a routing table may take before embedding begins without."""
@@ -31,28 +33,64 @@ class BatchEmbedder:
         self._settings = settings
         self._encoder = encoder
         self._thread = ThreadPoolExecutor(1, "encoder")
-        by_table = settings.text == "table"
-        self._tables = Tables(FLOW.name, KafkaSettings(), RedisSettings()) if by_table else None
+        self._follow = settings.follow and encoder is None and settings.encoder_dir is None
+        needed = settings.text == "table" or self._follow
+        self._tables = Tables(FLOW.name, KafkaSettings(), RedisSettings()) if needed else None
+        self._declined: Encoder | None = None
+        self._switching = asyncio.Lock()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """With an encoder; and once it was looked for a routing table."""
-        encoder = self._encoder = self._encoder or self._load()
-        PROVIDER.labels(encoder.provider, str(encoder.identity)).set(1)
-        log.info("encoder ready", encoder=str(encoder.identity), provider=encoder.provider)
+        self._use(self._encoder or self._load(self._settings.variant))
         async with self._tables.running() if self._tables else nullcontext():
             if self._tables:
                 # without a table what is embedded follows the description until one is found
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._tables.looked.wait(), LOOK_S)
+            await self._follow_table()
             yield
         self._thread.shutdown()
 
-    def _load(self) -> OnnxEncoder:
+    def _use(self, encoder: OnnxEncoder) -> None:
+        self._encoder = encoder
+        PROVIDER.clear()
+        PROVIDER.labels(encoder.provider, str(encoder.identity)).set(1)
+        log.info("encoder ready", encoder=str(encoder.identity), provider=encoder.provider)
+
+    async def _follow_table(self) -> None:
+        """Go over to the encoder of the table in use, so that a table from before the default
+        encoder was another keeps working, and the next one, too."""
+        async with self._switching:
+            current = self._tables.at_hand() if self._tables and self._follow else None
+            wanted = current[1].encoder if current else None
+            encoder = self._encoder
+            if wanted is None or encoder is None or wanted in {encoder.identity, self._declined}:
+                return
+            try:
+                variant = variant_of(wanted)
+                if variant is None:
+                    raise EncoderInvalid("it is none of those that come with Pointsman")
+                if encoder.provider == "cuda" and "int8" in variant:
+                    raise EncoderInvalid(
+                        "int8 is no gain on a GPU; build the table with the encoder that runs here"
+                    )
+                loop = asyncio.get_running_loop()
+                self._use(await loop.run_in_executor(self._thread, self._load, variant))
+            except (AdapterError, ImportError, OSError) as error:
+                self._declined = wanted
+                log.error(
+                    "the routing table's encoder is not used here",
+                    table=str(wanted),
+                    here=str(encoder.identity),
+                    because=str(error),
+                )
+
+    def _load(self, variant: str) -> OnnxEncoder:
         settings = self._settings
         return load(
             settings.encoder_dir,
-            settings.variant,
+            variant,
             settings.provider,
             settings.threads,
             settings.batch,
@@ -61,6 +99,7 @@ class BatchEmbedder:
 
     async def work(self, batch: Sequence[Described]) -> Sequence[Embedded | Exception]:
         """Embed a batch in the encoder's thread."""
+        await self._follow_table()
         encoder = self._encoder
         text = self._text()
         guard = self._settings.guard

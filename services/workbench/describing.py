@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from services.describer.describe import BACKENDS, describe
 from services.describer.settings import DescriberSettings
 from services.describer.wiring.describing import asking, effective
+from services.describer.wiring.library import library_of
 from shared.contracts.messages import Submitted
 from shared.routing.errors import OutcomesInvalid
 
@@ -31,13 +32,21 @@ async def describe_all(
         raise OutcomesInvalid(f"a prompt is described by {', '.join(CHOICES)}, not by {backend}")
     settings = effective(DescriberSettings.model_validate({"backend": backend}))
     room = asyncio.Semaphore(settings.workers)
+    library = (
+        await asyncio.to_thread(library_of, settings) if settings.backend == "library" else None
+    )
 
     async with asking(settings) as ask:
 
         async def one(prompt: str) -> str:
             async with room:
+                nearest = (await library.look([prompt]))[0] if library else None
                 described = await describe(
-                    Submitted(prompt=prompt, request_id="-"), settings, ask, _NoCache()
+                    Submitted(prompt=prompt, request_id="-"),
+                    settings,
+                    ask,
+                    _NoCache(),
+                    library=nearest,
                 )
             tick()
             return described.description.text

@@ -23,7 +23,7 @@ from shared.adapters.telemetry import TABLE, TABLE_AT, log
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.places import TableRef
 from shared.contracts.tables import Origin, TablePublished
-from shared.routing.deciding.table import RoutingTable
+from shared.routing.deciding.table import Encoder, RoutingTable
 
 KEEP = 8
 """Tables kept in memory: an assignment names the one it was made with, and may have waited in a
@@ -103,6 +103,8 @@ class Tables:
         self._address = redis.address
         self._hot = HotTables(redis)
         self._known: OrderedDict[str, RoutingTable] = OrderedDict()
+        self._refs: dict[str, TableRef] = {}
+        """Versions of the known tables, by digest."""
         self._current: TableRef | None = None
         self._redis_away = False
         self._first = asyncio.Event()
@@ -142,6 +144,16 @@ class Tables:
         """The version in use and its table, if there is one already."""
         return None if self._current is None else (self._current, self._known[self._current.digest])
 
+    def of_space(self, encoder: Encoder) -> tuple[TableRef, RoutingTable] | None:
+        """The version in use if it lies in this encoder's space; else the newest that is still
+        known and does, for what was embedded before the space was another."""
+        here = [
+            (self._refs[digest], table)
+            for digest, table in self._known.items()
+            if table.encoder == encoder
+        ]
+        return max(here, key=lambda one: one[0].version, default=None)
+
     async def get(self, ref: TableRef) -> RoutingTable:
         """The very table that `ref` names: from memory, else Redis, else the topic. Raises
         `NoRoutingTable`."""
@@ -165,12 +177,14 @@ class Tables:
     def _remember(self, version: TablePublished) -> RoutingTable:
         table = self._known.get(version.digest) or version.read_table()
         self._known[version.digest] = table
+        self._refs[version.digest] = version.ref
         self._known.move_to_end(version.digest)
         while len(self._known) > KEEP:
             oldest = next(
                 d for d in self._known if self._current is None or d != self._current.digest
             )
             del self._known[oldest]
+            del self._refs[oldest]
         return table
 
     def _adopt(self, version: TablePublished) -> None:

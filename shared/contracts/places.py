@@ -63,6 +63,18 @@ class Foreseen(Part):
     """Share of the descriptions it might get by which the same models are selected."""
 
 
+class LibraryTask(Part):
+    """The task of the library that a prompt lies nearest to (`shared.catalog.tasks`)."""
+
+    name: str
+    """Empty where no task is near enough: then rules wrote the description."""
+    confidence: Probability
+    """How probably the nearest task is the right one."""
+    vector: Vector
+    """The prompt's own embedding: whoever needs it in this space need not make it again."""
+    encoder: EncoderRef
+
+
 class Description(Part):
     """The task description: one sentence naming the task, not its content."""
 
@@ -77,12 +89,17 @@ class Description(Part):
     foreseen: Foreseen | None = None
     """Its point, where it was foreseen and the language model not asked; `text` is then the nearest
     cluster's label."""
+    library: LibraryTask | None = None
+    """The task of the library that it names; `source` is then `local`, which services of the
+    version before read, too."""
     latency_s: NonNegative
     cost_usd: NonNegative
 
     @property
     def origin(self) -> str:
-        """Who wrote it, as people and metrics are told: `source`, or foreseen."""
+        """Who wrote it, as people and metrics are told: `source`, or foreseen, or library."""
+        if self.library is not None and self.library.name:
+            return "library"
         return "foreseen" if self.foreseen is not None else self.source.value
 
 

@@ -93,7 +93,9 @@ async def upgraded(size: Size) -> Findings:
         table = (await versions(KafkaSettings()))[-1].read_table()
         # what docs/operations.md says: an embedder of the table's own space, until there is another
         # table
-        variant = "int8" if "layers" in table.encoder.revision else "int8-whole"
+        variant = "int8"
+        if "MiniLM" in table.encoder.id:
+            variant = "minilm-int8" if "layers" in table.encoder.revision else "int8-whole"
         log: Log = []
         async with old_services(tree, workers()) as old, AsyncExitStack() as new:
             there = Scene(broker, redis, models, Supervisor((), {}, noting(log)), log)
@@ -102,7 +104,7 @@ async def upgraded(size: Size) -> Findings:
                 pauses = []
                 for service in workers():
                     fresh = await new.enter_async_context(
-                        Supervisor((service,), {"POINTSMAN_EMBEDDER_VARIANT": variant}, noting(log))
+                        Supervisor((service,), {"POINTSMAN_ENCODER_VARIANT": variant}, noting(log))
                     )
                     await fresh.ready(60)
                     old[service].terminate()

@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from services.describer.describe import Ask, Foresee, ModelReply, describe
 from services.describer.receive import receive
 from services.describer.settings import DescriberSettings
-from services.describer.wiring.foresight import foreseeing, loaded_encoder
+from services.describer.wiring.foresight import foreseeing, loaded_encoder, table_encoder
+from services.describer.wiring.library import Library, library_of
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.client import time_of
@@ -20,10 +21,11 @@ from shared.adapters.llm.client import open_chat
 from shared.adapters.llm.providers import said
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
-from shared.adapters.telemetry import DESCRIPTIONS
+from shared.adapters.telemetry import DESCRIPTIONS, TelemetrySettings, log, where
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Described, Submitted
+from shared.contracts.places import LibraryTask
 from shared.contracts.remembered import Texts
 from shared.contracts.topics import REPLIES
 
@@ -37,6 +39,7 @@ class Describing:
         self._cache = cache
         self._kafka = KafkaSettings()
         self._foresee: Foresee | None = None
+        self._library: Library | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
@@ -51,10 +54,15 @@ class Describing:
             if self._ask is None:
                 self._ask = await stack.enter_async_context(asking(settings))
             if settings.backend == "llm" and settings.foresee:
-                encoder = await asyncio.to_thread(loaded_encoder, settings)
+                table = await table_encoder(self._kafka)
+                encoder = await asyncio.to_thread(loaded_encoder, settings, table)
                 if encoder is not None:
                     foresight = foreseeing(settings, self._kafka, *encoder)
                     self._foresee = await stack.enter_async_context(foresight)
+            if settings.backend == "library":
+                self._library = await asyncio.to_thread(library_of, settings)
+                if self._library is not None:
+                    stack.callback(self._library.close)
             yield
 
     def receive(self, record: Record) -> Submitted:
@@ -68,8 +76,17 @@ class Describing:
         cache = self._cache
         assert ask is not None, "use it inside running()"
         assert cache is not None, "use it inside running()"
+        nearest: Sequence[LibraryTask | None] = [None] * len(batch)
+        if self._library is not None:
+            try:
+                nearest = await self._library.look([message.task_text() for message in batch])
+            except Exception as error:  # rules describe what the encoder can't
+                log.error("tasks not looked up", error=where(error, TelemetrySettings()))
         described = await asyncio.gather(
-            *(describe(message, self._settings, ask, cache, self._foresee) for message in batch)
+            *(
+                describe(message, self._settings, ask, cache, self._foresee, task)
+                for message, task in zip(batch, nearest, strict=True)
+            )
         )
         for message in described:
             DESCRIPTIONS.labels(message.description.origin).inc()
@@ -80,7 +97,7 @@ def effective(settings: DescriberSettings) -> DescriberSettings:
     """The settings with a backend that can be had."""
     if settings.backend != "auto":
         return settings
-    return settings.model_copy(update={"backend": "local" if LLMSettings().simulated else "llm"})
+    return settings.model_copy(update={"backend": "library" if LLMSettings().simulated else "llm"})
 
 
 @asynccontextmanager

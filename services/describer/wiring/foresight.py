@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -22,9 +24,11 @@ from services.describer.settings import DescriberSettings
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.following import Following
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import FORESEEN, TelemetrySettings, log, where
+from shared.catalog.tasks import library
 from shared.contracts.errors import ContractError
 from shared.contracts.messages import Described, read
 from shared.contracts.places import Source
@@ -32,21 +36,40 @@ from shared.contracts.topics import DESCRIPTIONS, Topic
 from shared.routing.deciding.rates import PROFILES, Goal, Rates
 from shared.routing.deciding.table import Encoder, RoutingTable
 
+LOOK_S = 10.0
+"""How long the first look for a routing table may take."""
 LOOK_EVERY_S = 2.0
 """How often it is looked whether there is something to learn."""
 NOTING_AT_MOST = 64
 """Descriptions that wait to be learnt from."""
+BORROWED_AT_ONCE = 32
+"""Prompts of the library that are encoded together; prompts that come wait no longer than that."""
 PASSED_OVER = 5
 """Records of `descriptions` read at the start for each pair that is kept: some were cached or
 foreseen."""
 
 
-def loaded_encoder(settings: DescriberSettings) -> tuple[Encode, Encoder] | None:
-    """The encoder beside the describer, where its image has one."""
+async def table_encoder(kafka: KafkaSettings) -> Encoder | None:
+    """The encoder of the table in use, if there is one."""
+    tables = Tables(FLOW.name, kafka, RedisSettings())
+    async with tables.running():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(tables.looked.wait(), LOOK_S)
+        current = tables.at_hand()
+    return current[1].encoder if current else None
+
+
+def loaded_encoder(
+    settings: DescriberSettings, table: Encoder | None
+) -> tuple[Encode, Encoder] | None:
+    """The encoder beside the describer, where its image has one: that of the table in use, where it
+    comes with Pointsman, else that of the settings."""
     try:
         from shared.adapters.onnx.load import load
+        from shared.adapters.onnx.prepare import variant_of
 
-        live = load(settings.encoder_dir, settings.variant, "cpu", 1)
+        own = variant_of(table) if table and settings.encoder_dir is None else None
+        live = load(settings.encoder_dir, own or settings.variant, "cpu", 1)
     except (ImportError, OSError, AdapterError) as error:
         reason = (
             "onnxruntime is not installed here" if isinstance(error, ImportError) else str(error)
@@ -66,12 +89,14 @@ async def foreseeing(
     come."""
     tables = Tables(FLOW.name, kafka, RedisSettings())
     engine = Foreseeing(settings, encode, encoder, DESCRIPTIONS.retention_ms / 1000)
-    live = _Foreseeing(engine, tables)
+    live = _Foreseeing(engine, tables, settings.foresee_pairs)
     async with tables.running():
         tasks = [
             asyncio.create_task(task)
             for task in (live.remember(kafka, settings.foresee_pairs), live.keep_learning())
         ]
+        if settings.foresee_library and not LLMSettings().simulated:
+            tasks.append(asyncio.create_task(live.begin_with_library(settings.foresee_from)))
         try:
             yield live
         finally:
@@ -86,9 +111,11 @@ class _Foreseeing:
     """`Foreseeing` behind one thread, so that the encoder is asked by one at a time and the event
     loop goes on."""
 
-    def __init__(self, engine: Foreseeing, tables: Tables) -> None:
+    def __init__(self, engine: Foreseeing, tables: Tables, most: int) -> None:
         self._known = engine
         self._tables = tables
+        self._most = most
+        self._remembered = asyncio.Event()
         self.thread = ThreadPoolExecutor(1, "foreseeing")
         self.noting: set[asyncio.Task[None]] = set()
 
@@ -164,6 +191,28 @@ class _Foreseeing:
         ended.cancel()
         for prompt, written in sorted(pairs_read, key=lambda pair: pair[1].at)[-pairs:]:
             await self._run(self._known.note, prompt, written)
+        self._remembered.set()
+
+    async def begin_with_library(self, least: int) -> None:
+        """Where the language model has written fewer descriptions than are needed, and a table
+        reads descriptions, begin with those of the library's prompts."""
+        await self._remembered.wait()
+        while (table := self._table()) is None or table.encoder != self._known.encoder:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_EVERY_S)
+        if len(self._known) >= least or self.needless():
+            return
+        pairs = [
+            (prompt, mark.description)
+            for task in library()
+            for prompt, mark in task.marks.items()
+            if mark.description
+        ]
+        random.Random(0).shuffle(pairs)  # whatever is learnt before the last has all families
+        pairs = pairs[: self._most]
+        for start in range(0, len(pairs), BORROWED_AT_ONCE):
+            some = pairs[start : start + BORROWED_AT_ONCE]
+            await self._run(self._known.borrow, some, time.time())
+        log.info("foreseeing begins with the library of tasks", prompts=len(pairs))
 
     async def keep_learning(self) -> None:
         """Learn anew now and then, beside the thread that looks."""

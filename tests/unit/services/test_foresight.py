@@ -257,3 +257,23 @@ def test_what_stands_at_a_prompts_edge_makes_nothing_sure() -> None:
     assert not live.look(
         " ".join(["t3"] * 12) + " " + " ".join(["t1"] * 11), PROFILES["quality"], tab
     ).sure
+
+
+def test_what_was_borrowed_gives_way_to_what_a_language_model_wrote() -> None:
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        rows = np.random.default_rng(len(texts[0])).normal(size=(len(texts), 4))
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    settings = DescriberSettings(foresee_from=100, foresee_pairs=150)
+    live = Foreseeing(settings, encode, ENCODER, keep_s=1e9)
+    live.borrow([(f"prompt {i}", f"Do task {i}.") for i in range(120)], time.time())
+    assert len(live) == 120
+    assert live.due(table())
+    live.note(Read.of("prompt 3"), ModelDescription("Do it.", False, time.time()))
+    assert len(live) == 119, "the same prompt, and one of the others for it"
+    for i in range(70):
+        live.note(Read.of(f"real {i}"), ModelDescription(f"Do {i}.", False, time.time()))
+    assert len(live) == 119
+    for i in range(70, 200):
+        live.note(Read.of(f"real {i}"), ModelDescription(f"Do {i}.", False, time.time()))
+    assert len(live) == 150, "nothing that was borrowed is left"

@@ -1,0 +1,91 @@
+"""Descriptions without a language model: the nearest task of the library."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from described import Asking, Remembering, backend
+from support import submitted
+
+from services.describer.describe import describe
+from services.embedder.embed import embed
+from shared.contracts.messages import Described, read
+from shared.contracts.places import EncoderRef, LibraryTask, Source
+from shared.contracts.vector import pack, unpack
+from shared.routing.deciding.table import Encoder
+
+SPACE = Encoder("made", "1", 4, "mean", "none")
+POINT = np.array([1, 0, 0, 0], np.float32)
+
+
+def nearest(confidence: float, name: str = "Translate text") -> LibraryTask:
+    return LibraryTask(
+        name=name, confidence=confidence, vector=pack(POINT), encoder=EncoderRef.of(SPACE)
+    )
+
+
+async def described(confidence: float) -> Described:
+    ask = Asking("never asked")
+    message = await describe(
+        submitted(), backend("library"), ask, Remembering(), library=nearest(confidence)
+    )
+    assert not ask.asked
+    return message
+
+
+async def test_the_nearest_task_stands_where_it_is_sure_enough() -> None:
+    message = await described(0.9)
+    assert message.description.text == "Translate text to French"
+    assert (message.description.origin, message.description.model) == ("library", None)
+    assert not message.description.simulated
+    assert message.description.library is not None
+    assert message.description.library.confidence == pytest.approx(0.9)
+
+
+async def test_below_that_rules_write_and_the_point_is_not_made_again() -> None:
+    message = await described(0.2)
+    assert message.description.text == "Translate this notice into French"
+    assert message.description.origin == "local"
+    assert message.description.library is not None
+    assert message.description.library.vector == pack(POINT)
+
+
+async def test_without_an_encoder_rules_write() -> None:
+    message = await describe(submitted(), backend("library"), Asking(""), Remembering())
+    assert (message.description.origin, message.description.library) == ("local", None)
+
+
+async def test_the_version_before_reads_it_as_a_local_description() -> None:
+    message = await described(0.9)
+    value = json.loads(message.model_dump_json())
+    assert value["description"]["source"] == "local"
+    del value["description"]["library"]  # which it passes over
+    assert read(Described, json.dumps(value).encode()).description.source is Source.local
+
+
+async def test_the_embedder_takes_the_prompts_point_from_the_describer() -> None:
+    message = await described(0.9)
+    texts: list[str] = []
+
+    def encode(some: list[str]) -> np.ndarray:
+        texts.extend(some)
+        return np.tile(np.array([0, 1, 0, 0], np.float32), (len(some), 1))
+
+    made = embed([message], encode, SPACE, "prompt")[0]
+    assert not texts
+    assert list(unpack(made.embedding.vector)) == list(POINT)
+    assert made.embedding.text == "prompt"
+    other = Encoder("made", "2", 4, "mean", "none")
+    assert list(unpack(embed([message], encode, other, "prompt")[0].embedding.vector)) == [
+        0,
+        1,
+        0,
+        0,
+    ]
+    assert texts == [message.task_text()], "a point of another space is none of ours"
+    embed([message], encode, SPACE, "description")
+    assert texts[-1] == "Translate text to French"
+    embed([message], encode, SPACE, "prompt", guard=True)
+    assert message.task_text() in texts[2:], "what is guarded is looked at whole"
