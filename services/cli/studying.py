@@ -103,7 +103,7 @@ def evaluate(
             "any."
         ),
     ] = "auto",
-    variant: Variant = "int8",
+    variant: Variant = "minilm-int8",
     encoder_dir: Annotated[
         Path | None, typer.Option(help="Another encoder than the default one.")
     ] = None,

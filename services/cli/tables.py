@@ -62,7 +62,7 @@ def table_build(
         ),
     ] = "auto",
     describe: Describe = "local",
-    variant: Variant = "int8",
+    variant: Variant = "auto",
     encoder_dir: Annotated[
         Path | None, typer.Option(help="Another encoder than the default one.")
     ] = None,

@@ -27,6 +27,7 @@ from services.local.started import READY_WITHIN_S, Servers, llm_line, started_se
 from services.local.supervise import Supervisor
 from services.screen import as_json as print_json
 from services.screen import err, out, progress
+from services.workbench.known_tasks import TaskPrompt, grasp
 from shared.adapters.kafka.client import create_topics, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
@@ -64,7 +65,9 @@ def demo(prompts: Path | None, rate: float, *, as_json: bool, keep: bool) -> int
 def _lessons() -> list[str]:
     """Prompts to learn from: all of the 25 tasks' where nothing has a price, one of each where
     answers cost money."""
-    each = [task.train if LLMSettings().simulated else task.train[:1] for task in tasks.load()]
+    each = [
+        task.train if LLMSettings().simulated else task.train[:1] for task in tasks.methodology()
+    ]
     return [prompt for prompts in each for prompt in prompts]
 
 
@@ -86,7 +89,7 @@ def read_prompts(path: Path | None) -> list[str]:
                 f"{path} holds no prompt; write one a line, as plain text or as JSON"
             )
         return lines
-    held = [prompt for task in tasks.load() for prompt in task.test]
+    held = [prompt for task in tasks.methodology() for prompt in task.test]
     random.Random(0).shuffle(held)
     profiles = [profile.value for profile in Profile]
     return [
@@ -116,13 +119,12 @@ async def _demo(
         if not as_json:
             show_addresses(running)
         async with open_traffic(kafka) as traffic:
-            if learn:
-                await _learn(kafka, traffic, learn, as_json=as_json)
+            lessons = await _learn(kafka, traffic, learn, as_json=as_json) if learn else []
             began = time.monotonic()
             outcomes = await _route(traffic, lines, rate, as_json=as_json)
             took = time.monotonic() - began
         restarts = sum(running.restarts.values())
-        learnt = await _learnt(kafka)
+        learnt = await _learnt(kafka, _known(lessons), _known(outcomes))
         code = _summary(
             outcomes, len(lines), took, traffic.repeated, restarts, learnt, as_json=as_json
         )
@@ -158,10 +160,11 @@ def any_ports() -> dict[str, str]:
 
 async def _learn(
     kafka: KafkaSettings, traffic: Traffic, prompts: Sequence[str], *, as_json: bool
-) -> None:
+) -> list[Outcome]:
     """Have prompts answered and compared until there is a ranking; the first decision is shown,
     made without one."""
     run = uuid.uuid4().hex[:8]
+    lessons: list[Outcome] = []
     seen = 0
     compared: set[bytes | None] = set()
     async with reader(kafka, [EVALUATIONS], from_start=False) as votes:
@@ -183,6 +186,7 @@ async def _learn(
             ) and time.monotonic() - quiet < LEARN_PATIENCE_S:
                 while not traffic.outcomes.empty():
                     outcome = traffic.outcomes.get_nowait()
+                    lessons.append(outcome)
                     if not bar.tasks[answering].completed and not as_json:
                         out.print("[dim]the first decision, made without any ranking:[/]")
                         _show(outcome, 1, len(prompts))
@@ -199,6 +203,23 @@ async def _learn(
                     while not _is_ranked(await versions(kafka), seen):  # noqa: ASYNC110
                         await asyncio.sleep(0.2)
             bar.advance(ranking)
+    return lessons
+
+
+def _known(outcomes: Sequence[Outcome]) -> list[TaskPrompt]:
+    """Those whose task is known: prompts of the 25."""
+    task_of = {p: t.name for t in tasks.methodology() for p in (*t.train, *t.test)}
+    decided = [o.decided for o in outcomes if o.decided is not None]
+    return [
+        TaskPrompt(
+            text,
+            task_of[text],
+            message.embedding.features(),
+            message.embedding.encoder.encoder(),
+        )
+        for message in decided
+        if (text := message.task_text()) in task_of
+    ]
 
 
 def _is_ranked(published: list[TablePublished], evaluations: int) -> bool:
@@ -209,7 +230,9 @@ def _is_ranked(published: list[TablePublished], evaluations: int) -> bool:
     return len(table.clusters) > 1 and (published[-1].evaluations or 0) >= 0.9 * evaluations
 
 
-async def _learnt(kafka: KafkaSettings) -> dict[str, Any]:
+async def _learnt(
+    kafka: KafkaSettings, lessons: Sequence[TaskPrompt], kept: Sequence[TaskPrompt]
+) -> dict[str, Any]:
     """What the tables say that were published meanwhile; with simulated models, beside the
     truth."""
     published = await versions(kafka)
@@ -234,6 +257,9 @@ async def _learnt(kafka: KafkaSettings) -> dict[str, Any]:
             for m in np.argsort(-mean)
         ],
     }
+    here = [[one for one in some if one.encoder == table.encoder] for some in (lessons, kept)]
+    if LLMSettings().simulated and (known := grasp(table, *here)) is not None:
+        report["known_tasks"] = known.facts()
     return report
 
 
@@ -389,6 +415,15 @@ def _print_summary(facts: dict[str, Any]) -> None:
                 f"{row['best_in']} clusters" if row["best_in"] != 1 else "1 cluster",
             )
         out.print(ranked)
+    if known := learnt and learnt.get("known_tasks"):
+        gain = known["oracle"] - known["single"]
+        part = f", {(known['reached'] - known['single']) / gain:.0%} of the way" if gain > 0 else ""
+        out.print(
+            f"[bold]{known['together']}[/] of {known['prompts']} prompts lie in a cluster of their "
+            f"own task; by the SIMULATED truth the best model alone wins {known['single']:.2f}, "
+            f"the table's choice {known['reached']:.2f}, an oracle's {known['oracle']:.2f}{part}",
+            soft_wrap=True,
+        )
     out.print(
         f"[yellow]language models, answers and judges: {facts['language_models']}[/]",
         soft_wrap=True,

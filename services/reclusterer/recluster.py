@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from services.reclusterer.guard import guard, votes_ratio
-from services.reclusterer.memory import Evidence
+from services.reclusterer.memory import Evidence, Sample
 from services.reclusterer.ranking import gather, ranked_table
+from services.reclusterer.seeding import gathered, is_seed, seeded
 from services.reclusterer.settings import ReclustererSettings
 from shared.catalog.models import Model
+from shared.catalog.tasks.points import Points
 from shared.routing.deciding.estimator import Estimator
 from shared.routing.deciding.form import SIZE
 from shared.routing.deciding.frontier import Frontier, frontier_of
@@ -30,7 +32,7 @@ from shared.routing.learning.clustering import (
     nearest_of,
     settle,
 )
-from shared.routing.learning.labels import label
+from shared.routing.learning.labels import label, named_by_library
 from shared.routing.learning.matching import lineage, pair
 from shared.routing.learning.regressing import FEWEST, aligned, fit_votes_estimator
 
@@ -67,6 +69,7 @@ def propose(
     *,
     recluster: bool,
     anchor: RoutingTable | None = None,
+    library: Points | None = None,
 ) -> Proposal | None:
     """The next table: the old clusters with new rankings, or new clusters too. None while nothing
     has been embedded.
@@ -74,17 +77,28 @@ def propose(
     `used_ids` are the cluster ids that earlier tables had; `models` are those to be ranked.
     `anchor` is a table that was not learnt from traffic (an outcome matrix, say): what it knows is
     combined with what traffic shows. A projection stays; an estimator is learnt from the votes, or
-    stays the anchor's while they can't tell.
+    stays the anchor's while they can't tell. `library`: the tasks to begin from where there is no
+    table of this space, and to name clusters by.
     """
-    evidence = memory.seen_by(before)
-    samples, vectors = evidence.matrix()
-    if not samples or memory.encoder is None:
+    if memory.encoder is None:
         return None
     foreign = before is None or before.encoder != memory.encoder
+    if (
+        foreign
+        and library is not None
+        and library.encoder == f"{memory.encoder.id}@{memory.encoder.revision}"
+    ):
+        before = seeded(memory.encoder, library, models, settings, memory.text)
+        foreign = False
+    evidence = memory.seen_by(before)
+    samples, vectors = evidence.matrix()
+    if not samples:
+        return None
     if foreign or recluster:
         old = None if foreign else before
         refused = ""
-        for clustering in _cluster(vectors, old, settings):
+        means = _embeddings(memory, samples)
+        for clustering in _cluster(vectors, old, settings, library):
             refused = (
                 ""
                 if old is None
@@ -94,10 +108,18 @@ def propose(
                 break
         else:
             old_clusters = propose(
-                memory, before, used_ids, models, settings, recluster=False, anchor=anchor
+                memory,
+                before,
+                used_ids,
+                models,
+                settings,
+                recluster=False,
+                anchor=anchor,
+                library=library,
             )
             return replace(old_clusters, refused=refused) if old_clusters else None
-        clusters, why = _named(clustering, vectors, [s.text for s in samples], old, used_ids)
+        texts = [s.text for s in samples]
+        clusters, why = _named(clustering, vectors, texts, means, old, used_ids, library)
         centroids = clustering.centroids
     else:
         assert before is not None
@@ -135,8 +157,18 @@ def propose(
     return Proposal(table, why, evaluations, foreign or recluster, changed=changed)
 
 
+def _embeddings(memory: Evidence, samples: Sequence[Sample]) -> Array:
+    """(n, dimension) of the encoder itself, whatever the table's space is."""
+    assert memory.encoder is not None
+    wide = memory.encoder.dimension
+    return np.stack([memory.samples[sample.request_id].vector[:wide] for sample in samples])
+
+
 def _cluster(
-    vectors: Array, before: RoutingTable | None, settings: ReclustererSettings
+    vectors: Array,
+    before: RoutingTable | None,
+    settings: ReclustererSettings,
+    library: Points | None,
 ) -> list[Clustering]:
     """New clusters, the better first: the next is for when the guard refuses the one before."""
     wanted = max(1, min(settings.clusters, len(vectors) // PER_CLUSTER))
@@ -149,6 +181,8 @@ def _cluster(
         # better
     ):
         return [settle(vectors, vectors.mean(axis=0, keepdims=True))]
+    if library is not None and is_seed(before):
+        return [gathered(vectors, before.centroids, PER_CLUSTER, library.reach)]
     evolved = evolve(
         vectors, before.centroids, before.radii, settings.min_size, settings.most_clusters
     )
@@ -164,37 +198,53 @@ def _named(
     clustering: Clustering,
     vectors: Array,
     texts: Sequence[str],
+    embeddings: Array,
     before: RoutingTable | None,
     used: Sequence[str],
+    library: Points | None,
 ) -> tuple[tuple[Cluster, ...], str]:
+    """The clusters with ids and names, and what became of those before. Tasks of the library that
+    nobody has asked for yet leave without a word."""
     k = len(clustering.centroids)
-    old_ids = [c.id for c in before.clusters] if before else []
-    kept = [-1] * k
+    old = list(before.clusters) if before else []
     old_labels = np.full(len(vectors), -1)
+    kept = [-1] * k
     if before is not None:
-        reach = float(np.median(before.radii))
-        kept = pair(before.centroids, clustering.centroids, reach)
         old_labels = nearest_of(vectors, before.centroids)[1]
-    line = lineage(old_ids, used, kept, old_labels, clustering.labels)
+        asked = np.arange(len(old))
+        if library is not None and is_seed(before):
+            asked = np.unique(old_labels)
+            old_labels = np.searchsorted(asked, old_labels)
+        old = [old[i] for i in asked]
+        kept = pair(before.centroids[asked], clustering.centroids, float(np.median(before.radii)))
+    line = lineage([c.id for c in old], used, kept, old_labels, clustering.labels)
     distances = np.linalg.norm(vectors - clustering.centroids[clustering.labels], axis=1)
-    clusters = []
+    sizes = np.bincount(clustering.labels, minlength=k)
+    means = np.zeros((k, embeddings.shape[1]), np.float32)
+    np.add.at(means, clustering.labels, embeddings)
+    typical = [""] * k
     for c in range(k):
         members = np.flatnonzero(clustering.labels == c)
-        if not len(members):
-            assert before is not None
-            clusters.append(replace(before.clusters[kept[c]], size=0))
-            continue
-        nearest = members[distances[members].argmin()]
-        clusters.append(
-            Cluster(line.ids[c], label(texts[nearest]), len(members), float(clustering.radii[c]))
-        )
+        if len(members):
+            typical[c] = label(texts[members[distances[members].argmin()]])
+        else:
+            typical[c] = old[kept[c]].label
+    called: list[str | None] = [old[j].label if j >= 0 else None for j in kept]
+    known = library if library is not None and sizes.any() else None
+    names = named_by_library(means, typical, called, known)
+    clusters = tuple(
+        replace(old[kept[c]], size=0)
+        if not sizes[c]
+        else Cluster(line.ids[c], names[c], int(sizes[c]), float(clustering.radii[c]))
+        for c in range(k)
+    )
     events = ", ".join(line.events[:12]) + (
         f" and {len(line.events) - 12} more" if len(line.events) > 12 else ""
     )
     why = f"{k} clusters of {len(vectors)} prompts" + (
         f": {events}" if before is not None and events else ""
     )
-    return tuple(clusters), why
+    return clusters, why
 
 
 def _estimator(

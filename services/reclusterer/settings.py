@@ -39,6 +39,9 @@ class ReclustererSettings(ServiceSettings):
     """The reference model, whose strength is 0. None: the dearest of the profile."""
     catalog: Path | None = None
     """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""
+    encoder_dir: Path | None = None
+    """Directory of the encoder, as the embedder's: the library's tasks stand in it. None: those of
+    the default encoder."""
     sample: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The share of embeddings that is looked at, by hash of the request id."""
     embeddings: Annotated[int, Field(ge=100)] = 100_000

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,18 +29,25 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
 from shared.adapters.telemetry import LEARNT, TelemetrySettings, log, where
 from shared.catalog.models import Catalog, Model
+from shared.catalog.tasks import points
+from shared.catalog.tasks.points import Points
 from shared.contracts.errors import ContractError
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded, read
 from shared.contracts.tables import Origin, TablePublished, anchor_of
 from shared.contracts.topics import EMBEDDINGS, EVALUATIONS, Topic
-from shared.routing.deciding.table import RoutingTable
+from shared.routing.deciding.table import Encoder, RoutingTable
 from shared.routing.learning.clustering import nearest_of, warm
 
 FIRST_S = 0.2
 """How often it is looked whether a first table can be made."""
 EVERY_COMPLETIONS = 20
 """Completions after which costs and latencies are worth publishing."""
+ARRIVED = 50
+"""Embeddings in a row of another space than the table's after which a learnt table is left for
+one of that space."""
+SPACES = 3
+"""Spaces that are remembered."""
 NOTHING = (-1, -1, 0)
 """No state in which anything was published."""
 
@@ -58,7 +66,12 @@ class Learner:
     redis: RedisSettings
     turn: Leadership
     catalog: CurrentCatalog = field(init=False)
-    memory: Evidence = field(init=False)
+    spaces: dict[Encoder, Evidence] = field(default_factory=dict)
+    """What is remembered, by the space it lies in."""
+    homeless: Evidence = field(init=False)
+    """What is told before any embedding; becomes the first space's."""
+    arrived: deque[Encoder] = field(default_factory=lambda: deque(maxlen=ARRIVED))
+    """The spaces of the newest embeddings."""
     watch: Trigger = field(init=False)
     following: Following = field(init=False)
     current: RoutingTable | None = None
@@ -82,25 +95,57 @@ class Learner:
 
     def __post_init__(self) -> None:
         self.catalog = CurrentCatalog(self.settings.catalog)
-        self.memory = Evidence(self.settings)
+        self.homeless = Evidence(self.settings)
         self.watch = Trigger(self.settings)
         self.following = Following(self.kafka, FLOW.reads, self.learn)
+
+    @property
+    def memory(self) -> Evidence:
+        """What is learnt from: what lies in the space of the table in use. Where that table was
+        learnt, and embedders have gone over to another space, what lies there."""
+        newest = self.arrived[-1] if self.arrived else None
+        if self.current is None:
+            return self.of_space(newest) if newest else self.homeless
+        moved = len(self.arrived) == ARRIVED and set(self.arrived) == {newest}
+        brought = self.anchor is not None and self.anchor.encoder == self.current.encoder
+        if newest is not None and moved and not brought:
+            return self.of_space(newest)
+        return self.of_space(self.current.encoder)
+
+    def of_space(self, encoder: Encoder) -> Evidence:
+        """What is remembered of this space; of two others at most."""
+        if encoder not in self.spaces:
+            others = [e for e in self.spaces if self.current is None or e != self.current.encoder]
+            while len(self.spaces) >= SPACES:
+                del self.spaces[others.pop(0)]
+            evidence = Evidence(self.settings, encoder) if self.spaces else self.homeless
+            evidence.encoder = encoder
+            evidence.forgotten = self.homeless.forgotten
+            self.spaces[encoder] = evidence
+        return self.spaces[encoder]
 
     def learn(self, topic: Topic, record: Any) -> None:
         """One record of a topic that is read. What can't be read is somebody else's to complain
         about."""
         try:
             if topic is EMBEDDINGS:
-                if (sample := self.memory.embedded(read(Embedded, record.value))) is not None:
+                embedded = read(Embedded, record.value)
+                space = embedded.embedding.encoder.encoder()
+                self.arrived.append(space)
+                sample = self.of_space(space).embedded(embedded)
+                if sample is not None and (self.current is None or self.current.encoder == space):
                     self.watch.saw(sample.vector, self.current)
             elif topic is EVALUATIONS and record.value is None:
-                self.memory.forget((record.key or b"").decode("utf-8", "replace"))
+                for evidence in (self.homeless, *self.spaces.values()):
+                    evidence.forget((record.key or b"").decode("utf-8", "replace"))
             elif topic is EVALUATIONS:
-                self.opinions += self.memory.evaluated(
-                    read(Evaluated, record.value), record.timestamp / 1000
-                )
+                votes = read(Evaluated, record.value)
+                placed = votes.embedding
+                evidence = self.of_space(placed.encoder.encoder()) if placed else self.memory
+                self.opinions += evidence.evaluated(votes, record.timestamp / 1000)
             else:
-                self.memory.completed(read(Completed, record.value))
+                completed = read(Completed, record.value)
+                self.of_space(completed.embedding.encoder.encoder()).completed(completed)
                 self.seen += 1
         except ContractError as error:
             log.warning(
@@ -110,8 +155,9 @@ class Learner:
                 offset=record.offset,
                 error=str(error),
             )
-        LEARNT.labels("embeddings").set(len(self.memory.samples))
-        LEARNT.labels("evaluations").set(len(self.memory.opinions))
+        memory = self.memory
+        LEARNT.labels("embeddings").set(len(memory.samples))
+        LEARNT.labels("evaluations").set(len(memory.opinions))
 
     async def write(self) -> None:
         """While it is our turn, publish what has been learnt."""
@@ -185,9 +231,10 @@ class Learner:
     async def _publish(self, due: str) -> None:
         models = ranked(self.catalog(), self.settings)
         basis = dict(self.following.positions)
-        total = self.memory.told
+        memory = self.memory
+        total = memory.told
         began = time.monotonic()
-        frozen = _frozen(self.memory)
+        frozen = _frozen(memory)
         first = self.current is None
         proposal: Proposal | None = await asyncio.get_running_loop().run_in_executor(
             self.thread,
@@ -199,6 +246,7 @@ class Learner:
                 self.settings,
                 recluster=bool(due) and not first,
                 anchor=self.anchor,
+                library=self._library(frozen.encoder),
             ),
         )
         if proposal is None or not self.turn.mine.is_set():
@@ -244,6 +292,13 @@ class Learner:
             why=note,
             seconds=round(time.monotonic() - began, 2),
         )
+
+    def _library(self, encoder: Encoder | None) -> Points | None:
+        """The library's tasks in the space of what is learnt from, where they are known."""
+        with suppress(LookupError):
+            if encoder is not None:
+                return points.beside(f"{encoder.id}@{encoder.revision}", self.settings.encoder_dir)
+        return None
 
 
 def _frozen(memory: Evidence) -> Evidence:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 import numpy as np
+from rich.progress import Progress
 
 from services.screen import err, progress
 from services.workbench.benchmark import texts_of
@@ -25,11 +26,14 @@ from services.workbench.outcomes import (
     votes_of,
 )
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load as load_encoder
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
 from shared.catalog import models, tasks
 from shared.catalog.estimates import ANSWER_TOKENS, estimate_tokens
+from shared.catalog.tasks import points
+from shared.catalog.tasks.points import Points
 from shared.contracts.tables import TablePublished
 from shared.routing.deciding.cascade import Answered, Heads, fit_heads
 from shared.routing.deciding.extraction import together
@@ -37,20 +41,28 @@ from shared.routing.deciding.form import SIZE, forms
 from shared.routing.deciding.table import Array, Encoder, RoutingTable, Text
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.learning.clustering import warm
+from shared.routing.learning.labels import with_library_names
 from shared.routing.offline.outcomes import (
     K_CANDIDATES,
+    Matrix,
     Outcomes,
     Recipe,
     Representation,
     build_table,
     choose,
+    left_out,
     recipes,
+    surely_better,
 )
 from shared.routing.offline.simulation import simulated_scores, simulated_skills
 from shared.routing.offline.votes_table import PairVotes, build_from_votes
 
 PROFILE = "current"
 """The models of the simulated table."""
+BY_OUTCOME = "minilm-int8"
+"""The encoder that is preferred where there are outcomes: it tells best how hard a prompt is."""
+BY_TASK = "int8"
+"""…and where there are none: it tells best what is asked."""
 LIVE: tuple[Representation, ...] = ("plain", "contrastive")
 """Task representations that `--representation auto` tries: those that need nothing but outcomes."""
 
@@ -67,7 +79,8 @@ class TableSource:
     estimator: str = "auto"
     text: str = "auto"
     describe: str = "local"
-    variant: str = "int8"
+    variant: str = "auto"
+    """An encoder that comes with Pointsman; auto: the one that routes these outcomes better."""
     encoder_dir: Path | None = None
     reference: str | None = None
     seed: int = 0
@@ -116,32 +129,37 @@ async def make_table(source: TableSource) -> RoutingTable:
             prompts, given, source.describe, lambda: bar.advance(describing)
         )
         outcomes = replace(outcomes, texts=tuple(texts))
-        encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, source.variant)
-        encoding = bar.add_task("embedding prompts", total=len(rows) * len(kinds))
+        variants = _variants(source)
+        encoding = bar.add_task("embedding prompts", total=len(rows) * len(kinds) * len(variants))
         form = forms(prompts)
         read_ = {
             "prompt": prompts,
             "description": texts,
             "both": [together(t, p) for t, p in zip(texts, prompts, strict=True)],
         }
-        features = {
-            kind: np.hstack(
-                [await embed(read_[kind], encoder, lambda n: bar.advance(encoding, n)), form]
+        spaces = []
+        for variant in variants:
+            encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, variant)
+            points_ = {
+                kind: await embed(read_[kind], encoder, lambda n: bar.advance(encoding, n))
+                for kind in kinds
+            }
+            spaces.append(
+                Space(encoder, {kind: np.hstack([own, form]) for kind, own in points_.items()})
             )
-            for kind in kinds
-        }
         responses: list[dict[str, Array]] = []
-        if source.representation in BY_RESPONSE or (
+        with_responses = source.representation in BY_RESPONSE or (
             source.cascade and priced(outcomes) and any(row.responses for row in rows)
-        ):
-            answers = bar.add_task(
-                "embedding responses", total=sum(len(row.responses) for row in rows)
-            )
-            responses = await embed_responses(rows, encoder, lambda n: bar.advance(answers, n))
-            outcomes = replace(outcomes, responses=mean_responses(responses))
+        )
         clustering = bar.add_task("clustering and ranking", total=1)
         await warming
-        recipe = await asyncio.to_thread(_recipe, source, outcomes, features, encoder.identity)
+        if source.representation in BY_RESPONSE:
+            responses = await _responses(rows, spaces[0].encoder, bar)
+            outcomes = replace(outcomes, responses=mean_responses(responses))
+        space, recipe = await asyncio.to_thread(_space_and_recipe, source, outcomes, spaces)
+        encoder, features, library = space.encoder, space.features, space.library(source)
+        if with_responses and not responses:
+            responses = await _responses(rows, encoder, bar)
         table = await asyncio.to_thread(
             build_table,
             outcomes,
@@ -154,6 +172,7 @@ async def make_table(source: TableSource) -> RoutingTable:
             reference=source.reference,
             measure=True,
         )
+        table = with_library_names(table, features[recipe.text], library)
         if source.cascade and responses and priced(outcomes):
             vectors = (
                 features["prompt"][:, :-SIZE]
@@ -211,7 +230,8 @@ async def _from_votes(source: TableSource, path: Path) -> RoutingTable:
         texts = await describe_rest(
             prompts, [None] * len(prompts), source.describe, lambda: bar.advance(describing)
         )
-        encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, source.variant)
+        variant = BY_OUTCOME if source.variant == "auto" else source.variant
+        encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, variant)
         encoding = bar.add_task("embedding prompts", total=len(prompts))
         both = [together(t, p) for t, p in zip(texts, prompts, strict=True)]
         vectors = await embed(
@@ -246,6 +266,8 @@ async def _from_votes(source: TableSource, path: Path) -> RoutingTable:
             source=f"{len(decided)} votes of {path.name}",
             reference=source.reference,
         )
+        library = library_of(encoder.identity, source.encoder_dir)
+        table = with_library_names(table, np.hstack([vectors, forms(prompts)]), library)
         bar.advance(ranking)
     if not priced:
         bare = ", ".join(m for m in models_ if m not in prices)
@@ -277,16 +299,88 @@ def _check(source: TableSource) -> None:
         _number(source.k)
 
 
+@dataclass(frozen=True, slots=True)
+class Space:
+    """An encoder, and what it makes of the prompts, by what is read of them: (n, dimension and
+    form)."""
+
+    encoder: OnnxEncoder
+    features: Mapping[Text, Array]
+
+    def library(self, source: TableSource) -> Points | None:
+        """The library's tasks in it, where they are known."""
+        return library_of(self.encoder.identity, source.encoder_dir)
+
+
+def library_of(encoder: Encoder, directory: Path | None) -> Points | None:
+    """The library's tasks in an encoder's space, where they are known."""
+    try:
+        return points.beside(f"{encoder.id}@{encoder.revision}", directory)
+    except LookupError:
+        return None
+
+
+def _variants(source: TableSource) -> tuple[str, ...]:
+    """The encoders that are tried, the one that is preferred first."""
+    if source.encoder_dir is not None or source.variant != "auto":
+        return (source.variant,)
+    if source.simulated or source.representation == "tasks":
+        return (BY_TASK,)
+    if source.representation in BY_RESPONSE:
+        return (BY_OUTCOME,)
+    return BY_OUTCOME, BY_TASK
+
+
+async def _responses(
+    rows: Sequence[Row], encoder: OnnxEncoder, bar: Progress
+) -> list[dict[str, Array]]:
+    total = sum(len(row.responses) for row in rows)
+    answers = bar.add_task("embedding responses", total=total)
+    return await embed_responses(rows, encoder, lambda n: bar.advance(answers, n))
+
+
+def _space_and_recipe(
+    source: TableSource, outcomes: Outcomes, spaces: Sequence[Space]
+) -> tuple[Space, Recipe]:
+    """The best recipe of each space; and of these the first, unless another is surely better on
+    prompts left out."""
+    chosen: tuple[Space, Recipe] | None = None
+    reached: tuple[Matrix, Matrix] | None = None
+    for space in spaces:
+        encoder = space.encoder.identity
+        tasked = space.library(source) is not None
+        recipe = _recipe(source, outcomes, space.features, encoder, tasked=tasked)
+        if len(spaces) == 1:
+            return space, recipe
+        expected = left_out(outcomes, space.features[recipe.text], encoder, recipe, source.seed)
+        if reached is None or surely_better(expected, reached, outcomes, source.seed):
+            chosen, reached = (space, recipe), expected
+    assert chosen is not None
+    return chosen
+
+
 def _recipe(
-    source: TableSource, outcomes: Outcomes, features: Mapping[Text, Array], encoder: Encoder
+    source: TableSource,
+    outcomes: Outcomes,
+    features: Mapping[Text, Array],
+    encoder: Encoder,
+    tasked: bool,
 ) -> Recipe:
-    """What `source` names, and the best in cross-validation of what it leaves open."""
+    """What `source` names, and the best in cross-validation of what it leaves open. `tasked`:
+    whether the encoder tells tasks."""
+    if source.representation == "tasks" and not tasked:
+        raise OutcomesInvalid(
+            f"--representation tasks needs an encoder with a task head, and {encoder.id} has none; "
+            "`pointsman model train-tasks` makes one"
+        )
     if (
         source.simulated and source.representation == source.estimator == "auto"
     ):  # there is nothing to learn in drawn outcomes
-        source = replace(source, representation="plain", estimator="no")
+        source = replace(source, representation="tasks" if tasked else "plain", estimator="no")
     names = (
-        LIVE
+        (*LIVE, "tasks")
+        if source.representation == "auto" and tasked
+        else LIVE
         if source.representation == "auto"
         else (cast("Representation", source.representation),)
     )
@@ -306,7 +400,7 @@ def _simulated(seed: int) -> tuple[list[Row], dict[str, models.Price], str]:
     """The 25 tasks with simulated scores for the models of the profile, and what the catalogue says
     of cost and latency."""
     pool = models.load().profile(PROFILE)
-    known = tasks.load()
+    known = tasks.methodology()
     ranks = np.argsort(np.argsort([m.price.output for m in pool])) / (len(pool) - 1)
     per_task = len(known[0].train)
     scores = simulated_scores(simulated_skills(len(known), list(ranks), seed), per_task, seed)

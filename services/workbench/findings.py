@@ -46,7 +46,7 @@ class Options:
     k: int | None = None
     """Clusters of tables without an estimator. None: as many as `table build` would take."""
     describe: str = "auto"
-    variant: str = "int8"
+    variant: str = "minilm-int8"
     encoder_dir: Path | None = None
     robustness: int = 100
     seed: int = 0

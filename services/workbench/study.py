@@ -84,7 +84,7 @@ def plan(profile: str, per_task: int) -> StudyPlan:
     """The prompts of a study, with ids that name the same prompt in every run."""
     pool = models.load().profile(profile)
     prompts = []
-    for task in tasks.load():
+    for task in tasks.methodology():
         for prompt in (*task.test, *task.train)[:per_task]:
             digest = hashlib.sha256(prompt.encode()).hexdigest()[:10]
             prompts.append((f"rank-{profile}-{task.id}-{digest}", task.id, prompt))
@@ -292,4 +292,4 @@ def judged_before(file: Path) -> list[Evaluated]:
 def truth_of(study: Study) -> dict[str, dict[str, float]]:
     """Skills of the simulated models, by task id and model."""
     world = World()
-    return {t.id: {m: world.skill(m, t.name) for m in study.models} for t in tasks.load()}
+    return {t.id: {m: world.skill(m, t.name) for m in study.models} for t in tasks.methodology()}

@@ -46,7 +46,7 @@ def study_of(
     pool: Sequence[Model],
 ) -> Study:
     """Rank `models` on each task by `evaluations`. The reference is the dearest model of `pool`."""
-    named_tasks = [(t.id, t.name) for t in tasks.load()]
+    named_tasks = [(t.id, t.name) for t in tasks.methodology()]
     position = {task: i for i, (task, _) in enumerate(named_tasks)}
     where = {model: i for i, model in enumerate(models)}
     used = sorted(

@@ -201,7 +201,7 @@ async def many_streams(address: str, key: str, upstream: Provider, count: int) -
 
 async def measure(seconds: float, streams: int) -> dict[str, Any]:
     clear, key = new("bench", frozenset(Scope), None, None)
-    prompts = [prompt for task in tasks.load() for prompt in task.train]
+    prompts = [prompt for task in tasks.methodology() for prompt in task.train]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "keys.yaml"
         write(file, (key,))

@@ -53,7 +53,7 @@ def distinct_prompts(count: int, seed: int) -> list[str]:
     """The prompts of the 25 tasks for one business after another: no two have the same
     description."""
     rng = random.Random(seed)
-    base = [prompt for task in tasks.load() for prompt in task.train + task.test]
+    base = [prompt for task in tasks.methodology() for prompt in task.train + task.test]
     whom = [
         f"a {a} {n} in {m}"
         for a, n, m in itertools.product(

@@ -51,7 +51,7 @@ class Known:
     @classmethod
     def made(cls) -> Known:
         rng = np.random.default_rng(0)
-        catalog = tasks.load()
+        catalog = tasks.methodology()
         task = np.repeat(np.arange(len(catalog)), [len(t.train) for t in catalog])
         skill = rng.uniform(0.1, 0.95, (len(catalog), len(MODELS)))
         scores = (rng.random((len(task), len(MODELS))) < skill[task]).astype(float)
@@ -97,6 +97,7 @@ LIVE: tuple[tuple[Representation, bool], ...] = (
     ("contrastive", True),
     ("delta", True),
     ("keys", False),
+    ("tasks", False),
 )
 
 
@@ -406,3 +407,31 @@ def test_a_broken_archive_is_named(tmp_path: Path) -> None:
         broken.write_bytes(content)
         said = CliRunner().invoke(app, ["evaluate", str(broken)])
         assert "broken.jsonl.gz can't be read" in str(said.exception)
+
+
+async def test_the_embedder_goes_over_to_the_tables_encoder(installation: dict[str, str]) -> None:
+    """A table from before the default encoder was another one keeps working, and the next does."""
+    known = Known.made()
+    async with running_pipeline(
+        None, POINTSMAN_DESCRIBER_BACKEND="library", POINTSMAN_ENCODER_VARIANT=VARIANT
+    ) as pipeline:
+        for variant in (VARIANT, "minilm-int8", VARIANT):
+            encoder = load(None, variant)
+            responses = np.zeros((len(known.train), encoder.identity.dimension), np.float32)
+            recipe = Recipe("plain", False, 20, "prompt")
+            table = known.table(known.train, responses, encoder, recipe)
+            await publish(KafkaSettings(), RedisSettings(), table, variant)
+
+            async def arrived(digest: str = table.digest) -> bool:
+                request = await pipeline.send({"prompt": known.test[0]})
+                one = (await pipeline.collect({request}))[request].decided
+                return one is not None and one.decision.table.digest == digest
+
+            await eventually(arrived, 60)
+            for one in await decided(pipeline, known.test[:20]):
+                assert one.embedding.encoder.encoder() == encoder.identity
+                assert one.decision.table.digest == table.digest
+                library = one.description.library
+                assert library is not None
+                shared = library.encoder.encoder() == encoder.identity
+                assert (library.vector == one.embedding.vector) == shared

@@ -49,7 +49,7 @@ def learnt(pipeline: Pipeline) -> int:
 async def test_what_is_known_is_foreseen_and_what_was_foreseen_survives_a_restart(
     foreseeing: Pipeline,
 ) -> None:
-    known = [prompt for task in tasks.load() for prompt in task.train]
+    known = [prompt for task in tasks.methodology() for prompt in task.train]
     new = [f"{prompt} Thank you." for prompt in known[::2]]
     first = await decisions(foreseeing, known)
     assert {m.description.source for m in first} == {Source.llm}, "nothing is foreseen from nothing"

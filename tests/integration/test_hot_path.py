@@ -249,7 +249,7 @@ async def test_trace_context_travels_in_headers(pipeline: Pipeline) -> None:
 
 async def test_prompts_of_a_session_keep_their_order(pipeline: Pipeline) -> None:
     """Their producer keys them by session, and so does every stage after it."""
-    prompts = [p for t in tasks.load() for p in t.test][:40]
+    prompts = [p for t in tasks.methodology() for p in t.test][:40]
     wanted = [
         await pipeline.send({"prompt": p, "session_id": "talk-1"}, f"s-{i:03d}", b"talk-1")
         for i, p in enumerate(prompts)

@@ -257,7 +257,7 @@ class _Vocabulary:
     def exact(self) -> dict[str, str]:
         return {
             hashlib.sha256(p.encode()).hexdigest(): t.name
-            for t in tasks.load()
+            for t in tasks.methodology()
             for p in t.train + t.test
         }
 
@@ -273,7 +273,7 @@ def _vocabulary() -> _Vocabulary:
                     t.name: Counter(
                         w.lower() for p in (*t.train, t.description) for w in WORD.findall(p)
                     )
-                    for t in tasks.load()
+                    for t in tasks.methodology()
                 }
             )
         )

@@ -18,7 +18,14 @@ import numpy.typing as npt
 from shared.routing.deciding.choosing import best_of
 from shared.routing.deciding.frontier import frontier_of
 from shared.routing.deciding.predictor import calibrated, squashed
-from shared.routing.deciding.projection import Fitted, contrastive, delta, keys
+from shared.routing.deciding.projection import (
+    TASK,
+    Fitted,
+    contrastive,
+    delta,
+    keys,
+    onto_task,
+)
 from shared.routing.deciding.selection import expectations
 from shared.routing.deciding.table import Array, Cluster, Encoder, Provenance, RoutingTable, Text
 from shared.routing.errors import OutcomesInvalid
@@ -30,7 +37,7 @@ from shared.routing.offline.measures import Curve, area
 
 Matrix = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
-Representation = Literal["plain", "contrastive", "delta", "keys"]
+Representation = Literal["plain", "contrastive", "tasks", "delta", "keys"]
 """What clusters are made of: the encoder's embeddings as they are, or what a projection makes of
 them (`projection`)."""
 FEW = 20.0
@@ -337,6 +344,9 @@ def fit_representation(
         return None
     if name == "contrastive":
         return contrastive(features, outcomes.scores)
+    if name == "tasks":
+        projection = onto_task()
+        return Fitted(projection, projection(features[:, :TASK]))
     if outcomes.responses is None:
         raise OutcomesInvalid(
             f"the representation {name} is learnt from the models' responses, and the outcomes "
