@@ -183,7 +183,7 @@ async def test_foresight_that_fails_costs_a_question_and_no_prompt() -> None:
             return None
 
     live = _Foreseeing(
-        Broken(DescriberSettings(), lambda _: np.zeros((1, 4)), ENCODER, 1.0), NoTable()
+        Broken(DescriberSettings(), lambda _: np.zeros((1, 4)), ENCODER, 1.0), NoTable(), 10
     )  # type: ignore[arg-type]
     ask = Asking("Translate a notice.")
     message = await describe(submitted(), DescriberSettings(), ask, Remembering(), live)
