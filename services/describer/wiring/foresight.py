@@ -24,6 +24,7 @@ from services.describer.settings import DescriberSettings
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.following import Following
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.kafka.tables import versions
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import Tables
@@ -50,13 +51,12 @@ foreseen."""
 
 
 async def table_encoder(kafka: KafkaSettings) -> Encoder | None:
-    """The encoder of the table in use, if there is one."""
-    tables = Tables(FLOW.name, kafka, RedisSettings())
-    async with tables.running():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(tables.looked.wait(), LOOK_S)
-        current = tables.at_hand()
-    return current[1].encoder if current else None
+    """The encoder of the newest table, if there is one."""
+    try:
+        published = await asyncio.wait_for(versions(kafka), LOOK_S)
+    except (AdapterError, TimeoutError):
+        return None
+    return published[-1].read_table().encoder if published else None
 
 
 def loaded_encoder(
