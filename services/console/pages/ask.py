@@ -30,6 +30,17 @@ from shared.routing.learning.comparing import by_votes
 TITLE = "Try"
 
 
+WRITERS = {
+    "llm": "a language model",
+    "cache": "a language model, before",
+    "foreseen": "foresight",
+    "library": "the library of tasks",
+    "local": "rules, in the prompt's own words",
+    "prompt": "nobody: it is the prompt",
+}
+"""Who wrote a description, as the page says it."""
+
+
 def assignment_of(message: Decided, table: RoutingTable) -> Assignment:
     """Where a prompt lies in the table that it was assigned with."""
     parts = message.assignment.clusters
@@ -51,7 +62,7 @@ def trial_of(message: Decided, took_s: float) -> TrialFacts:
     parts = message.assignment.clusters
     return {
         "task": message.description.text,
-        "source": message.description.origin,
+        "source": WRITERS.get(message.description.origin, message.description.origin),
         "simulated": message.description.simulated,
         "novel": message.assignment.novel,
         "clusters": [{"id": p.id, "label": p.label, "share": f"{p.weight:.0%}"} for p in parts],
