@@ -72,6 +72,7 @@ class OnnxEncoder:
             directory,
             int(card.get("max_tokens") or min(256, config.get("max_position_embeddings", 512))),
         )
+        self._chars = int(card["max_chars"]) if "max_chars" in card else None
         self._pad = int(config.get("pad_token_id") or 0)
         self._batch = batch
         self.provider = "cuda" if CUDA in self._session.get_providers() else "cpu"
@@ -94,7 +95,9 @@ class OnnxEncoder:
     def encode(self, texts: Sequence[str]) -> Array:
         """(n, dimension) float32, L2-normalised, for n texts in any order; batched by length
         inside."""
-        encodings = self._tokenizer.encode_batch(list(texts))
+        encodings = self._tokenizer.encode_batch(
+            [text.lstrip()[: self._chars] for text in texts] if self._chars else list(texts)
+        )
         result = np.empty((len(texts), self.identity.dimension), np.float32)
         most = 1 if self._alone else min(self._batch, -(-len(texts) // self._threads))
         left = groups([rounded(len(e.ids), self._step) for e in encodings], most, self._tokens)

@@ -115,7 +115,12 @@ def _prepare_tasks(wanted: Variant, source: Path | None, say: Callable[[str], No
         (making / "model.onnx").write_bytes(model.SerializeToString())
         (making / "config.json").write_text(json.dumps(dict(base.config), indent=2) + "\n")
         base.tokenizer().save(str(making / "tokenizer.json"))
-        card = {"id": tasks.ID, "revision": wanted.revision, "max_tokens": tasks.MAX_TOKENS}
+        card = {
+            "id": tasks.ID,
+            "revision": wanted.revision,
+            "max_tokens": tasks.MAX_TOKENS,
+            "max_chars": tasks.MAX_CHARS,
+        }
         _finish(making, wanted.quantization, card, say)
 
 

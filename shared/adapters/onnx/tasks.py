@@ -26,6 +26,9 @@ ID = "pointsman/e5-small-tasks"
 RECIPE = 1
 """Raise it when the way from weights to graph changes: then the space changes too."""
 MAX_TOKENS = 256
+MAX_CHARS = 8192
+"""Of a text, before it is cut into tokens: more than 256 tokens take, and a long prompt costs no
+more than a short one."""
 LEARNT = Path(__file__).with_name("task_encoder.safetensors")
 """Written by `pointsman model train-tasks`."""
 GENERAL = 256

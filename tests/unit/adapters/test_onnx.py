@@ -375,3 +375,11 @@ def test_real_architectures_are_exported_by_optimum(kind: str, tmp_path: Path) -
     assert encoder.identity.dimension == (768 if kind == "DistilBert" else 64)
     small = OnnxEncoder(prepare.export(str(tmp_path / "in"), tmp_path / "out8", "int8"), "cpu")
     assert (small.encode([text])[0] * encoder.encode([text])[0]).sum() > 0.9
+
+
+def test_a_long_text_is_read_as_far_as_its_tokens_reach() -> None:
+    encoder = load(None, "int8", "cpu")
+    short = "Translate this into French. " * 200
+    long = "\n  " + short + "word " * 40_000
+    np.testing.assert_array_equal(encoder.encode([short[:8000]]), encoder.encode([long]))
+    np.testing.assert_array_equal(encoder.encode([" " * 9000 + "Hi"]), encoder.encode(["Hi"]))
