@@ -155,18 +155,15 @@ async def by_library(message: Submitted, means: Means) -> Described:
     rules where it is not sure enough."""
     began = time.perf_counter()
     nearest = means.library
-    if nearest is None or nearest.confidence < means.settings.library_from:
-        described = await by_rules(message, means)
-        return described if nearest is None else _located(described, nearest)
-    text = refined(nearest.name, message.task_text())
+    if nearest is None:
+        return await by_rules(message, means)
+    prompt = message.task_text()
+    if nearest.confidence >= means.settings.library_from:
+        text = refined(nearest.name, prompt)
+    else:  # its point goes on all the same: it was made to find that no task is near
+        text = extract(prompt)
+        nearest = nearest.model_copy(update={"name": ""})
     return _with(message, text, Source.local, began, library=nearest)
-
-
-def _located(described: Described, nearest: LibraryTask) -> Described:
-    """With the prompt's embedding, which was made to find that no task of the library is near."""
-    unnamed = nearest.model_copy(update={"name": ""})
-    written = described.description.model_copy(update={"library": unnamed})
-    return described.model_copy(update={"description": written})
 
 
 async def by_language_model(message: Submitted, means: Means) -> Described:

@@ -29,6 +29,11 @@ from shared.routing.learning.expectations import expectations
 from shared.routing.learning.votes import Ballots
 
 
+def reference_of(models: Sequence[Model], settings: ReclustererSettings) -> str:
+    """The model whose strength is 0: that of the settings, else the most expensive."""
+    return settings.reference or max(models, key=lambda m: (m.price.output, m.name)).name
+
+
 def ranked_table(
     memory: Evidence,
     clusters: tuple[Cluster, ...],
@@ -43,7 +48,7 @@ def ranked_table(
     models, in words."""
     assert memory.encoder is not None
     names = [m.name for m in models]
-    reference = settings.reference or max(models, key=lambda m: (m.price.output, m.name)).name
+    reference = reference_of(models, settings)
     ranking, opinions = rank(memory, centroids, names, names.index(reference), settings)
     where = {name: i for i, name in enumerate(names)}
     seen = sorted((s for s in memory.seen.values() if s.model in where), key=lambda s: s.key)

@@ -14,7 +14,7 @@ from services.reclusterer.ranking import gather, ranked_table
 from services.reclusterer.seeding import gathered, is_seed, seeded
 from services.reclusterer.settings import ReclustererSettings
 from shared.catalog.models import Model
-from shared.catalog.tasks.points import Points
+from shared.catalog.tasks.points import Points, space_of
 from shared.routing.deciding.estimator import Estimator
 from shared.routing.deciding.form import SIZE
 from shared.routing.deciding.frontier import Frontier, frontier_of
@@ -31,6 +31,7 @@ from shared.routing.learning.clustering import (
     kmeans,
     nearest_of,
     settle,
+    sums,
 )
 from shared.routing.learning.labels import label, named_by_library
 from shared.routing.learning.matching import lineage, pair
@@ -83,11 +84,7 @@ def propose(
     if memory.encoder is None:
         return None
     foreign = before is None or before.encoder != memory.encoder
-    if (
-        foreign
-        and library is not None
-        and library.encoder == f"{memory.encoder.id}@{memory.encoder.revision}"
-    ):
+    if foreign and library is not None and library.encoder == space_of(memory.encoder):
         before = seeded(memory.encoder, library, models, settings, memory.text)
         foreign = False
     evidence = memory.seen_by(before)
@@ -220,8 +217,7 @@ def _named(
     line = lineage([c.id for c in old], used, kept, old_labels, clustering.labels)
     distances = np.linalg.norm(vectors - clustering.centroids[clustering.labels], axis=1)
     sizes = np.bincount(clustering.labels, minlength=k)
-    means = np.zeros((k, embeddings.shape[1]), np.float32)
-    np.add.at(means, clustering.labels, embeddings)
+    means = sums(embeddings, clustering.labels, k).astype(np.float32)
     typical = [""] * k
     for c in range(k):
         members = np.flatnonzero(clustering.labels == c)

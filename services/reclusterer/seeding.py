@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from services.reclusterer.ranking import reference_of
 from services.reclusterer.settings import ReclustererSettings
 from shared.catalog.estimates import ANSWER_TOKENS
 from shared.catalog.models import Model
@@ -21,7 +22,7 @@ from shared.routing.deciding.table import (
     RoutingTable,
     Text,
 )
-from shared.routing.learning.clustering import Clustering, nearest_of, settle
+from shared.routing.learning.clustering import Clustering, nearest_of, settle, sums
 
 SOURCE = "the library of tasks, before any evaluation"
 PRIOR = 8.0
@@ -37,7 +38,7 @@ def seeded(
 ) -> RoutingTable:
     """A table of the library's tasks, in which nothing is known of any model."""
     names = [model.name for model in models]
-    reference = settings.reference or max(models, key=lambda m: (m.price.output, m.name)).name
+    reference = reference_of(models, settings)
     shape = len(library.names), len(names)
     answers = np.array([model.price.cost_usd(0, ANSWER_TOKENS) for model in models], np.float32)
     waits = np.array([model.latency_s for model in models], np.float32)
@@ -74,11 +75,9 @@ def gathered(vectors: Array, seeds: Array, least: int, reach: float) -> Clusteri
     `least` prompts join the nearest within `reach`."""
     labels = nearest_of(vectors, seeds)[1]
     counts = np.bincount(labels, minlength=len(seeds)).astype(np.float64)
-    sums = np.zeros(seeds.shape)
-    np.add.at(sums, labels, vectors)
     alive = np.flatnonzero(counts)
     weights = counts[alive] + PRIOR
-    places = (sums[alive] + PRIOR * seeds[alive]) / weights[:, None]
+    places = (sums(vectors, labels, len(seeds))[alive] + PRIOR * seeds[alive]) / weights[:, None]
     counts = counts[alive]
     standing = np.ones(len(alive), np.bool_)
     while True:

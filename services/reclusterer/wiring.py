@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,7 +29,6 @@ from shared.adapters.tables import publish
 from shared.adapters.telemetry import LEARNT, TelemetrySettings, log, where
 from shared.catalog.models import Catalog, Model
 from shared.catalog.tasks import points
-from shared.catalog.tasks.points import Points
 from shared.contracts.errors import ContractError
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded, read
@@ -70,8 +68,10 @@ class Learner:
     """What is remembered, by the space it lies in."""
     homeless: Evidence = field(init=False)
     """What is told before any embedding; becomes the first space's."""
-    arrived: deque[Encoder] = field(default_factory=lambda: deque(maxlen=ARRIVED))
-    """The spaces of the newest embeddings."""
+    newest: Encoder | None = None
+    """The space of the newest embedding."""
+    in_a_row: int = 0
+    """Embeddings of that space that came last, none of another between them."""
     watch: Trigger = field(init=False)
     following: Following = field(init=False)
     current: RoutingTable | None = None
@@ -103,13 +103,11 @@ class Learner:
     def memory(self) -> Evidence:
         """What is learnt from: what lies in the space of the table in use. Where that table was
         learnt, and embedders have gone over to another space, what lies there."""
-        newest = self.arrived[-1] if self.arrived else None
         if self.current is None:
-            return self.of_space(newest) if newest else self.homeless
-        moved = len(self.arrived) == ARRIVED and set(self.arrived) == {newest}
+            return self.of_space(self.newest) if self.newest else self.homeless
         brought = self.anchor is not None and self.anchor.encoder == self.current.encoder
-        if newest is not None and moved and not brought:
-            return self.of_space(newest)
+        if self.newest is not None and self.in_a_row >= ARRIVED and not brought:
+            return self.of_space(self.newest)
         return self.of_space(self.current.encoder)
 
     def of_space(self, encoder: Encoder) -> Evidence:
@@ -131,7 +129,8 @@ class Learner:
             if topic is EMBEDDINGS:
                 embedded = read(Embedded, record.value)
                 space = embedded.embedding.encoder.encoder()
-                self.arrived.append(space)
+                self.in_a_row = self.in_a_row + 1 if space == self.newest else 1
+                self.newest = space
                 sample = self.of_space(space).embedded(embedded)
                 if sample is not None and (self.current is None or self.current.encoder == space):
                     self.watch.saw(sample.vector, self.current)
@@ -236,6 +235,9 @@ class Learner:
         began = time.monotonic()
         frozen = _frozen(memory)
         first = self.current is None
+        library = (
+            points.known(frozen.encoder, self.settings.encoder_dir) if frozen.encoder else None
+        )
         proposal: Proposal | None = await asyncio.get_running_loop().run_in_executor(
             self.thread,
             lambda: propose(
@@ -246,7 +248,7 @@ class Learner:
                 self.settings,
                 recluster=bool(due) and not first,
                 anchor=self.anchor,
-                library=self._library(frozen.encoder),
+                library=library,
             ),
         )
         if proposal is None or not self.turn.mine.is_set():
@@ -292,13 +294,6 @@ class Learner:
             why=note,
             seconds=round(time.monotonic() - began, 2),
         )
-
-    def _library(self, encoder: Encoder | None) -> Points | None:
-        """The library's tasks in the space of what is learnt from, where they are known."""
-        with suppress(LookupError):
-            if encoder is not None:
-                return points.beside(f"{encoder.id}@{encoder.revision}", self.settings.encoder_dir)
-        return None
 
 
 def _frozen(memory: Evidence) -> Evidence:

@@ -266,7 +266,7 @@ async def _from_votes(source: TableSource, path: Path) -> RoutingTable:
             source=f"{len(decided)} votes of {path.name}",
             reference=source.reference,
         )
-        library = library_of(encoder.identity, source.encoder_dir)
+        library = points.known(encoder.identity, source.encoder_dir)
         table = with_library_names(table, np.hstack([vectors, forms(prompts)]), library)
         bar.advance(ranking)
     if not priced:
@@ -309,15 +309,7 @@ class Space:
 
     def library(self, source: TableSource) -> Points | None:
         """The library's tasks in it, where they are known."""
-        return library_of(self.encoder.identity, source.encoder_dir)
-
-
-def library_of(encoder: Encoder, directory: Path | None) -> Points | None:
-    """The library's tasks in an encoder's space, where they are known."""
-    try:
-        return points.beside(f"{encoder.id}@{encoder.revision}", directory)
-    except LookupError:
-        return None
+        return points.known(self.encoder.identity, source.encoder_dir)
 
 
 def _variants(source: TableSource) -> tuple[str, ...]:

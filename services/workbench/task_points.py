@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.catalog.tasks import Task
-from shared.catalog.tasks.points import Array, Points, task_part
+from shared.catalog.tasks.points import Array, Points, space_of, task_part
 
 REACH = 0.9
 """Share of a task's prompts that its reach takes in."""
@@ -19,7 +19,6 @@ Encode = Callable[[Sequence[str]], Array]
 
 def points_of(encoder: OnnxEncoder, library: Sequence[Task]) -> Points:
     """The points of all tasks. A task that is kept whole stands where its test prompts do."""
-    identity = f"{encoder.identity.id}@{encoder.identity.revision}"
     means = _means(encoder.encode, library)
     known = np.array([not task.kept for task in library])
     prompts = [prompt for task in library for prompt in task.test]
@@ -27,7 +26,7 @@ def points_of(encoder: OnnxEncoder, library: Sequence[Task]) -> Points:
     cosines = task_part(encoder.encode(prompts)) @ means.T
     own = cosines[np.arange(len(labels)), labels][known[labels]]
     return Points(
-        identity,
+        space_of(encoder.identity),
         tuple(task.name for task in library),
         tuple(task.family for task in library),
         means,

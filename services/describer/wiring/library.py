@@ -27,7 +27,7 @@ class Library:
         self._encoder = load(settings.encoder_dir, settings.variant, "cpu", settings.threads)
         identity = self._encoder.identity
         directory = settings.encoder_dir or default_directory(settings.variant)
-        self._points = places.beside(f"{identity.id}@{identity.revision}", directory)
+        self._points = places.beside(places.space_of(identity), directory)
         self._space = EncoderRef.of(identity)
         self._thread = ThreadPoolExecutor(1, "library")
 

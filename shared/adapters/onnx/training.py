@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from shared.adapters.onnx.e5 import LAYERS, Checkpoint
+from shared.adapters.onnx.encoder import pad
 from shared.adapters.onnx.tasks import GENERAL
 from shared.catalog.tasks import Task
 from shared.routing.deciding.projection import TASK
@@ -228,12 +229,7 @@ class _Pooled:
         points = []
         for start in range(0, len(order), every):
             group = [lines[i] for i in order[start : start + every]]
-            longest = max(map(len, group))
-            ids = torch.full((len(group), longest), self._pad)
-            mask = torch.zeros((len(group), longest), dtype=torch.long)
-            for row, line in enumerate(group):
-                ids[row, : len(line)] = torch.tensor(line)
-                mask[row, : len(line)] = 1
+            ids, mask = map(torch.from_numpy, pad(group, self._pad))
             with torch.autocast("cpu", torch.bfloat16):
                 hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
             hidden = hidden.float()

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.routing.deciding.projection import TASK
+from shared.routing.deciding.table import Encoder
 
 Array = npt.NDArray[np.float32]
 
@@ -93,6 +94,20 @@ def load(path: Path | None = None) -> Points:
         )
 
 
+def space_of(encoder: Encoder) -> str:
+    """Names an encoder's space as `Points.encoder` does; the quantization moves tasks too little to
+    tell them apart."""
+    return f"{encoder.id}@{encoder.revision}"
+
+
+def known(encoder: Encoder, directory: Path | None = None) -> Points | None:
+    """As `beside`; None if there are none."""
+    try:
+        return beside(space_of(encoder), directory)
+    except LookupError:
+        return None
+
+
 def beside(encoder: str, directory: Path | None = None) -> Points:
     """The points of an encoder, `id@revision`: those beside it, or those that come with the default
     one. Raises `LookupError` if there are none."""
@@ -101,14 +116,14 @@ def beside(encoder: str, directory: Path | None = None) -> Points:
         if path is None or not path.exists():
             continue
         try:
-            known = load(path)
+            found = load(path)
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise LookupError(
                 f"{path} does not hold the places of tasks ({error}); make it again with "
                 "`pointsman model train-tasks`"
             ) from None
-        if known.encoder == encoder:
-            return known
+        if found.encoder == encoder:
+            return found
     raise LookupError(
         f"no tasks are known for {encoder}: give it a task head with `pointsman model train-tasks`"
     )

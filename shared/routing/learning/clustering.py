@@ -177,7 +177,7 @@ def lloyd(vectors: Array, start: Array) -> tuple[Array, Labels]:
         counts = np.bincount(labels, minlength=len(centroids))
         used = np.flatnonzero(counts)
         moved = centroids.copy()
-        moved[used] = (_sums(vectors, labels, len(centroids))[used] / counts[used, None]).astype(
+        moved[used] = (sums(vectors, labels, len(centroids))[used] / counts[used, None]).astype(
             np.float32
         )
         shift = float(np.abs(moved - centroids).max())
@@ -187,7 +187,7 @@ def lloyd(vectors: Array, start: Array) -> tuple[Array, Labels]:
     return centroids, nearest_of(vectors, centroids)[1]
 
 
-def _sums(vectors: Array, labels: Labels, count: int, block: int = 8192) -> npt.NDArray[np.float64]:
+def sums(vectors: Array, labels: Labels, count: int, block: int = 8192) -> npt.NDArray[np.float64]:
     """(count, dim): the sum of the vectors with each label; in blocks, since a copy of them all
     would crowd others out of the cache."""
     from scipy.sparse import csr_array

@@ -9,7 +9,7 @@ import numpy as np
 
 from shared.catalog.tasks.points import Points
 from shared.routing.deciding.table import Array, RoutingTable
-from shared.routing.learning.clustering import nearest_of
+from shared.routing.learning.clustering import nearest_of, sums
 
 NAMED_FROM = 0.5
 """Cosine from which a cluster is called by the nearest task of the library."""
@@ -30,7 +30,7 @@ def named_by_library(
     means: Array, fallback: Sequence[str], before: Sequence[str | None], library: Points | None
 ) -> list[str]:
     """A name for each cluster, no two alike. `means` (clusters, dimension of the encoder): of its
-    prompts' embeddings; `before`: what it was called so far."""
+    prompts' embeddings, of any length; `before`: what it was called so far."""
     if library is None:
         return _apart(list(fallback))
     cosines = library.cosines(means)
@@ -72,9 +72,8 @@ def with_library_names(
     if library is None:
         return table
     labels = nearest_of(table.points(features), table.centroids)[1]
-    wide = table.encoder.dimension
-    means = np.zeros((len(table.clusters), wide), np.float32)
-    np.add.at(means, labels, features[:, :wide])
+    embeddings = features[:, : table.encoder.dimension]
+    means = sums(embeddings, labels, len(table.clusters)).astype(np.float32)
     labels_before = [cluster.label for cluster in table.clusters]
     names = named_by_library(means, labels_before, [None] * len(means), library)
     return replace(
