@@ -17,15 +17,16 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from services.describer.receive import receive
+from services.gateway.forms.chat import CHAT as CHAT_FORM
 from services.gateway.requests import (
     ChatRequest,
     FeedbackRequest,
     Problem,
     RouteRequest,
     parse,
-    understand,
     wishes_of,
 )
+from services.gateway.understanding import AskedRequest, understand
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.client import time_of
 from shared.adapters.kafka.settings import KafkaSettings
@@ -33,8 +34,8 @@ from shared.adapters.llm.reading import MOST_PARTS, Reader, refusal, said, usage
 from shared.catalog import models
 from shared.contracts.errors import ContractError
 from shared.contracts.messages import Submitted, read, to_json
-from shared.contracts.portable import portable
 from shared.contracts.topics import REPLIES
+from shared.protocols.portable import portable
 
 CATALOG = models.load()
 CALL = {
@@ -332,7 +333,7 @@ def http(rng: random.Random) -> None:
         if kind is FeedbackRequest:
             return
         wanted = understand(
-            request,
+            AskedRequest(request, CHAT_FORM),
             wishes_of({}, request.pointsman),
             "r-1",
             "team",

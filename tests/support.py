@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from services.selector.decide import Wish
+from shared.catalog.models import Model
 from shared.contracts.messages import Described, Embedded, Placed, Submitted, extend
 from shared.contracts.places import (
     Assigned,
@@ -139,4 +141,20 @@ def placed(of: RoutingTable, message: Embedded | None = None) -> Placed:
         message or embedded(encoder=of.encoder),
         Placed,
         assignment=Assigned(table=ref, clusters=clusters, novel=False),
+    )
+
+
+def model_of(name: str, context_tokens: int = 10**6, **fields: Any) -> Model:
+    """A model of a catalogue."""
+    return Model.model_validate(
+        {
+            "name": name,
+            "openrouter": f"maker/{name}",
+            "price": {"input": 1.0, "output": 2.0},
+            "context_tokens": context_tokens,
+            "latency_s": 1.0,
+            "as_of": "2026-11-26",
+            "source": "a test",
+        }
+        | fields
     )

@@ -20,6 +20,7 @@ from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.scopes import Scope
 from shared.contracts.tables import TablePublished
+from shared.routing.deciding.abilities import Abilities
 from shared.routing.deciding.table import RoutingTable
 
 MAX_FORM_BYTES = 1_200_000
@@ -95,7 +96,7 @@ class Desk(Protocol):
 
     async def roll_back(self, name: str, viewer: Viewer) -> TablePublished: ...
     async def unpin(self, viewer: Viewer) -> TablePublished: ...
-    def contexts(self) -> Mapping[str, int]: ...
+    def abilities(self) -> Mapping[str, Abilities]: ...
     def retired(self) -> frozenset[str]: ...
     def open(self) -> bool:
         """Whether no keys are needed here."""

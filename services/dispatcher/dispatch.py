@@ -20,7 +20,7 @@ from shared.contracts.answers import (
 from shared.contracts.decisions import CascadePlan
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Completed, Decided, extend
-from shared.contracts.portable import portable
+from shared.protocols.portable import portable
 
 
 class AskModel(Protocol):

@@ -1,5 +1,5 @@
-"""Takes HTTP in the form of OpenAI's API, says prompts; hears replies, says completions,
-evaluations (feedback) and spending.
+"""Takes HTTP in the forms of OpenAI's and Anthropic's APIs, says prompts; hears replies, says
+completions, evaluations (feedback) and spending.
 
 Calls the selected model itself, so that its answer can be streamed. Describing, embedding,
 assigning and selecting are left to the services of the hot path.
@@ -17,7 +17,7 @@ from shared.contracts.topics import (
 
 FLOW = Flow(
     name="gateway",
-    about="Answers programs in the form of OpenAI's API",
+    about="Answers programs in the forms of OpenAI's and Anthropic's APIs",
     says=(PROMPTS, COMPLETIONS, EVALUATIONS, SPENDING),
     reads=(REPLIES, COMPLETIONS, SPENDING, ROUTING_TABLES),
     keys=(
@@ -26,6 +26,7 @@ FLOW = Flow(
         RedisKeys.key_budget,
         RedisKeys.conversation,
         RedisKeys.answered,
+        RedisKeys.response,
     ),
     port=8787,
 )

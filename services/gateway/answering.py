@@ -10,9 +10,11 @@ from math import ceil
 from typing import Any, Protocol
 
 from services.gateway.choice import Assess, Choice
-from services.gateway.requests import Problem, UnderstoodRequest
+from services.gateway.requests import Problem
+from services.gateway.understanding import UnderstoodRequest
 from shared.contracts.answers import Answer, Assessed, FailedCall
 from shared.contracts.errors import ModelUnavailable
+from shared.protocols import NATIVE
 
 OF_THE_REQUEST = frozenset({400, 413, 422})
 """What an API says when the request is at fault; it is told as it is."""
@@ -39,6 +41,7 @@ class Models(Protocol):
         chat: Sequence[Mapping[str, Any]],
         parameters: Mapping[str, Any],
         within_s: float,
+        silence_s: float,
     ) -> AbstractAsyncContextManager[ModelStream]: ...
     async def whole(
         self,
@@ -47,6 +50,20 @@ class Models(Protocol):
         parameters: Mapping[str, Any],
         within_s: float,
     ) -> tuple[Answer, Mapping[str, Any]]: ...
+    async def embed(
+        self, model: str, body: Mapping[str, Any], within_s: float
+    ) -> tuple[dict[str, Any], float]:
+        """Texts embedded, and what that cost in USD."""
+        ...
+
+    def left_out(self, model: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        """Parameters that do not reach `model`, or not as they are."""
+        ...
+
+    def native(self, model: str) -> bool:
+        """Whether `model` gets what came in Anthropic's form as it came."""
+        ...
+
     def expected_cost_usd(
         self, model: str, prompt_tokens: float, answer_tokens: float
     ) -> float: ...
@@ -103,7 +120,7 @@ class _First:
 def _body(
     wanted: UnderstoodRequest, came: Mapping[str, Any], answering: Answering
 ) -> dict[str, Any]:
-    """A whole answer in OpenAI's form, with what all answers cost."""
+    """A whole answer in the inner form, with what all answers cost."""
     assert answering.answer is not None
     body = {**came, "id": wanted.request_id, "object": "chat.completion", "model": answering.model}
     body.setdefault("created", int(time.time()))
@@ -118,7 +135,7 @@ async def ask_whole(
     within_s: float,
     assess: Assess | None = None,
 ) -> tuple[Answering, dict[str, Any]]:
-    """A whole answer in OpenAI's form, from the first model that gives one, or, by a cascade, a
+    """A whole answer in the inner form, from the first model that gives one, or, by a cascade, a
     good one. Raises `Problem`."""
     ends = time.monotonic() + within_s
     order, first, failed = await _begin(wanted, choice, models, within_s, assess)
@@ -178,6 +195,7 @@ async def ask_streamed(
     choice: Choice,
     models: Models,
     within_s: float,
+    silence_s: float,
     assess: Assess | None = None,
 ) -> AsyncGenerator[StreamedReply, None]:
     """An answer as it comes, from the first model that begins one; by a cascade, once the cheap
@@ -199,6 +217,7 @@ async def ask_streamed(
                         choice.history(wanted, model),
                         wanted.parameters,
                         max(0.1, ends - time.monotonic()),
+                        silence_s,
                     )
                 )
             except ModelUnavailable as error:
@@ -261,6 +280,17 @@ class StreamedReply:
     wanted: UnderstoodRequest
     talk: ModelStream
     told: Answering
+    counted: Mapping[str, Any] | None = None
+    """The API's own usage."""
+
+    def completion(self) -> dict[str, Any]:
+        """All of the answer in the inner form, when its chunks have ended."""
+        answer = self.told.answer
+        assert answer is not None
+        said = answer.message or {"role": "assistant", "content": answer.text}
+        choice = {"index": 0, "message": said, "finish_reason": answer.finish_reason}
+        came = {"choices": [choice], "usage": self.counted}
+        return _body(self.wanted, came, self.told)
 
     async def chunks(self) -> AsyncIterator[dict[str, Any]]:
         """The chunks as they come, under our id and the model's real name; the last has the usage
@@ -275,11 +305,10 @@ class StreamedReply:
             "model": self.told.model,
         }
         held: dict[str, Any] | None = None
-        counted: Mapping[str, Any] | None = None
         common: dict[str, Any] = {"created": int(time.time())}
         async for came in self.talk.chunks:
             chunk = common | {key: value for key, value in came.items() if key != "usage"} | mine
-            counted = came.get("usage") or counted
+            self.counted = came.get("usage") or self.counted
             if not chunk.get("choices"):
                 common |= {key: chunk[key] for key in ("simulated",) if key in chunk}
                 continue
@@ -292,7 +321,7 @@ class StreamedReply:
             if not ending:
                 yield chunk
         self.told.answer = self.talk.answer()
-        closing = {"usage": usage(counted, self.told)} | {
+        closing = {"usage": usage(self.counted, self.told)} | {
             k: v for k, v in common.items() if k == "simulated"
         }
         last = held or common | mine | {
@@ -307,6 +336,15 @@ class StreamedReply:
         if not self.wanted.usage:
             return
         yield common | mine | {"choices": []} | closing
+
+
+def left_out(wanted: UnderstoodRequest, model: str, models: Models) -> tuple[str, ...]:
+    """What of a request does not reach the model that answers, or not as it came."""
+    parameters = {name: value for name, value in wanted.parameters.items() if value is not None}
+    names = set(models.left_out(model, parameters))
+    if not models.native(model):
+        names |= wanted.asked.left_out
+    return tuple(sorted(names - {NATIVE}))
 
 
 def usage(came: Any, answering: Answering) -> dict[str, Any]:

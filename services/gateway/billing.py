@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from services.gateway.answering import Answering, Models
 from services.gateway.choice import Choice
-from services.gateway.requests import UnderstoodRequest
+from services.gateway.understanding import UnderstoodRequest
 from shared.catalog.estimates import ANSWER_TOKENS
 from shared.contracts.answers import Completion
 from shared.contracts.messages import Completed, Decided, answer_room, extend
@@ -22,6 +22,7 @@ class KeyBudget(Protocol):
 def expected_usd(wanted: UnderstoodRequest, choice: Choice, models: Models) -> float:
     """What the answer is expected to cost, in USD: what the decision says, but no less than the
     catalogue's price for its tokens."""
+    prompt = wanted.needs.prompt_tokens
     tokens = answer_room(wanted.parameters, ANSWER_TOKENS)
     said = (
         [c.cost_usd for c in choice.decided.decision.candidates if c.model == choice.order[0]]
@@ -29,9 +30,7 @@ def expected_usd(wanted: UnderstoodRequest, choice: Choice, models: Models) -> f
         else []
     )
     asked = (choice.cascade.first, choice.cascade.then) if choice.cascade else choice.order[:1]
-    return max(
-        sum(models.expected_cost_usd(model, wanted.tokens, tokens) for model in asked), *said, 0.0
-    )
+    return max(sum(models.expected_cost_usd(model, prompt, tokens) for model in asked), *said, 0.0)
 
 
 def completed(decided: Decided, answering: Answering) -> Completed:

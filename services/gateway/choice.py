@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
-from services.gateway.remembered import Spoke
-from services.gateway.requests import Problem, UnderstoodRequest
+from services.gateway.remembered import Reading, Spoke
+from services.gateway.requests import Problem
 from services.gateway.settings import GatewaySettings
+from services.gateway.understanding import UnderstoodRequest
 from shared.contracts.answers import Answer, one_text
 from shared.contracts.decisions import CascadePlan, Decision
 from shared.contracts.messages import Decided, Submitted
-from shared.contracts.portable import portable
 from shared.contracts.remembered import Texts
+from shared.protocols import AUTHOR
+from shared.protocols.portable import fingerprint, history
 
+MOST_TURNS, MOST_MODELS = 500, 8
+"""Of a conversation, that are remembered; the newest."""
 WORDLESS = "there are no words to route by"
 
 
@@ -55,16 +59,40 @@ class Conversation:
     """What is remembered of a conversation."""
 
     key: str
-    cluster: str
-    """Its task."""
-    cares: str
+    cluster: str = ""
+    """Its task, where there is a decision."""
+    cares: str = ""
     """What its sender cares about."""
-    spoke: str | None = None
-    """The model that spoke last, as far as that is remembered."""
+    before: Spoke | None = None
+    """What was remembered of it so far."""
 
-    async def keep(self, conversations: Texts, model: str) -> None:
-        """Remember that `model` has spoken."""
-        spoke = Spoke(model=model, cluster=self.cluster, cares=self.cares)
+    def cached(self, now: float, lives_s: float) -> dict[str, int]:
+        """Tokens of it that the providers of models may still have in their caches."""
+        read = {} if self.before is None else self.before.read
+        return {name: one.tokens for name, one in read.items() if now - one.at <= lives_s}
+
+    def author(self, turn: Mapping[str, Any]) -> str | None:
+        """Who wrote a turn; None: nobody remembers."""
+        if isinstance(said := turn.get(AUTHOR), str):
+            return said
+        return None if self.before is None else self.before.authors.get(fingerprint(turn))
+
+    async def keep(
+        self, conversations: Texts, model: str, answer: Answer | None = None, tokens: int = 0
+    ) -> None:
+        """Remember that `model` has spoken, and, when it has, what it said and read."""
+        authors = {} if self.before is None else dict(self.before.authors)
+        read = {} if self.before is None else dict(self.before.read)
+        if answer is not None:
+            authors[fingerprint(answer.message or {"content": answer.text})] = model
+            read[model] = Reading(tokens=tokens, at=time.time())
+        spoke = Spoke(
+            model=model,
+            cluster=self.cluster,
+            cares=self.cares,
+            authors=dict([*authors.items()][-MOST_TURNS:]),
+            read=dict(sorted(read.items(), key=lambda item: item[1].at)[-MOST_MODELS:]),
+        )
         await spoke.keep(conversations, self.key)
 
 
@@ -88,14 +116,20 @@ class Choice:
     conversation: Conversation | None = None
 
     def history(self, wanted: UnderstoodRequest, model: str) -> Sequence[Mapping[str, Any]]:
-        """The chat as `model` takes it: what only another model understands is left out, where
-        another has spoken."""
-        spoke = (
-            self.conversation.spoke
-            if self.conversation is not None and self.conversation.spoke
-            else self.order[0]
-        )
-        return wanted.chat if wanted.turns == 1 or model == spoke else portable(wanted.chat)
+        """The chat as `model` takes it: what only another understands is left out of the turns
+        that another wrote. A turn of which nobody knows is taken for that of who spoke last, else
+        of who is asked first."""
+        if wanted.turns == 1:
+            return wanted.chat
+        conversation = self.conversation
+        before = conversation.before if conversation is not None else None
+        likely = before.model if before is not None else self.order[0]
+
+        def own(turn: Mapping[str, Any]) -> bool:
+            author = conversation.author(turn) if conversation is not None else None
+            return (author or likely) == model
+
+        return history(wanted.chat, own)
 
     def headers(self, model: str) -> dict[str, str]:
         """What is said of the choice beside the answer."""
@@ -132,16 +166,26 @@ async def choose(
 ) -> Choice:
     """The model that is named, or that is decided, or the default. Raises `Problem` if the
     constraints leave none."""
+    conversation = await _conversation(wanted, conversations, spender)
     if wanted.model is not None:
-        return Choice((wanted.model,), None)
+        return Choice((wanted.model,), None, conversation=conversation)
     began = time.monotonic()
     if wanted.submitted is None:
         fallback, table = router.default(wanted)
         return Choice(
-            tuple(fallback[: settings.models]), None, WORDLESS, NoDecision.wordless, table=table
+            tuple(fallback[: settings.models]),
+            None,
+            WORDLESS,
+            NoDecision.wordless,
+            table=table,
+            conversation=conversation,
         )
+    cached = conversation.cached(time.time(), settings.cache_s) if settings.keep_model else {}
+    submitted = wanted.submitted
+    if cached:
+        submitted = submitted.model_copy(update={"cached_tokens": cached})
     try:
-        decided = await router.route(wanted.submitted)
+        decided = await router.route(submitted)
     except Unrouted as error:
         fallback, table = router.default(wanted)
         return Choice(
@@ -151,6 +195,7 @@ async def choose(
             error.reason,
             table=table,
             took_s=time.monotonic() - began,
+            conversation=conversation,
         )
     took_s = time.monotonic() - began
     order = tuple(c.model for c in decided.decision.candidates)
@@ -158,10 +203,15 @@ async def choose(
         raise Problem(
             400, decided.decision.why, code="no_eligible_model", param="pointsman.constraints"
         )
+    conversation = replace(
+        conversation,
+        cluster=decided.assignment.clusters[0].id,
+        cares=_cares(decided.decision),
+    )
     kept = False
-    conversation = None
     if settings.keep_model:
-        order, kept, conversation = await _kept(wanted, order, decided, conversations, spender)
+        order, kept = _kept(order, conversation)
+        await conversation.keep(conversations, order[0])
     held = settings.cascade == "streams" or (settings.cascade == "whole" and not wanted.stream)
     fits = held and not kept and wanted.turns == 1 and one_text(wanted.parameters)
     cascade = decided.decision.cascade if fits else None
@@ -177,34 +227,29 @@ async def choose(
     )
 
 
+async def _conversation(
+    wanted: UnderstoodRequest, conversations: Texts, spender: str
+) -> Conversation:
+    key = hashlib.sha256(
+        "\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()
+    ).hexdigest()
+    before = await Spoke.recall(conversations, key) if wanted.turns > 1 else None
+    return Conversation(key, before=before)
+
+
 def timing(decision_s: float) -> str:
     """A Server-Timing header: milliseconds from publishing the prompt to having its decision."""
     return f"decision;dur={1000 * decision_s:.1f}"
 
 
-async def _kept(
-    wanted: UnderstoodRequest,
-    order: tuple[str, ...],
-    decided: Decided,
-    conversations: Texts,
-    spender: str,
-) -> tuple[tuple[str, ...], bool, Conversation]:
+def _kept(order: tuple[str, ...], conversation: Conversation) -> tuple[tuple[str, ...], bool]:
     """Stay with the conversation's model while its task and its preferences are the same."""
-    key = hashlib.sha256(
-        "\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()
-    ).hexdigest()
-    cluster = decided.assignment.clusters[0].id
-    cares = _cares(decided.decision)
-    kept = False
-    last = None
-    if wanted.turns > 1 and (last := await Spoke.recall(conversations, key)) is not None:
-        same = (last.cluster, last.cares) == (cluster, cares)
-        if same and last.model in order and last.model != order[0]:
-            order = (last.model, *(m for m in order if m != last.model))
-            kept = True
-    conversation = Conversation(key, cluster, cares, last.model if last else None)
-    await conversation.keep(conversations, order[0])
-    return order, kept, conversation
+    last = conversation.before
+    if last is None or (last.cluster, last.cares) != (conversation.cluster, conversation.cares):
+        return order, False
+    if last.model not in order or last.model == order[0]:
+        return order, False
+    return (last.model, *(m for m in order if m != last.model)), True
 
 
 def _cares(decision: Decision) -> str:

@@ -107,21 +107,31 @@ ANSWER_HEADERS = {
 }
 
 
+def listed(name: str, owner: str) -> dict[str, Any]:
+    """A row of the models, as OpenAI and as Anthropic have it."""
+    openai = {"id": name, "object": "model", "created": 0, "owned_by": owner}
+    return openai | {"type": "model", "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
+
+
 def model(one: Model) -> dict[str, Any]:
-    """A model of the catalogue as OpenAI lists it, and what it costs."""
+    """A model of the catalogue, with what it can take and what it costs."""
     price = {
         "input_usd_per_million": one.price.input,
         "output_usd_per_million": one.price.output,
+        "cached_input_usd_per_million": one.price.cached,
         "as_of": one.as_of.isoformat(),
     }
-    details = {"price": price, "context_tokens": one.context_tokens, "provider_id": one.openrouter}
-    return {
-        "id": one.name,
-        "object": "model",
-        "created": 0,
-        "owned_by": one.openrouter.split("/")[0],
-        "pointsman": details,
+    details = {
+        "kind": one.kind,
+        "price": price,
+        "context_tokens": one.context_tokens,
+        "largest_output": one.largest_output,
+        "can": None if one.can is None else sorted(one.can),
+        "efforts": list(one.efforts),
+        "provider": one.provider,
+        "provider_id": one.id_at(one.provider),
     }
+    return listed(one.name, one.openrouter.split("/")[0]) | {"pointsman": details}
 
 
 @cache

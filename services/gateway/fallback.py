@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from services.gateway.requests import Problem, UnderstoodRequest
+from services.gateway.requests import Problem
 from services.gateway.settings import GatewaySettings
+from services.gateway.understanding import UnderstoodRequest
 from shared.catalog.models import Catalog
 from shared.contracts.places import TableRef
 from shared.routing.deciding.assignment import Assignment
@@ -50,7 +51,8 @@ class Fallback:
         if not order:
             raise Problem(
                 400,
-                "no model is left by the constraints, and routing is not available",
+                "no model is left by the constraints and by what the request needs, and routing is "
+                "not available",
                 code="no_eligible_model",
                 param="pointsman.constraints",
             )
@@ -76,11 +78,13 @@ class Fallback:
             np.zeros(len(sizes), np.float32),
             novel=False,
         )
-        contexts = {m.name: m.context_tokens for m in self._catalog().models.values()}
-        limits = wanted.wishes.constraints.limits(wanted.tokens)
+        abilities = {m.name: m.abilities for m in self._catalog().models.values()}
+        limits = wanted.wishes.constraints.limits(wanted.needs)
         if isinstance(wish, Goal):
             wish = rates_for(table.frontier, wish) if table.frontier else PROFILES["balanced"]
-        chosen = select(table, everywhere, wish, limits, contexts, tokens=wanted.tokens).candidates
+        chosen = select(
+            table, everywhere, wish, limits, abilities, tokens=wanted.needs.prompt_tokens
+        ).candidates
         gone = self._gone()
         return [c.model for c in chosen if c.model not in gone], str(ref)
 
@@ -97,7 +101,8 @@ class Fallback:
             if (m := catalog.models[n]).name not in self._gone()
             and (limits.allow is None or n in limits.allow)
             and n not in limits.deny
-            and m.context_tokens >= max(limits.context_tokens, wanted.tokens)
+            and wanted.needs.shortfall(m.abilities) is None
+            and m.kind == "chat"
             and (limits.max_latency_s is None or m.latency_s <= limits.max_latency_s)
         ]
         price = _ranks({m.name: m.price.output for m in eligible})

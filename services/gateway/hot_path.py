@@ -8,8 +8,8 @@ from typing import Protocol
 
 from services.gateway.choice import NoDecision, Unrouted
 from services.gateway.fallback import Fallback
-from services.gateway.requests import UnderstoodRequest
 from services.gateway.settings import GatewaySettings
+from services.gateway.understanding import UnderstoodRequest
 from shared.contracts.messages import Decided, Submitted
 
 

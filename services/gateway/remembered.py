@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
 
 from shared.contracts.remembered import Remembered
 
@@ -22,14 +25,29 @@ class AnsweredAt(Remembered):
         return cls(partition=int(lines[0]), offset=int(lines[1]), key=lines[2])
 
 
+class Reading(BaseModel):
+    """What a model has read of a conversation, and its provider may have cached."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tokens: int
+    at: float
+    """When, in seconds since 1970."""
+
+
 class Spoke(Remembered):
-    """Who spoke last in a conversation, and about what."""
+    """Who spoke in a conversation, last and before, and about what."""
 
     model: str
+    """Who spoke last."""
     cluster: str
     """Its task."""
     cares: str
     """What its sender cares about."""
+    authors: Mapping[str, str] = {}
+    """Who wrote which turn, by the turn's fingerprint; the newest last."""
+    read: Mapping[str, Reading] = {}
+    """What each model has read."""
 
     @classmethod
     def older(cls, lines: list[str]) -> Self | None:
@@ -37,3 +55,17 @@ class Spoke(Remembered):
             return None
         model, cluster, cares = lines
         return cls(model=model, cluster=cluster, cares=cares)
+
+
+class KeptResponse(Remembered):
+    """A response that may be asked for, or gone on from."""
+
+    key: str
+    """The name of the key that asked."""
+    items: list[dict[str, Any]]
+    """The conversation up to its end."""
+    response: dict[str, Any]
+
+    @classmethod
+    def older(cls, lines: list[str]) -> Self | None:  # noqa: ARG003
+        return None

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.catalog.models import Catalog, CatalogError
 from shared.contracts.base import Asked
-from shared.contracts.messages import (
-    MAX_MESSAGE_BYTES,
-    MAX_METADATA,
-    MAX_PROMPT_BYTES,
-    Submitted,
-    answer_room,
-    as_turn,
-    describe_error,
-    task_of,
-)
+from shared.contracts.messages import describe_error
 from shared.contracts.plain import unfit, unfit_in_chat
-from shared.contracts.tokens import tokens_in, tokens_of_chat
 from shared.contracts.wishes import ChatMessage, Constraints, Preferences, Profile
 
 AUTO = "auto"
-OWN = frozenset({"model", "messages", "stream", "stream_options", "pointsman"})
-"""Fields of a chat request that are not handed to the model as they are."""
-ROOM_FOR_REST = 64 * 1024
+M = TypeVar("M", bound=BaseModel)
 
 
 class Problem(Exception):
-    """What goes back instead of an answer, in the form of OpenAI's errors."""
+    """What goes back instead of an answer; each form has a way of its own to say it."""
 
     def __init__(
         self,
@@ -145,44 +131,30 @@ class FeedbackRequest(BaseModel):
     """The model that it is compared with; by default the next in line."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnderstoodRequest:
-    """A request as the gateway understood it: either `model`, or the router's choice by
-    `wishes`."""
-
-    request_id: str
-    submitted: Submitted | None
-    """What is published; None where a model is named, and where there are no words to route by."""
-    model: str | None
-    wishes: RequestWishes
-    chat: list[dict[str, Any]]
-    parameters: dict[str, Any]
-    whole: bool
-    """Whether what is published is all of the request, so that others could answer it too."""
-    tokens: int
-    """About how many tokens a model has to read."""
-    stream: bool = False
-    usage: bool | None = None
-    """Whether a stream is to end with a chunk of its own for usage. None: it stands in the last
-    chunk with choices."""
-    turns: int = 1
-    begins: str = ""
-    """How the conversation begins."""
-
-
 def parse(model: type[BaseModel], value: bytes) -> Any:
     """A body as `model`. Raises `Problem`."""
     value = value.removeprefix(codecs.BOM_UTF8)
+    return _fit(lambda: model.model_validate_json(value or b"null"))
+
+
+def valid(model: type[M], fields: Mapping[str, Any]) -> M:
+    """Fields that were made of a body, as `model`. Raises `Problem`."""
+    parsed: M = _fit(lambda: model.model_validate(fields, strict=False))
+    return parsed
+
+
+def _fit(make: Callable[[], Any]) -> Any:
     try:
-        parsed = model.model_validate_json(value or b"null")
-        messages = getattr(parsed, "messages", None)
-        if (misfit := unfit(parsed.model_extra, "") or unfit_in_chat(messages)) is not None:
-            raise Problem(400, str(misfit), param=misfit.place)
-        return parsed
+        parsed = make()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         param = ".".join(str(part)[:40] for part in first["loc"]) or None
         raise Problem(400, describe_error(error), param=param) from None
+    fields = {name: getattr(parsed, name) for name in parsed.model_fields_set}
+    misfit = unfit_in_chat(fields.pop("messages", None)) or unfit(fields, "")
+    if misfit is not None:
+        raise Problem(400, str(misfit), param=misfit.place)
+    return parsed
 
 
 def wishes_of(headers: Mapping[str, str], body: RequestWishes) -> RequestWishes:
@@ -252,123 +224,3 @@ HELP: Mapping[str, str] = {
     "x-pointsman-allow": "names of models, separated by commas",
     "x-pointsman-deny": "names of models, separated by commas",
 }
-
-
-def understand(
-    request: ChatRequest | RouteRequest,
-    wishes: RequestWishes,
-    request_id: str,
-    spender: str,
-    catalog: Catalog,
-    gone: frozenset[str],
-    size: int,
-) -> UnderstoodRequest:
-    """What is wanted. Raises `Problem` for a model that there is not, a chat without a task, or one
-    that is too long."""
-    name, _, profile = request.model.partition(":")
-    messages = request.messages
-    turns = [as_turn(turn) for turn in messages or ()]
-    parameters = request.parameters() if isinstance(request, ChatRequest) else {}
-    stream = bool(request.stream) if isinstance(request, ChatRequest) else False
-    options = (request.stream_options or {}) if isinstance(request, ChatRequest) else {}
-    tokens = (
-        tokens_of_chat(turns, parameters)
-        if turns
-        else tokens_in(getattr(request, "prompt", None) or "")
-    )
-    common: dict[str, Any] = {
-        "request_id": request_id,
-        "chat": turns if isinstance(request, ChatRequest) else [],
-        "parameters": parameters,
-        "tokens": tokens,
-        "stream": stream,
-        "usage": options["include_usage"]
-        if isinstance(options.get("include_usage"), bool)
-        else None,
-        "turns": sum(m.role == "assistant" for m in messages or ()) + 1,
-        "begins": "\n".join(
-            m.text()
-            for m in (messages or ())[
-                : 1 + next((i for i, m in enumerate(messages or ()) if m.role == "user"), 0)
-            ]
-        ),
-    }
-    if name != AUTO:
-        try:
-            model = catalog.model(request.model)
-        except CatalogError:
-            raise Problem(
-                404,
-                f"there is no model {request.model[:80]!r}; GET /v1/models lists them, and "
-                f"{AUTO!r} lets Pointsman choose",
-                code="model_not_found",
-                param="model",
-            ) from None
-        if model.name in gone:
-            raise Problem(
-                404,
-                f"the model {model.name} has been retired",
-                code="model_not_found",
-                param="model",
-            )
-        return UnderstoodRequest(
-            submitted=None, model=model.name, wishes=wishes, whole=False, **common
-        )
-    if profile:
-        if profile not in Profile.__members__:
-            raise Problem(
-                404,
-                f"there is no profile {profile[:40]!r}; there are {', '.join(Profile)}",
-                code="model_not_found",
-                param="model",
-            )
-        if wishes.preferences or wishes.profile or wishes.cost_quality_tradeoff is not None:
-            raise Problem(
-                400, "the model names a profile, so give no other preferences", param="pointsman"
-            )
-        wishes = wishes.model_copy(update={"profile": Profile(profile)})
-    if isinstance(request, ChatRequest) and not task_of(request.messages).strip():
-        return UnderstoodRequest(submitted=None, model=None, wishes=wishes, whole=False, **common)
-    submitted, whole = _submitted(request, wishes, request_id, spender, parameters, size, tokens)
-    return UnderstoodRequest(submitted=submitted, model=None, wishes=wishes, whole=whole, **common)
-
-
-def _submitted(
-    request: ChatRequest | RouteRequest,
-    wishes: RequestWishes,
-    request_id: str,
-    spender: str,
-    parameters: dict[str, Any],
-    size: int,
-    tokens: int,
-) -> tuple[Submitted, bool]:
-    """What is published. Of a chat that is too long for a topic only what poses its task, and how
-    many `tokens` there are to be read."""
-    fields: dict[str, Any] = {
-        "request_id": request_id,
-        "session_id": wishes.session_id,
-        "preferences": wishes.stated(),
-        "profile": wishes.profile,
-        "constraints": wishes.constraints,
-        "metadata": {"gateway.key": spender},
-    }
-    prompt = request.prompt if isinstance(request, RouteRequest) else None
-    messages = request.messages
-    long = (
-        size > MAX_MESSAGE_BYTES - ROOM_FOR_REST
-        or sum(len(m.text().encode()) for m in messages or ()) > MAX_PROMPT_BYTES
-    )
-    try:
-        if messages is None or not long:
-            whole = len(parameters) <= MAX_METADATA
-            return Submitted(
-                prompt=prompt, messages=messages, parameters=parameters if whole else {}, **fields
-            ), whole
-        task = task_of(messages)
-        need = max(wishes.constraints.context_tokens, tokens + answer_room(parameters))
-        fields["constraints"] = wishes.constraints.model_copy(update={"context_tokens": need})
-        return Submitted(prompt=task[: MAX_PROMPT_BYTES // 8], **fields), False
-    except ValidationError as error:
-        raise Problem(
-            400, describe_error(error), param="prompt" if messages is None else "messages"
-        ) from None

@@ -42,6 +42,18 @@ class GatewaySettings(ServiceSettings):
     its language model."""
     answer_s: Annotated[float, Field(gt=0)] = 300.0
     """Seconds that a model has for its whole answer."""
+    silence_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds that a streaming model may say nothing: before its first word the next one is asked,
+    after it the stream ends with an error."""
+    keep_alive_s: Annotated[float, Field(ge=0)] = 0.0
+    """While no model has begun a stream, a comment goes out so often, so that nothing between here
+    and the client gives up. The header that names the model is left out then. 0: never."""
+    aliases: Mapping[str, str] = {}
+    """Names of models that clients can't be taught otherwise, and what they mean here:
+    `{"gpt-4o": "auto", "*": "auto:economy"}`; `*` is every name that the catalogue does not
+    have."""
+    responses_s: Annotated[int, Field(ge=0)] = 24 * 3600
+    """How long a response is kept in Redis for `previous_response_id`; 0: not at all."""
     models: Annotated[int, Field(ge=1)] = 3
     """How many models of the ranking are asked at most, until one answers."""
     defaults: Mapping[Profile, str] = {}
@@ -61,6 +73,9 @@ class GatewaySettings(ServiceSettings):
     """Which encoder of those that come with Pointsman, as the embedder's."""
     keep_model: bool = True
     """Whether a conversation stays with its model until its task changes."""
+    cache_s: Annotated[float, Field(ge=0)] = 300.0
+    """How long a provider is taken to keep what a model has read of a conversation: until then
+    another model has to be worth that it reads all of it anew."""
     conversation_s: Annotated[int, Field(ge=1)] = 3600
     """How long a conversation is remembered after its last request."""
     feedback_s: Annotated[int, Field(ge=1)] = 24 * 3600

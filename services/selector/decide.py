@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from shared.catalog.models import Model
 from shared.contracts.decisions import CandidateScore, CascadePlan, Decision, RuledOut
 from shared.contracts.messages import Decided, Placed, extend
 from shared.contracts.places import Place
@@ -16,7 +17,7 @@ from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.cascade import Alone, plan
 from shared.routing.deciding.pacing import Offer, Pacer
 from shared.routing.deciding.rates import Goal, Rates, weights_of
-from shared.routing.deciding.selection import Candidate, Selection, select
+from shared.routing.deciding.selection import Cached, Candidate, Selection, select
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.errors import TableInvalid
 
@@ -32,7 +33,7 @@ class Wish:
 def decide(
     message: Placed,
     table: RoutingTable,
-    contexts: Mapping[str, int],
+    models: Mapping[str, Model],
     wish: Wish,
     candidates: int,
     retired: frozenset[str] = frozenset(),
@@ -41,9 +42,9 @@ def decide(
     """Add the decision. `table` must be the one that the assignment names; raises `TableInvalid` if
     it is not.
 
-    `contexts` are the tokens that models can read; `retired` models are not selected, whatever the
-    table says of them. `predictor_share` replaces the part of the success that the table leaves to
-    its predictor.
+    `models` are those of the catalogue: what they can take, and their prices. `retired` models are
+    not selected, whatever the table says of them. `predictor_share` replaces the part of the
+    success that the table leaves to its predictor.
     """
     if table.digest != message.assignment.table.digest:
         raise TableInvalid(
@@ -51,7 +52,9 @@ def decide(
             f"{table.digest[:12]}"
         )
     tokens = message.prompt_tokens()
-    limits = replace(message.constraints.limits(message.context_tokens()), retired=retired)
+    limits = replace(message.constraints.limits(message.needed()), retired=retired)
+    abilities = {name: model.abilities for name, model in models.items()}
+    caches = caches_of(message.cached_tokens or {}, models)
     places = (message.assignment, *message.assignment.views)
     selections = [
         select(
@@ -59,9 +62,10 @@ def decide(
             _assignment(p, table),
             wish.rates,
             limits,
-            contexts,
+            abilities,
             p.prediction(table, predictor_share),
             tokens,
+            caches,
         )
         for p in places
     ]
@@ -73,6 +77,18 @@ def decide(
             selection, wish, message, table, candidates, _cascade(selection, table, wish.rates)
         ),
     )
+
+
+def caches_of(tokens: Mapping[str, int], models: Mapping[str, Model]) -> dict[str, Cached]:
+    """What a conversation saves with each model, by the tokens that its provider has cached."""
+    longest = max(tokens.values(), default=0)
+    if not longest:
+        return {}
+    saved = {name: model.price.saved_usd(tokens.get(name, 0)) for name, model in models.items()}
+    return {
+        name: Cached(saved[name], model.price.saved_usd(longest) - saved[name])
+        for name, model in models.items()
+    }
 
 
 def _cascade(selection: Selection, table: RoutingTable, rates: Rates) -> CascadePlan | None:
@@ -205,6 +221,7 @@ def _score(candidate: Candidate) -> CandidateScore:
         gain=candidate.gain,
         cost_penalty=candidate.cost_penalty,
         latency_penalty=candidate.latency_penalty,
+        switching_cost_usd=candidate.switching_cost_usd,
         caution=candidate.caution,
         predicted=candidate.predicted,
     )

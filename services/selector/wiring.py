@@ -48,7 +48,7 @@ class Selecting:
             decided = decide(
                 message,
                 table,
-                self._catalog.contexts(),
+                self._catalog().models,
                 wish,
                 settings.candidates,
                 self._catalog.gone(),

@@ -237,6 +237,10 @@ async def _from_redis(redis: RedisSettings, belongings: Found) -> int:
     for request in belongings.requests:
         gone += await answers.forget(request, sorted(models))
     gone += await texts.forget(sorted(keys))
+    responses = TextCache(redis, RedisKeys.response, 1)
+    kept = {key for request in belongings.requests for key in keys_of(request)}
+    gone += await responses.forget(sorted(kept))
+    await responses.close()
     judged = TextCache(redis, RedisKeys.judged, 1)
     for message in belongings.completed:
         pairs = json.loads(await judged.get(pairs_key(message)) or "[]")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shared.adapters.telemetry import log
 from shared.catalog.models import DEFAULT, Catalog, CatalogError, load
+from shared.routing.deciding.abilities import Abilities
 
 LOOK_EVERY_S = 1.0
 """How often the file is looked at, at most."""
@@ -48,16 +49,16 @@ class CurrentCatalog:
         self()
         return self._gone
 
-    def contexts(self) -> Mapping[str, int]:
-        """Tokens that each model can read."""
+    def abilities(self) -> Mapping[str, Abilities]:
+        """What each model can take."""
         self()
-        return self._contexts
+        return self._abilities
 
     def _take(self, catalog: Catalog, ever: frozenset[str] = frozenset()) -> None:
         self._catalog = catalog
         self._ever = ever | catalog.models.keys()
         self._gone = catalog.retired | (self._ever - catalog.models.keys())
-        self._contexts = {model.name: model.context_tokens for model in catalog.models.values()}
+        self._abilities = {model.name: model.abilities for model in catalog.models.values()}
 
     def _stat(self) -> tuple[int, int]:
         try:

@@ -1,14 +1,17 @@
-"""The models that may be selected, with prices and context lengths."""
+"""The models that may be selected: what they can take, and what they cost."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.routing.deciding.abilities import Abilities, Ability
 
 DEFAULT = Path(__file__).parent / "models.yaml"
 
@@ -29,17 +32,36 @@ class Price(BaseModel):
     cached_input: Annotated[float, Field(ge=0)] | None = None
     """Of what the provider has in its cache. None: a tenth of `input`, as OpenAI, Anthropic and
     Google had it in 2026."""
+    cache_write: Annotated[float, Field(ge=0)] | None = None
+    """Of what the provider puts into its cache. None: as `input`."""
+    image: Annotated[float, Field(ge=0)] | None = None
+    """USD of one picture in the prompt, where it is not billed by its tokens."""
+
+    @property
+    def cached(self) -> float:
+        """USD per million tokens that the provider has in its cache."""
+        return 0.1 * self.input if self.cached_input is None else self.cached_input
 
     def cost_usd(
-        self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0.0
+        self,
+        prompt_tokens: float,
+        completion_tokens: float,
+        cached_tokens: float = 0.0,
+        written_tokens: float = 0.0,
     ) -> float:
-        """Of one answer; `cached_tokens` are among the prompt's."""
-        cached = 0.1 * self.input if self.cached_input is None else self.cached_input
+        """Of one answer; `cached_tokens`, read from the provider's cache, and `written_tokens`,
+        put into it, are among the prompt's."""
+        written = self.input if self.cache_write is None else self.cache_write
         return (
-            self.input * (prompt_tokens - cached_tokens)
-            + cached * cached_tokens
+            self.input * (prompt_tokens - cached_tokens - written_tokens)
+            + self.cached * cached_tokens
+            + written * written_tokens
             + self.output * completion_tokens
         ) / 1e6
+
+    def saved_usd(self, cached_tokens: float) -> float:
+        """What a prompt costs less because the provider has so many of its tokens cached."""
+        return max(0.0, self.input - self.cached) * cached_tokens / 1e6
 
 
 class Model(BaseModel):
@@ -49,9 +71,21 @@ class Model(BaseModel):
 
     name: str
     openrouter: str
-    """Its id at OpenRouter."""
+    """Its id at OpenRouter, and wherever `ids` has no other."""
+    ids: Mapping[str, str] = {}
+    """Its id at other providers, by the provider's name."""
     price: Price
     context_tokens: Annotated[int, Field(ge=1)]
+    """Tokens of prompt and answer together."""
+    largest_output: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of its longest answer. None: nobody says."""
+    can: frozenset[Ability] | None = None
+    """What it can do beside reading and writing text. None: nobody says, so nothing is kept from
+    it."""
+    efforts: tuple[str, ...] = ()
+    """How long it can be told to think: values of `reasoning_effort`."""
+    kind: Literal["chat", "embedding"] = "chat"
+    """What it makes: answers, or embeddings (`POST /v1/embeddings`), which are never routed."""
     latency_s: Annotated[float, Field(ge=0)]
     """A guess to start from, until it has been measured."""
     as_of: date
@@ -59,6 +93,20 @@ class Model(BaseModel):
     source: str
     provider: str = "default"
     """Where it is asked: `default` is the API of POINTSMAN_LLM_*."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """What it can take."""
+        return Abilities(
+            self.context_tokens,
+            math.inf if self.largest_output is None else self.largest_output,
+            self.can,
+            self.efforts,
+        )
+
+    def id_at(self, provider: str) -> str:
+        """What a provider calls it."""
+        return self.ids.get(provider, self.openrouter)
 
 
 class Catalog(BaseModel):
@@ -83,9 +131,9 @@ class Catalog(BaseModel):
         return self
 
     def model(self, name: str) -> Model:
-        """The model called `name`, by its own name or its OpenRouter id. Raises `CatalogError`."""
+        """The model called `name`, by its own name or a provider's id. Raises `CatalogError`."""
         match = self.models.get(name) or next(
-            (m for m in self.models.values() if m.openrouter == name), None
+            (m for m in self.models.values() if name in (m.openrouter, *m.ids.values())), None
         )
         if match is None:
             raise CatalogError(

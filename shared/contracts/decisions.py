@@ -31,6 +31,9 @@ class CandidateScore(Part):
     models and weighed."""
     cost_penalty: NonNegative
     latency_penalty: NonNegative
+    switching_cost_usd: NonNegative = 0.0
+    """Part of `cost_usd`: what it costs that this model reads the conversation anew, where another
+    has it in its cache."""
     caution: NonNegative = 0.0
     """Points that its success is taken to be lower, since too little is known of it yet."""
     predicted: Probability | None = None
@@ -54,7 +57,7 @@ class CandidateScore(Part):
 
 
 class RuledOut(Part):
-    """A model that a constraint made ineligible."""
+    """A model that a constraint, or what the request needs, made ineligible."""
 
     model: str
     reason: str

@@ -28,6 +28,8 @@ class RedisKeys(StrEnum):
     key_budget = "budget:key"
     rate = "rate"
     conversation = "conversation"
+    response = "response"
+    """Responses that may be gone on from (`POST /v1/responses`)."""
     answered = "answered"
     """Where the completion of a request stands, for feedback on it."""
 

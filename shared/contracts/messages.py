@@ -20,10 +20,12 @@ from shared.catalog.estimates import estimate_tokens
 from shared.contracts.answers import Completion
 from shared.contracts.decisions import Decision
 from shared.contracts.errors import InvalidMessage
+from shared.contracts.needs import needed_abilities, output_limit
 from shared.contracts.places import Assigned, Description, Embedding
 from shared.contracts.plain import unfit, unfit_in_chat
 from shared.contracts.tokens import tokens_in, tokens_of_chat
 from shared.contracts.wishes import ChatMessage, Constraints, Preferences, Profile, ReplyTo
+from shared.routing.deciding.abilities import Ability, Needs
 from shared.routing.deciding.rates import PROFILES, Goal, Rates
 
 SCHEMA_VERSION = 1
@@ -39,6 +41,13 @@ FRAME = 5
 schema."""
 ANSWER_ROOM, MOST_ANSWER_ROOM = 256, 100_000
 """Tokens kept free for an answer: where nobody says, and at most."""
+WORDLESS: Mapping[Ability, str] = {
+    Ability.image: "an image",
+    Ability.audio: "a recording",
+    Ability.video: "a video",
+    Ability.document: "a document",
+}
+"""What a message may hold beside words, or instead of them."""
 FOLLOW_UP_CHARS = 60
 """A user's message shorter than that may mean nothing alone ("and now in French")."""
 
@@ -77,6 +86,13 @@ class Submitted(BaseModel):
     deadline_s: Annotated[float, Field(gt=0, le=3600)] | None = None
     """Seconds from `submitted_at` after which no answer is wanted any more."""
     reply_to: ReplyTo | None = None
+    needs: Annotated[tuple[Ability, ...], Field(max_length=32)] | None = None
+    """What the model must be able to do beyond what the prompt and the parameters show."""
+    cached_tokens: (
+        Annotated[dict[str, Annotated[int, Field(ge=0, le=10_000_000)]], Field(max_length=64)]
+        | None
+    ) = None
+    """Tokens of this conversation that the providers of these models have in their caches."""
     metadata: Annotated[dict[str, str], Field(max_length=MAX_METADATA)] = {}
     """The sender's own; it travels along untouched."""
     submitted_at: Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)] | None = None
@@ -95,7 +111,7 @@ class Submitted(BaseModel):
             raise ValueError(
                 "the prompt is empty"
                 if self.messages is None
-                else "no words in messages, of the user's or the system's"
+                else "nothing in messages to be answered: no words, image, sound or file"
             )
         size = self.prompt_bytes()
         if size > MAX_PROMPT_BYTES:
@@ -115,7 +131,8 @@ class Submitted(BaseModel):
         """What poses the task: the prompt, or the chat's last user message with text; a short one
         after those that it follows up.
 
-        Where the user says nothing in words, what the system or the developer says.
+        Where the user says nothing in words, what the system or the developer says; where nobody
+        does, what there is to look at.
         """
         return (self.prompt or "") if self.messages is None else task_of(self.messages)
 
@@ -125,12 +142,25 @@ class Submitted(BaseModel):
             return [as_turn(turn) for turn in self.messages]
         return [{"role": "user", "content": self.prompt or ""}]
 
-    def context_tokens(self) -> int:
-        """About how many tokens a model must be able to hold: all turns with their tools, and an
-        answer."""
+    def needed(self) -> Needs:
+        """What the model that answers must be able to do, and to hold: all turns with their tools,
+        and an answer."""
+        stated = frozenset(self.needs or ())
+        asked = self.constraints.context_tokens
         if self.messages is None and not self.parameters:
-            return tokens_in(self.prompt or "") + ANSWER_ROOM
-        return tokens_of_chat(self.chat(), self.parameters) + answer_room(self.parameters)
+            return Needs(stated, tokens_in(self.prompt or ""), ANSWER_ROOM, asked)
+        turns = self.chat()
+        return Needs(
+            stated | needed_abilities(turns, self.parameters),
+            tokens_of_chat(turns, self.parameters),
+            answer_room(self.parameters),
+            asked,
+        )
+
+    def context_tokens(self) -> int:
+        """About how many tokens a model must be able to hold."""
+        needs = self.needed()
+        return needs.prompt_tokens + needs.answer_tokens
 
     def asked(self) -> str:
         """A digest of what is asked: equal for the same chat with the same parameters, and for
@@ -191,7 +221,14 @@ def task_of(messages: Sequence[ChatMessage]) -> str:
     words = texts or [
         text for m in messages if m.role in ("system", "developer") and (text := m.text()).strip()
     ]
-    return "\n\n".join(words)
+    return "\n\n".join(words) or _wordless(messages)
+
+
+def _wordless(messages: Sequence[ChatMessage]) -> str:
+    """What is there to be answered, where nobody says anything in words."""
+    media = needed_abilities(({"content": m.content} for m in messages), {})
+    named = [WORDLESS[ability] for ability in Ability if ability in media & WORDLESS.keys()]
+    return f"Look at {' and '.join(named)} that came without words." if named else ""
 
 
 def as_turn(turn: ChatMessage) -> dict[str, Any]:
@@ -202,13 +239,8 @@ def as_turn(turn: ChatMessage) -> dict[str, Any]:
 
 def answer_room(parameters: Mapping[str, Any], otherwise: int = ANSWER_ROOM) -> int:
     """Tokens that an answer may have, as far as that is said."""
-    said = [parameters.get(name) for name in ("max_completion_tokens", "max_tokens")]
-    return min(
-        next(
-            (n for n in said if isinstance(n, int) and not isinstance(n, bool) and n > 0), otherwise
-        ),
-        MOST_ANSWER_ROOM,
-    )
+    limit = output_limit(parameters)
+    return min(otherwise if limit is None else limit, MOST_ANSWER_ROOM)
 
 
 class Described(Submitted):

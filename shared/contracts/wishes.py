@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.contracts.base import Asked, NonNegative, Part, Positive, Probability
+from shared.routing.deciding.abilities import Needs
 from shared.routing.deciding.rates import MOST_S, MOST_USD, Goal, Rates, Weights
 from shared.routing.deciding.selection import Limits
 
@@ -118,15 +119,9 @@ class Constraints(Asked):
     """Tokens the model must be able to read. What the prompt itself needs is seen to without
     asking."""
 
-    def limits(self, context_tokens: int) -> Limits:
-        """As the arithmetic takes them, for a prompt that needs about so many tokens."""
-        return Limits(
-            self.max_cost_usd,
-            self.max_latency_s,
-            self.allow,
-            self.deny,
-            max(self.context_tokens, context_tokens),
-        )
+    def limits(self, needs: Needs) -> Limits:
+        """As the arithmetic takes them, for a request with these needs."""
+        return Limits(self.max_cost_usd, self.max_latency_s, self.allow, self.deny, needs)
 
 
 class ReplyTo(Asked):

@@ -21,6 +21,7 @@ from shared.contracts.figures import usd
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.scopes import Scope
 from shared.contracts.wishes import Profile
+from shared.routing.deciding.abilities import Abilities
 from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.rates import MOST_S, PROFILES, Rates
 from shared.routing.deciding.selection import Limits, Prediction, select
@@ -54,7 +55,7 @@ def assignment_of(message: Decided, table: RoutingTable) -> Assignment:
 
 def limits_of(message: Decided, retired: frozenset[str]) -> Limits:
     """What a model must keep to for that prompt."""
-    return replace(message.constraints.limits(message.context_tokens()), retired=retired)
+    return replace(message.constraints.limits(message.needed()), retired=retired)
 
 
 def trial_of(message: Decided, took_s: float) -> TrialFacts:
@@ -81,12 +82,12 @@ def ranking_of(
     assignment: Assignment,
     rates: Rates,
     limits: Limits,
-    contexts: Mapping[str, int],
+    abilities: Mapping[str, Abilities],
     prediction: Prediction | None = None,
     tokens: float | None = None,
 ) -> ScoreTable:
     """Every model's utility broken down, for one prompt and these rates."""
-    selection = select(table, assignment, rates, limits, contexts, prediction, tokens)
+    selection = select(table, assignment, rates, limits, abilities, prediction, tokens)
     spans = (
         max(c.gain, min(1.0, c.cost_penalty + c.latency_penalty + c.caution))
         for c in selection.candidates
@@ -215,7 +216,7 @@ async def show_trial(desk: Desk, request: Request, viewer: Viewer) -> Response:
         assignment_of(trial.decided, trial.table),
         PROFILES[profile] if profile else dialled(**dials),
         limits_of(trial.decided, desk.retired()),
-        desk.contexts(),
+        desk.abilities(),
         prediction_of(trial.decided, trial.table),
         trial.decided.prompt_tokens(),
     )

@@ -36,6 +36,7 @@ from shared.contracts.messages import Decided, Submitted, read, to_json
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished, read_version
 from shared.contracts.topics import DECISIONS, EVALUATIONS, ROUTING_TABLES, SPENDING, Topic
+from shared.routing.deciding.abilities import Abilities
 from shared.routing.deciding.table import RoutingTable
 
 AGAIN_S = 2.0
@@ -196,9 +197,9 @@ class Console:
                     await asyncio.sleep(0.05)
         return version
 
-    def contexts(self) -> Mapping[str, int]:
-        """Each model's context, in tokens."""
-        return self.catalog.contexts()
+    def abilities(self) -> Mapping[str, Abilities]:
+        """What each model can take."""
+        return self.catalog.abilities()
 
     def retired(self) -> frozenset[str]:
         """Models that leave decisions."""

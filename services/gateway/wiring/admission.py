@@ -1,11 +1,13 @@
-"""How much may be under way, and reading what comes: bodies with a limit, plain or gzip."""
+"""How much may be under way, and reading what comes: bodies with a limit, plain or packed."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+import cramjam
 from starlette.types import Receive
 
 from services.gateway import FLOW
@@ -60,6 +62,37 @@ def unzipped(body: bytes, slot: Slot, limit: int) -> bytes:
         raise Problem(400, "the body is not one whole gzip member, though content-encoding says so")
     slot.take(len(unzipped))
     return unzipped
+
+
+def _unpacked(name: str, unpack: Callable[[bytes, bytearray], int]) -> Unpack:
+    def unpacked(body: bytes, slot: Slot, limit: int) -> bytes:
+        """What was sent packed, of no more than `limit` bytes."""
+        slot.take(limit)
+        room = bytearray(limit)
+        try:
+            size = unpack(body, room)
+        except cramjam.DecompressionError:
+            raise Problem(
+                413,
+                f"the body is not {name}, though content-encoding says so, or it is larger than "
+                f"{limit} bytes unpacked",
+                code="request_too_large",
+            ) from None
+        return bytes(memoryview(room)[:size])
+
+    return unpacked
+
+
+Unpack = Callable[[bytes, "Slot", int], bytes]
+CODINGS: Mapping[str, Unpack] = {
+    "": lambda body, _slot, _limit: body,
+    "identity": lambda body, _slot, _limit: body,
+    "gzip": unzipped,
+    "x-gzip": unzipped,
+    "br": _unpacked("br", cramjam.brotli.decompress_into),
+    "zstd": _unpacked("zstd", cramjam.zstd.decompress_into),
+}
+"""What a body may be packed with, and what unpacks it."""
 
 
 def busy(text: str, wait_s: float, code: str) -> Problem:

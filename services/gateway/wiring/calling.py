@@ -63,11 +63,12 @@ class Calling:
         chat: Sequence[Mapping[str, Any]],
         parameters: Mapping[str, Any],
         within_s: float,
+        silence_s: float,
     ) -> AsyncGenerator[_Talking, None]:
         async with AsyncExitStack() as stack:
             try:
                 talking = await stack.enter_async_context(
-                    self._providers.open(model, chat, parameters, within_s)
+                    self._providers.open(model, chat, parameters, within_s, silence_s)
                 )
             except ModelUnreachable as error:
                 raise _unavailable(error) from None
@@ -84,6 +85,20 @@ class Calling:
             return await self._providers.whole(model, chat, parameters, within_s)
         except ModelUnreachable as error:
             raise _unavailable(error) from None
+
+    async def embed(
+        self, model: str, body: Mapping[str, Any], within_s: float
+    ) -> tuple[dict[str, Any], float]:
+        try:
+            return await self._providers.embed(model, body, within_s)
+        except ModelUnreachable as error:
+            raise _unavailable(error) from None
+
+    def left_out(self, model: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        return self._providers.left_out(model, parameters)
+
+    def native(self, model: str) -> bool:
+        return self._providers.native(model)
 
     def expected_cost_usd(self, model: str, prompt_tokens: float, answer_tokens: float) -> float:
         return self._catalog().model(model).price.cost_usd(prompt_tokens, answer_tokens)

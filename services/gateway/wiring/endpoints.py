@@ -4,35 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.gateway import FLOW, billing, documented
-from services.gateway.answering import Answering, Models, ask_streamed, ask_whole
+from services.gateway.answering import (
+    Answering,
+    Models,
+    ask_streamed,
+    ask_whole,
+    left_out,
+    unanswered,
+)
 from services.gateway.billing import KeyBudget, completed, expected_usd, explained
 from services.gateway.choice import Assess, Choice, Unrouted, choose, timing
 from services.gateway.fallback import Fallback
+from services.gateway.forms import Form
+from services.gateway.forms.chat import decision_asked
+from services.gateway.forms.embeddings import EmbeddingsRequest
+from services.gateway.forms.messages import counted
+from services.gateway.forms.responses import RESPONSES, refers_to
 from services.gateway.hot_path import HotPath
-from services.gateway.remembered import AnsweredAt
-from services.gateway.requests import (
-    ChatRequest,
-    FeedbackRequest,
-    Problem,
-    RouteRequest,
-    UnderstoodRequest,
-    parse,
-    understand,
-    wishes_of,
-)
+from services.gateway.remembered import AnsweredAt, KeptResponse
+from services.gateway.requests import FeedbackRequest, Problem, parse, wishes_of
 from services.gateway.settings import GatewaySettings
+from services.gateway.understanding import AskedRequest, UnderstoodRequest, understand
 from services.gateway.wiring.admission import ConcurrencyLimit
 from services.gateway.wiring.calling import calling
-from services.gateway.wiring.serving import HttpCall, hears_nothing
+from services.gateway.wiring.encoding import OwnEncoder
+from services.gateway.wiring.serving import HandleCall, HttpCall, hears_nothing
 from shared.adapters import tracing
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import AdapterError
@@ -50,14 +56,21 @@ from shared.adapters.redis.rates import RateLimits
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import DEFAULTED, DOOR_SECONDS, SPENT, TelemetrySettings, log, where
 from shared.catalog.models import CatalogError
-from shared.contracts.errors import InvalidMessage
+from shared.contracts.errors import InvalidMessage, ModelUnavailable
 from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Completed, read, to_json
 from shared.contracts.opinions import thumbed
+from shared.contracts.remembered import keys_of
 from shared.contracts.scopes import Scope
+from shared.contracts.spending import Spent
+from shared.contracts.tokens import tokens_in
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS, SPENDING
 from shared.contracts.wishes import Profile
+from shared.protocols.responses.answers import response_of, visible
 
+MOST_KEPT_BYTES = 4 * 1024 * 1024
+"""Of a response with its conversation, that is kept."""
+EMBEDS = {"pointsman": {"kind": "embedding", "price": None}}
 SILENCES, REST_S = 3, 5.0
 """After so many requests in a row without a decision the hot path is not waited for, for so many
 seconds."""
@@ -93,7 +106,11 @@ class Gateway:
             self.conversations = TextCache(redis, RedisKeys.conversation, settings.conversation_s)
             self.places = TextCache(redis, RedisKeys.answered, settings.feedback_s)
             stack.push_async_callback(self.conversations.close)
+            self.responses = TextCache(redis, RedisKeys.response, max(1, settings.responses_s))
             stack.push_async_callback(self.places.close)
+            stack.push_async_callback(self.responses.close)
+            self.encoders = OwnEncoder(settings.encoder_dir, settings.variant)
+            stack.callback(self.encoders.close)
             budgets = [
                 (k.name, k.usd_per_day) for k in self.keys.all() if k.usd_per_day is not None
             ]
@@ -139,25 +156,52 @@ class Gateway:
         self._later.add(task)
         task.add_done_callback(self._later.discard)
 
-    # POST /v1/chat/completions
+    # answers, in every form
 
-    def _understand(self, call: HttpCall, request: ChatRequest | RouteRequest) -> UnderstoodRequest:
-        wishes = wishes_of(call.request.headers, request.pointsman)
-        if wishes.profile is None and wishes.stated() is None and request.model == "auto":
+    def _understand(self, call: HttpCall, asked: AskedRequest) -> UnderstoodRequest:
+        wishes = wishes_of(call.request.headers, asked.request.pointsman)
+        if wishes.profile is None and wishes.stated() is None and ":" not in asked.request.model:
             preferences = call.key.preferences
             wishes = wishes.model_copy(
                 update={"preferences": preferences}
                 if preferences
                 else {"profile": self.settings.default_profile}
             )
-        gone = self.catalog.gone()
         return understand(
-            request, wishes, call.request_id, call.key.name, self.catalog(), gone, len(call.body)
+            asked,
+            wishes,
+            call.request_id,
+            call.key.name,
+            self.catalog(),
+            self.catalog.gone(),
+            len(call.body),
+            self.settings.aliases,
         )
 
-    async def complete(self, call: HttpCall) -> None:
-        """Answer a chat."""
-        wanted = self._understand(call, parse(ChatRequest, call.body))
+    def answering(self, form: Form) -> HandleCall:
+        """What answers requests of a form."""
+
+        async def answer(call: HttpCall) -> None:
+            await self._answer(call, form.read(call.body, call.request.headers))
+
+        return answer
+
+    async def respond(self, call: HttpCall) -> None:
+        """Answer in the Responses API's form, which may go on from an earlier response."""
+        before: KeptResponse | None = None
+        if (name := refers_to(call.body)) is not None:
+            before = await self._kept_response(call, name, "previous_response_id")
+        fields = None if before is None else before.model_dump(include={"items"})
+        asked = RESPONSES.read(call.body, call.request.headers, fields)
+        if before is not None and asked.request.pointsman.session_id is None:
+            first = before.response.get("pointsman_session") or before.response["id"]
+            wishes = asked.request.pointsman.model_copy(update={"session_id": first})
+            request = asked.request.model_copy(update={"pointsman": wishes})
+            asked = replace(asked, request=request)
+        await self._answer(call, asked)
+
+    async def _answer(self, call: HttpCall, asked: AskedRequest) -> None:
+        wanted = self._understand(call, asked)
         choice = await choose(
             wanted, self.router, self.conversations, self.settings, call.key.name, self.assess
         )
@@ -165,58 +209,191 @@ class Gateway:
         if choice.no_decision is not None:
             DEFAULTED.labels(choice.no_decision.value).inc()
         expected = expected_usd(wanted, choice, self.models)
-        purse: KeyBudget | None = None
-        if (cap := call.key.usd_per_day) is not None:
-            purse = await self.purses.of(call.key.name, cap)
-            if not await purse.reserve(expected):
-                text = (
-                    f"this key may spend {cap:g} USD a day, and about {expected:.6f} more is "
-                    "too much today"
-                )
-                raise Problem(
-                    429,
-                    text,
-                    kind="insufficient_quota",
-                    code="insufficient_quota",
-                    headers={"x-should-retry": "false"},
-                )
+        purse = await self._reserved(call.key, expected)
         answerings: list[Answering] = []
         try:
             await (self._stream if wanted.stream else self._whole)(call, wanted, choice, answerings)
         finally:
             self._record(wanted, choice, answerings, call.key, expected, purse)
 
+    async def _reserved(self, key: Key, expected: float) -> KeyBudget | None:
+        """The key's budget, where it has one, with room for what is expected. Raises `Problem`."""
+        if (cap := key.usd_per_day) is None:
+            return None
+        purse = await self.purses.of(key.name, cap)
+        if not await purse.reserve(expected):
+            text = (
+                f"this key may spend {cap:g} USD a day, and about {expected:.6f} more is "
+                "too much today"
+            )
+            raise Problem(
+                429,
+                text,
+                kind="insufficient_quota",
+                code="insufficient_quota",
+                headers={"x-should-retry": "false"},
+            )
+        return purse
+
+    def _headers(
+        self, wanted: UnderstoodRequest, choice: Choice, done: Answering
+    ) -> dict[str, str]:
+        headers = choice.headers(done.model) | done.headers()
+        if names := left_out(wanted, done.model, self.models):
+            headers["x-pointsman-left-out"] = ", ".join(names)
+            log.info(
+                "left out of a request",
+                request_id=wanted.request_id,
+                model=done.model,
+                left_out=names,
+            )
+        return headers
+
     async def _whole(
         self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, answerings: list[Answering]
     ) -> None:
-        done, body = await ask_whole(
+        done, completion = await ask_whole(
             wanted, choice, self.models, self.settings.answer_s, self.assess
         )
         answerings.append(done)
-        headers = (
-            choice.headers(done.model)
-            | done.headers()
-            | {"x-pointsman-cost-usd": f"{done.cost_usd:.8f}"}
-        )
-        await call.say(200, body, headers)
+        headers = self._headers(wanted, choice, done)
+        body = wanted.asked.form.whole(completion, wanted)
+        self._keep_response(wanted, call.key, completion)
+        await call.say(200, body, headers | {"x-pointsman-cost-usd": f"{done.cost_usd:.8f}"})
 
     async def _stream(
         self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, answerings: list[Answering]
     ) -> None:
-        async with ask_streamed(
-            wanted, choice, self.models, self.settings.answer_s, self.assess
-        ) as speaking:
-            answerings.append(speaking.told)
-            await call.begin(choice.headers(speaking.told.model) | speaking.told.headers())
-            first = True
-            async for chunk in speaking.chunks():
-                await call.event(chunk)
-                if first:
-                    DOOR_SECONDS.labels(FLOW.name, "first_token").observe(
-                        time.monotonic() - call.began
-                    )
-                    first = False
-            await call.event("[DONE]", last=True)
+        settings = self.settings
+        waiting = call.waiting(settings.keep_alive_s)
+        try:
+            async with ask_streamed(
+                wanted, choice, self.models, settings.answer_s, settings.silence_s, self.assess
+            ) as speaking:
+                answerings.append(speaking.told)
+                await waiting.end()
+                call.events = wanted.asked.form.streamed(wanted, speaking.told.model)
+                if not call.status:
+                    await call.begin(self._headers(wanted, choice, speaking.told))
+                first = True
+                async for chunk in speaking.chunks():
+                    for event in call.events.events(chunk):
+                        await call.pass_on(event)
+                    if first:
+                        DOOR_SECONDS.labels(FLOW.name, "first_token").observe(
+                            time.monotonic() - call.began
+                        )
+                        first = False
+                self._keep_response(wanted, call.key, speaking.completion())
+                await call.pass_on(call.events.end(), last=True)
+        finally:
+            await waiting.end()
+
+    # responses that are kept
+
+    def _keep_response(
+        self, wanted: UnderstoodRequest, key: Key, completion: Mapping[str, Any]
+    ) -> None:
+        if not wanted.asked.store or not self.settings.responses_s:
+            return
+        response = response_of(completion, wanted.asked.body)
+        items = [*wanted.asked.body["items"], *response["output"]]
+        session = wanted.wishes.session_id or wanted.request_id
+        kept = KeptResponse(
+            key=key.name, items=items, response=response | {"pointsman_session": session}
+        )
+        if len(kept.model_dump_json()) <= MOST_KEPT_BYTES:
+            self.later(kept.keep(self.responses, wanted.request_id))
+        else:
+            log.warning("a response is too long to be kept", request_id=wanted.request_id)
+
+    async def _kept_response(self, call: HttpCall, name: str, param: str | None) -> KeptResponse:
+        if not self.settings.responses_s:
+            raise Problem(
+                400,
+                "responses are not kept here (POINTSMAN_GATEWAY_RESPONSES_S is 0); send the whole "
+                "conversation in input",
+                code="unsupported_parameter",
+                param=param,
+            )
+        kept = await KeptResponse.recall(self.responses, name)
+        if kept is None or (kept.key != call.key.name and not call.key.may(Scope.admin)):
+            raise Problem(
+                404 if param is None else 400,
+                f"no response {name[:80]!r} of this key is kept; they are kept for "
+                f"{self.settings.responses_s} s",
+                code="previous_response_not_found" if param else "not_found",
+                param=param,
+            )
+        return kept
+
+    async def show_response(self, call: HttpCall) -> None:
+        """A response that is kept."""
+        kept = await self._kept_response(call, call.request.path_params["id"], None)
+        response = {n: v for n, v in kept.response.items() if n != "pointsman_session"}
+        included = call.request.query_params.getlist("include[]")
+        await call.say(200, response | {"output": visible(response["output"], included)})
+
+    async def delete_response(self, call: HttpCall) -> None:
+        """Keep a response no longer."""
+        name = call.request.path_params["id"]
+        await self._kept_response(call, name, None)
+        try:
+            await self.responses.forget(keys_of(name))
+        except AdapterError as error:
+            raise Problem(503, str(error), kind="server_error") from None
+        await call.say(200, {"id": name, "object": "response", "deleted": True})
+
+    async def count_tokens(self, call: HttpCall) -> None:
+        """About how many tokens a request in Anthropic's form has."""
+        await call.say(200, {"input_tokens": counted(call.body), "estimated": True})
+
+    async def embed(self, call: HttpCall) -> None:
+        """Texts embedded: here, by the embedder's own encoder, or by a model of the catalogue."""
+        asked: EmbeddingsRequest = parse(EmbeddingsRequest, call.body)
+        if self.encoders.has(asked.model):
+            await call.say(200, await self.encoders.embed(asked))
+            return
+        catalog = self.catalog()
+        try:
+            model = catalog.model(asked.model)
+        except CatalogError:
+            model = None
+        if model is None or model.kind != "embedding":
+            names = [
+                self.encoders.name,
+                *(m.name for m in catalog.models.values() if m.kind == "embedding"),
+            ]
+            raise Problem(
+                404,
+                f"nothing called {asked.model[:80]!r} embeds here; there is {', '.join(names)}",
+                code="model_not_found",
+                param="model",
+            )
+        expected = model.price.cost_usd(sum(map(tokens_in, asked.texts())), 0)
+        purse = await self._reserved(call.key, expected)
+        cost = 0.0
+        try:
+            body = asked.model_dump(exclude_unset=True, exclude={"model"})
+            came, cost = await self.models.embed(model.name, body, self.settings.answer_s)
+        except ModelUnavailable as error:
+            raise unanswered([(model.name, error)]) from None
+        finally:
+            if purse is not None:
+                self.later(purse.settle(expected, cost))
+        SPENT.labels(FLOW.name, model.name).inc(cost)
+        spent = Spent(
+            request_id=call.request_id,
+            spender=call.key.name,
+            model=model.name,
+            cost_usd=cost,
+            expected=False,
+            simulated=False,
+            at=datetime.now(UTC),
+        )
+        self.later(self.replies.publish(SPENDING, to_json(spent), spent.key))
+        headers = {"x-pointsman-model": model.name, "x-pointsman-cost-usd": f"{cost:.8f}"}
+        await call.say(200, came | {"model": model.name}, headers)
 
     def _record(
         self,
@@ -238,12 +415,10 @@ class Gateway:
         if purse is not None:
             self.later(purse.settle(expected, bill.cost_usd))
         self.later(self.replies.publish(SPENDING, to_json(bill), bill.key))
-        if (
-            (conversation := choice.conversation) is not None
-            and answerings[0].answer is not None
-            and answerings[0].model != choice.order[0]
-        ):
-            self.later(conversation.keep(self.conversations, answerings[0].model))
+        answer = answerings[0].answer
+        if (conversation := choice.conversation) is not None and answer is not None:
+            tokens = answer.prompt_tokens + answer.completion_tokens
+            self.later(conversation.keep(self.conversations, answerings[0].model, answer, tokens))
         if choice.decided is not None and wanted.whole and answerings[0].answer is not None:
             self.later(self._completed(completed(choice.decided, answerings[0]), key))
 
@@ -260,7 +435,7 @@ class Gateway:
 
     async def route(self, call: HttpCall) -> None:
         """Decide, and say why."""
-        wanted = self._understand(call, parse(RouteRequest, call.body))
+        wanted = self._understand(call, decision_asked(call.body))
         if wanted.submitted is None:
             profiles = ", ".join(f"auto:{name}" for name in Profile)
             raise Problem(
@@ -324,16 +499,20 @@ class Gateway:
         catalog = self.catalog()
         gone = self.catalog.gone()
         rows: list[dict[str, Any]] = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "pointsman"}
+            documented.listed(name, "pointsman")
             for name in ("auto", *(f"auto:{p}" for p in Profile))
         ]
-        return rows + [
-            documented.model(model) for model in catalog.models.values() if model.name not in gone
-        ]
+        return (
+            rows
+            + [documented.model(m) for m in catalog.models.values() if m.name not in gone]
+            + [documented.listed(self.encoders.name, "pointsman") | EMBEDS]
+        )
 
     async def list_models(self, call: HttpCall) -> None:
         """The profiles and the models."""
-        await call.say(200, {"object": "list", "data": self._listed()})
+        rows = self._listed()
+        ends = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"], "has_more": False}
+        await call.say(200, {"object": "list", "data": rows} | ends)
 
     async def show_model(self, call: HttpCall) -> None:
         """One of them, by its name or its provider's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,19 +13,21 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Message, Receive, Send
+from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from services.gateway import FLOW
+from services.gateway.forms import AnswerEvents, Form
+from services.gateway.forms.chat import CHAT, as_event
 from services.gateway.requests import Problem
 from services.gateway.settings import GatewaySettings
 from services.gateway.wiring.admission import (
+    CODINGS,
     ConcurrencyLimit,
     Gone,
     busy,
     client_left,
     read_body,
-    unzipped,
 )
 from shared.adapters import tracing
 from shared.adapters.http import bearer, who
@@ -34,23 +36,20 @@ from shared.adapters.redis.rates import RateLimits
 from shared.adapters.telemetry import DOOR, TelemetrySettings, log, where
 from shared.contracts.scopes import Scope
 
-ANSWERED = ("/v1/chat/completions", "/v1/route", "/v1/feedback", "/v1/models")
+ANSWERED = (
+    "/v1/chat/completions",
+    "/v1/messages",
+    "/v1/responses",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/route",
+    "/v1/feedback",
+    "/v1/models",
+)
 
 
-async def _not_there(request: Request, _error: Exception) -> Response:
-    meant = next(
-        (
-            path
-            for path in ANSWERED
-            if request.url.path.rstrip("/").endswith(path.removeprefix("/v1"))
-        ),
-        None,
-    )
-    there = (
-        f"did you mean {meant}? A client's base URL ends in /v1"
-        if meant
-        else f"there are {', '.join(ANSWERED)}"
-    )
+async def _not_there(_request: Request, _error: Exception) -> Response:
+    there = f"there are {', '.join(ANSWERED)}"
     return _problem(
         Problem(
             404, f"there is nothing here; {there}; GET /docs says what there is", code="not_found"
@@ -78,7 +77,11 @@ class HttpCall:
     send: Send
     request_id: str
     began: float
+    form: Form = CHAT
+    """How it is answered, and told of errors."""
     status: int = 0
+    events: AnswerEvents | None = None
+    """What says a streamed answer, once it has begun."""
 
     async def say(
         self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
@@ -104,28 +107,44 @@ class HttpCall:
         self.status = 200
         await self.send({"type": "http.response.start", "status": 200, "headers": raw})
 
-    async def event(self, data: Mapping[str, Any] | str, *, last: bool = False) -> None:
-        text = (
-            data
-            if isinstance(data, str)
-            else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-        )
-        await self.send(
-            {
-                "type": "http.response.body",
-                "body": f"data: {text}\n\n".encode(),
-                "more_body": not last,
-            }
-        )
+    async def pass_on(self, data: bytes, *, last: bool = False) -> None:
+        """Send a piece of a stream."""
+        await self.send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    def waiting(self, every_s: float) -> KeepingAlive:
+        """Keep the connection alive from now on, where that is wanted."""
+        return KeepingAlive(asyncio.create_task(self._keep_alive(every_s)) if every_s > 0 else None)
+
+    async def _keep_alive(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            if not self.status:
+                await self.begin({})
+            await self.pass_on(b": waiting for a model\n\n")
+
+
+@dataclass(slots=True)
+class KeepingAlive:
+    """Comments that go out while nothing else does."""
+
+    task: asyncio.Task[None] | None
+
+    async def end(self) -> None:
+        """Nothing more; a piece that is going out goes out whole."""
+        if self.task is not None:
+            self.task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self.task
+            self.task = None
 
 
 async def hears_nothing() -> Message:
     raise AssertionError("a JSON response listens to nothing")
 
 
-ID_PREFIX = {"chat": "chatcmpl"}
-"""As OpenAI's ids begin."""
-TRACED = frozenset({"chat", "route", "feedback"})
+TRACED = frozenset(
+    {"chat", "messages", "responses", "completions", "embeddings", "route", "feedback"}
+)
 HandleCall = Callable[[HttpCall], Awaitable[None]]
 """What an endpoint does with a call."""
 
@@ -148,6 +167,7 @@ class Endpoint:
     name: str
     needs: Scope | None
     work: HandleCall
+    form: Form = CHAT
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         request = Request(scope)
@@ -156,8 +176,9 @@ class Endpoint:
             NOBODY,
             b"",
             send,
-            f"{ID_PREFIX.get(self.name, self.name)}-{uuid.uuid4().hex}",
+            f"{self.form.prefix}{uuid.uuid4().hex}",
             time.monotonic(),
+            self.form,
         )
         traced = tracing.live()
         if traced is None or self.name not in TRACED:
@@ -189,12 +210,12 @@ class Endpoint:
 
     async def _refuse(self, call: HttpCall, problem: Problem) -> None:
         if call.status:
-            with suppress(Exception):
-                await call.event(
-                    {"error": problem.error}, last=True
-                )  # the stream has begun; a client knows an error by its key
+            with suppress(Exception):  # the stream has begun
+                broken = (call.events or Unsaid(call)).broken(problem)
+                await call.pass_on(broken, last=True)
         else:
-            await call.say(problem.status, {"error": problem.error}, problem.headers)
+            said = self.form.problem(problem, call.request_id)
+            await call.say(problem.status, said, problem.headers)
 
     async def _answer(self, call: HttpCall, receive: Receive) -> None:
         gateway = self.gateway
@@ -227,10 +248,11 @@ class Endpoint:
             await self.work(call)
             return
         coding = call.request.headers.get("content-encoding", "identity").strip().lower()
-        if coding not in ("", "identity", "gzip", "x-gzip"):
+        if coding not in CODINGS:
             raise Problem(
                 415,
-                f"content-encoding {coding[:40]} is not read here; send it plain, or gzip",
+                f"content-encoding {coding[:40]} is not read here; send it plain, or as gzip, br "
+                "or zstd",
                 code="unsupported_media_type",
             )
         kind = call.request.headers.get("content-type", "").split(";")[0].strip().lower()
@@ -239,14 +261,11 @@ class Endpoint:
         ):  # a page of a foreign site can't send this kind without being asked first
             raise Problem(415, "send content-type: application/json", code="unsupported_media_type")
         with gateway.room.place() as place:
+            limit = gateway.settings.max_body_bytes
             call.body = await read_body(
-                receive,
-                place,
-                gateway.settings.max_body_bytes,
-                call.request.headers.get("content-length"),
+                receive, place, limit, call.request.headers.get("content-length")
             )
-            if coding.endswith("gzip"):
-                call.body = unzipped(call.body, place, gateway.settings.max_body_bytes)
+            call.body = CODINGS[coding](call.body, place, limit)
             await self._work_or_leave(call, receive)
 
     async def _work_or_leave(self, call: HttpCall, receive: Receive) -> None:
@@ -266,6 +285,38 @@ class Endpoint:
                 working.cancel()
 
 
+@dataclass(frozen=True, slots=True)
+class Unsaid:
+    """A stream that ends before any model has begun it: only comments have gone out."""
+
+    call: HttpCall
+
+    def broken(self, problem: Problem) -> bytes:
+        """An error event."""
+        said = self.call.form.problem(problem, self.call.request_id)
+        return as_event(said, "error" if "type" in said else "")
+
+
+def meant(path: str) -> str:
+    """The path that a client means whose base URL ends in /v1 twice, or not at all."""
+    bare = DOUBLED.sub("/", path)
+    return f"/v1{bare}" if any(f"/v1{bare}".startswith(one) for one in ANSWERED) else path
+
+
+@dataclass(frozen=True, slots=True)
+class MeantPaths:
+    """Leads requests to the path that they mean."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"] if scope["path"] == "/" else scope["path"].rstrip("/")
+            scope = {**scope, "path": meant(path)}
+        await self.app(scope, receive, send)
+
+
+DOUBLED = re.compile(r"^(?:/v1)+/")
 NOBODY = Key(name="nobody", sha256="0" * 64, scopes=frozenset())
 ANSWERS_TO_STRAYS: dict[Any, Any] = {404: _not_there, 405: _not_so}
 """What clients hear who ask for a path or a method that there is not."""

@@ -1,4 +1,4 @@
-"""One chat completion from an OpenAI-compatible API, within a time limit."""
+"""One chat completion from a provider's API, whichever it speaks, within a time limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.errors import ModelUnreachable, Trouble
@@ -27,14 +27,19 @@ from shared.adapters.llm.reading import (
     names,
     number,
     of_a_request,
+    parsed,
+    raise_error,
     refusal,
     said,
+    unreadable,
     usage,
 )
+from shared.adapters.llm.wire import OPENAI, WIRES, Wire
 from shared.adapters.retrying import a_few_times
 from shared.adapters.secrets import SecretSettings
 from shared.contracts.tokens import tokens_in, tokens_of_chat
 
+OPENROUTER = "https://openrouter.ai/api/v1"
 TIMEOUT = httpx.Timeout(None, connect=5.0)
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 PATIENCE_S = 3.0
@@ -53,12 +58,15 @@ class LLMSettings(SecretSettings):
     )
 
     api_key: SecretStr = SecretStr("")
-    """Key of the API. Without one, language models are simulated, and everything on screen says so.
-    POINTSMAN_LLM_API_KEY_FILE names a file that holds it."""
-    base_url: str = "https://openrouter.ai/api/v1"
-    """Any OpenAI-compatible API; OpenRouter by default."""
+    """Key of the API. POINTSMAN_LLM_API_KEY_FILE names a file that holds it. A server of your own
+    may need none; at OpenRouter, where nothing works without one, language models are simulated
+    then, and everything on screen says so."""
+    base_url: str = OPENROUTER
+    """The API's address; OpenRouter by default."""
+    api: str = OPENAI
+    """What it speaks: openai, azure or anthropic."""
     providers: Path | None = None
-    """YAML file of further providers: name: {base_url, key_env, concurrency}. A model of the
+    """YAML file of further providers: name: {base_url, api, key_env, concurrency}. A model of the
     catalogue names its own."""
     concurrency: Annotated[int, Field(ge=1)] = 16
     """Calls under way at once, per process."""
@@ -71,7 +79,14 @@ class LLMSettings(SecretSettings):
 
     @property
     def simulated(self) -> bool:
-        return not self.api_key.get_secret_value()
+        return not self.api_key.get_secret_value() and self.base_url == OPENROUTER
+
+    @field_validator("api")
+    @classmethod
+    def _spoken(cls, api: str) -> str:
+        if api not in WIRES:
+            raise ValueError(f"there is {', '.join(WIRES)}")
+        return api
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +103,8 @@ class ChatAnswer:
     completion_tokens: int
     cached_tokens: int = 0
     """Of the prompt's, those that the provider had in its cache."""
+    written_tokens: int = 0
+    """Of the prompt's, those that the provider put into its cache."""
     estimated: bool = False
     """Whether the tokens were estimated from the texts, since the provider gave no usage."""
     finish_reason: str | None = None
@@ -109,9 +126,9 @@ class Chat:
         *,
         simulated: bool = False,
     ) -> None:
+        self._wire = WIRES[settings.api]
         headers = {"X-Title": "Pointsman", "Content-Type": "application/json"}
-        if key := settings.api_key.get_secret_value():
-            headers["Authorization"] = f"Bearer {key}"
+        headers |= self._wire.headers(settings.api_key.get_secret_value())
         limits = httpx.Limits(
             max_connections=settings.concurrency,
             max_keepalive_connections=min(64, settings.concurrency),
@@ -174,6 +191,7 @@ class Chat:
             optional,
             stream,
             once,
+            self._wire,
         )
         async with self._watched(call):
             async for attempt in _tries(call, self._settings.attempts):
@@ -194,11 +212,13 @@ class Chat:
         within_s: float,
         parameters: Mapping[str, Any],
         once: str = "",
+        silence_s: float | None = None,
     ) -> AsyncGenerator[ChatStream, None]:
         """Ask `model` and take its answer as it comes. What went wrong before the first word is
         tried again; after it, no more.
 
-        The answer has to be whole within `within_s`. Raises `ModelUnreachable`, before the block or
+        The answer has to be whole within `within_s`, and no more than `silence_s` may pass until
+        its first word, or between two. Raises `ModelUnreachable`, before the block or
         while its words are taken.
         """
         call = _Call(
@@ -208,12 +228,39 @@ class Chat:
             frozenset(),
             True,
             once,
+            self._wire,
+            silence_s,
         )
         async with self._watched(call), AsyncExitStack() as stack:
             async for attempt in _tries(call, self._settings.attempts):
                 with attempt:
                     words = await self._begin(call, stack)
             yield words
+
+    def unspoken(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        """Parameters that the API has no place for."""
+        return self._wire.unspoken(parameters)
+
+    async def embed(self, model: str, body: Mapping[str, Any], within_s: float) -> dict[str, Any]:
+        """Texts embedded, in the form of OpenAI's API. Raises `ModelUnreachable`."""
+        path = self._wire.embeddings_path(model)
+        if path is None:
+            raise ModelUnreachable("this provider embeds nothing", Trouble.unsent, 404)
+        asked = {**body, "model": model}
+        call = _Call(model, asked, within_s, frozenset(), False, "", self._wire, path=path)
+        async with self._watched(call):
+            async for attempt in _tries(call, self._settings.attempts):
+                with attempt:
+                    async with AsyncExitStack() as stack:
+                        response = await self._send(call, Dialect(), stack)
+                        async with call.reading():
+                            value = parsed(await response.aread())
+                            if not isinstance(value, dict) or "data" not in value:
+                                raise unreadable()
+                            raise_error(value)
+                        call.went_well = True
+                        return value
+            raise AssertionError("stamina returns or raises")
 
     async def _begin(self, call: _Call, stack: AsyncExitStack) -> ChatStream:
         """Send, and wait for the first word. The response is closed when `stack` is, or at once if
@@ -225,7 +272,7 @@ class Chat:
                 async with AsyncExitStack() as own:
                     call.went_well = None
                     response = await self._send(call, dialect, own)
-                    words = ChatStream(call, response, Reader(), self._simulated)
+                    words = ChatStream(call, response, self._wire.reader(), self._simulated)
                     own.push_async_callback(words.close)
                     await words.begin()
                     stack.push_async_exit(own.pop_all())
@@ -247,12 +294,12 @@ class Chat:
         """A response that is no error."""
         request = self._http.build_request(
             "POST",
-            "/chat/completions",
+            call.path or self._wire.path(call.model),
             content=call.content(dialect),
-            headers=_once(call.once),
+            headers=_once(call.once) | self._wire.headers_of(call.body),
             timeout=TIMEOUT,
         )
-        async with call.reading():
+        async with call.reading(silent_since=call.began):
             response = await self._http.send(request, stream=True)
         stack.push_async_callback(response.aclose)
         if not response.is_error and not response.is_redirect:
@@ -336,6 +383,11 @@ class _Call:
     optional: frozenset[str]
     stream: bool
     once: str
+    wire: Wire
+    silence_s: float | None = None
+    """How long the model may say nothing."""
+    path: str = ""
+    """Where it goes, if it is no chat."""
     went_well: bool | None = None
     """What it says about the model. None: nothing."""
     busy: bool = False
@@ -349,7 +401,10 @@ class _Call:
         """The bytes that are sent, made once for all tries. Raises `ModelUnreachable`, as `encoded`
         does."""
         if dialect not in self._contents:
-            self._contents[dialect] = encoded(dialect.of(self.body, stream=self.stream))
+            chat = not self.path
+            self._contents[dialect] = encoded(
+                self.wire.body(self.body, dialect, stream=self.stream) if chat else self.body
+            )
         return self._contents[dialect]
 
     @property
@@ -357,12 +412,20 @@ class _Call:
         return self.began + self.within_s - time.monotonic()
 
     @asynccontextmanager
-    async def reading(self, *, ours: bool = False) -> AsyncGenerator[None, None]:
+    async def reading(
+        self, *, ours: bool = False, silent_since: float | None = None
+    ) -> AsyncGenerator[None, None]:
         """Around all that waits for the API. Raises `ModelUnreachable` for what goes wrong there;
-        `ours`: being late is not the model's."""
+        `ours`: being late is not the model's; `silent_since`: when the model last said
+        something."""
         late = ModelUnreachable(f"no answer within {self.within_s:g} s", Trouble.late)
         if (left := self.left_s) <= 0:
             raise late  # the time went by while somebody else was waited for
+        if silent_since is not None and self.silence_s is not None:
+            quiet = silent_since + self.silence_s - time.monotonic()
+            if quiet < left:
+                left = max(0.0, quiet)
+                late = ModelUnreachable(f"it said nothing for {self.silence_s:g} s", Trouble.late)
         try:
             async with asyncio.timeout(left):
                 yield
@@ -446,9 +509,10 @@ class ChatStream:
 
     async def _chunks(self) -> AsyncGenerator[dict[str, Any], None]:
         came = self.response.aiter_bytes()
+        spoke = self.call.began
         while not self.reader.done:
             try:
-                async with self.call.reading():
+                async with self.call.reading(silent_since=spoke):
                     data = await anext(came, None)
             except ModelUnreachable:
                 if not self.reader.joined.finished:
@@ -460,6 +524,7 @@ class ChatStream:
                     chunk = next(chunks, None)
                 if chunk is None:
                     break
+                spoke = time.monotonic() if self.reader.joined.begun else spoke
                 yield chunk
             if data is None:
                 break
@@ -508,6 +573,7 @@ class ChatStream:
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             cached_tokens=took.cached_tokens,
+            written_tokens=took.written_tokens,
             estimated=estimated,
             finish_reason=choice.get("finish_reason"),
             first_token_s=first_s if told_first_s is None else told_first_s,

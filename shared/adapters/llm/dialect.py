@@ -32,6 +32,8 @@ class Dialect:
         for name in LIMITS:
             if self.limit and name != self.limit and name in asked:
                 asked.setdefault(self.limit, asked.pop(name))
+        if "cache_control" in self.without:
+            asked["messages"] = [_uncached(turn) for turn in asked["messages"]]
         if self.system:
             asked["messages"] = [
                 {**turn, "role": "system"} if turn.get("role") == "developer" else turn
@@ -49,13 +51,28 @@ class Dialect:
         """
         if not self.limit and (other := _renamed(named, body, optional)):
             return replace(self, limit=other)
-        refused = (named & (optional | {"stream_options", "stream"})) - self.without - set(LIMITS)
+        ours = optional | {"stream_options", "stream", "cache_control"}
+        refused = (named & ours) - self.without - set(LIMITS)
         if refused:
             return replace(self, without=self.without | refused)
         developer = any(turn.get("role") == "developer" for turn in body["messages"])
         if not self.system and developer and "developer" in named:
             return replace(self, system=True)
         return None
+
+
+def _uncached(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn that says nothing of caches, which only its price depends on."""
+    content = turn.get("content")
+    if not isinstance(content, list):
+        return dict(turn)
+    parts = [
+        {name: value for name, value in part.items() if name != "cache_control"}
+        if isinstance(part, Mapping)
+        else part
+        for part in content
+    ]
+    return {**turn, "content": parts}
 
 
 def _renamed(named: frozenset[str], body: Mapping[str, Any], optional: frozenset[str]) -> str:

@@ -17,8 +17,9 @@ class AnswerStream(Protocol):
 
 
 class ChatModel(Protocol):
-    """A client of one API. Messages, parameters and answers are in the form of OpenAI's; a client
-    of another API translates. What goes wrong is `ModelUnreachable`, and nothing else."""
+    """A client of one API. Messages, parameters and answers are in the inner form
+    (`shared.protocols`), whatever the API speaks. What goes wrong is `ModelUnreachable`, and
+    nothing else."""
 
     async def complete(
         self,
@@ -43,8 +44,17 @@ class ChatModel(Protocol):
         within_s: float,
         parameters: Mapping[str, Any],
         once: str = "",
+        silence_s: float | None = None,
     ) -> AbstractAsyncContextManager[AnswerStream]:
-        """An answer as it comes."""
+        """An answer as it comes. The model may be silent for `silence_s` at a time."""
+        ...
+
+    def unspoken(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        """Parameters that its API has no place for."""
+        ...
+
+    async def embed(self, model: str, body: Mapping[str, Any], within_s: float) -> dict[str, Any]:
+        """Texts embedded, in the form of OpenAI's API, which `body` has, too."""
         ...
 
     async def close(self) -> None:

@@ -1,8 +1,9 @@
 """Every model of the catalogue, by its own name, whichever provider it comes from.
 
 `POINTSMAN_LLM_*` is the provider `default`. Others stand in the YAML file that
-`POINTSMAN_LLM_PROVIDERS` names: `name: {base_url: …, key_env: NAME_OF_A_VARIABLE, concurrency: 8}`;
-a model of the catalogue says which it belongs to.
+`POINTSMAN_LLM_PROVIDERS` names: `name: {base_url: …, api: openai, key_env: NAME_OF_A_VARIABLE,
+concurrency: 8}`; a model of the catalogue says which it belongs to. A server that needs no key has
+no `key_env`.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from shared.adapters.errors import ModelUnreachable, Trouble
-from shared.adapters.llm.chat import ChatAnswer, LLMSettings
-from shared.adapters.llm.client import APIS, OPENAI, open_chat
+from shared.adapters.llm.chat import Chat, ChatAnswer, LLMSettings
+from shared.adapters.llm.client import open_chat
 from shared.adapters.llm.port import AnswerStream, ChatModel
-from shared.adapters.llm.reading import without_thinking
+from shared.adapters.llm.reading import usage, without_thinking
 from shared.adapters.llm.simulated import World
+from shared.adapters.llm.wire import ANTHROPIC, OPENAI, WIRES
 from shared.catalog.models import Catalog, CatalogError, Model, Price
 from shared.contracts.answers import Answer
+from shared.contracts.needs import fitting
 
 DEFAULT = "default"
+NOT_PASSED = frozenset({"model", "messages", "stream", "stream_options"})
+"""What stands in a call of its own, or is ours."""
 
 
 class Provider(BaseModel):
@@ -34,7 +39,8 @@ class Provider(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_url: str
-    key_env: str
+    key_env: str | None = None
+    """The variable that holds its key. None: it needs none."""
     concurrency: Annotated[int, Field(ge=1)] = 16
     api: str = OPENAI
     """The API that it speaks."""
@@ -42,8 +48,8 @@ class Provider(BaseModel):
     @field_validator("api")
     @classmethod
     def _known(cls, api: str) -> str:
-        if api not in APIS:
-            raise ValueError(f"there is {', '.join(APIS)}")
+        if api not in WIRES:
+            raise ValueError(f"there is {', '.join(WIRES)}")
         return api
 
 
@@ -60,20 +66,23 @@ class Providers:
         self._catalog = catalog
         self._settings = settings or LLMSettings()
         self._chats: dict[str, ChatModel] = {DEFAULT: open_chat(self._settings, world)}
+        self._apis = {DEFAULT: OPENAI if self._settings.simulated else self._settings.api}
         if self._settings.simulated:
             return  # without the default key everything is simulated
         for name, provider in further(self._settings).items():
-            access = {
-                "api_key": SecretStr(os.environ.get(provider.key_env, "")),
-                "base_url": provider.base_url,
-            }
-            if not os.environ.get(provider.key_env):
+            key = os.environ.get(provider.key_env, "") if provider.key_env else ""
+            if provider.key_env and not key:
                 raise CatalogError(
                     f"provider {name} takes its key from {provider.key_env}, which is not set"
                 )
-            self._chats[name] = APIS[provider.api](
-                self._settings.model_copy(update=access | {"concurrency": provider.concurrency})
-            )
+            access = {
+                "api_key": SecretStr(key),
+                "base_url": provider.base_url,
+                "api": provider.api,
+                "concurrency": provider.concurrency,
+            }
+            self._chats[name] = Chat(self._settings.model_copy(update=access))
+            self._apis[name] = provider.api
 
     async def ask(
         self,
@@ -88,10 +97,10 @@ class Providers:
         """Ask the model called `name`; `once` as in `Chat.complete`. Raises `ModelUnreachable`."""
         model, chat, provider = self._find(name)
         got = await chat.complete(
-            model.openrouter,
+            model.id_at(provider),
             messages,
             within_s=within_s,
-            parameters=_passed(parameters),
+            parameters=_passed(parameters, model),
             stream=stream,
             once=once,
         )
@@ -108,7 +117,10 @@ class Providers:
         `ModelUnreachable`."""
         model, chat, provider = self._find(name)
         got = await chat.complete(
-            model.openrouter, messages, within_s=within_s, parameters=_passed(parameters)
+            model.id_at(provider),
+            messages,
+            within_s=within_s,
+            parameters=_passed(parameters, model),
         )
         return answered(model, provider, got), got.body
 
@@ -119,14 +131,54 @@ class Providers:
         messages: Sequence[Mapping[str, Any]],
         parameters: Mapping[str, Any],
         within_s: float,
+        silence_s: float | None = None,
     ) -> AsyncGenerator[StreamingModel, None]:
         """Ask the model called `name` and take its answer as it comes. Raises `ModelUnreachable`,
         before the block or in it."""
         model, chat, provider = self._find(name)
         async with chat.open(
-            model.openrouter, messages, within_s=within_s, parameters=_passed(parameters)
+            model.id_at(provider),
+            messages,
+            within_s=within_s,
+            parameters=_passed(parameters, model),
+            silence_s=silence_s,
         ) as words:
             yield StreamingModel(words, lambda: answered(model, provider, words.answer()))
+
+    async def embed(
+        self, name: str, body: Mapping[str, Any], within_s: float
+    ) -> tuple[dict[str, Any], float]:
+        """Have the model called `name` embed texts, in the form of OpenAI's API, and what that
+        cost, in USD. Raises `ModelUnreachable`."""
+        model, chat, provider = self._find(name)
+        came = await chat.embed(model.id_at(provider), body, within_s)
+        took = usage(came.get("usage"))
+        priced = model.price.cost_usd(took.prompt_tokens or 0, 0)
+        return came, priced if took.cost_usd is None else took.cost_usd
+
+    def left_out(self, name: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        """Parameters that do not reach the model called `name`, or not as they are."""
+        model, chat, _ = self._find(name)
+        fit, changed = fitting(parameters, model.abilities)
+        return (*changed, *chat.unspoken(fit))
+
+    def native(self, name: str) -> bool:
+        """Whether the model called `name` gets what came in Anthropic's form as it came."""
+        model = self._catalog().models.get(name)
+        return model is not None and self._apis.get(self._at(model)) == ANTHROPIC
+
+    def helper(self, name: str) -> tuple[ChatModel, str, Price | None]:
+        """Whom to ask for ourselves: a model by its name in the catalogue or a provider's id, and
+        what it costs; any other id belongs to the default provider."""
+        try:
+            model = self._catalog().model(name)
+        except CatalogError:
+            return self._chats[DEFAULT], name, None
+        provider = self._at(model)
+        return self._chats[provider], model.id_at(provider), model.price
+
+    def _at(self, model: Model) -> str:
+        return model.provider if model.provider in self._chats else DEFAULT
 
     def _find(self, name: str) -> tuple[Model, ChatModel, str]:
         model = self._catalog().models.get(name)
@@ -141,7 +193,7 @@ class Providers:
                 "POINTSMAN_LLM_PROVIDERS"
             )
             raise ModelUnreachable(text, Trouble.unsent)
-        provider = model.provider if model.provider in self._chats else DEFAULT
+        provider = self._at(model)
         return model, self._chats[provider], provider
 
     async def close(self) -> None:
@@ -209,20 +261,20 @@ def cost_of(got: ChatAnswer, price: Price | None) -> tuple[float, Literal["provi
     priced = (
         0.0
         if price is None or got.simulated
-        else price.cost_usd(got.prompt_tokens, got.completion_tokens, got.cached_tokens)
+        else price.cost_usd(
+            got.prompt_tokens, got.completion_tokens, got.cached_tokens, got.written_tokens
+        )
     )
     if got.cost_usd is None or (got.cost_usd == 0 and priced > 0):
         return priced, "catalogue"
     return got.cost_usd, "provider"
 
 
-def _passed(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What goes to the API beside the messages."""
-    return {
-        key: value
-        for key, value in parameters.items()
-        if key not in {"model", "messages", "stream", "stream_options"}
-    }
+def _passed(parameters: Mapping[str, Any], model: Model) -> dict[str, Any]:
+    """What goes to the API beside the messages, as the model takes it."""
+    passed = {name: value for name, value in parameters.items() if name not in NOT_PASSED}
+    fit, _ = fitting(passed, model.abilities)
+    return fit
 
 
 def further(settings: LLMSettings) -> dict[str, Provider]:

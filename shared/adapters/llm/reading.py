@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.adapters.errors import ModelUnreachable, Trouble
+from shared.protocols import NATIVE
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of one answer."""
@@ -75,6 +76,7 @@ OF_A_REQUEST = frozenset(
 )
 """Codes and types of errors that say what is wrong with one request."""
 FIELDS = (
+    "cache_control",
     "stream_options",
     "max_completion_tokens",
     "max_tokens",
@@ -307,7 +309,7 @@ def _words(fields: Mapping[str, Any], status: int | None) -> dict[str, str] | No
     return {key: str(mended(text))[:WORDS] for key, text in texts.items()} or None
 
 
-def _raise_error(value: Mapping[str, Any]) -> None:
+def raise_error(value: Mapping[str, Any]) -> None:
     """Raise the error that `value` holds, if it holds one."""
     error = value.get("error")
     if error and (
@@ -420,11 +422,11 @@ def whole(value: Any) -> dict[str, Any]:
     """A whole answer. Raises `ModelUnreachable` if it is an error, or none."""
     if not isinstance(value, dict):
         raise unreadable()
-    _raise_error(value)
+    raise_error(value)
     _raise_bare_error(value)
     choices = []
     for place, choice in enumerate(_listed(value.get("choices"))[:MOST_PARTS]):
-        _raise_error(choice)
+        raise_error(choice)
         index = _small(choice.get("index"))
         reason = choice.get("finish_reason")
         message = _given(choice, "message", "delta")
@@ -504,6 +506,7 @@ class _Choice:
     """The first half of a surrogate pair whose second half may come."""
     texts: dict[str, list[str]] = field(default_factory=dict)
     rest: dict[str, Any] = field(default_factory=dict)
+    thoughts: dict[str, Any] = field(default_factory=dict)
     slots: list[_Slot] = field(default_factory=list)
 
     def content(self, text: str | None, *, ending: bool) -> str | None:
@@ -574,6 +577,10 @@ class _Choice:
         for key, item in choice["delta"].items():
             if key in ("content", "refusal") and isinstance(item, str):
                 self.texts.setdefault(key, []).append(item)
+            elif key in ("reasoning_content", "reasoning") and isinstance(item, str):
+                self.thoughts[key] = self.thoughts.get(key, "") + item
+            elif key in ("reasoning_details", "thinking_blocks") and isinstance(item, list):
+                self.thoughts[key] = [*self.thoughts.get(key, ()), *item]
             elif key in ("audio", "function_call") and isinstance(item, dict):
                 self.rest[key] = _merged(self.rest.get(key) or {}, item)
             elif key in ("images", "annotations") and isinstance(item, list):
@@ -590,7 +597,7 @@ class _Choice:
         }
         if refused := "".join(self.texts.get("refusal", ())):
             message["refusal"] = refused
-        message |= self.rest
+        message |= {key: item for key, item in self.thoughts.items() if item} | self.rest
         calls = [
             _call(_whole_call(slot), place)
             for place, slot in enumerate(self.slots)
@@ -640,7 +647,7 @@ class Joined:
         """A chunk as it is handed on. Raises `ModelUnreachable`."""
         if not isinstance(value, dict):
             raise unreadable()
-        _raise_error(value)
+        raise_error(value)
         _raise_bare_error(value)
         given = _listed(value.get("choices"))[:MOST_PARTS]
         usages = [
@@ -655,7 +662,9 @@ class Joined:
                     key: item for key, item in usage_.items() if item or key not in before
                 }
         self._rest |= {
-            key: item for key, item in chunk.items() if key not in ("choices", "usage") and item
+            key: item
+            for key, item in chunk.items()
+            if key not in ("choices", "usage", NATIVE) and item
         }
         for choice in chunk["choices"]:
             state = self.choices[choice["index"]]
@@ -665,7 +674,7 @@ class Joined:
         return chunk | ({"usage": self._rest["usage"]} if usages and "usage" not in chunk else {})
 
     def _choice(self, choice: dict[str, Any], place: int) -> dict[str, Any]:
-        _raise_error(choice)
+        raise_error(choice)
         index = _small(choice.get("index"))
         index = place if index is None else index
         state = self.choices.setdefault(index, _Choice())
@@ -753,13 +762,17 @@ class Reader:
         """The chunks that are left when no more bytes come. Raises `ModelUnreachable` if that is
         too early."""
         if self._events is None:
-            self.came = whole(parsed(bytes(self._body)))
+            self.came = self._end_whole(bytes(self._body))
             yield self.joined.take(as_chunk(self.came))
         elif not self.done:
             yield from self._chunks(self._events.end())
             if not self.done and not self.joined.finished:
                 raise cut_off() if self.joined.choices else unreadable()
         self.done = True
+
+    def _end_whole(self, data: bytes) -> dict[str, Any]:
+        """A whole answer's bytes in the inner form. Raises `ModelUnreachable`."""
+        return whole(parsed(data))
 
     def _chunks(self, events: Iterable[tuple[str, list[bytes]]]) -> Iterator[dict[str, Any]]:
         for name, lines in events:
@@ -839,6 +852,8 @@ class Usage:
     completion_tokens: int | None = None
     cached_tokens: int = 0
     """Of the prompt's, those that were read from the provider's cache."""
+    written_tokens: int = 0
+    """Of the prompt's, those that were put into it."""
     cost_usd: float | None = None
 
 
@@ -869,10 +884,18 @@ def usage(value: Any) -> Usage:
     cached = next(
         (n for n in (*told, count("prompt_cache_hit_tokens"), count("cached_tokens"), read) if n), 0
     )
+    cached = min(cached, prompt or 0)
+    writes = [
+        number(one.get("cache_write_tokens"), MOST_TOKENS)
+        for one in details
+        if isinstance(one, dict)
+    ]
+    written = next((n for n in (*writes, count("cache_creation_input_tokens")) if n), 0)
     return Usage(
         None if prompt is None else int(prompt),
         None if completion is None else int(completion),
-        int(min(cached, prompt or 0)),
+        int(cached),
+        int(min(written, (prompt or 0) - cached)),
         _cost(value),
     )
 

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.routing.deciding import scaled
+from shared.routing.deciding.abilities import NO_NEEDS, UNKNOWN, Abilities, Needs
 from shared.routing.deciding.assignment import Assignment, Assignments, assign_all
 from shared.routing.deciding.choosing import DIGITS, best_of
 from shared.routing.deciding.predictor import logit
@@ -46,7 +47,7 @@ class Limits:
     max_latency_s: float | None = None
     allow: frozenset[str] | None = None
     deny: frozenset[str] = frozenset()
-    context_tokens: int = 0
+    needs: Needs = NO_NEEDS
     retired: frozenset[str] = frozenset()
     """Models the catalogue has taken out, whoever allows them."""
 
@@ -68,12 +69,28 @@ class Candidate:
     """The success itself; for a table of format 1 scaled and weighed."""
     cost_penalty: float
     latency_penalty: float
+    switching_cost_usd: float = 0.0
+    """Part of the cost: what reading the conversation anew costs, where another model has it
+    cached."""
     caution: float = 0.0
     """Points that an unproven model's success is taken to be lower."""
     predicted: float | None = None
     """Success as the table's predictor has it, where there is one."""
     unproven: bool = False
     """Too little is known of it to let it stand before a proven one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """What the earlier turns of a conversation change of one model's cost, in USD."""
+
+    saved_usd: float
+    """Less than a prompt that nobody has read: what its provider has cached."""
+    lost_usd: float
+    """More than if it had read all that the best-informed model has read."""
+
+
+NO_CACHE = Cached(0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,15 +220,17 @@ def select(
     assignment: Assignment,
     rates: Rates,
     limits: Limits,
-    contexts: Mapping[str, int],
+    abilities: Mapping[str, Abilities],
     prediction: Prediction | None = None,
     tokens: float | None = None,
+    caches: Mapping[str, Cached] | None = None,
 ) -> Selection:
     """Rank the models of `table` for one assignment.
 
-    `contexts` maps a model to the tokens it can read; a model that is not in it is not held to a
-    context length. `tokens` is the prompt's length. With no eligible model `candidates` is empty,
-    and `ruled_out` and `why` say which limit ruled out which model.
+    `abilities` says what models can take; one that is not in it is taken to be able to do
+    anything. `tokens` is the prompt's length. `caches` says what a conversation's earlier turns
+    save with each model. With no eligible model `candidates` is empty, and `ruled_out` and `why`
+    say which limit ruled out which model.
     """
     one = Assignments(
         assignment.clusters[None],
@@ -225,8 +244,10 @@ def select(
         None if prediction is None else (prediction.probability[None], prediction.spread[None])
     )
     everyone = _expected(table, one, length, predicted, share)
+    if caches:
+        everyone = _with_caches(everyone, table.models, caches)
     ruled_out = _ruled_out(
-        table.models, everyone.cost_usd[0], everyone.latency_s[0], limits, contexts
+        table.models, everyone.cost_usd[0], everyone.latency_s[0], limits, abilities
     )
     eligible = np.array(
         [i for i, model in enumerate(table.models) if model not in ruled_out], np.intp
@@ -256,6 +277,7 @@ def select(
             gain=float(terms.gain[0, i]),
             cost_penalty=float(terms.cost[0, i]),
             latency_penalty=float(terms.latency[0, i]),
+            switching_cost_usd=(caches or {}).get(table.models[eligible[i]], NO_CACHE).lost_usd,
             caution=float(terms.caution[0, i]),
             predicted=None if prediction is None else float(prediction.probability[eligible[i]]),
             unproven=bool(terms.behind[0, i] or terms.caution[0, i] > 0),
@@ -372,6 +394,14 @@ def _expected(
     return Expectations(success, spread, cost, latency, unproven, scaled=old)
 
 
+def _with_caches(
+    everyone: Expectations, models: Sequence[str], caches: Mapping[str, Cached]
+) -> Expectations:
+    saved = np.array([caches.get(model, NO_CACHE).saved_usd for model in models])
+    cost = np.maximum(everyone.cost_usd - saved, LEAST_COST * everyone.cost_usd)
+    return replace(everyone, cost_usd=cost)
+
+
 LEAST_COST = 0.05
 """Of a cluster's mean cost, however short a prompt is."""
 
@@ -381,7 +411,7 @@ def _ruled_out(
     cost: Vector,
     latency: Vector,
     limits: Limits,
-    contexts: Mapping[str, int],
+    abilities: Mapping[str, Abilities],
 ) -> dict[str, str]:
     reasons: dict[str, str] = {}
     for i, model in enumerate(models):
@@ -391,8 +421,8 @@ def _ruled_out(
             reasons[model] = "not among the allowed models"
         elif model in limits.deny:
             reasons[model] = "denied"
-        elif limits.context_tokens > contexts.get(model, math.inf):
-            reasons[model] = f"reads {contexts[model]} tokens, {limits.context_tokens} are needed"
+        elif (short := limits.needs.shortfall(abilities.get(model, UNKNOWN))) is not None:
+            reasons[model] = short
         elif limits.max_cost_usd is not None and cost[i] > limits.max_cost_usd:
             reasons[model] = f"expected cost {cost[i]:.3g} USD is above {limits.max_cost_usd:.3g}"
         elif limits.max_latency_s is not None and latency[i] > limits.max_latency_s:

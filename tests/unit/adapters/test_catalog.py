@@ -37,7 +37,7 @@ def test_a_model_leaves_when_it_is_retired_or_gone_and_comes_when_it_is_added(
     fewer = {name: fields for name, fields in models.items() if name != "claude-2"}
     write(path, {"models": fewer}, 3)
     assert current.gone() == {"claude-2"}
-    assert "claude-2" not in current.contexts()
+    assert "claude-2" not in current.abilities()
     write(path, "models: [", 4)
     assert current.gone() == {"claude-2"}, "a file that is wrong changes nothing"
     write(path, {"models": models | {"new": models["gpt-4"]}}, 5)

@@ -120,7 +120,7 @@ def test_every_stage_keeps_what_it_received() -> None:
             "not both",
         ),
         (b'{"prompt": "  "}', "prompt is empty"),
-        (b'{"messages": [{"role": "assistant", "content": "x"}]}', "no words in messages"),
+        (b'{"messages": [{"role": "assistant", "content": "x"}]}', "nothing in messages"),
         (json.dumps({"prompt": SECRET, "schema_version": 99}).encode(), "reads 1; upgrade"),
         (json.dumps({"prompt": SECRET, "preferences": {"cost": -1}}).encode(), "preferences.cost"),
         (

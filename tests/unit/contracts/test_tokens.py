@@ -5,12 +5,12 @@ import random
 from typing import Any
 
 import pytest
-from support import described, embedded, placed, table, wish
+from support import described, embedded, model_of, placed, table, wish
 
 from services.selector.decide import decide
 from shared.contracts.messages import Submitted, read
-from shared.contracts.portable import portable
 from shared.contracts.tokens import IMAGE, tokens_in, tokens_of_chat
+from shared.protocols.portable import portable
 
 SMALL = 4096
 
@@ -82,7 +82,9 @@ def test_a_model_that_can_not_hold_the_whole_request_is_ruled_out(fields: dict[s
     message = read(Submitted, json.dumps({"request_id": "r", **fields}).encode())
     tab = table()
     ready = placed(tab, embedded(described(message)))
-    ruled = decide(ready, tab, {"small": SMALL, "middle": 10**6}, wish(), 10).decision.ruled_out
+    ruled = decide(
+        ready, tab, {"small": model_of("small", SMALL), "middle": model_of("middle")}, wish(), 10
+    ).decision.ruled_out
     assert [r.model for r in ruled] == ["small"]
     assert message.context_tokens() > SMALL
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import table
 
+from shared.routing.deciding.abilities import Abilities, Needs
 from shared.routing.deciding.assignment import Assignment, assign
 from shared.routing.deciding.rates import MOST_S, MOST_USD, PROFILES, Rates, Weights
 from shared.routing.deciding.selection import (
@@ -52,9 +53,14 @@ def test_no_limit_is_ever_broken(
     tab, at = placed(seed)
     contexts = {"a": 10, "b": 20, "c": 30}
     limits = Limits(
-        cost, latency, None if allow is None else frozenset(allow), frozenset(deny), tokens
+        cost,
+        latency,
+        None if allow is None else frozenset(allow),
+        frozenset(deny),
+        Needs(prompt_tokens=tokens),
     )
-    found = select(tab, at, PROFILES["balanced"], limits, contexts)
+    abilities = {model: Abilities(context_tokens=most) for model, most in contexts.items()}
+    found = select(tab, at, PROFILES["balanced"], limits, abilities)
     for candidate in found.candidates:
         assert candidate.cost_usd <= cost
         assert candidate.latency_s <= latency

@@ -18,14 +18,12 @@ from services.dispatcher.settings import DispatcherSettings
 from services.gateway.answering import ask_streamed, ask_whole
 from services.gateway.billing import bill, completed
 from services.gateway.choice import Choice, choose
+from services.gateway.forms.chat import CHAT
 from services.gateway.requests import (
-    ChatRequest,
     RequestWishes,
-    UnderstoodRequest,
-    parse,
-    understand,
 )
 from services.gateway.settings import GatewaySettings
+from services.gateway.understanding import UnderstoodRequest, understand
 from services.selector.decide import decide
 from shared.catalog import models
 from shared.contracts.answers import Answer, one_text
@@ -231,7 +229,7 @@ def wanted(stream: bool = False) -> UnderstoodRequest:
         '"content": "x"}]}'
     )
     return understand(
-        parse(ChatRequest, body.encode()),
+        CHAT.read(body.encode(), {}),
         RequestWishes(),
         "r-1",
         "key",
@@ -269,7 +267,7 @@ async def test_the_gateway_accepts_or_asks_on_and_says_so_and_bills_both() -> No
 @pytest.mark.parametrize(("good", "words"), [(0.99, "SMALL"), (0.01, "LARGE")])
 async def test_a_held_stream_gives_the_words_of_one_model(good: float, words: str) -> None:
     async with ask_streamed(
-        wanted(stream=True), following(), Talking(), 5, Judging(good)
+        wanted(stream=True), following(), Talking(), 5, 5, Judging(good)
     ) as speaking:  # type: ignore[arg-type]
         chunks = [chunk async for chunk in speaking.chunks()]
     assert (
@@ -290,7 +288,7 @@ async def test_whoever_fails_at_the_gateway_the_client_gets_an_answer() -> None:
     )  # type: ignore[arg-type]
     assert (told.model, [f.model for f in told.failed]) == ("large", ["small"])
     async with ask_streamed(
-        wanted(True), following(), Talking(frozenset({"large"})), 5, Judging(0.01)
+        wanted(True), following(), Talking(frozenset({"large"})), 5, 5, Judging(0.01)
     ) as speaking:  # type: ignore[arg-type]
         chunks = [chunk async for chunk in speaking.chunks()]
     assert speaking.told.model == "small"

@@ -18,18 +18,19 @@ from services.gateway.answering import Answering, StreamedReply, ask_streamed, u
 from services.gateway.choice import Choice, Conversation, choose
 from services.gateway.documented import openapi, page
 from services.gateway.fallback import Fallback
+from services.gateway.forms.chat import CHAT, decision_asked
 from services.gateway.hot_path import HotPath
+from services.gateway.remembered import Spoke
 from services.gateway.requests import (
     ChatRequest,
     Problem,
     RequestWishes,
     RouteRequest,
-    UnderstoodRequest,
     parse,
-    understand,
     wishes_of,
 )
 from services.gateway.settings import GatewaySettings
+from services.gateway.understanding import UnderstoodRequest, understand
 from services.gateway.wiring.admission import ConcurrencyLimit, Slot
 from shared.adapters.keys import (
     Key,
@@ -49,6 +50,8 @@ from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Submitted
 from shared.contracts.places import TableRef
 from shared.contracts.wishes import Profile
+from shared.protocols.portable import fingerprint
+from shared.routing.deciding.abilities import Ability
 
 CATALOG = models.load()
 
@@ -56,9 +59,9 @@ CATALOG = models.load()
 def wanted(
     body: bytes = b'{"messages": [{"role": "user", "content": "Sum 3 and 4"}]}', **wishes: Any
 ) -> UnderstoodRequest:
-    request = parse(ChatRequest, body)
+    asked = CHAT.read(body, {})
     return understand(
-        request, RequestWishes(**wishes), "r-1", "team", CATALOG, CATALOG.retired, len(body)
+        asked, RequestWishes(**wishes), "r-1", "team", CATALOG, CATALOG.retired, len(body)
     )
 
 
@@ -146,12 +149,12 @@ def test_a_model_is_known_by_its_provider_s_id_too() -> None:
 
 def test_a_prompt_to_be_routed_alone() -> None:
     got = understand(
-        parse(RouteRequest, b'{"prompt": "x"}'), RequestWishes(), "r", "k", CATALOG, frozenset(), 10
+        decision_asked(b'{"prompt": "x"}'), RequestWishes(), "r", "k", CATALOG, frozenset(), 10
     )
     assert got.submitted is not None
     assert got.submitted.metadata == {"gateway.key": "k"}
     with pytest.raises(Problem):
-        understand(parse(RouteRequest, b"{}"), RequestWishes(), "r", "k", CATALOG, frozenset(), 10)
+        understand(decision_asked(b"{}"), RequestWishes(), "r", "k", CATALOG, frozenset(), 10)
 
 
 @pytest.mark.parametrize(
@@ -220,19 +223,50 @@ def test_a_byte_order_mark_is_taken_off() -> None:
 IMAGE = '[{"type": "image_url", "image_url": {"url": "data:,"}}]'
 
 
+class Remembers:
+    """Texts in memory."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    async def get(self, key: str) -> str | None:
+        return self.texts.get(key)
+
+    async def put(self, key: str, text: str) -> None:
+        self.texts[key] = text
+
+
+@pytest.mark.parametrize(
+    ("content", "task", "needed"),
+    [
+        (IMAGE, "Look at an image that came without words.", {Ability.image}),
+        (
+            '[{"type": "input_audio", "input_audio": {}}, {"type": "file", "file": {}}]',
+            "Look at a recording and a document that came without words.",
+            {Ability.audio, Ability.document},
+        ),
+    ],
+)
+def test_what_comes_without_words_is_routed_by_what_it_is(
+    content: str, task: str, needed: set[Ability]
+) -> None:
+    asked = wanted(f'{{"messages": [{{"role": "user", "content": {content}}}]}}'.encode())
+    assert asked.submitted is not None
+    assert asked.submitted.task_text() == task
+    assert asked.needs.abilities == asked.submitted.needed().abilities == needed
+
+
 @pytest.mark.parametrize(
     "messages",
     [
-        f'[{{"role": "user", "content": {IMAGE}}}]',
         '[{"role": "user", "content": ""}]',
         '[{"role": "assistant", "content": "I have spoken."}]',
-        '[{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]',
     ],
 )
 async def test_without_words_the_default_model_answers(messages: str) -> None:
     asked = wanted(f'{{"messages": {messages}}}'.encode())
     assert asked.submitted is None
-    choice = await choose(asked, _hot_path(), SimpleNamespace(), GatewaySettings(), "k")  # type: ignore[arg-type]
+    choice = await choose(asked, _hot_path(), Remembers(), GatewaySettings(), "k")
     assert choice.order
     assert choice.headers("m")["x-pointsman-default"] == "there are no words to route by"
 
@@ -264,15 +298,19 @@ def _second_turn() -> UnderstoodRequest:
 
 def test_another_model_gets_a_history_that_it_understands() -> None:
     asked = _second_turn()
-    spoke = Conversation("k", "cluster", "cares", "b")
+    last = Conversation("k", before=Spoke(model="b", cluster="", cares=""))
+    wrote = {fingerprint(asked.chat[1]): "a"}
+    known = Conversation("k", before=Spoke(model="b", cluster="", cares="", authors=wrote))
     for choice, own in (
         (Choice(("a", "b"), None), "a"),
-        (Choice(("a", "b"), None, conversation=spoke), "b"),
+        (Choice(("a", "b"), None, conversation=last), "b"),
+        (Choice(("b", "a"), None, conversation=known), "a"),
     ):
         for model in ("a", "b"):
             history = choice.history(asked, model)
             assert (history == asked.chat) is (model == own)
             assert ("reasoning_details" in history[1]) is (model == own)
+            assert history[1]["tool_calls"][0]["id"] == history[2]["tool_call_id"]
 
 
 async def test_usage_is_left_out_where_the_client_says_so_and_bad_figures_are_replaced() -> None:
@@ -343,7 +381,7 @@ class _Models:
 
     @asynccontextmanager
     async def open(
-        self, model: str, chat: Any, parameters: Any, within_s: float
+        self, model: str, chat: Any, parameters: Any, within_s: float, silence_s: float
     ) -> AsyncIterator[Any]:
         self.asked.append(model)
         if model in self.errors:
@@ -363,7 +401,7 @@ async def test_a_stream_that_breaks_in_the_middle_is_not_begun_again_elsewhere()
 
     async def listen() -> None:
         async with ask_streamed(
-            wanted(), Choice(("down", "breaks", "good"), None), made, 5
+            wanted(), Choice(("down", "breaks", "good"), None), made, 5, 5
         ) as speaking:  # type: ignore[arg-type]
             kept.append(speaking)
             async for _ in speaking.chunks():

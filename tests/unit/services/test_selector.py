@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from support import described, embedded, placed, submitted, table, wish
+from support import described, embedded, model_of, placed, submitted, table, wish
 
 from services.assigner.assign import place
 from services.selector.decide import Pacers, Wish, decide
@@ -115,7 +115,9 @@ def test_impossible_constraints_are_a_decision_that_says_so() -> None:
 def test_what_the_prompt_itself_needs_of_context_is_seen_to() -> None:
     tab = table()
     message = placed(tab, embedded(described(submitted("word " * 10_000))))
-    ruled = decide(message, tab, {"small": 4096, "middle": 10**6}, wish(), 10).decision.ruled_out
+    ruled = decide(
+        message, tab, {"small": model_of("small", 4096), "middle": model_of("middle")}, wish(), 10
+    ).decision.ruled_out
     assert [(r.model, r.reason) for r in ruled] == [
         ("small", "reads 4096 tokens, 11256 are needed")
     ]

@@ -16,9 +16,9 @@ from services.judge.settings import JudgeSettings
 from services.reclusterer.settings import ReclustererSettings
 from services.selector.decide import decide
 from shared.adapters.errors import ModelUnreachable
-from shared.adapters.llm.chat import LLMSettings
-from shared.adapters.llm.client import APIS
+from shared.adapters.llm.chat import Chat, LLMSettings
 from shared.adapters.llm.providers import Provider, Said
+from shared.adapters.llm.wire import WIRES
 from shared.contracts.answers import Answer as ModelAnswer
 from shared.contracts.answers import Completion
 from shared.contracts.errors import ModelUnavailable
@@ -106,10 +106,10 @@ async def test_every_kind_of_judge_votes_or_abstains(kind: str, says: str | None
     assert (votes.abstentions == total) == (says != '{"better": "first"}')
 
 
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", WIRES)
 async def test_every_api_says_in_our_words_that_nobody_is_there(api: str) -> None:
     settings = LLMSettings(api_key="k", base_url="http://127.0.0.1:9/v1", attempts=1)
-    model = APIS[api](settings)
+    model = Chat(settings.model_copy(update={"api": api}))
     turns = [{"role": "user", "content": "hello"}]
     with pytest.raises(ModelUnreachable):
         await model.complete("m", turns, within_s=2.0)

@@ -1,0 +1,139 @@
+"""OpenAI's Responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.gateway.forms.chat import as_event
+from services.gateway.requests import ChatRequest, Problem, RequestWishes, parse, valid
+from services.gateway.understanding import AskedRequest, UnderstoodRequest
+from shared.protocols.responses.answers import ResponseEvents, response_of, visible
+from shared.protocols.responses.asked import items_of, parameters_of, turns_of
+
+NOT_HERE = {
+    "background": "the gateway answers while you wait; leave `background` out",
+    "conversation": "conversations are kept by `previous_response_id`; leave `conversation` out",
+    "prompt": "prompt templates are kept at OpenAI; send `input` and `instructions`",
+}
+"""Fields that the gateway can't do what they ask for, and what to do instead."""
+
+
+class ResponsesRequest(BaseModel):
+    """A request as OpenAI's Responses API takes it. What another model's protocol has no place for
+    is named in a header."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="allow", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] = "auto"
+    """`auto`, `auto:PROFILE`, or a model of `GET /v1/models`."""
+    input: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[dict[str, Any]], Field(min_length=1, max_length=10_000)]
+    )
+    instructions: str | None = None
+    stream: bool | None = None
+    store: bool | None = None
+    """Whether the response is kept, to be referred to by `previous_response_id`."""
+    previous_response_id: Annotated[str, Field(max_length=200)] | None = None
+    prompt_cache_key: Annotated[str, Field(max_length=200)] | None = None
+    """Names the conversation, where `pointsman.session_id` does not."""
+    pointsman: RequestWishes = RequestWishes()
+
+
+def refers_to(body: bytes) -> str | None:
+    """Which response a request goes on from. Raises `Problem`."""
+    request: ResponsesRequest = parse(ResponsesRequest, body)
+    return request.previous_response_id
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesForm:
+    """`POST /v1/responses`."""
+
+    prefix: str = "resp_"
+
+    def read(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],  # noqa: ARG002
+        before: Mapping[str, Any] | None = None,
+    ) -> AskedRequest:
+        request: ResponsesRequest = parse(ResponsesRequest, body)
+        came = request.model_dump(exclude_unset=True, exclude={"pointsman"})
+        for name, instead in NOT_HERE.items():
+            if came.get(name):
+                raise Problem(400, instead, code="unsupported_parameter", param=name)
+        left_out: set[str] = set()
+        items = [*(before or {}).get("items", ()), *items_of(request.input)]
+        turns = turns_of(items, request.instructions, left_out)
+        if not turns:
+            raise Problem(400, "there is nothing in input to be answered", param="input")
+        wishes = request.pointsman
+        if wishes.session_id is None and request.prompt_cache_key:
+            wishes = wishes.model_copy(update={"session_id": request.prompt_cache_key})
+        chat = {
+            "model": request.model,
+            "messages": turns,
+            "stream": request.stream,
+            "pointsman": wishes,
+            **parameters_of(came, left_out),
+        }
+        return AskedRequest(
+            valid(ChatRequest, chat),
+            self,
+            left_out=frozenset(left_out),
+            body=came | {"items": items},
+            store=request.store is not False,
+        )
+
+    def whole(self, completion: Mapping[str, Any], wanted: UnderstoodRequest) -> dict[str, Any]:
+        response = response_of(completion, wanted.asked.body)
+        return response | {"output": _shown(response, wanted)}
+
+    def streamed(self, wanted: UnderstoodRequest, model: str) -> ResponsesStream:
+        return ResponsesStream(ResponseEvents(wanted.request_id, model, wanted.asked.body), wanted)
+
+    def problem(self, problem: Problem, request_id: str) -> dict[str, Any]:  # noqa: ARG002
+        return {"error": problem.error}
+
+
+def _shown(response: Mapping[str, Any], wanted: UnderstoodRequest) -> list[dict[str, Any]]:
+    return visible(response["output"], wanted.asked.body.get("include") or ())
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesStream:
+    """Numbered events with a name and their data."""
+
+    made: ResponseEvents
+    wanted: UnderstoodRequest
+
+    def events(self, chunk: Mapping[str, Any]) -> Iterator[bytes]:
+        for event in self.made.take(chunk):
+            yield as_event(self._shown(event), event["type"])
+
+    def _shown(self, event: dict[str, Any]) -> dict[str, Any]:
+        included = self.wanted.asked.body.get("include") or ()
+        if "response" in event:
+            response = event["response"]
+            return event | {"response": response | {"output": _shown(response, self.wanted)}}
+        if "item" in event and "encrypted_content" in event["item"]:
+            return event | {"item": visible([event["item"]], included)[0]}
+        return event
+
+    def end(self) -> bytes:
+        return b""
+
+    def broken(self, problem: Problem) -> bytes:
+        code = problem.error["code"] or problem.error["type"] or "server_error"
+        said = self.made.failed(code, problem.error["message"] or "")
+        return b"".join(as_event(self._shown(event), event["type"]) for event in said)
+
+
+RESPONSES = ResponsesForm()

@@ -1,0 +1,243 @@
+"""A conversation in the inner form, put as a request in Anthropic's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from shared.contracts.needs import SAMPLING
+from shared.protocols import NATIVE, arguments_of, data_url
+from shared.protocols.portable import plain_id
+
+IDS = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Ids of tool calls that Anthropic takes."""
+BETAS = "anthropic-beta"
+"""Under which key of what came in Anthropic's form its header of that name stands."""
+DEFAULT_OUTPUT = 8192
+"""Tokens of an answer where nobody says; Anthropic wants a figure."""
+CARRIED_TO = frozenset(
+    {
+        "max_tokens",
+        "max_completion_tokens",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "stop",
+        "temperature",
+        "top_p",
+        "top_k",
+        "reasoning_effort",
+        "response_format",
+        "user",
+        "metadata",
+        "service_tier",
+        "modalities",
+        "n",
+        "store",
+        NATIVE,
+    }
+)
+"""Parameters of a chat that are put into Anthropic's form, or mean nothing there."""
+
+
+def request_of(
+    model: str, turns: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A conversation as Anthropic's API takes it. What came in its form goes as it came."""
+    native = parameters.get(NATIVE)
+    system = [turn for turn in turns if turn.get("role") in ("system", "developer")]
+    talk = _merged([turn for turn in turns if turn.get("role") not in ("system", "developer")])
+    if isinstance(native, Mapping):
+        taken = {
+            n: v for n, v in native.items() if n != BETAS and (n not in SAMPLING or n in parameters)
+        }
+        body = taken | {"model": model, "messages": talk}
+    else:
+        body = {"model": model, "messages": talk} | _beside(parameters)
+        if words := _system(system):
+            body["system"] = words
+    limit = parameters.get("max_completion_tokens") or parameters.get("max_tokens")
+    return body | {"max_tokens": limit or DEFAULT_OUTPUT}
+
+
+def unspoken(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Parameters of a chat that have no place in Anthropic's form."""
+    names = [
+        name for name in sorted(parameters.keys() - CARRIED_TO) if parameters[name] is not None
+    ]
+    several = parameters.get("n")
+    if isinstance(several, int) and several > 1:
+        names.append("n")
+    wanted_format = parameters.get("response_format")
+    if isinstance(wanted_format, Mapping) and wanted_format.get("type") == "json_object":
+        names.append("response_format")
+    return tuple(names)
+
+
+def _system(turns: Iterable[Mapping[str, Any]]) -> Any:
+    blocks: list[dict[str, Any]] = []
+    for turn in turns:
+        blocks.extend(_blocks(turn.get("content")))
+    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
+        return blocks[0]["text"]
+    return blocks
+
+
+def _beside(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        name: parameters[name]
+        for name in ("top_p", "top_k", "service_tier")
+        if parameters.get(name) is not None
+    }
+    if isinstance(temperature := parameters.get("temperature"), (int, float)):
+        body["temperature"] = min(1.0, temperature)
+    if stop := parameters.get("stop"):
+        body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
+    if tools := [_anthropic_tool(tool) for tool in parameters.get("tools") or ()]:
+        body["tools"] = [tool for tool in tools if tool]
+        if choice := _anthropic_choice(parameters):
+            body["tool_choice"] = choice
+    effort = parameters.get("reasoning_effort")
+    config: dict[str, Any] = {}
+    if isinstance(effort, str) and effort not in ("none", "minimal"):
+        body["thinking"] = {"type": "adaptive"}
+        config["effort"] = effort
+    wanted_format = parameters.get("response_format")
+    if isinstance(wanted_format, Mapping) and wanted_format.get("type") == "json_schema":
+        schema = wanted_format.get("json_schema")
+        schema = schema.get("schema") if isinstance(schema, Mapping) else None
+        config["format"] = {"type": "json_schema", "schema": schema}
+    if config:
+        body["output_config"] = config
+    if isinstance(user := parameters.get("user"), str):
+        body["metadata"] = {"user_id": user}
+    return body
+
+
+def _anthropic_tool(tool: Any) -> dict[str, Any] | None:
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping):
+        return None
+    made = {
+        "name": function.get("name", ""),
+        "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
+    }
+    if function.get("description"):
+        made["description"] = function["description"]
+    if function.get("strict"):
+        made["strict"] = True
+    return made | ({"cache_control": tool["cache_control"]} if tool.get("cache_control") else {})
+
+
+def _anthropic_choice(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    choice = parameters.get("tool_choice")
+    kinds = {"auto": "auto", "required": "any", "none": "none"}
+    made: dict[str, Any] = {}
+    if isinstance(choice, str) and choice in kinds:
+        made = {"type": kinds[choice]}
+    elif isinstance(choice, Mapping) and isinstance(choice.get("function"), Mapping):
+        made = {"type": "tool", "name": choice["function"].get("name", "")}
+    if parameters.get("parallel_tool_calls") is False:
+        made = (made or {"type": "auto"}) | {"disable_parallel_tool_use": True}
+    return made
+
+
+def _merged(turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Turns as messages: those of one side that follow each other are one."""
+    messages: list[dict[str, Any]] = []
+    for turn in turns:
+        role = "assistant" if turn.get("role") == "assistant" else "user"
+        came = turn.get(NATIVE)
+        if came is not None and (came or role == "user"):
+            if not came:
+                continue  # it stands in the turn before
+            content: Any = came
+        else:
+            content = _anthropic_content(turn)
+        if not content:
+            continue
+        if messages and messages[-1]["role"] == role:
+            content = _listed(messages[-1]["content"]) + _listed(content)
+            messages[-1] = {"role": role, "content": content}
+        else:
+            messages.append({"role": role, "content": content})
+    return messages
+
+
+def _listed(content: Any) -> list[Any]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+
+
+def _anthropic_content(turn: Mapping[str, Any]) -> str | list[dict[str, Any]]:
+    if turn.get("role") == "tool":
+        return [_anthropic_result(turn)]
+    if turn.get("role") != "assistant" and isinstance(turn.get("content"), str):
+        text: str = turn["content"]
+        return text if text.strip() else ""
+    blocks = [dict(block) for block in turn.get("thinking_blocks") or ()]
+    blocks += _blocks(turn.get("content"))
+    for call in turn.get("tool_calls") or ():
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if isinstance(function, Mapping):
+            blocks.append(
+                {
+                    "type": "tool_use",
+                    "id": _id(str(call.get("id", ""))),
+                    "name": function.get("name", ""),
+                    "input": arguments_of(function.get("arguments")),
+                }
+            )
+    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
+        return str(blocks[0]["text"])
+    return blocks
+
+
+def _anthropic_result(turn: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "tool_result",
+        "tool_use_id": _id(str(turn.get("tool_call_id", ""))),
+        "content": turn["content"]
+        if isinstance(turn.get("content"), str)
+        else _blocks(turn.get("content")),
+    }
+
+
+def _id(name: str) -> str:
+    return name if IDS.fullmatch(name) else plain_id(name)
+
+
+def _blocks(content: Any) -> list[dict[str, Any]]:
+    """Parts as blocks. Empty texts, which Anthropic refuses, are left out."""
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
+    return [
+        block
+        for part in content or ()
+        if isinstance(part, Mapping) and (block := _block(part)) is not None
+    ]
+
+
+def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:
+    kind = part.get("type")
+    extras = {"cache_control": part["cache_control"]} if part.get("cache_control") else {}
+    if kind == "text":
+        text = part.get("text")
+        return {"type": "text", "text": text} | extras if isinstance(text, str) and text else None
+    if kind == "image_url":
+        image = part.get("image_url")
+        url = image.get("url") if isinstance(image, Mapping) else image
+        return {"type": "image", "source": _source(str(url))} | extras
+    if kind == "file" and isinstance(file := part.get("file"), Mapping):
+        made: dict[str, Any] = {"type": "document", "source": _source(str(file.get("file_data")))}
+        if isinstance(name := file.get("filename"), str) and name != "document.pdf":
+            made["title"] = name
+        return made | extras
+    return None
+
+
+def _source(url: str) -> dict[str, Any]:
+    data = data_url(url)
+    if data is None:
+        return {"type": "url", "url": url}
+    return {"type": "base64", "media_type": data[0], "data": data[1]}

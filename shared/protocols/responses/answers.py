@@ -1,0 +1,358 @@
+"""A completion in the inner form, whole or in chunks, put as a response."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.protocols import arguments_of, compact
+from shared.protocols.keepsake import keepsake_of, signed, thoughts_in
+from shared.protocols.responses.asked import custom_tools
+
+ENDS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Why an answer is not whole, by its finish reason."""
+ECHOED: Mapping[str, Any] = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "reasoning": {"effort": None, "summary": None},
+    "service_tier": "default",
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "store": True,
+    "user": None,
+}
+"""Fields of a request that its response repeats, and what they are where nobody says."""
+
+
+def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """Tokens and cost as a response's usage."""
+    prompt = _details(usage, "prompt_tokens_details")
+    answer = _details(usage, "completion_tokens_details")
+    made: dict[str, Any] = {
+        "input_tokens": usage.get("prompt_tokens") or 0,
+        "input_tokens_details": {
+            "cached_tokens": prompt.get("cached_tokens") or 0,
+            "cache_write_tokens": usage.get("cache_creation_input_tokens") or 0,
+        },
+        "output_tokens": usage.get("completion_tokens") or 0,
+        "output_tokens_details": {"reasoning_tokens": answer.get("reasoning_tokens") or 0},
+        "total_tokens": (usage.get("prompt_tokens") or 0) + (usage.get("completion_tokens") or 0),
+    }
+    return made | {name: usage[name] for name in ("cost", "estimated") if name in usage}
+
+
+def _details(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    details = usage.get(name)
+    return details if isinstance(details, Mapping) else {}
+
+
+def response_of(completion: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole completion as the response to the request `asked`."""
+    events = ResponseEvents(str(completion["id"]), str(completion["model"]), asked)
+    for _ in events.take(_one_chunk(completion)):
+        pass
+    return events.response
+
+
+def _one_chunk(completion: Mapping[str, Any]) -> dict[str, Any]:
+    choice = dict((completion.get("choices") or [{}])[0])
+    said = dict(choice.get("message") or {})
+    calls = said.get("tool_calls") or ()
+    said["tool_calls"] = [{"index": place, **call} for place, call in enumerate(calls)]
+    end = {"index": 0, "delta": said, "finish_reason": choice.get("finish_reason") or "stop"}
+    return {**completion, "choices": [end]}
+
+
+@dataclass(slots=True)
+class _Item:
+    """An item of the output, as it comes."""
+
+    item: dict[str, Any]
+    place: int
+    text: str = ""
+    done: bool = False
+
+
+@dataclass(slots=True)
+class ResponseEvents:
+    """The chunks of a completion as events of a response's stream, in their order and numbered."""
+
+    id: str
+    model: str
+    asked: Mapping[str, Any]
+    """The request, whose fields the response repeats."""
+    _number: int = 0
+    _items: list[_Item] = field(default_factory=list)
+    _message: _Item | None = None
+    _thought: _Item | None = None
+    _calls: dict[int, _Item] = field(default_factory=dict)
+    _said: dict[str, Any] = field(default_factory=dict)
+    _usage: dict[str, Any] | None = None
+    _state: dict[str, Any] = field(default_factory=dict)
+    _began: int = field(default_factory=lambda: int(time.time()))
+    _customs: frozenset[str] = frozenset()
+    _started: bool = False
+
+    @property
+    def output(self) -> list[dict[str, Any]]:
+        """The items that are there."""
+        return [one.item for one in self._items]
+
+    @property
+    def response(self) -> dict[str, Any]:
+        """The response as it stands."""
+        echoed = {
+            name: self.asked[name] if self.asked.get(name) is not None else default
+            for name, default in ECHOED.items()
+        }
+        return {
+            "id": self.id,
+            "object": "response",
+            "created_at": self._began,
+            "status": "in_progress",
+            "background": False,
+            "error": None,
+            "incomplete_details": None,
+            "model": self.model,
+            "output": self.output,
+            "usage": self._usage,
+            **echoed,
+            **self._state,
+        }
+
+    def _event(self, kind: str, **fields: Any) -> dict[str, Any]:
+        event = {"type": kind, "sequence_number": self._number, **fields}
+        self._number += 1
+        return event
+
+    def take(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The events that a chunk makes."""
+        if not self._started:
+            self._started = True
+            self._customs = custom_tools(self.asked)
+            if "simulated" in chunk:
+                self._state["simulated"] = chunk["simulated"]
+            yield self._event("response.created", response=self.response)
+            yield self._event("response.in_progress", response=self.response)
+        for choice in chunk.get("choices") or ():
+            if choice.get("index", 0) == 0:
+                yield from self._delta(choice.get("delta") or {})
+                if (finish := choice.get("finish_reason")) is not None:
+                    yield from self._end(str(finish), chunk.get("usage") or {})
+
+    def failed(self, code: str, message: str) -> Iterator[dict[str, Any]]:
+        """The events of an answer that broke off."""
+        self._state |= {"status": "failed", "error": {"code": "server_error", "message": message}}
+        yield self._event("response.failed", response=self.response)
+        yield self._event("error", code=code, message=message, param=None)
+
+    def _begin(self, item: dict[str, Any]) -> tuple[_Item, dict[str, Any]]:
+        one = _Item(item, len(self._items))
+        self._items.append(one)
+        shown = {**item, "status": "in_progress"} if "status" in item else dict(item)
+        return one, self._event("response.output_item.added", output_index=one.place, item=shown)
+
+    def _at(self, one: _Item) -> dict[str, Any]:
+        return {"item_id": one.item["id"], "output_index": one.place}
+
+    def _name(self, prefix: str) -> str:
+        return f"{prefix}_{self.id.rpartition('-')[2]}{len(self._items)}"
+
+    def _delta(self, delta: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if words := thoughts_in(delta):
+            self._said["reasoning_content"] = self._said.get("reasoning_content", "") + words
+            yield from self._think(words)
+        for name in ("reasoning_details", "thinking_blocks"):
+            if isinstance(more := delta.get(name), list):
+                self._said[name] = [*self._said.get(name, ()), *more]
+        text = delta.get("content") or delta.get("refusal")
+        if isinstance(text, str) and text:
+            if self._message is None:
+                yield from self._end_thought()
+                yield from self._begin_message()
+            yield self._write(text)
+        for call in delta.get("tool_calls") or ():
+            yield from self._called(call)
+
+    def _think(self, words: str) -> Iterator[dict[str, Any]]:
+        if self._thought is None:
+            item = {"id": self._name("rs"), "type": "reasoning", "summary": []}
+            self._thought, event = self._begin(item)
+            yield event
+            part = {"type": "summary_text", "text": ""}
+            yield self._event(
+                "response.reasoning_summary_part.added",
+                **self._at(self._thought),
+                summary_index=0,
+                part=part,
+            )
+        if self._thought.done:
+            return
+        self._thought.text += words
+        yield self._event(
+            "response.reasoning_summary_text.delta",
+            **self._at(self._thought),
+            summary_index=0,
+            delta=words,
+        )
+
+    def _end_thought(self) -> Iterator[dict[str, Any]]:
+        """End the thoughts, with the keepsake; begin them for it, where there are no words."""
+        one = self._thought
+        if one is None and not signed(self._said):
+            return
+        if one is not None and one.done:
+            return
+        kept = keepsake_of(self._said, self.model)
+        if one is None:
+            item = {"id": self._name("rs"), "type": "reasoning", "summary": []}
+            one, event = self._begin(item)
+            self._thought = one
+            yield event
+        elif one.text:
+            part = {"type": "summary_text", "text": one.text}
+            yield self._event(
+                "response.reasoning_summary_text.done",
+                **self._at(one),
+                summary_index=0,
+                text=one.text,
+            )
+            yield self._event(
+                "response.reasoning_summary_part.done", **self._at(one), summary_index=0, part=part
+            )
+            one.item["summary"] = [part]
+        if kept is not None:
+            one.item["encrypted_content"] = kept
+        yield from self._finish(one)
+
+    def _finish(self, one: _Item) -> Iterator[dict[str, Any]]:
+        one.done = True
+        if "status" in one.item:
+            one.item["status"] = "completed"
+        yield self._event("response.output_item.done", output_index=one.place, item=one.item)
+
+    def _begin_message(self) -> Iterator[dict[str, Any]]:
+        item = {"id": self._name("msg"), "type": "message", "status": "in_progress"}
+        self._message, event = self._begin(item | {"role": "assistant", "content": []})
+        yield event
+        yield self._event(
+            "response.content_part.added",
+            **self._at(self._message),
+            content_index=0,
+            part=_text_part(""),
+        )
+
+    def _write(self, text: str) -> dict[str, Any]:
+        assert self._message is not None
+        self._message.text += text
+        return self._event(
+            "response.output_text.delta",
+            **self._at(self._message),
+            content_index=0,
+            delta=text,
+            logprobs=[],
+        )
+
+    def _end_message(self) -> Iterator[dict[str, Any]]:
+        one = self._message
+        if one is None or one.done:
+            return
+        part = _text_part(one.text)
+        where = {**self._at(one), "content_index": 0}
+        yield self._event("response.output_text.done", **where, text=one.text, logprobs=[])
+        yield self._event("response.content_part.done", **where, part=part)
+        one.item["content"] = [part]
+        yield from self._finish(one)
+
+    def _called(self, came: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        place = int(came.get("index") or 0)
+        function = came.get("function") or {}
+        extras = {
+            name: came[name] for name in ("extra_content", "thought_signature") if came.get(name)
+        }
+        if extras:
+            self._said["tool_calls"] = [
+                *self._said.get("tool_calls", ()),
+                {"id": came.get("id"), **extras},
+            ]
+        if place not in self._calls:
+            yield from self._end_thought()
+            yield from self._end_message()
+            name = str(function.get("name") or "")
+            custom = name in self._customs
+            item: dict[str, Any] = {
+                "id": self._name("ctc" if custom else "fc"),
+                "type": "custom_tool_call" if custom else "function_call",
+                "status": "in_progress",
+                "call_id": came.get("id") or f"call_{place}",
+                "name": name,
+                "input" if custom else "arguments": "",
+            }
+            self._calls[place], event = self._begin(item)
+            yield event
+        one = self._calls[place]
+        more = function.get("arguments") or ""
+        if more:
+            one.text += more
+            if one.item["type"] == "function_call":
+                yield self._event(
+                    "response.function_call_arguments.delta", **self._at(one), delta=more
+                )
+
+    def _end_call(self, one: _Item) -> Iterator[dict[str, Any]]:
+        if one.item["type"] == "function_call":
+            one.item["arguments"] = one.text
+            yield self._event(
+                "response.function_call_arguments.done",
+                **self._at(one),
+                name=one.item["name"],
+                arguments=one.text,
+            )
+        else:
+            text = arguments_of(one.text).get("input", "")
+            one.item["input"] = text if isinstance(text, str) else compact(text)
+            where = self._at(one)
+            yield self._event(
+                "response.custom_tool_call_input.delta", **where, delta=one.item["input"]
+            )
+            yield self._event(
+                "response.custom_tool_call_input.done", **where, input=one.item["input"]
+            )
+        yield from self._finish(one)
+
+    def _end(self, finish: str, usage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        yield from self._end_thought()
+        yield from self._end_message()
+        for place in sorted(self._calls):
+            yield from self._end_call(self._calls[place])
+        self._usage = usage_of(usage)
+        reason = ENDS.get(finish)
+        if reason is None:
+            self._state |= {"status": "completed", "completed_at": int(time.time())}
+        else:
+            self._state |= {"status": "incomplete", "incomplete_details": {"reason": reason}}
+        kind = "response.completed" if reason is None else "response.incomplete"
+        yield self._event(kind, response=self.response)
+
+
+def _text_part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def visible(output: Iterable[Mapping[str, Any]], included: Iterable[str]) -> list[dict[str, Any]]:
+    """The output as a client gets it: what is encrypted only where it is asked for."""
+    if "reasoning.encrypted_content" in included:
+        return [dict(item) for item in output]
+    return [
+        {name: value for name, value in item.items() if name != "encrypted_content"}
+        for item in output
+    ]

@@ -1,0 +1,361 @@
+"""Anthropic's form and the inner form: there and back is the same, and a stream joined together
+equals the whole answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from conversations import chats, completions, streamed
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.protocols import NATIVE, plain, plain_turns
+from shared.protocols.keepsake import opened
+from shared.protocols.messages.answered import MessageChunks, completion_of
+from shared.protocols.messages.answers import MessageEvents, answer_of, error_of
+from shared.protocols.messages.asked import parameters_of, turns_of
+from shared.protocols.messages.asking import request_of, unspoken
+from shared.protocols.portable import history, portable
+
+TOOL = {
+    "name": "edit",
+    "description": "Edit a file.",
+    "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}},
+}
+THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}
+ASKED: dict[str, Any] = {
+    "model": "auto",
+    "max_tokens": 1000,
+    "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+    "tools": [TOOL, {"type": "web_search_20250305", "name": "web_search"}],
+    "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+    "thinking": {"type": "enabled", "budget_tokens": 10_000},
+    "stop_sequences": ["END"],
+    "top_k": 5,
+    "metadata": {"user_id": "u"},
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Look at both."},
+                {
+                    "type": "image",
+                    "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"},
+                },
+                {
+                    "type": "document",
+                    "title": "Plan",
+                    "source": {"type": "url", "url": "https://example.org/plan.pdf"},
+                },
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [
+                THOUGHT,
+                {"type": "text", "text": "I edit."},
+                {"type": "tool_use", "id": "toolu_1", "name": "edit", "input": {"path": "a"}},
+                {"type": "tool_use", "id": "toolu_2", "name": "edit", "input": {"path": "b"}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "toolu_1", "content": "done"},
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "toolu_2",
+                    "is_error": True,
+                    "content": [{"type": "text", "text": "no such file"}],
+                },
+                {"type": "text", "text": "Go on."},
+            ],
+        },
+    ],
+}
+
+
+def test_a_request_becomes_a_chat_and_what_has_no_place_is_named() -> None:
+    left_out: set[str] = set()
+    turns = plain_turns(turns_of(ASKED, left_out))
+    parameters = plain(parameters_of(ASKED, left_out))
+    assert [turn["role"] for turn in turns] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "tool",
+        "user",
+    ]
+    assert turns[0]["content"] == [
+        {"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}
+    ]
+    assert [part["type"] for part in turns[1]["content"]] == ["text", "image_url", "file"]
+    assert turns[1]["content"][1]["image_url"] == {"url": "data:image/png;base64,AAAA"}
+    assert turns[2]["content"] == "I edit."
+    assert turns[2]["thinking_blocks"] == [THOUGHT]
+    assert [call["function"]["arguments"] for call in turns[2]["tool_calls"]] == [
+        '{"path":"a"}',
+        '{"path":"b"}',
+    ]
+    assert turns[4] == {
+        "role": "tool",
+        "tool_call_id": "toolu_2",
+        "content": "Error: no such file",
+    }
+    assert turns[5] == {"role": "user", "content": "Go on."}
+    assert parameters["tools"] == [
+        {
+            "type": "function",
+            "function": {
+                "name": "edit",
+                "description": "Edit a file.",
+                "parameters": TOOL["input_schema"],
+            },
+        }
+    ]
+    assert parameters["tool_choice"] == "required"
+    assert parameters["parallel_tool_calls"] is False
+    assert parameters["reasoning_effort"] == "medium"
+    assert (parameters["max_tokens"], parameters["stop"]) == (1000, ["END"])
+    assert left_out == {"tool web_search_20250305", "top_k"}
+
+
+def test_a_model_of_the_same_protocol_gets_the_request_as_it_came() -> None:
+    left_out: set[str] = set()
+    turns, parameters = turns_of(ASKED, left_out), parameters_of(ASKED, left_out)
+    assert request_of("claude", turns, parameters) == ASKED | {"model": "claude"}
+
+
+def test_foreign_turns_lose_their_signatures_and_keep_their_calls() -> None:
+    turns, parameters = turns_of(ASKED, set()), parameters_of(ASKED, set())
+    request = request_of("claude", history(turns, lambda _turn: False), parameters)
+    first, said, results = request["messages"]
+    assert first == ASKED["messages"][0]
+    assert [block["type"] for block in said["content"]] == ["text", "tool_use", "tool_use"]
+    ids = [block["id"] for block in said["content"][1:]]
+    assert [block.get("tool_use_id") for block in results["content"]] == [*ids, None]
+    assert "toolu_1" not in json.dumps(request["messages"])
+    assert request["system"] == ASKED["system"]
+
+
+@given(chats())
+def test_a_chat_through_anthropics_form_and_back_is_the_same(chat: dict[str, Any]) -> None:
+    parameters = {name: value for name, value in chat.items() if name != "messages"}
+    request = request_of("m", chat["messages"], parameters)
+    left_out: set[str] = set()
+    assert plain_turns(turns_of(request, left_out)) == portable_ids(chat["messages"])
+    back = plain(parameters_of(request, left_out))
+    assert back == {"max_tokens": 8192} | parameters
+    assert not left_out
+    assert not unspoken(parameters)
+
+
+def portable_ids(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return turns  # the strategies make ids that Anthropic takes
+
+
+@given(chats())
+def test_a_portable_history_goes_through_as_well(chat: dict[str, Any]) -> None:
+    turns = portable(chat["messages"])
+    request = request_of("m", turns, {})
+    assert plain_turns(turns_of(request, set())) == turns
+
+
+@given(completions())
+def test_an_answer_through_anthropics_form_and_back_is_the_same(
+    completion: dict[str, Any],
+) -> None:
+    message = answer_of(completion, thoughts=False)
+    back = completion_of(message)
+    assert back["choices"] == completion["choices"]
+    for name in ("prompt_tokens", "completion_tokens"):
+        assert back["usage"][name] == completion["usage"][name]
+
+
+@given(completions(), st.data())
+def test_a_stream_joined_together_equals_the_whole_answer(
+    completion: dict[str, Any], data: st.DataObject
+) -> None:
+    made = MessageEvents("msg_1", "m", 7, thoughts=True)
+    events = [event for chunk in streamed(completion, data) for event in made.take(chunk)]
+    whole = answer_of(completion | {"id": "msg_1", "model": "m"}, thoughts=True)
+    assert joined(events) == {name: whole[name] for name in ("content", "stop_reason", "usage")}
+
+
+@given(completions(), st.data())
+def test_a_stream_through_anthropics_form_and_back_is_the_same(
+    completion: dict[str, Any], data: st.DataObject
+) -> None:
+    made = MessageEvents("msg_1", "m", 7, thoughts=True)
+    heard = MessageChunks()
+    said: dict[str, Any] = {"content": "", "calls": {}, "finish": None}
+    for chunk in streamed(completion, data):
+        for event in made.take(chunk):
+            back = heard.take(event)
+            for choice in (back or {}).get("choices", ()):
+                said["content"] += choice["delta"].get("content") or ""
+                said["finish"] = choice["finish_reason"] or said["finish"]
+                for call in choice["delta"].get("tool_calls") or ():
+                    known = said["calls"].setdefault(call["index"], ["", "", ""])
+                    known[0] += call.get("id") or ""
+                    known[1] += call["function"].get("name") or ""
+                    known[2] += call["function"].get("arguments") or ""
+    assert heard.ended
+    message = completion["choices"][0]["message"]
+    assert said["content"] == message["content"]
+    assert said["finish"] == completion["choices"][0]["finish_reason"]
+    assert [*said["calls"].values()] == [
+        [call["id"], call["function"]["name"], call["function"]["arguments"]]
+        for call in message.get("tool_calls", ())
+    ]
+
+
+def joined(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a client of Anthropic's makes of a stream."""
+    blocks: list[dict[str, Any]] = []
+    open_block = None
+    end: dict[str, Any] = {}
+    assert events[0]["type"] == "message_start"
+    assert events[-1]["type"] == "message_stop"
+    for event in events[1:-1]:
+        if event["type"] == "content_block_start":
+            assert open_block is None
+            assert event["index"] == len(blocks)
+            open_block = dict(event["content_block"])
+            blocks.append(open_block)
+            arguments = ""
+        elif event["type"] == "content_block_delta":
+            assert open_block is not None
+            assert event["index"] == len(blocks) - 1
+            delta = event["delta"]
+            if delta["type"] == "text_delta":
+                open_block["text"] += delta["text"]
+            elif delta["type"] == "thinking_delta":
+                open_block["thinking"] += delta["thinking"]
+            elif delta["type"] == "signature_delta":
+                open_block["signature"] += delta["signature"]
+            else:
+                arguments += delta["partial_json"]
+        elif event["type"] == "content_block_stop":
+            assert open_block is not None
+            if open_block["type"] == "tool_use":
+                open_block["input"] = json.loads(arguments)
+            open_block = None
+        else:
+            assert event["type"] == "message_delta"
+            end = {"stop_reason": event["delta"]["stop_reason"], "usage": event["usage"]}
+    assert open_block is None
+    return {"content": blocks, **end}
+
+
+def test_calls_whose_parts_arrive_in_turn_become_one_block_each() -> None:
+    def part(index: int, **fields: Any) -> dict[str, Any]:
+        delta = {"tool_calls": [{"index": index, **fields}]}
+        return {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+
+    chunks = [
+        part(0, id="a", function={"name": "f", "arguments": '{"x"'}),
+        part(1, id="b", function={"name": "g", "arguments": "{"}),
+        part(0, function={"arguments": ":1}"}),
+        part(1, function={"arguments": '"y":2}'}),
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}], "usage": {}},
+    ]
+    made = MessageEvents("msg_1", "m", 0, thoughts=False)
+    found = joined([event for chunk in chunks for event in made.take(chunk)])
+    assert [(b["id"], b["name"], b["input"]) for b in found["content"]] == [
+        ("a", "f", {"x": 1}),
+        ("b", "g", {"y": 2}),
+    ]
+    assert found["stop_reason"] == "tool_use"
+
+
+EXTRA = {"google": {"thought_signature": "abc"}}
+
+
+@pytest.mark.parametrize("thoughts", [True, False])
+def test_what_a_model_wants_back_travels_through_a_client_of_anthropics(thoughts: bool) -> None:
+    """Gemini refuses a call without its signature, DeepSeek one without its thoughts."""
+    call = {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}"},
+        "extra_content": EXTRA,
+    }
+    details = [{"type": "reasoning.encrypted", "data": "xyz"}]
+    said = {
+        "role": "assistant",
+        "content": "",
+        "reasoning_content": "Let me see.",
+        "reasoning_details": details,
+        "tool_calls": [call],
+    }
+    completion = {
+        "id": "msg_1",
+        "model": "gemini",
+        "choices": [{"index": 0, "message": said, "finish_reason": "tool_calls"}],
+        "usage": {},
+    }
+    message = answer_of(completion, thoughts=thoughts)
+    thought = message["content"][0]
+    assert thought["type"] == ("thinking" if thoughts else "redacted_thinking")
+    assert (thought.get("thinking") == "Let me see.") is thoughts
+    asked = {
+        "messages": [
+            {"role": "user", "content": "Look."},
+            {"role": "assistant", "content": message["content"]},
+        ]
+    }
+    turn = plain_turns(turns_of(asked, set()))[1]
+    assert turn["reasoning_details"] == details
+    assert turn["reasoning_content"] == "Let me see."
+    assert turn["tool_calls"] == [call]
+
+
+def test_a_forged_or_broken_keepsake_is_none() -> None:
+    for text in ("pointsman.", "pointsman.%%%", "pointsman.eJw=", "c2ln", None, 7):
+        assert opened(text) is None
+
+
+def test_anthropics_own_answer_goes_through_as_it_came_under_our_name() -> None:
+    events: list[dict[str, Any]] = [
+        {
+            "type": "message_start",
+            "message": {"id": "x", "model": "claude-1", "usage": {"input_tokens": 5}},
+        },
+        {"type": "ping"},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "server_tool_use"}},
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn"},
+            "usage": {"output_tokens": 3, "server_tool_use": {"web_search_requests": 1}},
+        },
+        {"type": "message_stop"},
+    ]
+    heard = MessageChunks()
+    made = MessageEvents("msg_1", "claude", 7, thoughts=False)
+    got: list[dict[str, Any]] = []
+    for event in events:
+        if (chunk := heard.take(event)) is not None:
+            assert chunk[NATIVE] == [event]
+            usage = {"usage": chunk["usage"] | {"cost": 0.5}} if "usage" in chunk else {}
+            got += made.take(chunk | usage)
+    assert [event["type"] for event in got] == [event["type"] for event in events]
+    assert got[0]["message"]["id"] == "msg_1"
+    assert got[0]["message"]["model"] == "claude"
+    assert got[2] == events[2]
+    assert got[4]["usage"]["server_tool_use"] == {"web_search_requests": 1}
+    assert (got[4]["usage"]["input_tokens"], got[4]["usage"]["cost"]) == (5, 0.5)
+
+
+def test_an_error_is_said_in_anthropics_words() -> None:
+    assert error_of(429, "slow down", "msg_1") == {
+        "type": "error",
+        "error": {"type": "rate_limit_error", "message": "slow down"},
+        "request_id": "msg_1",
+    }
+    assert error_of(502, "away", "msg_1")["error"]["type"] == "api_error"
+    assert error_of(415, "odd", "msg_1")["error"]["type"] == "invalid_request_error"
