@@ -27,6 +27,7 @@ for group in (running, asking, studying, operating):
     app.add_typer(group.app)
 app.add_typer(tables.table_app, name="table")
 app.add_typer(models.model_app, name="model")
+app.add_typer(models.models_app, name="models")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(dead_letters.dead_app, name="dead-letters")
 

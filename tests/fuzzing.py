@@ -120,7 +120,7 @@ PROMPT = {
 PROMPT |= {
     "submitted_at": "2026-11-26T12:00:00Z",
     "deadline_s": 5,
-    "constraints": {"allow": ["gpt-5"]},
+    "constraints": {"allow": ["gpt-5.6"]},
     "preferences": {"keep": 0.9},
 }
 RECORD = {
@@ -326,7 +326,7 @@ def http(rng: random.Random) -> None:
         )
     )
     if rng.random() < 0.1:
-        kind, value = FeedbackRequest, {"request_id": "r", "thumb": "up", "better": "gpt-5"}
+        kind, value = FeedbackRequest, {"request_id": "r", "thumb": "up", "better": "gpt-5.6"}
     data = encoded(some(value, rng), rng)
     try:
         request: Any = parse(kind, data)

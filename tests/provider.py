@@ -83,6 +83,69 @@ class Provider:
         }
         return JSONResponse(answer | {"choices": choices})
 
+    async def message(self, request: Request) -> Response:
+        """Anthropic's API: it thinks, and answers with what it was asked last."""
+        body = json.loads(await request.body())
+        self.asked.append(body)
+        self.headers.append(dict(request.headers))
+        if body["model"] in self.broken:
+            status, error = self.broken[body["model"]]
+            return JSONResponse({"type": "error", "error": error}, status)
+        thought = {"type": "thinking", "thinking": "Hm.", "signature": "signed-by-claude"}
+        last = body["messages"][-1]["content"]
+        words = last if isinstance(last, str) else json.dumps(last)
+        text = {"type": "text", "text": f"echo {words}"}
+        usage = {
+            "input_tokens": 3,
+            "cache_read_input_tokens": 4,
+            "cache_creation_input_tokens": 2,
+            "output_tokens": 5,
+        }
+        message = {"id": "msg_up", "type": "message", "role": "assistant", "model": body["model"]}
+        end = {"stop_reason": "end_turn", "stop_sequence": None}
+        if not body.get("stream"):
+            return JSONResponse(message | end | {"content": [thought, text], "usage": usage})
+        start = message | {"content": [], "stop_reason": None, "stop_sequence": None}
+        blocks: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
+            (
+                {"type": "thinking", "thinking": "", "signature": ""},
+                [
+                    {"type": "thinking_delta", "thinking": "Hm."},
+                    {"type": "signature_delta", "signature": "signed-by-claude"},
+                ],
+            ),
+            (
+                {"type": "text", "text": ""},
+                [{"type": "text_delta", "text": w} for w in (text["text"][:4], text["text"][4:])],
+            ),
+        ]
+        events: list[dict[str, Any]] = [
+            {"type": "message_start", "message": start | {"usage": usage | {"output_tokens": 1}}},
+            {"type": "ping"},
+        ]
+        for index, (block, deltas) in enumerate(blocks):
+            events.append({"type": "content_block_start", "index": index, "content_block": block})
+            events += [
+                {"type": "content_block_delta", "index": index, "delta": one} for one in deltas
+            ]
+            events.append({"type": "content_block_stop", "index": index})
+        events.append({"type": "message_delta", "delta": end, "usage": {"output_tokens": 5}})
+        events.append({"type": "message_stop"})
+        said = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events)
+        return Response(said, media_type="text/event-stream")
+
+    async def embed(self, request: Request) -> Response:
+        """OpenAI's embeddings."""
+        body = json.loads(await request.body())
+        self.asked.append(body)
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        data = [
+            {"object": "embedding", "index": i, "embedding": [float(len(text)), 1.0]}
+            for i, text in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": 1_000_000, "total_tokens": 1_000_000}
+        return JSONResponse({"object": "list", "data": data, "model": "up", "usage": usage})
+
     async def _stream(self, said: str, usage: dict[str, Any]) -> AsyncIterator[bytes]:
         def event(choices: list[dict[str, Any]], **more: Any) -> bytes:
             return (
@@ -109,7 +172,13 @@ class Provider:
 async def provider() -> AsyncIterator[Provider]:
     """Served on loopback while the block runs."""
     made = Provider()
-    application = Starlette(routes=[Route("/v1/chat/completions", made.complete, methods=["POST"])])
+    application = Starlette(
+        routes=[
+            Route("/v1/chat/completions", made.complete, methods=["POST"]),
+            Route("/v1/messages", made.message, methods=["POST"]),
+            Route("/v1/embeddings", made.embed, methods=["POST"]),
+        ]
+    )
     server = uvicorn.Server(
         uvicorn.Config(
             application, log_config=None, lifespan="off", timeout_graceful_shutdown=1, ws="none"

@@ -1,4 +1,4 @@
-"""`pointsman model …`."""
+"""`pointsman model …`, which are encoders, and `pointsman models …`, which answer."""
 
 from __future__ import annotations
 
@@ -77,3 +77,62 @@ def model_show(
     from services.commands import model as command
 
     command.show(directory, variant, as_json=json_)
+
+
+models_app = typer.Typer(
+    help="Language models: what the catalogue says they can take and cost.",
+    invoke_without_command=True,
+)
+CatalogFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="POINTSMAN_CATALOG", help="The catalogue; by default the one that comes along."
+    ),
+]
+
+
+@models_app.callback()
+def models_list(
+    context: typer.Context,
+    catalog: CatalogFile = None,
+    profile: Annotated[str | None, typer.Option(help="Only the models of this profile.")] = None,
+    json_: Json = False,
+) -> None:
+    """List the models with their prices and what they can take."""
+    if context.invoked_subcommand is None:
+        from services.commands import models as command
+
+        command.show(catalog, profile, as_json=json_)
+
+
+@models_app.command("update")
+def models_update(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH_OR_URL",
+            help="OpenRouter's list, https://openrouter.ai/api/v1/models, or LiteLLM's file of "
+            "prices.",
+        ),
+    ],
+    catalog: CatalogFile = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(help="A model of the list that the catalogue does not have; may be repeated."),
+    ] = None,
+    called: Annotated[
+        str | None, typer.Option(help="What to call the list in the catalogue's `source`.")
+    ] = None,
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write",
+            help="Write what changes; without --catalog to ./models.yaml.",
+        ),
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Show what a public list would change in the catalogue, and write it where that is wanted."""
+    from services.commands import models as command
+
+    raise typer.Exit(command.update(source, catalog, add or [], called, write=write, as_json=json_))

@@ -32,7 +32,7 @@ class DescriberSettings(ServiceSettings):
     library_from: Annotated[float, Field(ge=0, le=1)] = 0.5
     """How probable the nearest task of the library must be to stand as the description; below that
     rules write it."""
-    model: str = "google/gemini-2.5-flash-lite"
+    model: str = "google/gemini-3.5-flash-lite"
     """The language model that describes; a small one is enough."""
     time_limit_s: Annotated[float, Field(gt=0)] = 4.0
     """Seconds that the language model has, retries included, before the local description is

@@ -117,13 +117,13 @@ class Choice:
 
     def history(self, wanted: UnderstoodRequest, model: str) -> Sequence[Mapping[str, Any]]:
         """The chat as `model` takes it: what only another understands is left out of the turns
-        that another wrote. A turn of which nobody knows is taken for that of who spoke last, else
-        of who is asked first."""
+        that another wrote. A turn of which nobody knows is taken for one of who is asked first;
+        where only the last speaker is remembered, for one of theirs."""
         if wanted.turns == 1:
             return wanted.chat
         conversation = self.conversation
         before = conversation.before if conversation is not None else None
-        likely = before.model if before is not None else self.order[0]
+        likely = before.model if before is not None and not before.authors else self.order[0]
 
         def own(turn: Mapping[str, Any]) -> bool:
             author = conversation.author(turn) if conversation is not None else None

@@ -57,7 +57,7 @@ class GatewaySettings(ServiceSettings):
     models: Annotated[int, Field(ge=1)] = 3
     """How many models of the ranking are asked at most, until one answers."""
     defaults: Mapping[Profile, str] = {}
-    """The default model of a profile, {"economy": "gpt-5-mini"}; where none is named, the best
+    """The default model of a profile, {"economy": "gpt-5.6-luna"}; where none is named, the best
     single one of the routing table."""
     profile: str = "current"
     """The catalogue's models that may be such a default while there is no routing table."""

@@ -30,16 +30,16 @@ class JudgeSettings(ServiceSettings):
     """Pairs compared on a prompt that is sampled; further ones share its answers, so they cost less
     and say less."""
     models: Annotated[tuple[str, ...], Field(min_length=1)] = (
-        "openai/gpt-5-mini",
-        "google/gemini-2.5-flash",
+        "openai/gpt-5.6-luna",
+        "google/gemini-3.8-flash",
     )
     """Judge models, by the API's names. Each comparison falls to one of them, in rotation."""
     both: Annotated[float, Field(ge=0, le=1)] = 0.1
     """The share of comparisons that fall to two judge models, so that their agreement is known."""
-    price_input: Annotated[float, Field(ge=0)] = 0.5
+    price_input: Annotated[float, Field(ge=0)] = 1.0
     """USD per million tokens that a judge model is taken to cost before its own figure is known: a
     bound, not a guess."""
-    price_output: Annotated[float, Field(ge=0)] = 4.0
+    price_output: Annotated[float, Field(ge=0)] = 5.0
     """Likewise for what it writes."""
     orders: Annotated[int, Field(ge=1, le=10)] = 3
     """Votes in each of the two orders."""

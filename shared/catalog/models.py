@@ -20,6 +20,21 @@ class CatalogError(Exception):
     """A catalogue that can't be read, or a name that is not in it. The text says what to do."""
 
 
+class LongPrice(BaseModel):
+    """What a longer prompt costs, in USD per million tokens. None: as a shorter one."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    above_tokens: Annotated[int, Field(ge=1)]
+    """Prompts of more tokens cost this, from the first token on."""
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+    cached_input: Annotated[float, Field(ge=0)] | None = None
+    cache_write: Annotated[float, Field(ge=0)] | None = None
+
+
 class Price(BaseModel):
     """USD per million tokens."""
 
@@ -36,6 +51,8 @@ class Price(BaseModel):
     """Of what the provider puts into its cache. None: as `input`."""
     image: Annotated[float, Field(ge=0)] | None = None
     """USD of one picture in the prompt, where it is not billed by its tokens."""
+    long: LongPrice | None = None
+    """What longer prompts cost, where that is another price."""
 
     @property
     def cached(self) -> float:
@@ -51,17 +68,25 @@ class Price(BaseModel):
     ) -> float:
         """Of one answer; `cached_tokens`, read from the provider's cache, and `written_tokens`,
         put into it, are among the prompt's."""
-        written = self.input if self.cache_write is None else self.cache_write
+        price = self.of(prompt_tokens)
+        written = price.input if price.cache_write is None else price.cache_write
         return (
-            self.input * (prompt_tokens - cached_tokens - written_tokens)
-            + self.cached * cached_tokens
+            price.input * (prompt_tokens - cached_tokens - written_tokens)
+            + price.cached * cached_tokens
             + written * written_tokens
-            + self.output * completion_tokens
+            + price.output * completion_tokens
         ) / 1e6
 
     def saved_usd(self, cached_tokens: float) -> float:
         """What a prompt costs less because the provider has so many of its tokens cached."""
-        return max(0.0, self.input - self.cached) * cached_tokens / 1e6
+        price = self.of(cached_tokens)
+        return max(0.0, price.input - price.cached) * cached_tokens / 1e6
+
+    def of(self, prompt_tokens: float) -> Price:
+        """The price of a prompt of that length."""
+        if self.long is None or prompt_tokens <= self.long.above_tokens:
+            return self
+        return Price(**self.long.model_dump(exclude={"above_tokens"}, exclude_none=True))
 
 
 class Model(BaseModel):

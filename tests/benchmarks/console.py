@@ -32,7 +32,7 @@ from shared.contracts.wishes import Profile
 from shared.routing.deciding.table import Encoder
 
 PAGES = ("now", "map", "models", "try", "rate", "tables", "evidence")
-MODELS = ("claude-haiku-4.5", "claude-sonnet-4.5", "gemini-2.5-flash", "gpt-5", "gpt-5-mini")
+MODELS = ("claude-haiku-5.5", "claude-sonnet-5.5", "gemini-3.8-flash", "gpt-5.6", "gpt-5.6-luna")
 FRAMES = """() => new Promise((done) => {
   const at = []; const begin = performance.now();
   const next = (now) => { at.push(now); if (now - begin < SECONDS * 1000) requestAnimationFrame(next); else done(at); };

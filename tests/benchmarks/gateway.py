@@ -39,7 +39,7 @@ from shared.contracts.messages import Decided, Submitted, read, to_json
 from shared.contracts.scopes import Scope
 from shared.contracts.topics import PROMPTS
 
-MODEL = "gpt-5-mini"
+MODEL = "gpt-5.6-luna"
 GOALS = {
     ("first_token", "added_p50_ms"): "10",
     ("decision", "added_p99_ms"): "15",

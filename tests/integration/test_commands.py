@@ -101,7 +101,7 @@ async def test_a_table_is_built_from_an_outcome_file_published_shown_compared_an
     await pointsman(*build, "--save", str(saved), "--seed", "5")
     listed = json.loads(await pointsman("table", "list", "--json"))
     assert [v["version"] for v in listed] == ["0.1", "0.2"]
-    assert "model gone: gpt-5" in await pointsman("table", "diff", "0.1")
+    assert "model gone: gpt-5.6" in await pointsman("table", "diff", "0.1")
     await pointsman("table", "publish", str(saved))
     back = json.loads(await pointsman("table", "rollback", "0.1", "--json"))
     assert (back["version"], back["digest"]) == ("0.4", listed[0]["digest"])
@@ -114,10 +114,10 @@ async def test_route_prints_the_decision_with_its_reasons_or_what_was_wrong(
     pipeline: Pipeline,
 ) -> None:
     text = await pointsman(
-        "route", "Write a haiku about frost", "--usd-per-point", "0.05", "--deny", "gpt-5"
+        "route", "Write a haiku about frost", "--usd-per-point", "0.05", "--deny", "gpt-5.6"
     )
     assert "rankings SIMULATED" in text
-    assert "ruled out gpt-5: denied" in text
+    assert "ruled out gpt-5.6: denied" in text
     assert "95% interval" in text
     assert "a point of success is worth 0.05 USD or no matter how long" in text
     kept = json.loads(

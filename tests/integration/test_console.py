@@ -38,7 +38,7 @@ from shared.routing.deciding.rates import PROFILES
 from shared.routing.deciding.table import Cluster, RoutingTable
 
 PAGES = ("now", "map", "models", "try", "rate", "tables", "evidence")
-FIRST, SECOND = "claude-haiku-4.5", "gpt-5-mini"
+FIRST, SECOND = "claude-haiku-5.5", "gpt-5.6-luna"
 """The two models whose answers people compare; in the order of the alphabet."""
 KINDS = (
     "Translate into Portuguese",

@@ -8,8 +8,6 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,95 +15,22 @@ import httpx
 import openai
 import pytest
 from conftest import Pipeline, eventually
-from provider import Provider, provider
+from doors import PROMPT, Door, gateway, opened, wired
 
-from services.local.supervise import Supervisor
 from shared.adapters.kafka.client import read_all
-from shared.adapters.keys import new, write
 from shared.catalog import models
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, read
-from shared.contracts.scopes import Scope
 from shared.contracts.spending import Spent
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS, SPENDING
 
 CATALOG = models.load()
-PROMPT = "Translate this notice into French: the library is closed on Monday."
-
-
-@dataclass
-class Door:
-    pipeline: Pipeline
-    provider: Provider
-    keys: dict[str, str]
-    file: Path
-    address: str
-    log: list[tuple[str, str, str]]
-
-    def http(self, who: str = "team") -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            base_url=self.address, headers={"authorization": f"Bearer {self.keys[who]}"}, timeout=30
-        )
-
-    @asynccontextmanager
-    async def openai(self) -> AsyncIterator[openai.AsyncOpenAI]:
-        async with openai.AsyncOpenAI(
-            base_url=f"{self.address}/v1", api_key=self.keys["team"], max_retries=0
-        ) as client:
-            yield client
-
-    async def chat(self, who: str = "team", **body: Any) -> httpx.Response:
-        async with self.http(who) as http:
-            return await http.post(
-                "/v1/chat/completions",
-                json={"messages": [{"role": "user", "content": PROMPT}]} | body,
-            )
-
-
-@asynccontextmanager
-async def gateway(
-    environment: dict[str, str],
-) -> AsyncIterator[tuple[str, list[tuple[str, str, str]]]]:
-    log: list[tuple[str, str, str]] = []
-    async with Supervisor(
-        ("gateway",),
-        {"POINTSMAN_GATEWAY_PORT": "0"} | environment,
-        lambda *entry: log.append(entry),
-    ) as running:
-        await running.ready(30)
-        yield running.addresses["gateway"], log
-
-
-def wired(provider: Provider, file: Path) -> dict[str, str]:
-    there = {
-        "POINTSMAN_LLM_BASE_URL": provider.base_url,
-        "POINTSMAN_LLM_API_KEY": "provider-secret",
-        "POINTSMAN_KEYS_FILE": str(file),
-    }
-    return there | {"POINTSMAN_GATEWAY_DEADLINE_S": "5"}  # tests do not time
 
 
 @pytest.fixture(scope="module")
 async def door(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
-    file = tmp_path_factory.mktemp("keys") / "keys.yaml"
-    kinds: dict[str, tuple[frozenset[Scope], int | None, float | None]] = {
-        "team": (frozenset({Scope.complete, Scope.route}), None, None),
-        "router": (frozenset({Scope.route}), None, None),
-        "hasty": (frozenset({Scope.route, Scope.complete}), 2, None),
-        "poor": (frozenset({Scope.complete}), None, 0.6),
-        "boss": (frozenset({Scope.admin}), None, None),
-    }
-    made = {name: new(name, scopes, rate, usd) for name, (scopes, rate, usd) in kinds.items()}
-    write(file, tuple(key for _, key in made.values()))
-    async with provider() as upstream, gateway(wired(upstream, file)) as (address, log):
-        yield Door(
-            pipeline,
-            upstream,
-            {name: clear for name, (clear, _) in made.items()},
-            file,
-            address,
-            log,
-        )
+    async with opened(pipeline, tmp_path_factory.mktemp("keys")) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -232,8 +157,8 @@ async def test_tools_response_format_and_several_answers_pass_through(door: Door
 
 
 async def test_a_named_model_is_asked_without_routing(door: Door) -> None:
-    got = await door.chat(model="gpt-5-mini")
-    assert got.json()["model"] == got.headers["x-pointsman-model"] == "gpt-5-mini"
+    got = await door.chat(model="gpt-5.6-luna")
+    assert got.json()["model"] == got.headers["x-pointsman-model"] == "gpt-5.6-luna"
     assert "x-pointsman-table" not in got.headers
     completed = [
         read(Completed, record.value).request_id
@@ -282,11 +207,13 @@ async def test_what_the_sender_cares_about_by_body_header_and_dial(door: Door) -
         assert costs == sorted(costs, reverse=True)
         assert costs[0] > costs[-1]
         only = await http.post(
-            "/v1/route", json={"prompt": PROMPT}, headers={"x-pointsman-allow": "gpt-5, gpt-5-mini"}
+            "/v1/route",
+            json={"prompt": PROMPT},
+            headers={"x-pointsman-allow": "gpt-5.6, gpt-5.6-luna"},
         )
         assert {c["model"] for c in only.json()["decision"]["candidates"]} <= {
-            "gpt-5",
-            "gpt-5-mini",
+            "gpt-5.6",
+            "gpt-5.6-luna",
         }
         wrong = await http.post(
             "/v1/route", json={"prompt": PROMPT}, headers={"x-pointsman-preferences": "speed"}
@@ -450,7 +377,7 @@ async def test_without_the_hot_path_the_default_model_answers_in_time(door: Door
     """A gateway on topics of its own, where nobody describes."""
     environment = wired(door.provider, door.file) | {
         "POINTSMAN_GATEWAY_DESCRIBE_S": "0.5",
-        "POINTSMAN_GATEWAY_DEFAULTS": '{"economy": "deepseek-chat"}',
+        "POINTSMAN_GATEWAY_DEFAULTS": '{"economy": "deepseek-v4-pro"}',
         "POINTSMAN_KAFKA_TOPIC_PREFIX": door.pipeline.kafka.topic_prefix + "silent.",
         "POINTSMAN_REDIS_KEY_PREFIX": "silent",
     }
@@ -469,7 +396,7 @@ async def test_without_the_hot_path_the_default_model_answers_in_time(door: Door
             async with asyncio.timeout(5):
                 got = await http.post("/v1/chat/completions", json=body)
             assert got.status_code == 200
-            assert got.headers["x-pointsman-model"] == "deepseek-chat"
+            assert got.headers["x-pointsman-model"] == "deepseek-v4-pro"
             assert got.headers["x-pointsman-default"] == (
                 "no description within 0.5 s"
                 if i < 3
@@ -479,14 +406,14 @@ async def test_without_the_hot_path_the_default_model_answers_in_time(door: Door
             "/v1/chat/completions",
             json={"model": "auto:quality", "messages": [{"role": "user", "content": PROMPT}]},
         )
-        assert quality.headers["x-pointsman-model"] != "deepseek-chat"
+        assert quality.headers["x-pointsman-model"] != "deepseek-v4-pro"
         denied = {
-            "pointsman": {"constraints": {"allow": ["gpt-5"]}},
+            "pointsman": {"constraints": {"allow": ["gpt-5.6"]}},
             "messages": [{"role": "user", "content": PROMPT}],
         }
         assert (await http.post("/v1/chat/completions", json=denied)).headers[
             "x-pointsman-model"
-        ] == "gpt-5"
+        ] == "gpt-5.6"
         assert (await http.post("/v1/route", json={"prompt": PROMPT})).status_code == 503
         assert (await http.get("/readyz")).status_code == 503
         assert (await http.get("/healthz")).status_code == 200
@@ -588,7 +515,7 @@ async def test_too_much_at_once_is_turned_away_and_the_rest_is_served(door: Door
     door.provider.slow_s = 0.5
     few = wired(door.provider, door.file) | {"POINTSMAN_GATEWAY_MAX_REQUESTS": "5"}
     async with gateway(few) as (address, _log), door.http() as http:
-        body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": PROMPT}]}
+        body = {"model": "gpt-5.6-luna", "messages": [{"role": "user", "content": PROMPT}]}
         got = await asyncio.gather(
             *(http.post(f"{address}/v1/chat/completions", json=body) for _ in range(20))
         )
@@ -627,7 +554,7 @@ async def test_wrong_requests_are_named_in_openai_s_form(door: Door) -> None:
         page = await http.get("/docs")
         assert "cost_quality_tradeoff" in page.text
         ids = [m["id"] for m in (await http.get("/v1/models")).json()["data"]]
-        assert {"auto", "auto:economy", "gpt-5"} <= set(ids)
+        assert {"auto", "auto:economy", "gpt-5.6"} <= set(ids)
 
 
 async def test_schemathesis_finds_no_server_error(door: Door) -> None:

@@ -97,10 +97,10 @@ async def test_constraints_are_kept_and_impossible_ones_are_a_decision_that_says
     pipeline: Pipeline,
 ) -> None:
     only = await pipeline.one(
-        {"prompt": "Tell me a story.", "constraints": {"allow": ["gpt-5-mini"]}}
+        {"prompt": "Tell me a story.", "constraints": {"allow": ["gpt-5.6-luna"]}}
     )
     assert only.decided is not None
-    assert only.decided.decision.model == "gpt-5-mini"
+    assert only.decided.decision.model == "gpt-5.6-luna"
     none = await pipeline.one({"prompt": "Tell me a story.", "constraints": {"max_cost_usd": 0}})
     assert none.decided is not None
     assert none.decided.decision.status == "no_eligible_model"

@@ -227,7 +227,7 @@ async def test_after_it_the_clients_library_raises_and_nothing_broken_is_learnt(
     house.provider.script = script(broken)
     before = len(await read_all(house.pipeline.kafka, COMPLETIONS))
     for _ in range(2):
-        words, error, finish = await house.streamed(model="gpt-5")
+        words, error, finish = await house.streamed(model="gpt-5.6")
         assert (words, error, finish) == ("two ", "upstream_error", None)
     words, error, _ = await house.streamed(model="auto")
     assert (words, error) == ("two ", "upstream_error")
@@ -299,8 +299,8 @@ async def test_no_answer_that_could_be_had_is_lost(
     house: House, reply: dict[str, Any], text: str
 ) -> None:
     house.provider.script = script(reply)
-    assert await house.streamed(model="gpt-5") == (text, None, "stop")
-    whole = await house.chat(model="gpt-5")
+    assert await house.streamed(model="gpt-5.6") == (text, None, "stop")
+    whole = await house.chat(model="gpt-5.6")
     assert (whole.status_code, whole.json()["choices"][0]["message"]["content"]) == (200, text)
     message = await house.completed(await house.pipeline.send({"prompt": PROMPT, "answer": True}))
     assert (message.completion.answers[0].text, message.completion.failed) == (text, ())
@@ -322,12 +322,12 @@ async def test_a_model_that_asks_to_be_left_alone_is_and_what_all_ask_for_is_tol
                     "content"
                 ] == SECOND
     house.provider.script = script(busy)
-    refused = await house.chat(model="gpt-5")
+    refused = await house.chat(model="gpt-5.6")
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
     house.provider.script = script({"body": said("Paris")})
 
     async def answers() -> bool:
-        return (await house.chat(model="gpt-5")).status_code == 200
+        return (await house.chat(model="gpt-5.6")).status_code == 200
 
     await eventually(answers)  # it is left alone for a while, as it asked
 
@@ -337,12 +337,12 @@ async def test_bad_bodies_of_one_client_close_no_model_for_others(house: House) 
         for _ in range(25):
             bad = await http.post(
                 "/v1/chat/completions",
-                content=b'{"model": "gpt-5", "temperature": NaN, "messages": [{"role": "user", '
+                content=b'{"model": "gpt-5.6", "temperature": NaN, "messages": [{"role": "user", '
                 b'"content": "hi"}]}',
                 headers={"content-type": "application/json"},
             )
             assert (bad.status_code, bad.json()["error"]["param"]) == (400, "temperature")
-    assert (await house.chat(model="gpt-5")).status_code == 200
+    assert (await house.chat(model="gpt-5.6")).status_code == 200
 
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -374,7 +374,7 @@ async def test_a_budget_holds_whatever_the_provider_says_of_costs(
     statuses = []
     for turn in range(60):
         answer = await house.chat(
-            f"poor-{number}", model="gpt-5", stream=turn % 2 == 0, max_tokens=20
+            f"poor-{number}", model="gpt-5.6-terra", stream=turn % 2 == 0, max_tokens=20
         )
         statuses.append(answer.status_code)
         if answer.status_code == 429:
@@ -396,7 +396,7 @@ async def test_the_same_request_id_with_another_question_is_asked_and_said(house
     same = {
         "answer": True,
         "request_id": f"r-{time.time_ns()}",
-        "constraints": {"allow": ["gpt-5-mini"]},
+        "constraints": {"allow": ["gpt-5.6-luna"]},
     }
     await house.pipeline.send({"prompt": "Capital of Kenya?", **same}, same["request_id"])
     assert (await house.completed(same["request_id"])).completion.answers[0].text == "Nairobi"
@@ -415,7 +415,9 @@ async def test_the_same_request_id_with_another_question_is_asked_and_said(house
 
 
 async def test_what_comes_at_the_door(house: House) -> None:
-    body = json.dumps({"model": "gpt-5", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    body = json.dumps(
+        {"model": "gpt-5.6", "messages": [{"role": "user", "content": "hi"}]}
+    ).encode()
     json_ = {"content-type": "application/json"}
     async with house.http() as http:
 
@@ -430,25 +432,21 @@ async def test_what_comes_at_the_door(house: House) -> None:
 
         assert (await post(gzip.compress(body), content_encoding="gzip")).status_code == 200
         assert (await post(b"\xef\xbb\xbf" + body)).status_code == 200
-        refused = await post(body, content_encoding="zstd")
+        refused = await post(body, content_encoding="compress")
         assert (refused.status_code, "zstd" in refused.text) == (415, True)
         assert (await post(body, content_encoding="gzip")).status_code == 400
         assert (await post(gzip.compress(body)[:-9], content_encoding="gzip")).status_code == 400
         bomb = await post(gzip.compress(b" " * (200 << 20)), content_encoding="gzip")
         assert bomb.status_code == 413
         for path in ("/chat/completions", "/v1/v1/chat/completions", "//v1/chat/completions"):
-            lost = await post(body, path)
-            assert (
-                lost.status_code,
-                "/v1/chat/completions" in lost.json()["error"]["message"],
-            ) == (404, True)
-        assert "there are /v1" in (await post(body, "/v1/messages")).json()["error"]["message"]
+            assert (await post(body, path)).status_code == 200
+        assert "there are /v1" in (await post(body, "/v1/audio")).json()["error"]["message"]
         listed = {row["id"]: row for row in (await http.get("/v1/models")).json()["data"]}
         for name, row in (
             ("auto", "auto"),
-            ("gpt-5", "gpt-5"),
-            ("openai/gpt-5", "gpt-5"),
-            ("openai%2Fgpt-5", "gpt-5"),
+            ("gpt-5.6", "gpt-5.6"),
+            ("openai/gpt-5.6", "gpt-5.6"),
+            ("openai%2Fgpt-5.6", "gpt-5.6"),
             ("auto:fast", "auto:fast"),
         ):
             found = await http.get(f"/v1/models/{name}")
@@ -482,15 +480,18 @@ async def test_what_comes_at_the_door(house: House) -> None:
 async def test_without_words_the_default_model_answers(house: House) -> None:
     image = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]
     for messages in (
-        [{"role": "user", "content": image}],
         [{"role": "user", "content": ""}],
         [{"role": "assistant", "content": "x"}],
     ):
         answer = await house.chat(model="auto", messages=messages)
         assert answer.status_code == 200
         assert answer.headers["x-pointsman-default"] == "there are no words to route by"
-    routed = await house.chat(model="auto", messages=[{"role": "system", "content": "Greet me."}])
-    assert (routed.status_code, "x-pointsman-cluster" in routed.headers) == (200, True)
+    for messages in (
+        [{"role": "system", "content": "Greet me."}],
+        [{"role": "user", "content": image}],
+    ):
+        routed = await house.chat(model="auto", messages=messages)
+        assert (routed.status_code, "x-pointsman-cluster" in routed.headers) == (200, True)
 
 
 async def test_ids_that_the_next_model_refuses_are_renamed(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -69,15 +70,22 @@ def _unpacked(name: str, unpack: Callable[[bytes, bytearray], int]) -> Unpack:
         """What was sent packed, of no more than `limit` bytes."""
         slot.take(limit)
         room = bytearray(limit)
+        mark = os.urandom(16)  # gone when the room is full
+        room += mark
         try:
             size = unpack(body, room)
         except cramjam.DecompressionError:
+            if room[limit:] == mark:
+                raise Problem(
+                    400, f"the body is not {name}, though content-encoding says so"
+                ) from None
+            size = len(room)
+        if size > limit:
             raise Problem(
                 413,
-                f"the body is not {name}, though content-encoding says so, or it is larger than "
-                f"{limit} bytes unpacked",
+                f"the request is too large unpacked; at most {limit} bytes are taken",
                 code="request_too_large",
-            ) from None
+            )
         return bytes(memoryview(room)[:size])
 
     return unpacked

@@ -316,7 +316,7 @@ class MeantPaths:
         await self.app(scope, receive, send)
 
 
-DOUBLED = re.compile(r"^(?:/v1)+/")
+DOUBLED = re.compile(r"^(?:/+v1)*/+")
 NOBODY = Key(name="nobody", sha256="0" * 64, scopes=frozenset())
 ANSWERS_TO_STRAYS: dict[Any, Any] = {404: _not_there, 405: _not_so}
 """What clients hear who ask for a path or a method that there is not."""

@@ -153,7 +153,9 @@ class ResponseEvents:
         """The events of an answer that broke off."""
         self._state |= {"status": "failed", "error": {"code": "server_error", "message": message}}
         yield self._event("response.failed", response=self.response)
-        yield self._event("error", code=code, message=message, param=None)
+        # OpenAI's own package raises what stands under `error`, and hands the rest on
+        error = {"type": "server_error", "code": code, "message": message, "param": None}
+        yield self._event("error", code=code, message=message, param=None, error=error)
 
     def _begin(self, item: dict[str, Any]) -> tuple[_Item, dict[str, Any]]:
         one = _Item(item, len(self._items))

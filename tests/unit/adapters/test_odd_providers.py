@@ -16,7 +16,7 @@ from shared.adapters.llm.providers import answered
 from shared.adapters.llm.scripted import USUAL, Reply, Script, ScriptInvalid, load, transport
 from shared.catalog import models
 
-MODEL = models.load().model("gpt-5")
+MODEL = models.load().model("gpt-5.6")
 CHAT = [{"role": "user", "content": "Capital of France?"}]
 
 
@@ -538,7 +538,7 @@ async def test_without_usage_the_tokens_are_estimated_and_said_to_be(usage: dict
 
 
 async def test_cached_tokens_cost_a_tenth() -> None:
-    sonnet = models.load().model("claude-sonnet-4.5")
+    sonnet = models.load().model("claude-sonnet-5.5")
     usage = {
         "prompt_tokens": 26000,
         "completion_tokens": 10,
@@ -546,7 +546,7 @@ async def test_cached_tokens_cost_a_tenth() -> None:
     }
     async with api({"body": said("Paris", **usage)}) as (chat, _):
         answer = answered(sonnet, "default", await chat.complete("m", CHAT, within_s=5))
-        assert answer.cost_usd == pytest.approx((1500 * 3 + 24500 * 0.3 + 10 * 15) / 1e6)
+        assert answer.cost_usd == pytest.approx((1500 * 2 + 24500 * 0.1 + 10 * 10) / 1e6)
 
 
 # scripts

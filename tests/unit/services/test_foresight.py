@@ -208,7 +208,7 @@ async def test_a_prompt_that_not_every_model_can_read_is_never_foreseen() -> Non
 async def test_a_request_with_limits_is_never_foreseen() -> None:
     """Other models are left to choose from than those it was seen for."""
     ask = Asking("Translate a notice.")
-    message = submitted(constraints=Constraints(deny=frozenset({"gpt-5"})))
+    message = submitted(constraints=Constraints(deny=frozenset({"gpt-5.6"})))
     found = await describe(
         message,
         DescriberSettings(foresee_check=0.0),

@@ -455,14 +455,14 @@ def test_the_default_model_is_named_or_the_table_s_best_or_by_price() -> None:
     assert CATALOG.models[quality[0]].price.output > CATALOG.models[economy[0]].price.output
     assert not set(quality) & CATALOG.retired
     assert (
-        _hot_path(defaults={"economy": "gpt-5"}).default(wanted(profile=Profile.economy))[0][0]
-        == "gpt-5"
+        _hot_path(defaults={"economy": "gpt-5.6"}).default(wanted(profile=Profile.economy))[0][0]
+        == "gpt-5.6"
     )
     assert (
-        _hot_path(defaults={"economy": "gpt-5"}).default(wanted(cost_quality_tradeoff=10))[0][0]
+        _hot_path(defaults={"economy": "gpt-5.6"}).default(wanted(cost_quality_tradeoff=10))[0][0]
         == economy[0]
     )
-    made = table(models=("gpt-5", "gpt-5-mini", "deepseek-chat"))
+    made = table(models=("gpt-5.6", "gpt-5.6-luna", "deepseek-v4-pro"))
     ref = TableRef(epoch=2, sequence=3, digest=made.digest)
     best, version = _hot_path(lambda: (ref, made)).default(wanted(profile=Profile.quality))
     assert version == "2.3"
