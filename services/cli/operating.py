@@ -32,6 +32,31 @@ def topics(
 
 
 @app.command()
+def connect(
+    client: Annotated[
+        str, typer.Argument(help="claude-code, codex, opencode, cursor or openwebui.")
+    ],
+    address: Annotated[str, typer.Option(help="Where the gateway is.")] = "http://127.0.0.1:8787",
+    key: Annotated[
+        str | None,
+        typer.Option(help="The key that the client is to use; by default POINTSMAN_API_KEY."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="auto, auto:PROFILE, or a model's name.")] = "auto",
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the client's settings, keeping a backup.")
+    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Put back what was there before.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show the settings that point an agent, an editor or a chat front-end at the gateway."""
+    from services.commands import connect as command
+
+    raise typer.Exit(
+        command.connect(client, address, key, model, write=write, undo=undo, as_json=json_)
+    )
+
+
+@app.command()
 def config(json_: Json = False) -> None:
     """Show every setting, its value and what it means. Secrets are not shown."""
     from services.commands import config as command

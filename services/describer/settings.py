@@ -33,7 +33,10 @@ class DescriberSettings(ServiceSettings):
     """How probable the nearest task of the library must be to stand as the description; below that
     rules write it."""
     model: str = "google/gemini-3.5-flash-lite"
-    """The language model that describes; a small one is enough."""
+    """The language model that describes; a small one is enough. A name of the catalogue, or a
+    provider's id; one that the catalogue does not have is asked of the default provider."""
+    catalog: Path | None = None
+    """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""
     time_limit_s: Annotated[float, Field(gt=0)] = 4.0
     """Seconds that the language model has, retries included, before the local description is
     used."""

@@ -33,7 +33,9 @@ class JudgeSettings(ServiceSettings):
         "openai/gpt-5.6-luna",
         "google/gemini-3.8-flash",
     )
-    """Judge models, by the API's names. Each comparison falls to one of them, in rotation."""
+    """Judge models, by their names in the catalogue or a provider's ids; ids that the catalogue
+    does not have are asked of the default provider. Each comparison falls to one of them, in
+    rotation."""
     both: Annotated[float, Field(ge=0, le=1)] = 0.1
     """The share of comparisons that fall to two judge models, so that their agreement is known."""
     price_input: Annotated[float, Field(ge=0)] = 1.0

@@ -18,7 +18,6 @@ from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.chat import LLMSettings
-from shared.adapters.llm.client import open_chat
 from shared.adapters.llm.providers import Providers, Said, said
 from shared.adapters.llm.simulated import JUDGE
 from shared.adapters.redis.answers import RedisAnswers
@@ -142,7 +141,6 @@ async def asking(
 ) -> AsyncGenerator[tuple[AskInShadow, AskJudge], None]:
     """The models of the catalogue and the judge models, as the judge asks them."""
     providers = Providers(catalog, llm)
-    judges = open_chat(llm)
     answers = RedisAnswers(redis)
 
     async def ask_model(message: Completed, model: str) -> Answer:
@@ -165,9 +163,10 @@ async def asking(
 
     async def ask_judge(model: str, messages: list[dict[str, str]], turn: int, once: str) -> Said:
         wanted = {"response_format": verdict.FORMAT, "seed": turn}
+        judge, name, _ = providers.helper(model)
         try:
-            got = await judges.complete(
-                model,
+            got = await judge.complete(
+                name,
                 messages,
                 within_s=settings.call_s,
                 max_tokens=settings.max_tokens,
@@ -185,7 +184,6 @@ async def asking(
         yield ask_model, ask_judge
     finally:
         await providers.close()
-        await judges.close()
         await answers.close()
 
 

@@ -17,8 +17,7 @@ from shared.adapters.kafka.client import time_of
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.stage import Record
 from shared.adapters.llm.chat import LLMSettings
-from shared.adapters.llm.client import open_chat
-from shared.adapters.llm.providers import said
+from shared.adapters.llm.providers import Providers, said
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.telemetry import DESCRIPTIONS, TelemetrySettings, log, where
@@ -103,11 +102,8 @@ def effective(settings: DescriberSettings) -> DescriberSettings:
 @asynccontextmanager
 async def asking(settings: DescriberSettings) -> AsyncGenerator[Ask, None]:
     """The language model of these settings, real or simulated, as the describer asks it."""
-    model = open_chat(LLMSettings())
-    price = next(
-        (m.price for m in CurrentCatalog(None)().models.values() if m.openrouter == settings.model),
-        None,
-    )
+    providers = Providers(CurrentCatalog(settings.catalog))
+    model, name, price = providers.helper(settings.model)
 
     async def ask(instruction: str, content: str) -> ModelReply:
         messages = [
@@ -116,7 +112,7 @@ async def asking(settings: DescriberSettings) -> AsyncGenerator[Ask, None]:
         ]
         try:
             got = await model.complete(
-                settings.model,
+                name,
                 messages,
                 max_tokens=settings.max_tokens,
                 within_s=settings.time_limit_s,
@@ -128,4 +124,4 @@ async def asking(settings: DescriberSettings) -> AsyncGenerator[Ask, None]:
     try:
         yield ask
     finally:
-        await model.close()
+        await providers.close()
