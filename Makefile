@@ -14,7 +14,7 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-tasks bench-console screenshots bench-learning bench-evaluate evaluate asyncapi flow train-tasks test-export test-llm test-clients fuzz lock audit sbom format clean setup setup-dev
+.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-conversations bench-protocols bench-tasks bench-console screenshots bench-learning bench-evaluate evaluate asyncapi flow train-tasks test-export test-llm test-clients fuzz lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ bench-gpu: setup-dev ## Measure the encoder on a GPU, fp16 beside fp32, and the 
 
 bench-gateway: setup-dev ## Measure what the gateway adds, and many streams at once
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/gateway.py
+
+bench-conversations: setup-dev ## Measure what conversations cost, beside always staying and always choosing anew (SIMULATED)
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/conversations.py $(if $(SEEDS),--seeds $(SEEDS))
 
 bench-console: setup-dev ## Measure the console's first paint and frames in a browser
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/console.py

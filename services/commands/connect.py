@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.screen import as_json as print_json
 from services.screen import err, out
-from services.workbench.clients import Client, Gateway, SettingsUnreadable, clients
+from services.workbench.clients import Client, GatewayAddress, SettingsUnreadable, clients
 
 BACKUP = ".before-pointsman-"
 """Between a file's name and the time at which it was kept."""
@@ -31,7 +31,7 @@ def connect(
         return 2
     client = known[name]
     given = key or os.environ.get("POINTSMAN_API_KEY") or "pointsman"
-    gateway = Gateway(address.rstrip("/").removesuffix("/v1"), given, model)
+    gateway = GatewayAddress(address.rstrip("/").removesuffix("/v1"), given, model)
     if (write or undo) and client.file is None:
         err.print(
             f"[bold red]error:[/] {name} keeps its settings in no file that can be written from "
@@ -58,7 +58,7 @@ def connect(
     return 0
 
 
-def _write(client: Client, gateway: Gateway, *, as_json: bool) -> int:
+def _write(client: Client, gateway: GatewayAddress, *, as_json: bool) -> int:
     assert client.file is not None
     assert client.merged is not None
     before = client.file.read_text() if client.file.exists() else None

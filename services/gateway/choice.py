@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -17,11 +17,15 @@ from shared.contracts.answers import Answer, one_text
 from shared.contracts.decisions import CascadePlan, Decision
 from shared.contracts.messages import Decided, Submitted
 from shared.contracts.remembered import Texts
+from shared.contracts.wishes import ConversationSoFar
 from shared.protocols import AUTHOR
 from shared.protocols.portable import fingerprint, history
 
-MOST_TURNS, MOST_MODELS = 500, 8
+MOST_TURNS, MOST_MODELS, MOST_TASKS = 500, 8, 16
 """Of a conversation, that are remembered; the newest."""
+FADING = 0.8
+"""What a turn's task weighs one turn later; of 0.5, 0.7, 0.8 and 0.9 among the best on
+simulated conversations (docs/decisions/0013)."""
 WORDLESS = "there are no words to route by"
 
 
@@ -59,12 +63,34 @@ class Conversation:
     """What is remembered of a conversation."""
 
     key: str
-    cluster: str = ""
-    """Its task, where there is a decision."""
-    cares: str = ""
-    """What its sender cares about."""
     before: Spoke | None = None
     """What was remembered of it so far."""
+    cluster: str = ""
+    """The task of this turn, where there is a decision."""
+    space: str = ""
+    tasks: Mapping[str, float] = field(default_factory=dict)
+    """The tasks of this turn and those before."""
+
+    def so_far(self, tokens: int, lives_s: float) -> ConversationSoFar:
+        """As a decision takes it; `tokens` are those of the whole conversation."""
+        return ConversationSoFar(
+            tokens=tokens,
+            cached_tokens=self.cached(time.time(), lives_s),
+            tasks={} if self.before is None else dict(self.before.tasks),
+        )
+
+    def decided(self, message: Decided) -> Conversation:
+        """With what this turn is about; what the turns before were about fades."""
+        encoder = message.embedding.encoder
+        space = f"{encoder.id}@{encoder.revision}"
+        clusters = message.assignment.clusters
+        known = self.before.tasks if self.before is not None and self.before.space == space else {}
+        tasks = {part.id: part.weight for part in clusters}
+        for name, weight in known.items():
+            tasks[name] = tasks.get(name, 0.0) + weight
+        largest = sorted(tasks.items(), key=lambda item: -item[1])[:MOST_TASKS]
+        fading = {name: round(FADING * weight, 4) for name, weight in largest}
+        return replace(self, cluster=clusters[0].id, space=space, tasks=fading)
 
     def cached(self, now: float, lives_s: float) -> dict[str, int]:
         """Tokens of it that the providers of models may still have in their caches."""
@@ -89,7 +115,8 @@ class Conversation:
         spoke = Spoke(
             model=model,
             cluster=self.cluster,
-            cares=self.cares,
+            space=self.space,
+            tasks=self.tasks,
             authors=dict([*authors.items()][-MOST_TURNS:]),
             read=dict(sorted(read.items(), key=lambda item: item[1].at)[-MOST_MODELS:]),
         )
@@ -180,10 +207,10 @@ async def choose(
             table=table,
             conversation=conversation,
         )
-    cached = conversation.cached(time.time(), settings.cache_s) if settings.keep_model else {}
     submitted = wanted.submitted
-    if cached:
-        submitted = submitted.model_copy(update={"cached_tokens": cached})
+    if settings.keep_model:
+        so_far = conversation.so_far(wanted.needs.prompt_tokens, settings.cache_s)
+        submitted = submitted.model_copy(update={"conversation": so_far})
     try:
         decided = await router.route(submitted)
     except Unrouted as error:
@@ -203,14 +230,10 @@ async def choose(
         raise Problem(
             400, decided.decision.why, code="no_eligible_model", param="pointsman.constraints"
         )
-    conversation = replace(
-        conversation,
-        cluster=decided.assignment.clusters[0].id,
-        cares=_cares(decided.decision),
-    )
+    conversation = conversation.decided(decided)
     kept = False
     if settings.keep_model:
-        order, kept = _kept(order, conversation)
+        order, kept = _kept(decided.decision, conversation.before, settings.stay_points)
         await conversation.keep(conversations, order[0])
     held = settings.cascade == "streams" or (settings.cascade == "whole" and not wanted.stream)
     fits = held and not kept and wanted.turns == 1 and one_text(wanted.parameters)
@@ -242,25 +265,17 @@ def timing(decision_s: float) -> str:
     return f"decision;dur={1000 * decision_s:.1f}"
 
 
-def _kept(order: tuple[str, ...], conversation: Conversation) -> tuple[tuple[str, ...], bool]:
-    """Stay with the conversation's model while its task and its preferences are the same."""
-    last = conversation.before
-    if last is None or (last.cluster, last.cares) != (conversation.cluster, conversation.cares):
+def _kept(
+    decision: Decision, before: Spoke | None, stay_points: float
+) -> tuple[tuple[str, ...], bool]:
+    """Stay with the conversation's model unless another is so many points ahead."""
+    order = tuple(c.model for c in decision.candidates)
+    utility = {c.model: c.utility for c in decision.candidates}
+    if before is None or before.model not in utility or before.model == order[0]:
         return order, False
-    if last.model not in order or last.model == order[0]:
+    if utility[order[0]] - utility[before.model] > stay_points:
         return order, False
-    return (last.model, *(m for m in order if m != last.model)), True
-
-
-def _cares(decision: Decision) -> str:
-    """Equal for decisions whose senders care about the same; the rates of a goal move, the goal
-    does not."""
-    if (used := decision.rates) is None:
-        weights = decision.preferences
-        return f"{weights.performance:.4f} {weights.cost:.4f} {weights.latency:.4f}"
-    if used.keep is not None or used.spend_usd_per_1000 is not None:
-        return f"keep {used.keep} spend {used.spend_usd_per_1000} {used.s_per_point:.4g}"
-    return f"{used.usd_per_point:.4g} {used.s_per_point:.4g}"
+    return (before.model, *(model for model in order if model != before.model)), True
 
 
 class Assess(Protocol):

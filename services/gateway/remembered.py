@@ -40,10 +40,14 @@ class Spoke(Remembered):
 
     model: str
     """Who spoke last."""
-    cluster: str
-    """Its task."""
-    cares: str
-    """What its sender cares about."""
+    cluster: str = ""
+    """The task of its last turn."""
+    cares: str = ""
+    """Read by gateways of the version before, which stay while it is the same."""
+    space: str = ""
+    """The encoder in whose space the tasks lie."""
+    tasks: Mapping[str, float] = {}
+    """Its tasks, with what each weighs beside the next turn."""
     authors: Mapping[str, str] = {}
     """Who wrote which turn, by the turn's fingerprint; the newest last."""
     read: Mapping[str, Reading] = {}

@@ -72,7 +72,11 @@ class GatewaySettings(ServiceSettings):
     variant: VariantName = "int8"
     """Which encoder of those that come with Pointsman, as the embedder's."""
     keep_model: bool = True
-    """Whether a conversation stays with its model until its task changes."""
+    """Whether a conversation is remembered when its next turn is decided: what it was about, and
+    who has read it already."""
+    stay_points: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Points of utility that another model has to be ahead to take a conversation over, beside what
+    it costs that it reads all of it anew."""
     cache_s: Annotated[float, Field(ge=0)] = 300.0
     """How long a provider is taken to keep what a model has read of a conversation: until then
     another model has to be worth that it reads all of it anew."""

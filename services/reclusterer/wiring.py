@@ -46,7 +46,7 @@ ARRIVED = 50
 one of that space."""
 SPACES = 3
 """Spaces that are remembered."""
-NOTHING = (-1, -1, 0)
+NOTHING: tuple[int, int, tuple[Model, ...]] = (-1, -1, ())
 """No state in which anything was published."""
 
 
@@ -85,7 +85,7 @@ class Learner:
     """The turn that was taken last, as `Leadership.terms` counts."""
     epoch: int = 0
     """Under which it writes."""
-    published_of: tuple[int, int, int] = NOTHING
+    published_of: tuple[int, int, tuple[Model, ...]] = NOTHING
     """The state that was published last."""
     opinions: int = 0
     seen: int = 0
@@ -199,7 +199,7 @@ class Learner:
         if not self.memory.samples or self.pinned:
             return
         due = self.watch.due(time.time())
-        models = hash(tuple(ranked(self.catalog(), self.settings)))
+        models = tuple(ranked(self.catalog(), self.settings))
         state = (self.opinions, self.seen // EVERY_COMPLETIONS, models)
         if due or state != self.published_of:
             self.published_of = state

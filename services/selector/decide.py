@@ -12,7 +12,7 @@ from shared.catalog.models import Model
 from shared.contracts.decisions import CandidateScore, CascadePlan, Decision, RuledOut
 from shared.contracts.messages import Decided, Placed, extend
 from shared.contracts.places import Place
-from shared.contracts.wishes import Preferences, RatesUsed
+from shared.contracts.wishes import ConversationSoFar, Preferences, RatesUsed
 from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.cascade import Alone, plan
 from shared.routing.deciding.pacing import Offer, Pacer
@@ -20,6 +20,8 @@ from shared.routing.deciding.rates import Goal, Rates, weights_of
 from shared.routing.deciding.selection import Cached, Candidate, Selection, select
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.errors import TableInvalid
+
+NOTHING_BEFORE = ConversationSoFar()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,17 @@ def decide(
             f"the assignment was made with table {message.assignment.table.digest[:12]}, not with "
             f"{table.digest[:12]}"
         )
-    tokens = message.prompt_tokens()
+    tokens = message.read_tokens()
+    before = message.conversation or NOTHING_BEFORE
     limits = replace(message.constraints.limits(message.needed()), retired=retired)
     abilities = {name: model.abilities for name, model in models.items()}
-    caches = caches_of(message.cached_tokens or {}, models)
+    cached = {name: min(count, int(tokens)) for name, count in before.cached_tokens.items()}
+    caches = caches_of(cached, models)
     places = (message.assignment, *message.assignment.views)
     selections = [
         select(
             table,
-            _assignment(p, table),
+            _assignment(p, table, before.tasks),
             wish.rates,
             limits,
             abilities,
@@ -154,19 +158,30 @@ def _guarded(whole: Selection, views: Sequence[Selection]) -> Selection:
     )
 
 
-def _assignment(place: Place, table: RoutingTable) -> Assignment:
-    parts = place.clusters
+def _assignment(place: Place, table: RoutingTable, before: Mapping[str, float]) -> Assignment:
+    """The clusters of a prompt with those of the turns before it: a task lasts longer than a turn,
+    and what a turn seems to be about may be a mistake."""
+    weights = {part.id: part.weight for part in place.clusters}
+    distances = {part.id: part.distance for part in place.clusters}
+    farthest = max(distances.values())
+    known = {name: weight for name, weight in before.items() if name in table.positions}
+    total = 1.0 + sum(known.values())
+    joined = {
+        name: (weights.get(name, 0.0) + known.get(name, 0.0)) / total
+        for name in (*weights, *(name for name in known if name not in weights))
+    }
     try:
-        clusters = np.array([table.positions[p.id] for p in parts], np.intp)
+        clusters = np.array([table.positions[name] for name in joined], np.intp)
     except KeyError as error:
         raise TableInvalid(
             f"the assignment names cluster {error}, which table {table.digest[:12]} does not have"
         ) from None
-    weights, distances = (
-        np.array(values, np.float32)
-        for values in ([p.weight for p in parts], [p.distance for p in parts])
+    return Assignment(
+        clusters,
+        np.array([*joined.values()], np.float32),
+        np.array([distances.get(name, farthest) for name in joined], np.float32),
+        place.novel,
     )
-    return Assignment(clusters, weights, distances, place.novel)
 
 
 def _part(

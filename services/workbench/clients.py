@@ -23,7 +23,7 @@ class SettingsUnreadable(ContractError):
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class GatewayAddress:
     """Where the gateway is, and what a program is to ask it."""
 
     address: str
@@ -41,9 +41,9 @@ class Client:
     name: str
     file: Path | None
     """Its settings. None: they are no file."""
-    settings: Callable[[Gateway], str]
+    settings: Callable[[GatewayAddress], str]
     """What the settings say, for people to read or to copy."""
-    merged: Callable[[str, Gateway], str] | None
+    merged: Callable[[str, GatewayAddress], str] | None
     """The settings' file with that in it. Raises `SettingsUnreadable`."""
     start: str
     """What to do then."""
@@ -75,7 +75,7 @@ def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return both
 
 
-def _claude(gateway: Gateway) -> dict[str, Any]:
+def _claude(gateway: GatewayAddress) -> dict[str, Any]:
     return {
         "env": {
             "ANTHROPIC_BASE_URL": gateway.address,
@@ -86,7 +86,7 @@ def _claude(gateway: Gateway) -> dict[str, Any]:
     }
 
 
-def _opencode(gateway: Gateway) -> dict[str, Any]:
+def _opencode(gateway: GatewayAddress) -> dict[str, Any]:
     provider = {
         "npm": "@ai-sdk/openai-compatible",
         "name": "Pointsman",
@@ -101,7 +101,7 @@ def _opencode(gateway: Gateway) -> dict[str, Any]:
     }
 
 
-def _codex(gateway: Gateway) -> str:
+def _codex(gateway: GatewayAddress) -> str:
     return (
         f'model = "{gateway.model}"\n'
         'model_provider = "pointsman"\n\n'
@@ -113,7 +113,7 @@ def _codex(gateway: Gateway) -> str:
     )
 
 
-def _codex_merged(text: str, gateway: Gateway) -> str:
+def _codex_merged(text: str, gateway: GatewayAddress) -> str:
     top, *tables = re.split(r"(?m)^(?=\[)", text)
     ours = re.compile(rf"\[\s*{re.escape(CODEX_TABLE)}\s*\]")
     kept = [table for table in tables if not ours.match(table)]
@@ -130,7 +130,7 @@ def _codex_merged(text: str, gateway: Gateway) -> str:
     return made
 
 
-def _cursor(gateway: Gateway) -> str:
+def _cursor(gateway: GatewayAddress) -> str:
     return (
         "in Cursor: Settings, Models, API Keys\n"
         f"  OpenAI API Key            {gateway.key}\n"
@@ -141,7 +141,7 @@ def _cursor(gateway: Gateway) -> str:
     )
 
 
-def _openwebui(gateway: Gateway) -> str:
+def _openwebui(gateway: GatewayAddress) -> str:
     return (
         f"OPENAI_API_BASE_URL={gateway.address}/v1\n"
         f"OPENAI_API_KEY={gateway.key}\n"

@@ -33,7 +33,8 @@ class CandidateScore(Part):
     latency_penalty: NonNegative
     switching_cost_usd: NonNegative = 0.0
     """Part of `cost_usd`: what it costs that this model reads the conversation anew, where another
-    has it in its cache."""
+    has it in its cache. A quarter of it counts in `cost_penalty`: it is paid once, for the turns
+    that follow, too."""
     caution: NonNegative = 0.0
     """Points that its success is taken to be lower, since too little is known of it yet."""
     predicted: Probability | None = None

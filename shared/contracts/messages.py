@@ -24,7 +24,14 @@ from shared.contracts.needs import needed_abilities, output_limit
 from shared.contracts.places import Assigned, Description, Embedding
 from shared.contracts.plain import unfit, unfit_in_chat
 from shared.contracts.tokens import tokens_in, tokens_of_chat
-from shared.contracts.wishes import ChatMessage, Constraints, Preferences, Profile, ReplyTo
+from shared.contracts.wishes import (
+    ChatMessage,
+    Constraints,
+    ConversationSoFar,
+    Preferences,
+    Profile,
+    ReplyTo,
+)
 from shared.routing.deciding.abilities import Ability, Needs
 from shared.routing.deciding.rates import PROFILES, Goal, Rates
 
@@ -88,11 +95,8 @@ class Submitted(BaseModel):
     reply_to: ReplyTo | None = None
     needs: Annotated[tuple[Ability, ...], Field(max_length=32)] | None = None
     """What the model must be able to do beyond what the prompt and the parameters show."""
-    cached_tokens: (
-        Annotated[dict[str, Annotated[int, Field(ge=0, le=10_000_000)]], Field(max_length=64)]
-        | None
-    ) = None
-    """Tokens of this conversation that the providers of these models have in their caches."""
+    conversation: ConversationSoFar | None = None
+    """What is known of the conversation that this goes on with."""
     metadata: Annotated[dict[str, str], Field(max_length=MAX_METADATA)] = {}
     """The sender's own; it travels along untouched."""
     submitted_at: Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)] | None = None
@@ -161,6 +165,13 @@ class Submitted(BaseModel):
         """About how many tokens a model must be able to hold."""
         needs = self.needed()
         return needs.prompt_tokens + needs.answer_tokens
+
+    def read_tokens(self) -> float:
+        """About how many tokens a model reads, for what it is expected to cost."""
+        shown = self.prompt_tokens()
+        if self.conversation is not None and self.conversation.tokens is not None:
+            return max(shown, self.conversation.tokens)
+        return shown if not self.parameters else max(shown, self.needed().prompt_tokens)
 
     def asked(self) -> str:
         """A digest of what is asked: equal for the same chat with the same parameters, and for

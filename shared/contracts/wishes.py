@@ -124,6 +124,20 @@ class Constraints(Asked):
         return Limits(self.max_cost_usd, self.max_latency_s, self.allow, self.deny, needs)
 
 
+Tokens = Annotated[int, Field(ge=0, le=100_000_000)]
+
+
+class ConversationSoFar(Asked):
+    """What is known of the turns before: what they have cost to read, and what they were about."""
+
+    tokens: Tokens | None = None
+    """Tokens of all turns, where the message does not show them all."""
+    cached_tokens: dict[str, Tokens] = Field(default={}, max_length=64)
+    """Of those, what the providers of these models have in their caches."""
+    tasks: dict[str, NonNegative] = Field(default={}, max_length=64)
+    """Clusters of the turns before, with weights beside the 1 of this turn."""
+
+
 class ReplyTo(Asked):
     """Where a copy of the decision goes: a partition of the topic `replies`."""
 

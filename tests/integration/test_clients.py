@@ -23,7 +23,7 @@ from conftest import Pipeline
 from doors import gateway
 from stand_in import TEXTS, StandIn
 
-from services.workbench.clients import Gateway, clients
+from services.workbench.clients import GatewayAddress, clients
 from shared.adapters.keys import new, write
 from shared.catalog.models import DEFAULT
 from shared.contracts.scopes import Scope
@@ -165,7 +165,7 @@ async def test_an_agent_edits_a_file_while_the_model_changes(
     assert client.file is not None
     assert client.merged is not None
     client.file.parent.mkdir(parents=True)
-    client.file.write_text(client.merged("", Gateway(house.address, house.key)))
+    client.file.write_text(client.merged("", GatewayAddress(house.address, house.key)))
     house.model.unwell = {
         model["openrouter"] for model in yaml.safe_load(DEFAULT.read_text())["models"].values()
     }

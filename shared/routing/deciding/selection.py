@@ -244,8 +244,9 @@ def select(
         None if prediction is None else (prediction.probability[None], prediction.spread[None])
     )
     everyone = _expected(table, one, length, predicted, share)
+    counted = everyone
     if caches:
-        everyone = _with_caches(everyone, table.models, caches)
+        everyone, counted = _with_caches(everyone, table.models, caches)
     ruled_out = _ruled_out(
         table.models, everyone.cost_usd[0], everyone.latency_s[0], limits, abilities
     )
@@ -257,7 +258,7 @@ def select(
         return Selection((), tuple(ruled_out.items()), 0.0, why)
 
     expected = everyone.of(eligible)
-    terms = terms_of(expected, rates)
+    terms = terms_of(counted.of(eligible), rates)
     utility = terms.utility[0]
     success = expected.success[0]
     error = expected.error[0]
@@ -396,12 +397,20 @@ def _expected(
 
 def _with_caches(
     everyone: Expectations, models: Sequence[str], caches: Mapping[str, Cached]
-) -> Expectations:
+) -> tuple[Expectations, Expectations]:
+    """With what each model is expected to cost this time, and with what of it counts: reading a
+    conversation anew is paid once, and serves the turns that follow."""
     saved = np.array([caches.get(model, NO_CACHE).saved_usd for model in models])
-    cost = np.maximum(everyone.cost_usd - saved, LEAST_COST * everyone.cost_usd)
-    return replace(everyone, cost_usd=cost)
+    lost = np.array([caches.get(model, NO_CACHE).lost_usd for model in models])
+    least = LEAST_COST * everyone.cost_usd
+    cost = np.maximum(everyone.cost_usd - saved, least)
+    counted = np.maximum(everyone.cost_usd - saved - lost * (1 - 1 / TURNS_SERVED), least)
+    return replace(everyone, cost_usd=cost), replace(everyone, cost_usd=counted)
 
 
+TURNS_SERVED = 4
+"""Turns that a model is taken to serve when it takes a conversation over; of 1, 2, 4 and 8 among
+the best on simulated conversations (docs/decisions/0013)."""
 LEAST_COST = 0.05
 """Of a cluster's mean cost, however short a prompt is."""
 

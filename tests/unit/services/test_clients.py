@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from services.__main__ import app
-from services.workbench.clients import Gateway, SettingsUnreadable, clients
+from services.workbench.clients import GatewayAddress, SettingsUnreadable, clients
 
-GATEWAY = Gateway("http://127.0.0.1:8787", "pm-key")
+GATEWAY = GatewayAddress("http://127.0.0.1:8787", "pm-key")
 FILES = [name for name, client in clients(Path("/home")).items() if client.merged is not None]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support import table
+from support import placed, table, wish
 
 from services.gateway.answering import Answering, StreamedReply, ask_streamed, unanswered
-from services.gateway.choice import Choice, Conversation, choose
+from services.gateway.choice import Choice, Conversation, _kept, choose
 from services.gateway.documented import openapi, page
 from services.gateway.fallback import Fallback
 from services.gateway.forms.chat import CHAT, decision_asked
@@ -32,6 +33,7 @@ from services.gateway.requests import (
 from services.gateway.settings import GatewaySettings
 from services.gateway.understanding import UnderstoodRequest, understand
 from services.gateway.wiring.admission import ConcurrencyLimit, Slot
+from services.selector.decide import decide
 from shared.adapters.keys import (
     Key,
     KeyFileInvalid,
@@ -46,6 +48,7 @@ from shared.adapters.keys import (
 from shared.adapters.llm.breaker import Breaker
 from shared.catalog import models
 from shared.contracts.answers import Answer
+from shared.contracts.decisions import CandidateScore, Decision
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Submitted
 from shared.contracts.places import TableRef
@@ -546,3 +549,53 @@ def test_the_api_is_described() -> None:
     ]
     assert "RequestWishes" in page()
     assert "cdn" not in page()
+
+
+def _decision(**utilities: float) -> Decision:
+    return Decision.model_construct(
+        candidates=tuple(
+            CandidateScore.model_construct(model=name, utility=utility)
+            for name, utility in utilities.items()
+        )
+    )
+
+
+def test_a_conversation_stays_unless_another_is_points_ahead() -> None:
+    before = Spoke(model="b", cluster="", cares="")
+    near, far = _decision(a=0.5, b=0.49, c=0.1), _decision(a=0.5, b=0.4, c=0.1)
+    assert _kept(near, before, 0.02) == (("b", "a", "c"), True)
+    assert _kept(far, before, 0.02) == (("a", "b", "c"), False)
+    assert _kept(near, None, 0.02) == (("a", "b", "c"), False)
+    assert _kept(near, Spoke(model="gone"), 0.02) == (("a", "b", "c"), False)
+    assert _kept(_decision(b=0.5, a=0.4), before, 0.02) == (("b", "a"), False)
+
+
+def test_what_the_turns_before_were_about_fades_and_is_dropped_in_another_space() -> None:
+    tab = table()
+    message = decide(placed(tab), tab, {}, wish(), 10)
+    once = Conversation("k").decided(message)
+    assert once.tasks == {
+        part.id: pytest.approx(0.8 * part.weight, abs=1e-3) for part in message.assignment.clusters
+    }
+    spoke = Spoke(model="m", space=once.space, tasks={"old": 1.0})
+    assert Conversation("k", before=spoke).decided(message).tasks["old"] == pytest.approx(0.8)
+    other = spoke.model_copy(update={"space": "another@1"})
+    assert "old" not in Conversation("k", before=other).decided(message).tasks
+
+
+async def test_what_was_said_and_read_is_remembered() -> None:
+    texts = Remembers()
+    talk = Conversation("k", cluster="c")
+    answer = _answer().model_copy(update={"text": " Hello. "})
+    await talk.keep(texts, "m", answer, 50)
+    again = Conversation("k", before=await Spoke.recall(texts, "k"))
+    assert again.author({"role": "assistant", "content": "Hello."}) == "m"
+    assert again.author({"role": "assistant", "content": "Bye."}) is None
+    now = time.time()
+    assert again.cached(now, 300) == {"m": 50}
+    assert again.cached(now + 301, 300) == {}
+    assert again.so_far(70, 300).cached_tokens == {"m": 50}
+    await texts.put("old", "m\ncluster\n1 2 3")
+    older = await Spoke.recall(texts, "old")
+    assert older is not None
+    assert (older.model, older.authors) == ("m", {})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ from support import described, embedded, model_of, placed, submitted, table, wis
 
 from services.assigner.assign import place
 from services.selector.decide import Pacers, Wish, decide
+from shared.contracts.decisions import Decision
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.messages import Decided, Placed, Submitted, read, to_json
 from shared.contracts.places import TableRef
 from shared.contracts.vector import pack
-from shared.contracts.wishes import Constraints, Preferences, Profile, RatesUsed
+from shared.contracts.wishes import Constraints, ConversationSoFar, Preferences, Profile, RatesUsed
 from shared.routing.deciding.rates import MOST_USD, PROFILES, Goal, Rates
+from shared.routing.deciding.table import RoutingTable
 from shared.routing.errors import TableInvalid
 
 
@@ -212,3 +215,66 @@ def test_a_view_can_only_make_a_choice_cheaper_and_breaks_no_limit() -> None:
         )
         assert isinstance(at, Placed)
         assert decide(at, tab, {}, wish("quality"), candidates=10).decision.model == "middle"
+
+
+def _two(success: tuple[float, float]) -> RoutingTable:
+    """Two models that differ in success alone, on two tasks with the order turned around."""
+    logits = np.log(np.array(success) / (1 - np.array(success)))
+    strength = np.array([logits - logits[1], logits[::-1] - logits[0]])
+    return table(
+        2,
+        ("new", "old"),
+        strength=strength,
+        standard_error=np.full((2, 2), 0.01),
+        cost_usd=np.full((2, 2), 0.01),
+        latency_s=np.ones((2, 2)),
+        reference_success=np.array([success[1], success[0]]),
+        usd_per_token=np.full(2, 1e-6),
+        prompt_tokens=np.full(2, 100.0),
+    )
+
+
+def _at(tab: RoutingTable, cluster: str, **so_far: Any) -> Placed:
+    message = placed(tab, embedded(described(submitted())))
+    part = message.assignment.clusters[0].model_copy(update={"id": cluster, "weight": 1.0})
+    where = message.assignment.model_copy(update={"clusters": (part,)})
+    conversation = ConversationSoFar(**so_far) if so_far else None
+    return message.model_copy(update={"assignment": where, "conversation": conversation})
+
+
+def test_moving_a_conversation_costs_what_it_takes_to_read_it_anew() -> None:
+    tab = _two((0.62, 0.60))
+    models = {name: model_of(name) for name in tab.models}
+    rates = Wish(Rates(1.0))
+
+    def best(**so_far: Any) -> Decision:
+        return decide(_at(tab, "c00", **so_far), tab, models, rates, 10).decision
+
+    assert best().model == "new"
+    assert best(tokens=1000, cached_tokens={"old": 1000}).model == "new"
+    stays = best(tokens=200_000, cached_tokens={"old": 200_000})
+    assert stays.model == "old"
+    old, new = stays.candidates
+    lost = 200_000 * (1.0 - 0.1) / 1e6
+    assert (old.switching_cost_usd, new.switching_cost_usd) == (0.0, pytest.approx(lost))
+    assert new.cost_usd - old.cost_usd == pytest.approx(lost)
+    assert new.cost_penalty == pytest.approx(new.cost_usd - 0.75 * lost)
+    assert new.utility == pytest.approx(new.gain - new.cost_penalty - new.latency_penalty)
+    both = best(tokens=200_000, cached_tokens={"old": 200_000, "new": 150_000})
+    assert both.candidates[0].switching_cost_usd in (0.0, pytest.approx(lost / 4))
+    capped = best(tokens=1000, cached_tokens={"old": 200_000})
+    assert capped.model == "new", "no more is cached than there is to read"
+
+
+def test_the_turns_before_say_what_a_conversation_is_about() -> None:
+    tab = _two((0.8, 0.4))
+    rates = Wish(Rates(1.0))
+
+    def best(cluster: str, **so_far: Any) -> Decision:
+        return decide(_at(tab, cluster, **so_far), tab, {}, rates, 10).decision
+
+    assert (best("c00").model, best("c01").model) == ("new", "old")
+    once = best("c01", tasks={"c00": 3.0, "gone": 5.0})
+    assert once.model == "new", "one turn that seems to be of another task changes nothing"
+    assert once.candidates[0].success == pytest.approx((3 * 0.8 + 0.4) / 4, abs=1e-4)
+    assert best("c01", tasks={"c00": 0.5}).model == "old"
