@@ -49,6 +49,9 @@ bench-gateway: setup-dev ## Measure what the gateway adds, and many streams at o
 bench-conversations: setup-dev ## Measure what conversations cost, beside always staying and always choosing anew (SIMULATED)
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/conversations.py $(if $(SEEDS),--seeds $(SEEDS))
 
+bench-protocols: setup-dev ## Measure what Anthropic's and OpenAI's newer protocol cost beside Chat Completions
+	@PYTHONPATH=deploy/local:tests:tests/benchmarks $(BIN)/python tests/benchmarks/protocols.py
+
 bench-console: setup-dev ## Measure the console's first paint and frames in a browser
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/console.py
 

@@ -9,6 +9,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from pydantic.json_schema import models_json_schema
 
+from services.gateway.forms.completions import CompletionsRequest
+from services.gateway.forms.embeddings import EmbeddingsRequest
+from services.gateway.forms.messages import MessagesRequest
+from services.gateway.forms.responses import ResponsesRequest
 from services.gateway.requests import HEADERS, HELP, ChatRequest, FeedbackRequest, RouteRequest
 from shared.catalog.models import Model
 from shared.contracts.decisions import Decision
@@ -20,7 +24,7 @@ ERRORS = {
     "403": "The key may not do that",
     "404": "There is no such model, profile or answer",
     "413": "The request is too large",
-    "415": "The content-type is not application/json",
+    "415": "The content-type is not application/json, or the content-encoding is not read here",
     "429": "Too much under way, or this key's rate or budget is used up; Retry-After says when to "
     "come again",
     "500": "A fault of Pointsman's, logged under the request's id",
@@ -80,6 +84,14 @@ EXAMPLES: dict[type, dict[str, Any]] = {
         "prompt": ASKED,
         "pointsman": {"cost_quality_tradeoff": 3, "constraints": {"max_latency_s": 20}},
     },
+    MessagesRequest: {
+        "model": "auto",
+        "max_tokens": 1000,
+        "messages": [{"role": "user", "content": ASKED}],
+    },
+    ResponsesRequest: {"model": "auto:quality", "input": ASKED},
+    CompletionsRequest: {"model": "auto", "prompt": ASKED, "max_tokens": 200},
+    EmbeddingsRequest: {"model": "int8", "input": [ASKED]},
     FeedbackRequest: {"request_id": "chatcmpl-0123456789abcdef", "thumb": "up"},
 }
 NAMED = {
@@ -87,6 +99,13 @@ NAMED = {
     "in": "path",
     "required": True,
     "description": "`auto`, `auto:PROFILE`, or a model's name; slashes may stand as they are",
+    "schema": {"type": "string", "minLength": 1},
+}
+RESPONSE_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The response's `id`",
     "schema": {"type": "string", "minLength": 1},
 }
 ANSWER_HEADERS = {
@@ -101,7 +120,10 @@ ANSWER_HEADERS = {
     "server-timing": "`decision;dur=`: milliseconds from publishing the prompt to having its "
     "decision",
     "x-pointsman-default": "Why the profile's default model answered, if routing was not available",
-    "x-pointsman-kept": "Says so, if the conversation stays with its model",
+    "x-pointsman-kept": "Says so, if the conversation stays with its model though another would be "
+    "a little better",
+    "x-pointsman-left-out": "What of the request did not reach the model that answers, or not as "
+    "it came",
     "x-pointsman-cascade": "If a cheaper model was asked first: `accepted` or `escalated`, that "
     "model, how probably its answer is good",
 }
@@ -137,7 +159,7 @@ def model(one: Model) -> dict[str, Any]:
 @cache
 def openapi() -> dict[str, Any]:
     """The API as OpenAPI 3.1."""
-    kinds = (ChatRequest, RouteRequest, FeedbackRequest)
+    kinds = tuple(EXAMPLES)
     _, taken = models_json_schema(
         [(kind, "validation") for kind in kinds], ref_template="#/components/schemas/{model}"
     )
@@ -155,13 +177,59 @@ def openapi() -> dict[str, Any]:
         "info": {
             "title": "Pointsman gateway",
             "version": version("pointsman"),
-            "description": "An OpenAI-compatible API whose model is chosen per prompt. Set a "
-            "client's base URL to this address and /v1.",
+            "description": "The protocols of OpenAI and Anthropic, with a model that is chosen per "
+            "prompt. Set the base URL of OpenAI's clients to this address and /v1, that of "
+            "Anthropic's to this address.",
         },
         "paths": {
             "/v1/chat/completions": {
                 "post": _operation(
                     "complete", "Answer a chat", ChatRequest, "Completion", stream=True
+                )
+            },
+            "/v1/messages": {
+                "post": _operation(
+                    "complete",
+                    "Answer in the form of Anthropic's Messages API, errors and streams too",
+                    MessagesRequest,
+                    None,
+                    stream=True,
+                )
+            },
+            "/v1/messages/count_tokens": {
+                "post": _operation(
+                    None, "About how many tokens such a request has", MessagesRequest, None
+                )
+            },
+            "/v1/responses": {
+                "post": _operation(
+                    "complete",
+                    "Answer in the form of OpenAI's Responses API",
+                    ResponsesRequest,
+                    None,
+                    stream=True,
+                )
+            },
+            "/v1/responses/{id}": {
+                "get": _operation("complete", "A response that is kept", None, None),
+                "delete": _operation("complete", "Keep a response no longer", None, None),
+                "parameters": [RESPONSE_ID],
+            },
+            "/v1/completions": {
+                "post": _operation(
+                    "complete",
+                    "Go on with a text, as of old",
+                    CompletionsRequest,
+                    None,
+                    stream=True,
+                )
+            },
+            "/v1/embeddings": {
+                "post": _operation(
+                    "complete",
+                    "Embed texts: by the embedder's own encoder, or a model of the catalogue",
+                    EmbeddingsRequest,
+                    None,
                 )
             },
             "/v1/route": {
@@ -244,7 +312,7 @@ def _operation(
                 }
             },
         }
-        if body is not FeedbackRequest:
+        if body not in (FeedbackRequest, EmbeddingsRequest):
             operation["parameters"] = [
                 {
                     "name": name,

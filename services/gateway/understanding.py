@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from services.gateway.requests import AUTO, ChatRequest, Problem, RequestWishes, RouteRequest
 from shared.catalog.models import Catalog, CatalogError
 from shared.contracts.messages import (
+    ANSWER_ROOM,
     MAX_MESSAGE_BYTES,
     MAX_METADATA,
     MAX_PROMPT_BYTES,
@@ -21,9 +22,9 @@ from shared.contracts.messages import (
     describe_error,
     task_of,
 )
-from shared.contracts.needs import needed_abilities
+from shared.contracts.needs import OUTPUT_LIMITS, needed_abilities
 from shared.contracts.tokens import tokens_in, tokens_of_chat
-from shared.contracts.wishes import Profile
+from shared.contracts.wishes import ConversationSoFar, Profile
 from shared.routing.deciding.abilities import Needs
 
 if TYPE_CHECKING:
@@ -228,8 +229,11 @@ def _submitted(
                 prompt=prompt, messages=messages, parameters=parameters if whole else {}, **fields
             ), whole
         task = task_of(messages)
-        need = max(needs.context_tokens, needs.prompt_tokens + needs.answer_tokens)
+        least = needs.prompt_tokens + min(needs.answer_tokens, ANSWER_ROOM)
+        need = max(needs.context_tokens, least)
         fields["constraints"] = wishes.constraints.model_copy(update={"context_tokens": need})
+        fields["conversation"] = ConversationSoFar(tokens=needs.prompt_tokens)
+        fields["parameters"] = {n: v for n, v in parameters.items() if n in OUTPUT_LIMITS}
         fields["needs"] = tuple(sorted(needs.abilities)) or None
         return Submitted(prompt=task[: MAX_PROMPT_BYTES // 8], **fields), False
     except ValidationError as error:

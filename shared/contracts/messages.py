@@ -151,12 +151,13 @@ class Submitted(BaseModel):
         and an answer."""
         stated = frozenset(self.needs or ())
         asked = self.constraints.context_tokens
+        whole = (self.conversation.tokens if self.conversation is not None else None) or 0
         if self.messages is None and not self.parameters:
-            return Needs(stated, tokens_in(self.prompt or ""), ANSWER_ROOM, asked)
+            return Needs(stated, max(whole, tokens_in(self.prompt or "")), ANSWER_ROOM, asked)
         turns = self.chat()
         return Needs(
             stated | needed_abilities(turns, self.parameters),
-            tokens_of_chat(turns, self.parameters),
+            max(whole, tokens_of_chat(turns, self.parameters)),
             answer_room(self.parameters),
             asked,
         )

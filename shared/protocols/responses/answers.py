@@ -13,6 +13,8 @@ from shared.protocols.responses.asked import custom_tools
 
 ENDS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why an answer is not whole, by its finish reason."""
+WORDS = frozenset({"role", "content", "refusal"})
+"""Fields of a delta that holds words and nothing else."""
 ECHOED: Mapping[str, Any] = {
     "instructions": None,
     "max_output_tokens": None,
@@ -170,12 +172,13 @@ class ResponseEvents:
         return f"{prefix}_{self.id.rpartition('-')[2]}{len(self._items)}"
 
     def _delta(self, delta: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        if words := thoughts_in(delta):
-            self._said["reasoning_content"] = self._said.get("reasoning_content", "") + words
-            yield from self._think(words)
-        for name in ("reasoning_details", "thinking_blocks"):
-            if isinstance(more := delta.get(name), list):
-                self._said[name] = [*self._said.get(name, ()), *more]
+        if not delta.keys() <= WORDS:
+            if words := thoughts_in(delta):
+                self._said["reasoning_content"] = self._said.get("reasoning_content", "") + words
+                yield from self._think(words)
+            for name in ("reasoning_details", "thinking_blocks"):
+                if isinstance(more := delta.get(name), list):
+                    self._said[name] = [*self._said.get(name, ()), *more]
         text = delta.get("content") or delta.get("refusal")
         if isinstance(text, str) and text:
             if self._message is None:
@@ -256,13 +259,17 @@ class ResponseEvents:
     def _write(self, text: str) -> dict[str, Any]:
         assert self._message is not None
         self._message.text += text
-        return self._event(
-            "response.output_text.delta",
-            **self._at(self._message),
-            content_index=0,
-            delta=text,
-            logprobs=[],
-        )
+        number = self._number
+        self._number = number + 1
+        return {  # once a token, so put together at once
+            "type": "response.output_text.delta",
+            "sequence_number": number,
+            "item_id": self._message.item["id"],
+            "output_index": self._message.place,
+            "content_index": 0,
+            "delta": text,
+            "logprobs": [],
+        }
 
     def _end_message(self) -> Iterator[dict[str, Any]]:
         one = self._message
