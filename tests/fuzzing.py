@@ -18,6 +18,10 @@ from aiokafka import ConsumerRecord
 
 from services.describer.receive import receive
 from services.gateway.forms.chat import CHAT as CHAT_FORM
+from services.gateway.forms.chat import ChatEvents
+from services.gateway.forms.completions import COMPLETIONS
+from services.gateway.forms.messages import MESSAGES
+from services.gateway.forms.responses import RESPONSES
 from services.gateway.requests import (
     ChatRequest,
     FeedbackRequest,
@@ -30,12 +34,17 @@ from services.gateway.understanding import AskedRequest, understand
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.client import time_of
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.llm.dialect import Dialect
 from shared.adapters.llm.reading import MOST_PARTS, Reader, refusal, said, usage, without_thinking
+from shared.adapters.llm.reading_messages import MessagesReader
+from shared.adapters.llm.wire import WIRES
 from shared.catalog import models
 from shared.contracts.errors import ContractError
 from shared.contracts.messages import Submitted, read, to_json
 from shared.contracts.topics import REPLIES
+from shared.protocols.messages.answers import MessageEvents
 from shared.protocols.portable import portable
+from shared.protocols.responses.answers import ResponseEvents
 
 CATALOG = models.load()
 CALL = {
@@ -132,6 +141,107 @@ RECORD = {
 
 DEEP = "as deep as it goes"
 """Becomes lists or objects in one another, more than any reader follows."""
+CALLED = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": [1]}}
+THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "pointsman.eJw="}
+MESSAGE: Any = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "content": [THOUGHT, {"type": "text", "text": "a"}, CALLED],
+    "stop_reason": "tool_use",
+    "usage": {"input_tokens": 3, "cache_read_input_tokens": 1, "output_tokens": 2},
+}
+EVENTS: Any = [
+    {"type": "message_start", "message": MESSAGE | {"content": []}},
+    {"type": "content_block_start", "index": 0, "content_block": THOUGHT | {"thinking": ""}},
+    {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "thinking_delta", "thinking": "H"},
+    },
+    {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "signature_delta", "signature": "s"},
+    },
+    {"type": "content_block_stop", "index": 0},
+    {"type": "ping"},
+    {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": "a"}},
+    {"type": "content_block_stop", "index": 1},
+    {"type": "content_block_start", "index": 2, "content_block": CALLED | {"input": {}}},
+    {
+        "type": "content_block_delta",
+        "index": 2,
+        "delta": {"type": "input_json_delta", "partial_json": '{"a": 1}'},
+    },
+    {"type": "content_block_stop", "index": 2},
+    {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 2}},
+    {"type": "message_stop"},
+]
+MESSAGES_REQUEST: Any = {
+    "model": "auto",
+    "max_tokens": 9,
+    "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+    "tools": [{"name": "f", "input_schema": {"type": "object"}}, {"type": "bash_20250124"}],
+    "tool_choice": {"type": "tool", "name": "f"},
+    "thinking": {"type": "enabled", "budget_tokens": 2000},
+    "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}},
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Look"},
+                {"type": "image", "source": {"type": "base64", "media_type": "a/b", "data": "A"}},
+                {"type": "document", "source": {"type": "text", "data": "A"}, "title": "T"},
+            ],
+        },
+        {"role": "assistant", "content": [THOUGHT, {"type": "text", "text": "a"}, CALLED]},
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "toolu_1",
+                    "is_error": True,
+                    "content": [{"type": "text", "text": "x"}],
+                },
+                {"type": "text", "text": "Go on"},
+            ],
+        },
+    ],
+}
+RESPONSES_REQUEST: Any = {
+    "model": "auto",
+    "instructions": "Be brief.",
+    "reasoning": {"effort": "low"},
+    "text": {"format": {"type": "json_schema", "name": "a", "schema": {}}, "verbosity": "low"},
+    "tools": [{"type": "function", "name": "f", "parameters": {}}, {"type": "custom", "name": "g"}],
+    "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"name": "f"}]},
+    "include": ["reasoning.encrypted_content"],
+    "input": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "Look"},
+                {"type": "input_image", "image_url": "data:image/png;base64,AAAA"},
+                {"type": "input_file", "file_data": "data:;base64,A"},
+            ],
+        },
+        {"type": "reasoning", "summary": [], "encrypted_content": "pointsman.eJw="},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "custom_tool_call", "call_id": "d", "name": "g", "input": "x"},
+        {"type": "function_call_output", "call_id": "c", "output": "x"},
+        {
+            "type": "custom_tool_call_output",
+            "call_id": "d",
+            "output": [{"type": "input_text", "text": "x"}],
+        },
+    ],
+}
+TEXT_REQUEST: Any = {"model": "auto", "prompt": "x", "max_tokens": 9, "echo": True}
 LEAVES: tuple[Any, ...] = (
     *(
         None,
@@ -277,7 +387,24 @@ def provider(rng: random.Random) -> None:
         ]
         data = b"".join(parts) + (b"data: [DONE]" + end * 2 if rng.random() < 0.7 else b"")
         data = broken(data, rng) if rng.random() < 0.2 else data
-    reader = Reader()
+    _read_answer(Reader(), data, rng)
+
+
+def anthropic(rng: random.Random) -> None:
+    """Likewise of Anthropic's API."""
+    if rng.random() < 0.3:
+        data = encoded(some(MESSAGE, rng), rng)
+    else:
+        events = some(EVENTS, rng)
+        data = b"".join(
+            b"event: x\ndata: " + encoded(one, rng) + b"\n\n"
+            for one in (events if isinstance(events, list) else [events])
+        )
+        data = broken(data, rng) if rng.random() < 0.2 else data
+    _read_answer(MessagesReader(), data, rng)
+
+
+def _read_answer(reader: Reader, data: bytes, rng: random.Random) -> None:
     taken: list[dict[str, Any]] = []
     edges = [0, *sorted(rng.randint(0, len(data)) for _ in range(rng.randint(0, 4))), len(data)]
     try:
@@ -314,6 +441,53 @@ def provider(rng: random.Random) -> None:
                 "a huge index",
             )
     json.dumps(said(refusal(data), 400), ensure_ascii=False).encode()
+    _say(taken)
+
+
+def _say(chunks: list[dict[str, Any]]) -> None:
+    """Chunks said in every protocol."""
+    ways: tuple[Any, ...] = (
+        ChatEvents(),
+        MessageEvents("msg_1", "m", 3, thoughts=True),
+        MessageEvents("msg_1", "m", 3, thoughts=False),
+        ResponseEvents("resp_1", "m", {"tools": [{"type": "custom", "name": "f"}]}),
+    )
+    for way in ways:
+        for chunk in chunks:
+            for event in way.events(chunk) if isinstance(way, ChatEvents) else way.take(chunk):
+                if not isinstance(event, bytes):
+                    json.dumps(event, ensure_ascii=False, allow_nan=False).encode()
+
+
+def protocols(rng: random.Random) -> None:
+    """A request in another protocol: understood, and written in both forms that providers speak;
+    or a `Problem` of the client's."""
+    form, value = rng.choice(
+        ((MESSAGES, MESSAGES_REQUEST), (RESPONSES, RESPONSES_REQUEST), (COMPLETIONS, TEXT_REQUEST))
+    )
+    data = encoded(some(value, rng), rng)
+    try:
+        asked = form.read(data, {})
+        wanted = understand(
+            asked,
+            wishes_of({}, asked.request.pointsman),
+            "r-1",
+            "team",
+            CATALOG,
+            CATALOG.retired,
+            len(data),
+        )
+    except Problem as problem:
+        _require(400 <= problem.status < 500, "not the client's fault")
+        json.dumps(form.problem(problem, "r-1"), ensure_ascii=False, allow_nan=False).encode()
+        return
+    for turns in (wanted.chat, portable(wanted.chat)):
+        body = {"model": "m", "messages": turns, **wanted.parameters}
+        for wire in WIRES.values():
+            sent = wire.body(body, Dialect(), stream=True)
+            json.dumps(sent, ensure_ascii=False, allow_nan=False).encode()
+    if wanted.submitted is not None:
+        read(Submitted, to_json(wanted.submitted))
 
 
 def http(rng: random.Random) -> None:
@@ -387,6 +561,8 @@ def _require(holds: bool, what: str) -> None:
 
 READERS: dict[str, Callable[[random.Random], None]] = {
     "provider": provider,
+    "anthropic": anthropic,
+    "protocols": protocols,
     "http": http,
     "topic": topic,
 }

@@ -80,7 +80,7 @@ async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -
 
 def show_addresses(running: Supervisor) -> None:
     """Say where the doors are."""
-    uses = {"gateway": "OPENAI_BASE_URL={}/v1, documented at {}/docs", "console": "{}"}
+    uses = {"gateway": "OPENAI_BASE_URL={}/v1, ANTHROPIC_BASE_URL={}, documented at {}/docs", "console": "{}"}
     for name, address in sorted(running.addresses.items(), reverse=True):
         out.print(f"  {name:<16} {uses[name].format(address, address)}", soft_wrap=True)
 

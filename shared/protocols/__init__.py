@@ -43,15 +43,31 @@ def plain_turns(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [plain(turn) for turn in turns]
 
 
+def mapping(value: Any) -> Mapping[str, Any]:
+    """An object as it is; an empty one for anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def objects(value: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list; none for anything else."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def words_of(value: Any) -> str:
+    """A text as it is; an empty one for anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def whole_number(value: Any) -> int:
+    """An index as it is; 0 for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
 def text_of_parts(content: Any) -> str:
     """The words of a message's content."""
     if isinstance(content, str):
         return content
-    return "\n".join(
-        part["text"]
-        for part in content or ()
-        if isinstance(part, Mapping) and isinstance(part.get("text"), str)
-    )
+    return "\n".join(part["text"] for part in objects(content) if isinstance(part.get("text"), str))
 
 
 def arguments_of(text: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.contracts.plain import unfit
-from shared.protocols import AUTHOR, KEEPSAKE, compact
+from shared.protocols import AUTHOR, KEEPSAKE, compact, mapping, objects
 
 OF_TURN = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
 OF_CALL = ("extra_content", "provider_specific_fields", "thought_signature")
@@ -27,7 +27,7 @@ def keepsake_of(turn: Mapping[str, Any], model: str) -> str | None:
     """The keepsake of an assistant's turn; None: there is nothing to keep."""
     kept = {name: turn[name] for name in OF_TURN if turn.get(name)}
     calls: dict[str, Any] = {}
-    for call in turn.get("tool_calls") or ():
+    for call in objects(turn.get("tool_calls")):
         extras = extras_of(call)
         if extras and isinstance(call.get("id"), str):
             calls[call["id"]] = extras
@@ -42,7 +42,7 @@ def keepsake_of(turn: Mapping[str, Any], model: str) -> str | None:
 def signed(turn: Mapping[str, Any]) -> bool:
     """Whether the model wants something back that nobody else can make."""
     return bool(turn.get("reasoning_details") or turn.get("thinking_blocks")) or any(
-        extras_of(call) for call in turn.get("tool_calls") or ()
+        extras_of(call) for call in objects(turn.get("tool_calls"))
     )
 
 
@@ -75,7 +75,7 @@ def joined(one: dict[str, Any] | None, more: dict[str, Any] | None) -> dict[str,
     """Two keepsakes of one turn."""
     if one is None or more is None:
         return one or more
-    calls = {**(one.get("calls") or {}), **(more.get("calls") or {})}
+    calls = {**mapping(one.get("calls")), **mapping(more.get("calls"))}
     return {**one, **more} | ({"calls": calls} if calls else {})
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from shared.protocols import NATIVE, plain, text_of_parts
+from shared.protocols import NATIVE, objects, plain, text_of_parts, words_of
 
 PLAIN_ID = re.compile(r"[A-Za-z0-9]{9}")
 """The strictest form of a tool call's id that is asked for (Mistral); everybody takes it."""
@@ -50,7 +50,7 @@ def history(
             if mine := own(turn):
                 kept_ids.update(_ids(turn))
             turns.append(dict(turn) if mine else plain(_turn(turn)))
-        elif turn.get("tool_call_id") in kept_ids:
+        elif words_of(turn.get("tool_call_id")) in kept_ids:
             turns.append(dict(turn))
         else:
             turns.append(_turn(turn))
@@ -58,7 +58,7 @@ def history(
 
 
 def _ids(turn: Mapping[str, Any]) -> Iterable[str]:
-    for call in turn.get("tool_calls") or ():
+    for call in objects(turn.get("tool_calls")):
         if isinstance(call, Mapping) and isinstance(call.get("id"), str):
             yield call["id"]
 

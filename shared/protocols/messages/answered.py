@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.protocols import NATIVE, compact, count
+from shared.protocols import NATIVE, compact, count, mapping, objects, whole_number, words_of
 
 FINISH_REASONS: Mapping[str, str] = {
     "end_turn": "stop",
@@ -24,12 +24,12 @@ def completion_of(message: Mapping[str, Any]) -> dict[str, Any]:
     texts: list[str] = []
     said: dict[str, Any] = {"role": "assistant"}
     calls: list[dict[str, Any]] = []
-    for block in message.get("content") or ():
+    for block in objects(message.get("content")):
         kind = block.get("type") if isinstance(block, Mapping) else None
         if kind == "text":
-            texts.append(str(block.get("text", "")))
+            texts.append(words_of(block.get("text")))
         elif kind == "tool_use":
-            calls.append(_call_of(block, compact(block.get("input") or {})))
+            calls.append(_call_of(block, compact(mapping(block.get("input")))))
         elif kind in ("thinking", "redacted_thinking"):
             said.setdefault("thinking_blocks", []).append(dict(block))
             if isinstance(words := block.get("thinking"), str) and words:
@@ -49,8 +49,8 @@ def completion_of(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call_of(block: Mapping[str, Any], arguments: str) -> dict[str, Any]:
-    function = {"name": block.get("name", ""), "arguments": arguments}
-    return {"id": block.get("id", ""), "type": "function", "function": function}
+    function = {"name": words_of(block.get("name")), "arguments": arguments}
+    return {"id": words_of(block.get("id")), "type": "function", "function": function}
 
 
 def _finish_reason(value: Mapping[str, Any]) -> str | None:
@@ -95,19 +95,21 @@ class MessageChunks:
         finish = None
         more: dict[str, Any] = {}
         if kind == "message_start":
-            message = event.get("message") or {}
+            message = mapping(event.get("message"))
             self._common = {"id": message.get("id"), "model": message.get("model")}
-            self.usage |= message.get("usage") or {}
+            self.usage |= mapping(message.get("usage"))
             delta = {"role": "assistant"}
         elif kind == "content_block_start":
-            delta = self._begun(int(event.get("index") or 0), event.get("content_block") or {})
+            delta = self._begun(
+                whole_number(event.get("index")), mapping(event.get("content_block"))
+            )
         elif kind == "content_block_delta":
-            delta = self._grown(int(event.get("index") or 0), event.get("delta") or {})
+            delta = self._grown(whole_number(event.get("index")), mapping(event.get("delta")))
         elif kind == "content_block_stop":
-            delta = self._closed(int(event.get("index") or 0))
+            delta = self._closed(whole_number(event.get("index")))
         elif kind == "message_delta":
-            finish = _finish_reason(event.get("delta") or {})
-            counted = event.get("usage") or {}
+            finish = _finish_reason(mapping(event.get("delta")))
+            counted = mapping(event.get("usage"))
             self.usage |= {name: count for name, count in counted.items() if count is not None}
             more = {"usage": counts_of(self.usage)}
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
@@ -122,22 +124,22 @@ class MessageChunks:
             self._calls += 1
             call = _call_of(block, "")
             return {"tool_calls": [{"index": kept["call"], **call}]}
-        if block.get("type") == "text" and block.get("text"):
-            return {"content": block["text"]}
+        if block.get("type") == "text" and (text := words_of(block.get("text"))):
+            return {"content": text}
         return {}
 
     def _grown(self, index: int, delta: Mapping[str, Any]) -> dict[str, Any]:
         block = self._blocks.setdefault(index, {})
         kind = delta.get("type")
         if kind == "text_delta":
-            return {"content": delta.get("text", "")}
+            return {"content": words_of(delta.get("text"))}
         if kind == "thinking_delta":
-            block["thinking"] = block.get("thinking", "") + str(delta.get("thinking", ""))
-            return {"reasoning_content": delta.get("thinking", "")}
+            block["thinking"] = words_of(block.get("thinking")) + words_of(delta.get("thinking"))
+            return {"reasoning_content": words_of(delta.get("thinking"))}
         if kind == "signature_delta":
-            block["signature"] = block.get("signature", "") + str(delta.get("signature", ""))
+            block["signature"] = words_of(block.get("signature")) + words_of(delta.get("signature"))
         if kind == "input_json_delta" and "call" in block:
-            part = str(delta.get("partial_json", ""))
+            part = words_of(delta.get("partial_json"))
             block["arguments"] += part
             if part:
                 return {"tool_calls": [{"index": block["call"], "function": {"arguments": part}}]}
@@ -148,6 +150,6 @@ class MessageChunks:
         if block.get("type") in ("thinking", "redacted_thinking"):
             return {"thinking_blocks": [block]}
         if "call" in block and not block["arguments"]:
-            given = compact(block.get("input") or {})
+            given = compact(mapping(block.get("input")))
             return {"tool_calls": [{"index": block["call"], "function": {"arguments": given}}]}
         return {}

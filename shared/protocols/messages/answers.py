@@ -7,7 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.protocols import NATIVE, arguments_of, count, text_of_parts
+from shared.protocols import (
+    NATIVE,
+    arguments_of,
+    count,
+    mapping,
+    objects,
+    text_of_parts,
+    whole_number,
+    words_of,
+)
 from shared.protocols.keepsake import keepsake_of, signed, thoughts_in
 
 STOP_REASONS: Mapping[str, str] = {
@@ -49,18 +58,18 @@ def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 def answer_of(completion: Mapping[str, Any], *, thoughts: bool) -> dict[str, Any]:
     """A whole completion as a message; `thoughts`: whether they are wanted."""
-    usage = usage_of(completion.get("usage") or {})
+    usage = usage_of(mapping(completion.get("usage")))
     native = completion.get(NATIVE)
     ours = {"id": completion["id"], "model": completion["model"]}
     if isinstance(native, Mapping):
-        return {**native, **ours, "usage": {**(native.get("usage") or {}), **usage}}
-    choices = completion.get("choices") or [{}]
-    said = choices[0].get("message") or {}
+        return {**native, **ours, "usage": {**mapping(native.get("usage")), **usage}}
+    choices = objects(completion.get("choices")) or [{}]
+    said = mapping(choices[0].get("message"))
     blocks = [*_thoughts(said, completion["model"], thoughts=thoughts)]
     if text := said.get("content") or said.get("refusal"):
         blocks.append({"type": "text", "text": text_of_parts(text)})
-    for call in said.get("tool_calls") or ():
-        function = call.get("function") or {}
+    for call in objects(said.get("tool_calls")):
+        function = mapping(call.get("function"))
         blocks.append(
             {
                 "type": "tool_use",
@@ -125,16 +134,16 @@ class MessageEvents:
 
     def take(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The events that a chunk makes."""
-        if (native := chunk.get(NATIVE)) is not None:
-            yield from self._as_it_came(native, chunk.get("usage") or {})
+        if isinstance(native := chunk.get(NATIVE), list):
+            yield from self._as_it_came(native, mapping(chunk.get("usage")))
             return
         if not self._started:
             yield self._start(chunk)
-        for choice in chunk.get("choices") or ():
+        for choice in objects(chunk.get("choices")):
             if choice.get("index", 0) == 0:
-                yield from self._delta(choice.get("delta") or {})
+                yield from self._delta(mapping(choice.get("delta")))
                 if (finish := choice.get("finish_reason")) is not None:
-                    yield from self._end(str(finish), chunk.get("usage") or {})
+                    yield from self._end(str(finish), mapping(chunk.get("usage")))
 
     def _start(self, chunk: Mapping[str, Any]) -> dict[str, Any]:
         self._started = True
@@ -165,7 +174,7 @@ class MessageEvents:
             if self._open != "text":
                 yield from self._into("text", {"type": "text", "text": ""})
             yield self._part({"type": "text_delta", "text": text})
-        for call in delta.get("tool_calls") or ():
+        for call in objects(delta.get("tool_calls")):
             yield from self._called(call)
 
     def _part(self, delta: dict[str, Any]) -> dict[str, Any]:
@@ -203,14 +212,14 @@ class MessageEvents:
         self._said = {}
 
     def _called(self, came: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        place = int(came.get("index") or 0)
+        place = whole_number(came.get("index"))
         call = self._calls.setdefault(
             place, {"id": "", "name": "", "arguments": "", "waits": "", "begun": False}
         )
-        function = came.get("function") or {}
-        call["id"] = came.get("id") or call["id"]
-        call["name"] += function.get("name") or ""
-        more = function.get("arguments") or ""
+        function = mapping(came.get("function"))
+        call["id"] = words_of(came.get("id")) or call["id"]
+        call["name"] += words_of(function.get("name"))
+        more = words_of(function.get("arguments"))
         extras = {
             name: came[name] for name in ("extra_content", "thought_signature") if came.get(name)
         }
@@ -270,10 +279,10 @@ class MessageEvents:
         for event in native:
             kind = event.get("type")
             if kind == "message_start":
-                message = {**(event.get("message") or {}), "id": self.id, "model": self.model}
+                message = {**mapping(event.get("message")), "id": self.id, "model": self.model}
                 yield {**event, "message": message}
             elif kind == "message_delta":
-                yield {**event, "usage": {**(event.get("usage") or {}), **usage_of(usage)}}
+                yield {**event, "usage": {**mapping(event.get("usage")), **usage_of(usage)}}
                 yield {"type": "message_stop"}
             elif kind != "message_stop":
                 yield dict(event)

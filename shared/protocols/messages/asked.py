@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.protocols import NATIVE, compact
+from shared.protocols import NATIVE, compact, objects, words_of
 from shared.protocols.keepsake import give_back, joined, opened
 
 EFFORT_BY_BUDGET = ((4096, "low"), (16384, "medium"))
@@ -49,7 +49,7 @@ def parameters_of(body: Mapping[str, Any], left_out: set[str]) -> dict[str, Any]
         parameters["max_tokens"] = body["max_tokens"]
     if body.get("stop_sequences"):
         parameters["stop"] = list(body["stop_sequences"])
-    if tools := [made for tool in body.get("tools") or () if (made := _tool(tool, left_out))]:
+    if tools := [made for tool in objects(body.get("tools")) if (made := _tool(tool, left_out))]:
         parameters["tools"] = tools
     parameters |= _tool_choice(body.get("tool_choice"), has_tools=bool(tools))
     if effort := _effort(body):
@@ -69,7 +69,7 @@ def parameters_of(body: Mapping[str, Any], left_out: set[str]) -> dict[str, Any]
 def asks_for_thoughts(body: Mapping[str, Any]) -> bool:
     """Whether thoughts are wanted in the answer."""
     thinking = body.get("thinking")
-    return isinstance(thinking, Mapping) and thinking.get("type") in ASKED_FOR_THOUGHTS
+    return isinstance(thinking, Mapping) and words_of(thinking.get("type")) in ASKED_FOR_THOUGHTS
 
 
 def _effort(body: Mapping[str, Any]) -> str | None:
@@ -91,8 +91,8 @@ def _tool(tool: Any, left_out: set[str]) -> dict[str, Any] | None:
         left_out.add(f"tool {tool.get('type') or tool.get('name')}")
         return None
     function = {
-        "name": tool.get("name", ""),
-        "description": tool.get("description", ""),
+        "name": words_of(tool.get("name")),
+        "description": words_of(tool.get("description")),
         "parameters": tool["input_schema"],
     }
     if tool.get("strict") is not None:
@@ -103,14 +103,14 @@ def _tool(tool: Any, left_out: set[str]) -> dict[str, Any] | None:
 def _tool_choice(choice: Any, *, has_tools: bool) -> dict[str, Any]:
     if not isinstance(choice, Mapping) or not has_tools:
         return {}
-    kinds: dict[str, Any] = {
+    kinds: dict[Any, Any] = {
         "auto": "auto",
         "any": "required",
         "none": "none",
         "tool": {"type": "function", "function": {"name": choice.get("name", "")}},
     }
     kind = choice.get("type")
-    made = {"tool_choice": kinds[kind]} if kind in kinds else {}
+    made = {"tool_choice": kinds[kind]} if isinstance(kind, str) and kind in kinds else {}
     if choice.get("disable_parallel_tool_use"):
         made["parallel_tool_calls"] = False
     return made
@@ -120,7 +120,7 @@ def _content(content: Any, left_out: set[str]) -> str | list[dict[str, Any]]:
     """Blocks as parts; as a text where they are one text and nothing more."""
     if isinstance(content, str):
         return content
-    parts = [part for block in content or () if (part := _part(block, left_out)) is not None]
+    parts = [part for block in objects(content) if (part := _part(block, left_out)) is not None]
     if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
         text: str = parts[0]["text"]
         return text
@@ -133,7 +133,7 @@ def _part(block: Any, left_out: set[str]) -> dict[str, Any] | None:
     kind = block.get("type")
     extras = {"cache_control": block["cache_control"]} if block.get("cache_control") else {}
     if kind == "text":
-        return {"type": "text", "text": block.get("text", "")} | extras
+        return {"type": "text", "text": words_of(block.get("text"))} | extras
     source = block.get("source")
     if kind in ("image", "document") and isinstance(source, Mapping):
         if (part := _medium(str(kind), block, source)) is not None:
@@ -169,7 +169,7 @@ def _asked(role: str, content: Any, left_out: set[str]) -> list[dict[str, Any]]:
         return [{"role": role, "content": content}]
     results: list[dict[str, Any]] = []
     rest: list[Any] = []
-    for block in content or ():
+    for block in objects(content):
         if isinstance(block, Mapping) and block.get("type") == "tool_result":
             turn, pictures = _tool_result(block, left_out)
             results.append(turn)
@@ -185,7 +185,9 @@ def _tool_result(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A tool's result, and its pictures, which a tool's turn has no place for."""
     content = block.get("content")
-    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+    blocks: list[Any] = (
+        [{"type": "text", "text": content}] if isinstance(content, str) else objects(content)
+    )
     parts = [part for one in blocks if (part := _part(one, left_out)) is not None]
     words = [part for part in parts if part["type"] == "text"]
     others = [
@@ -198,7 +200,11 @@ def _tool_result(
         text = f"Error: {text}" if text else "Error"
     if others and not text:
         text = "(what this tool returned follows)"
-    return {"role": "tool", "tool_call_id": block.get("tool_use_id", ""), "content": text}, others
+    return {
+        "role": "tool",
+        "tool_call_id": words_of(block.get("tool_use_id")),
+        "content": text,
+    }, others
 
 
 def _assistant(content: Any, left_out: set[str]) -> list[dict[str, Any]]:
@@ -208,13 +214,18 @@ def _assistant(content: Any, left_out: set[str]) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     thoughts: list[dict[str, Any]] = []
     kept: dict[str, Any] | None = None
-    for block in content or ():
+    for block in objects(content):
         kind = block.get("type") if isinstance(block, Mapping) else None
         if kind == "text":
-            texts.append({"type": "text", "text": block.get("text", "")})
+            texts.append({"type": "text", "text": words_of(block.get("text"))})
         elif kind == "tool_use":
-            function = {"name": block.get("name", ""), "arguments": compact(block.get("input", {}))}
-            calls.append({"id": block.get("id", ""), "type": "function", "function": function})
+            function = {
+                "name": words_of(block.get("name")),
+                "arguments": compact(block.get("input", {})),
+            }
+            calls.append(
+                {"id": words_of(block.get("id")), "type": "function", "function": function}
+            )
         elif kind in ("thinking", "redacted_thinking"):
             ours = opened(block.get("signature") or block.get("data"))
             kept = joined(kept, ours)

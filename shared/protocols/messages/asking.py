@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from shared.contracts.needs import SAMPLING
-from shared.protocols import NATIVE, arguments_of, data_url
+from shared.protocols import NATIVE, arguments_of, data_url, objects
 from shared.protocols.portable import plain_id
 
 IDS = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -92,9 +92,10 @@ def _beside(parameters: Mapping[str, Any]) -> dict[str, Any]:
     }
     if isinstance(temperature := parameters.get("temperature"), (int, float)):
         body["temperature"] = min(1.0, temperature)
-    if stop := parameters.get("stop"):
-        body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
-    if tools := [_anthropic_tool(tool) for tool in parameters.get("tools") or ()]:
+    stop = parameters.get("stop")
+    if isinstance(stop, (str, list)) and stop:
+        body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    if tools := [_anthropic_tool(tool) for tool in objects(parameters.get("tools"))]:
         body["tools"] = [tool for tool in tools if tool]
         if choice := _anthropic_choice(parameters):
             body["tool_choice"] = choice
@@ -175,9 +176,9 @@ def _anthropic_content(turn: Mapping[str, Any]) -> str | list[dict[str, Any]]:
     if turn.get("role") != "assistant" and isinstance(turn.get("content"), str):
         text: str = turn["content"]
         return text if text.strip() else ""
-    blocks = [dict(block) for block in turn.get("thinking_blocks") or ()]
+    blocks = [dict(block) for block in objects(turn.get("thinking_blocks"))]
     blocks += _blocks(turn.get("content"))
-    for call in turn.get("tool_calls") or ():
+    for call in objects(turn.get("tool_calls")):
         function = call.get("function") if isinstance(call, Mapping) else None
         if isinstance(function, Mapping):
             blocks.append(
@@ -213,7 +214,7 @@ def _blocks(content: Any) -> list[dict[str, Any]]:
         content = [{"type": "text", "text": content}]
     return [
         block
-        for part in content or ()
+        for part in objects(content)
         if isinstance(part, Mapping) and (block := _block(part)) is not None
     ]
 

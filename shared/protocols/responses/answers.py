@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.protocols import arguments_of, compact
+from shared.protocols import arguments_of, compact, count, mapping, objects, whole_number, words_of
 from shared.protocols.keepsake import keepsake_of, signed, thoughts_in
 from shared.protocols.responses.asked import custom_tools
 
@@ -39,15 +39,16 @@ def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
     """Tokens and cost as a response's usage."""
     prompt = _details(usage, "prompt_tokens_details")
     answer = _details(usage, "completion_tokens_details")
+    read, written = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     made: dict[str, Any] = {
-        "input_tokens": usage.get("prompt_tokens") or 0,
+        "input_tokens": read,
         "input_tokens_details": {
-            "cached_tokens": prompt.get("cached_tokens") or 0,
-            "cache_write_tokens": usage.get("cache_creation_input_tokens") or 0,
+            "cached_tokens": count(prompt.get("cached_tokens")),
+            "cache_write_tokens": count(usage.get("cache_creation_input_tokens")),
         },
-        "output_tokens": usage.get("completion_tokens") or 0,
-        "output_tokens_details": {"reasoning_tokens": answer.get("reasoning_tokens") or 0},
-        "total_tokens": (usage.get("prompt_tokens") or 0) + (usage.get("completion_tokens") or 0),
+        "output_tokens": written,
+        "output_tokens_details": {"reasoning_tokens": count(answer.get("reasoning_tokens"))},
+        "total_tokens": read + written,
     }
     return made | {name: usage[name] for name in ("cost", "estimated") if name in usage}
 
@@ -66,9 +67,9 @@ def response_of(completion: Mapping[str, Any], asked: Mapping[str, Any]) -> dict
 
 
 def _one_chunk(completion: Mapping[str, Any]) -> dict[str, Any]:
-    choice = dict((completion.get("choices") or [{}])[0])
-    said = dict(choice.get("message") or {})
-    calls = said.get("tool_calls") or ()
+    choice = dict((objects(completion.get("choices")) or [{}])[0])
+    said = dict(mapping(choice.get("message")))
+    calls = objects(said.get("tool_calls"))
     said["tool_calls"] = [{"index": place, **call} for place, call in enumerate(calls)]
     end = {"index": 0, "delta": said, "finish_reason": choice.get("finish_reason") or "stop"}
     return {**completion, "choices": [end]}
@@ -145,11 +146,11 @@ class ResponseEvents:
                 self._state["simulated"] = chunk["simulated"]
             yield self._event("response.created", response=self.response)
             yield self._event("response.in_progress", response=self.response)
-        for choice in chunk.get("choices") or ():
+        for choice in objects(chunk.get("choices")):
             if choice.get("index", 0) == 0:
-                yield from self._delta(choice.get("delta") or {})
+                yield from self._delta(mapping(choice.get("delta")))
                 if (finish := choice.get("finish_reason")) is not None:
-                    yield from self._end(str(finish), chunk.get("usage") or {})
+                    yield from self._end(str(finish), mapping(chunk.get("usage")))
 
     def failed(self, code: str, message: str) -> Iterator[dict[str, Any]]:
         """The events of an answer that broke off."""
@@ -185,7 +186,7 @@ class ResponseEvents:
                 yield from self._end_thought()
                 yield from self._begin_message()
             yield self._write(text)
-        for call in delta.get("tool_calls") or ():
+        for call in objects(delta.get("tool_calls")):
             yield from self._called(call)
 
     def _think(self, words: str) -> Iterator[dict[str, Any]]:
@@ -283,8 +284,8 @@ class ResponseEvents:
         yield from self._finish(one)
 
     def _called(self, came: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        place = int(came.get("index") or 0)
-        function = came.get("function") or {}
+        place = whole_number(came.get("index"))
+        function = mapping(came.get("function"))
         extras = {
             name: came[name] for name in ("extra_content", "thought_signature") if came.get(name)
         }
@@ -296,20 +297,20 @@ class ResponseEvents:
         if place not in self._calls:
             yield from self._end_thought()
             yield from self._end_message()
-            name = str(function.get("name") or "")
+            name = words_of(function.get("name"))
             custom = name in self._customs
             item: dict[str, Any] = {
                 "id": self._name("ctc" if custom else "fc"),
                 "type": "custom_tool_call" if custom else "function_call",
                 "status": "in_progress",
-                "call_id": came.get("id") or f"call_{place}",
+                "call_id": words_of(came.get("id")) or f"call_{place}",
                 "name": name,
                 "input" if custom else "arguments": "",
             }
             self._calls[place], event = self._begin(item)
             yield event
         one = self._calls[place]
-        more = function.get("arguments") or ""
+        more = words_of(function.get("arguments"))
         if more:
             one.text += more
             if one.item["type"] == "function_call":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.protocols import compact, text_of_parts
+from shared.protocols import compact, objects, text_of_parts, words_of
 from shared.protocols.keepsake import give_back, joined, opened
 
 SAME = (
@@ -55,7 +55,7 @@ def items_of(given: Any) -> list[dict[str, Any]]:
     """The input as items: a text is a user's message."""
     if isinstance(given, str):
         return [{"type": "message", "role": "user", "content": given}]
-    return [dict(item) for item in given or () if isinstance(item, Mapping)]
+    return [dict(item) for item in objects(given)]
 
 
 def _message(
@@ -85,10 +85,10 @@ def _call(
     turn = turns[-1]
     arguments = item.get("arguments")
     if item.get("type") == "custom_tool_call":
-        arguments = compact({"input": item.get("input", "")})
-    name = item.get("name", "")
+        arguments = compact({"input": words_of(item.get("input"))})
+    name = words_of(item.get("name"))
     function = {"name": name, "arguments": arguments if isinstance(arguments, str) else "{}"}
-    call = {"id": item.get("call_id", ""), "type": "function", "function": function}
+    call = {"id": words_of(item.get("call_id")), "type": "function", "function": function}
     turn["tool_calls"] = [*turn.get("tool_calls", ()), call]
     if kept is not None:
         give_back(turn, kept)
@@ -106,7 +106,7 @@ def _output(item: Mapping[str, Any], turns: list[dict[str, Any]], left_out: set[
     )
     if media and not text:
         text = "(what this tool returned follows)"
-    turns.append({"role": "tool", "tool_call_id": item.get("call_id", ""), "content": text})
+    turns.append({"role": "tool", "tool_call_id": words_of(item.get("call_id")), "content": text})
     if media:
         turns.append({"role": "user", "content": media})
 
@@ -121,8 +121,8 @@ def _thought(item: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _content(content: Any, left_out: set[str]) -> str | list[dict[str, Any]]:
-    if isinstance(content, str) or content is None:
-        return content or ""
+    if not isinstance(content, list):
+        return words_of(content)
     parts = [part for one in content if (part := _part(one, left_out)) is not None]
     if len(parts) == 1 and parts[0]["type"] == "text":
         text: str = parts[0]["text"]
@@ -135,9 +135,9 @@ def _part(part: Any, left_out: set[str]) -> dict[str, Any] | None:
         return None
     kind = part.get("type")
     if kind in ("input_text", "output_text", "text", "summary_text"):
-        return {"type": "text", "text": part.get("text", "")}
+        return {"type": "text", "text": words_of(part.get("text"))}
     if kind == "refusal":
-        return {"type": "text", "text": part.get("refusal", "")}
+        return {"type": "text", "text": words_of(part.get("refusal"))}
     if kind == "input_image" and isinstance(part.get("image_url"), str):
         image = {"url": part["image_url"]}
         if part.get("detail") not in (None, "auto"):
@@ -195,10 +195,10 @@ def _format(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 def _allowed(body: Mapping[str, Any]) -> tuple[list[Any], Any]:
     """The tools, and how they are chosen; a choice may name which of them are allowed."""
-    tools = list(body.get("tools") or ())
+    tools = objects(body.get("tools"))
     choice = body.get("tool_choice")
     if isinstance(choice, Mapping) and choice.get("type") == "allowed_tools":
-        names = {tool.get("name") for tool in choice.get("tools") or ()}
+        names = [tool.get("name") for tool in objects(choice.get("tools"))]
         tools = [tool for tool in tools if tool.get("name") in names]
         choice = choice.get("mode", "auto")
     return tools, choice
@@ -214,11 +214,15 @@ def _tool(tool: Any, left_out: set[str]) -> dict[str, Any] | None:
             function["strict"] = tool["strict"]
         return {"type": "function", "function": function}
     if tool.get("type") == "custom":
-        about = str(tool.get("description") or "")
+        about = words_of(tool.get("description"))
         grammar = tool.get("format")
         if isinstance(grammar, Mapping) and grammar.get("definition"):
             about += f"\n\nThe input follows this grammar:\n{grammar['definition']}"
-        function = {"name": tool.get("name", ""), "description": about, "parameters": FREE_TEXT}
+        function = {
+            "name": words_of(tool.get("name")),
+            "description": about,
+            "parameters": FREE_TEXT,
+        }
         return {"type": "function", "function": function}
     left_out.add(f"tool {tool.get('type')}")
     return None
@@ -228,7 +232,7 @@ def _choice(choice: Any) -> Any:
     if isinstance(choice, str):
         return choice
     if isinstance(choice, Mapping) and choice.get("type") in ("function", "custom"):
-        return {"type": "function", "function": {"name": choice.get("name", "")}}
+        return {"type": "function", "function": {"name": words_of(choice.get("name"))}}
     return None
 
 
@@ -236,6 +240,6 @@ def custom_tools(body: Mapping[str, Any]) -> frozenset[str]:
     """Names of tools whose input is a text."""
     return frozenset(
         str(tool.get("name"))
-        for tool in body.get("tools") or ()
+        for tool in objects(body.get("tools"))
         if isinstance(tool, Mapping) and tool.get("type") == "custom"
     )
