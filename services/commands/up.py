@@ -80,9 +80,16 @@ async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -
 
 def show_addresses(running: Supervisor) -> None:
     """Say where the doors are."""
-    uses = {"gateway": "OPENAI_BASE_URL={}/v1, ANTHROPIC_BASE_URL={}, documented at {}/docs", "console": "{}"}
+    uses = {
+        "gateway": (
+            "OPENAI_BASE_URL={0}/v1, ANTHROPIC_BASE_URL={0}, documented at {0}/docs",
+            "pointsman connect claude-code --address {0} points an agent there",
+        ),
+        "console": ("{0}",),
+    }
     for name, address in sorted(running.addresses.items(), reverse=True):
-        out.print(f"  {name:<16} {uses[name].format(address, address)}", soft_wrap=True)
+        for place, line in enumerate(uses[name]):
+            out.print(f"  {'' if place else name:<16} {line.format(address)}", soft_wrap=True)
 
 
 def on_a_laptop(where: Servers) -> dict[str, str]:

@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from services.gateway import FLOW
+from services.gateway.answering import unanswered
 from services.gateway.forms.embeddings import EmbeddingsRequest
-from services.gateway.requests import Problem
+from services.gateway.requests import Problem, parse
+from services.gateway.wiring.serving import HttpCall
 from shared.adapters.errors import AdapterError
+from shared.adapters.telemetry import SPENT
+from shared.catalog.models import CatalogError
+from shared.contracts.errors import ModelUnavailable
+from shared.contracts.messages import to_json
+from shared.contracts.spending import Spent
 from shared.contracts.tokens import tokens_in
+from shared.contracts.topics import SPENDING
 
 if TYPE_CHECKING:
+    from services.gateway.wiring.endpoints import Gateway
     from shared.adapters.onnx.encoder import OnnxEncoder
 
 
@@ -73,3 +84,51 @@ class OwnEncoder:
 def _written(vector: Any, form: str) -> list[float] | str:
     numbers = np.asarray(vector, "<f4")
     return base64.b64encode(numbers.tobytes()).decode() if form == "base64" else numbers.tolist()
+
+
+async def embed(gateway: Gateway, call: HttpCall) -> None:
+    """Texts embedded: here, by the embedder's own encoder, or by a model of the catalogue."""
+    asked: EmbeddingsRequest = parse(EmbeddingsRequest, call.body)
+    if gateway.encoders.has(asked.model):
+        await call.say(200, await gateway.encoders.embed(asked))
+        return
+    catalog = gateway.catalog()
+    try:
+        model = catalog.model(asked.model)
+    except CatalogError:
+        model = None
+    if model is None or model.kind != "embedding":
+        names = [
+            gateway.encoders.name,
+            *(m.name for m in catalog.models.values() if m.kind == "embedding"),
+        ]
+        raise Problem(
+            404,
+            f"nothing called {asked.model[:80]!r} embeds here; there is {', '.join(names)}",
+            code="model_not_found",
+            param="model",
+        )
+    expected = model.price.cost_usd(sum(map(tokens_in, asked.texts())), 0)
+    purse = await gateway.reserved(call.key, expected)
+    cost = 0.0
+    try:
+        body = asked.model_dump(exclude_unset=True, exclude={"model"})
+        came, cost = await gateway.models.embed(model.name, body, gateway.settings.answer_s)
+    except ModelUnavailable as error:
+        raise unanswered([(model.name, error)]) from None
+    finally:
+        if purse is not None:
+            gateway.later(purse.settle(expected, cost))
+    SPENT.labels(FLOW.name, model.name).inc(cost)
+    spent = Spent(
+        request_id=call.request_id,
+        spender=call.key.name,
+        model=model.name,
+        cost_usd=cost,
+        expected=False,
+        simulated=False,
+        at=datetime.now(UTC),
+    )
+    gateway.later(gateway.replies.publish(SPENDING, to_json(spent), spent.key))
+    headers = {"x-pointsman-model": model.name, "x-pointsman-cost-usd": f"{cost:.8f}"}
+    await call.say(200, came | {"model": model.name}, headers)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -20,14 +19,12 @@ from services.gateway.answering import (
     ask_streamed,
     ask_whole,
     left_out,
-    unanswered,
 )
 from services.gateway.billing import KeyBudget, completed, expected_usd, explained
 from services.gateway.choice import Assess, Choice, Unrouted, choose, timing
 from services.gateway.fallback import Fallback
 from services.gateway.forms import Form
 from services.gateway.forms.chat import decision_asked
-from services.gateway.forms.embeddings import EmbeddingsRequest
 from services.gateway.forms.messages import counted
 from services.gateway.forms.responses import RESPONSES, refers_to
 from services.gateway.hot_path import HotPath
@@ -38,6 +35,7 @@ from services.gateway.understanding import AskedRequest, UnderstoodRequest, unde
 from services.gateway.wiring.admission import ConcurrencyLimit
 from services.gateway.wiring.calling import calling
 from services.gateway.wiring.encoding import OwnEncoder
+from services.gateway.wiring.responses import SESSION, KeptResponses
 from services.gateway.wiring.serving import HandleCall, HttpCall, hears_nothing
 from shared.adapters import tracing
 from shared.adapters.catalog import CurrentCatalog
@@ -56,20 +54,14 @@ from shared.adapters.redis.rates import RateLimits
 from shared.adapters.tables import Tables
 from shared.adapters.telemetry import DEFAULTED, DOOR_SECONDS, SPENT, TelemetrySettings, log, where
 from shared.catalog.models import CatalogError
-from shared.contracts.errors import InvalidMessage, ModelUnavailable
+from shared.contracts.errors import InvalidMessage
 from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Completed, read, to_json
 from shared.contracts.opinions import thumbed
-from shared.contracts.remembered import keys_of
 from shared.contracts.scopes import Scope
-from shared.contracts.spending import Spent
-from shared.contracts.tokens import tokens_in
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS, SPENDING
 from shared.contracts.wishes import Profile
-from shared.protocols.responses.answers import response_of, visible
 
-MOST_KEPT_BYTES = 4 * 1024 * 1024
-"""Of a response with its conversation, that is kept."""
 EMBEDS = {"pointsman": {"kind": "embedding", "price": None}}
 SILENCES, REST_S = 3, 5.0
 """After so many requests in a row without a decision the hot path is not waited for, for so many
@@ -106,7 +98,7 @@ class Gateway:
             self.conversations = TextCache(redis, RedisKeys.conversation, settings.conversation_s)
             self.places = TextCache(redis, RedisKeys.answered, settings.feedback_s)
             stack.push_async_callback(self.conversations.close)
-            self.responses = TextCache(redis, RedisKeys.response, max(1, settings.responses_s))
+            self.responses = KeptResponses(redis, settings.responses_s)
             stack.push_async_callback(self.places.close)
             stack.push_async_callback(self.responses.close)
             self.encoders = OwnEncoder(settings.encoder_dir, settings.variant)
@@ -190,11 +182,11 @@ class Gateway:
         """Answer in the Responses API's form, which may go on from an earlier response."""
         before: KeptResponse | None = None
         if (name := refers_to(call.body)) is not None:
-            before = await self._kept_response(call, name, "previous_response_id")
+            before = await self.responses.find(call, name, "previous_response_id")
         fields = None if before is None else before.model_dump(include={"items"})
         asked = RESPONSES.read(call.body, call.request.headers, fields)
         if before is not None and asked.request.pointsman.session_id is None:
-            first = before.response.get("pointsman_session") or before.response["id"]
+            first = before.response.get(SESSION) or before.response["id"]
             wishes = asked.request.pointsman.model_copy(update={"session_id": first})
             request = asked.request.model_copy(update={"pointsman": wishes})
             asked = replace(asked, request=request)
@@ -209,14 +201,14 @@ class Gateway:
         if choice.no_decision is not None:
             DEFAULTED.labels(choice.no_decision.value).inc()
         expected = expected_usd(wanted, choice, self.models)
-        purse = await self._reserved(call.key, expected)
+        purse = await self.reserved(call.key, expected)
         answerings: list[Answering] = []
         try:
             await (self._stream if wanted.stream else self._whole)(call, wanted, choice, answerings)
         finally:
             self._record(wanted, choice, answerings, call.key, expected, purse)
 
-    async def _reserved(self, key: Key, expected: float) -> KeyBudget | None:
+    async def reserved(self, key: Key, expected: float) -> KeyBudget | None:
         """The key's budget, where it has one, with room for what is expected. Raises `Problem`."""
         if (cap := key.usd_per_day) is None:
             return None
@@ -258,7 +250,7 @@ class Gateway:
         answerings.append(done)
         headers = self._headers(wanted, choice, done)
         body = wanted.asked.form.whole(completion, wanted)
-        self._keep_response(wanted, call.key, completion)
+        self.later(self.responses.keep(wanted, call.key, completion))
         await call.say(200, body, headers | {"x-pointsman-cost-usd": f"{done.cost_usd:.8f}"})
 
     async def _stream(
@@ -284,116 +276,14 @@ class Gateway:
                             time.monotonic() - call.began
                         )
                         first = False
-                self._keep_response(wanted, call.key, speaking.completion())
+                self.later(self.responses.keep(wanted, call.key, speaking.completion()))
                 await call.pass_on(call.events.end(), last=True)
         finally:
             await waiting.end()
 
-    # responses that are kept
-
-    def _keep_response(
-        self, wanted: UnderstoodRequest, key: Key, completion: Mapping[str, Any]
-    ) -> None:
-        if not wanted.asked.store or not self.settings.responses_s:
-            return
-        response = response_of(completion, wanted.asked.body)
-        items = [*wanted.asked.body["items"], *response["output"]]
-        session = wanted.wishes.session_id or wanted.request_id
-        kept = KeptResponse(
-            key=key.name, items=items, response=response | {"pointsman_session": session}
-        )
-        if len(kept.model_dump_json()) <= MOST_KEPT_BYTES:
-            self.later(kept.keep(self.responses, wanted.request_id))
-        else:
-            log.warning("a response is too long to be kept", request_id=wanted.request_id)
-
-    async def _kept_response(self, call: HttpCall, name: str, param: str | None) -> KeptResponse:
-        if not self.settings.responses_s:
-            raise Problem(
-                400,
-                "responses are not kept here (POINTSMAN_GATEWAY_RESPONSES_S is 0); send the whole "
-                "conversation in input",
-                code="unsupported_parameter",
-                param=param,
-            )
-        kept = await KeptResponse.recall(self.responses, name)
-        if kept is None or (kept.key != call.key.name and not call.key.may(Scope.admin)):
-            raise Problem(
-                404 if param is None else 400,
-                f"no response {name[:80]!r} of this key is kept; they are kept for "
-                f"{self.settings.responses_s} s",
-                code="previous_response_not_found" if param else "not_found",
-                param=param,
-            )
-        return kept
-
-    async def show_response(self, call: HttpCall) -> None:
-        """A response that is kept."""
-        kept = await self._kept_response(call, call.request.path_params["id"], None)
-        response = {n: v for n, v in kept.response.items() if n != "pointsman_session"}
-        included = call.request.query_params.getlist("include[]")
-        await call.say(200, response | {"output": visible(response["output"], included)})
-
-    async def delete_response(self, call: HttpCall) -> None:
-        """Keep a response no longer."""
-        name = call.request.path_params["id"]
-        await self._kept_response(call, name, None)
-        try:
-            await self.responses.forget(keys_of(name))
-        except AdapterError as error:
-            raise Problem(503, str(error), kind="server_error") from None
-        await call.say(200, {"id": name, "object": "response", "deleted": True})
-
     async def count_tokens(self, call: HttpCall) -> None:
         """About how many tokens a request in Anthropic's form has."""
         await call.say(200, {"input_tokens": counted(call.body), "estimated": True})
-
-    async def embed(self, call: HttpCall) -> None:
-        """Texts embedded: here, by the embedder's own encoder, or by a model of the catalogue."""
-        asked: EmbeddingsRequest = parse(EmbeddingsRequest, call.body)
-        if self.encoders.has(asked.model):
-            await call.say(200, await self.encoders.embed(asked))
-            return
-        catalog = self.catalog()
-        try:
-            model = catalog.model(asked.model)
-        except CatalogError:
-            model = None
-        if model is None or model.kind != "embedding":
-            names = [
-                self.encoders.name,
-                *(m.name for m in catalog.models.values() if m.kind == "embedding"),
-            ]
-            raise Problem(
-                404,
-                f"nothing called {asked.model[:80]!r} embeds here; there is {', '.join(names)}",
-                code="model_not_found",
-                param="model",
-            )
-        expected = model.price.cost_usd(sum(map(tokens_in, asked.texts())), 0)
-        purse = await self._reserved(call.key, expected)
-        cost = 0.0
-        try:
-            body = asked.model_dump(exclude_unset=True, exclude={"model"})
-            came, cost = await self.models.embed(model.name, body, self.settings.answer_s)
-        except ModelUnavailable as error:
-            raise unanswered([(model.name, error)]) from None
-        finally:
-            if purse is not None:
-                self.later(purse.settle(expected, cost))
-        SPENT.labels(FLOW.name, model.name).inc(cost)
-        spent = Spent(
-            request_id=call.request_id,
-            spender=call.key.name,
-            model=model.name,
-            cost_usd=cost,
-            expected=False,
-            simulated=False,
-            at=datetime.now(UTC),
-        )
-        self.later(self.replies.publish(SPENDING, to_json(spent), spent.key))
-        headers = {"x-pointsman-model": model.name, "x-pointsman-cost-usd": f"{cost:.8f}"}
-        await call.say(200, came | {"model": model.name}, headers)
 
     def _record(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import BaseRoute, Route
 
@@ -11,8 +13,9 @@ from services.gateway.forms.chat import CHAT
 from services.gateway.forms.completions import COMPLETIONS
 from services.gateway.forms.messages import MESSAGES
 from services.gateway.forms.responses import RESPONSES
+from services.gateway.wiring.encoding import embed
 from services.gateway.wiring.endpoints import Gateway
-from services.gateway.wiring.serving import Endpoint, HandleCall
+from services.gateway.wiring.serving import Endpoint, HandleCall, HttpCall
 from shared.contracts.scopes import Scope
 
 
@@ -29,6 +32,12 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
     ) -> Route:
         return Route(path, Endpoint(gateway, name, needs, work, form), methods=[method])
 
+    async def show(call: HttpCall) -> None:
+        await gateway.responses.show(call)
+
+    async def delete(call: HttpCall) -> None:
+        await gateway.responses.delete(call)
+
     complete = Scope.complete
     answer = gateway.answering
     return [
@@ -36,10 +45,10 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         route("POST", "/v1/messages", "messages", complete, answer(MESSAGES), MESSAGES),
         route("POST", "/v1/messages/count_tokens", "count", None, gateway.count_tokens, MESSAGES),
         route("POST", "/v1/responses", "responses", complete, gateway.respond, RESPONSES),
-        route("GET", "/v1/responses/{id}", "responses", complete, gateway.show_response),
-        route("DELETE", "/v1/responses/{id}", "responses", complete, gateway.delete_response),
+        route("GET", "/v1/responses/{id}", "responses", complete, show),
+        route("DELETE", "/v1/responses/{id}", "responses", complete, delete),
         route("POST", "/v1/completions", "completions", complete, answer(COMPLETIONS), COMPLETIONS),
-        route("POST", "/v1/embeddings", "embeddings", complete, gateway.embed),
+        route("POST", "/v1/embeddings", "embeddings", complete, partial(embed, gateway)),
         route("POST", "/v1/route", "route", Scope.route, gateway.route),
         route("POST", "/v1/feedback", "feedback", complete, gateway.feedback),
         route("GET", "/v1/models", "models", None, gateway.list_models),
