@@ -26,6 +26,7 @@ from typing import Any
 
 NATIVE = "anthropic"
 """Under which key the inner form holds what came in Anthropic's form."""
+_ON_ONE_LINE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 AUTHOR = "pointsman_author"
 """Under which key a turn says which model wrote it, where a keepsake told."""
 KEEPSAKE = "pointsman."
@@ -83,7 +84,7 @@ def arguments_of(text: Any) -> dict[str, Any]:
 
 def compact(value: Any) -> str:
     """JSON on one line."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ON_ONE_LINE.encode(value)
 
 
 def data_url(url: str) -> tuple[str, str] | None:

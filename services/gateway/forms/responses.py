@@ -14,6 +14,8 @@ from services.gateway.understanding import AskedRequest, UnderstoodRequest
 from shared.protocols.responses.answers import ResponseEvents, response_of, visible
 from shared.protocols.responses.asked import items_of, parameters_of, turns_of
 
+DELTA = "response.output_text.delta"
+"""Nearly every event of a stream, with nothing to hide."""
 NOT_HERE = {
     "background": "the gateway answers while you wait; leave `background` out",
     "conversation": "conversations are kept by `previous_response_id`; leave `conversation` out",
@@ -116,7 +118,8 @@ class ResponsesStream:
 
     def events(self, chunk: Mapping[str, Any]) -> Iterator[bytes]:
         for event in self.made.take(chunk):
-            yield as_event(self._shown(event), event["type"])
+            kind = event["type"]
+            yield as_event(event if kind == DELTA else self._shown(event), kind)
 
     def _shown(self, event: dict[str, Any]) -> dict[str, Any]:
         included = self.wanted.asked.body.get("include") or ()

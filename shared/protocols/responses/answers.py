@@ -139,6 +139,9 @@ class ResponseEvents:
 
     def take(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The events that a chunk makes."""
+        if self._message is not None and (text := _one_word(chunk)) and not self._message.done:
+            yield self._write(text)
+            return
         if not self._started:
             self._started = True
             self._customs = custom_tools(self.asked)
@@ -352,6 +355,18 @@ class ResponseEvents:
             self._state |= {"status": "incomplete", "incomplete_details": {"reason": reason}}
         kind = "response.completed" if reason is None else "response.incomplete"
         yield self._event(kind, response=self.response)
+
+
+def _one_word(chunk: Mapping[str, Any]) -> str:
+    """The text of a chunk that holds one and nothing else, as nearly all do; else an empty one."""
+    choices = chunk.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1 or chunk.get("usage"):
+        return ""
+    choice = choices[0]
+    delta = choice.get("delta")
+    if choice.get("finish_reason") or choice.get("index") or not delta or len(delta) != 1:
+        return ""
+    return words_of(delta.get("content"))
 
 
 def _text_part(text: str) -> dict[str, Any]:
