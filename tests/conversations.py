@@ -75,7 +75,7 @@ def chats(draw: st.DrawFn) -> dict[str, Any]:
         chat["max_tokens"] = draw(st.integers(1, 100))
     if draw(st.booleans()):
         chat["temperature"] = draw(st.floats(0, 1))
-    if draw(st.booleans()):
+    elif "tools" not in chat:  # Anthropic has neither with thoughts
         chat["reasoning_effort"] = draw(st.sampled_from(["low", "medium", "high"]))
     if draw(st.booleans()):
         schema = {"name": "answer", "schema": {"type": "object"}, "strict": True}

@@ -15,7 +15,7 @@ from services.screen import as_json as print_json
 from services.screen import err, out
 from shared.adapters.llm.fetching import fetch_text
 from shared.catalog import lists
-from shared.catalog.models import DEFAULT, CatalogError, Model, load
+from shared.catalog.models import DEFAULT, CatalogError, Model, load, read
 from shared.catalog.writing import with_models
 from shared.routing.deciding.abilities import Abilities, Ability
 
@@ -125,7 +125,9 @@ def update(
     written = write and bool(changes)
     if written:
         target = path if catalog is not None else Path("models.yaml")
-        target.write_text(with_models(path.read_text(), fresh))
+        content = with_models(path.read_text(), fresh)
+        read(content, str(target))  # what can't be read is not written
+        target.write_text(content)
     _tell(changes, missing, fresh, as_json=as_json)
     if as_json:
         return 0 if fresh else 1

@@ -18,6 +18,8 @@ from shared.protocols import NATIVE
 
 OF_THE_REQUEST = frozenset({400, 413, 422})
 """What an API says when the request is at fault; it is told as it is."""
+MOST_NAMES, MOST_LETTERS = 30, 60
+"""Of what was left out, that a header names; senders and providers choose these names."""
 BUSY_S = 5.0
 """When to come again, where no API says."""
 
@@ -56,8 +58,10 @@ class Models(Protocol):
         """Texts embedded, and what that cost in USD."""
         ...
 
-    def left_out(self, model: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
-        """Parameters that do not reach `model`, or not as they are."""
+    def left_out(
+        self, model: str, turns: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """What of a chat does not reach `model`, or not as it is."""
         ...
 
     def native(self, model: str) -> bool:
@@ -341,10 +345,16 @@ class StreamedReply:
 def left_out(wanted: UnderstoodRequest, model: str, models: Models) -> tuple[str, ...]:
     """What of a request does not reach the model that answers, or not as it came."""
     parameters = {name: value for name, value in wanted.parameters.items() if value is not None}
-    names = set(models.left_out(model, parameters))
+    names = set(models.left_out(model, wanted.chat, parameters))
     if not models.native(model):
         names |= wanted.asked.left_out
-    return tuple(sorted(names - {NATIVE}))
+    shown = (
+        "".join(c for c in name if c.isprintable())[:MOST_LETTERS]
+        .encode("ascii", "backslashreplace")
+        .decode()
+        for name in sorted(names - {NATIVE})
+    )
+    return tuple(shown)[:MOST_NAMES]
 
 
 def usage(came: Any, answering: Answering) -> dict[str, Any]:

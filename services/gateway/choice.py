@@ -256,7 +256,8 @@ async def _conversation(
     key = hashlib.sha256(
         "\0".join((spender, wanted.wishes.session_id or f"begins {wanted.begins}")).encode()
     ).hexdigest()
-    before = await Spoke.recall(conversations, key) if wanted.turns > 1 else None
+    goes_on = wanted.turns > 1 or wanted.wishes.session_id is not None
+    before = await Spoke.recall(conversations, key) if goes_on else None
     return Conversation(key, before=before)
 
 

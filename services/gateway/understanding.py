@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,8 @@ from shared.contracts.messages import (
 )
 from shared.contracts.needs import OUTPUT_LIMITS, needed_abilities
 from shared.contracts.tokens import tokens_in, tokens_of_chat
-from shared.contracts.wishes import ConversationSoFar, Profile
+from shared.contracts.wishes import ChatMessage, ConversationSoFar, Profile
+from shared.protocols import compact
 from shared.routing.deciding.abilities import Needs
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ def understand(
     name, _, profile = called.partition(":")
     messages = request.messages
     turns = [as_turn(turn) for turn in messages or ()]
+    if asked.turns:  # they may be more than the body: kept responses, keepsakes
+        size = max(size, len(compact(turns).encode()))
     parameters = request.parameters() if isinstance(request, ChatRequest) else {}
     options = (request.stream_options or {}) if isinstance(request, ChatRequest) else {}
     tokens = (
@@ -124,12 +127,7 @@ def understand(
         if isinstance(options.get("include_usage"), bool)
         else None,
         "turns": sum(m.role == "assistant" for m in messages or ()) + 1,
-        "begins": "\n".join(
-            m.text()
-            for m in (messages or ())[
-                : 1 + next((i for i, m in enumerate(messages or ()) if m.role == "user"), 0)
-            ]
-        ),
+        "begins": _begins(messages or ()),
     }
     if name != AUTO:
         model = _named(called, catalog, gone)
@@ -140,6 +138,19 @@ def understand(
         return UnderstoodRequest(submitted=None, model=None, wishes=wishes, whole=False, **common)
     submitted, whole = _submitted(request, wishes, request_id, spender, parameters, size, needs)
     return UnderstoodRequest(submitted=submitted, model=None, wishes=wishes, whole=whole, **common)
+
+
+FEW_CHARS = 60
+
+
+def _begins(messages: Sequence[ChatMessage]) -> str:
+    """What a conversation is known by: its first message by a user; one of a few letters together
+    with what stands before it. What agents put before it changes from turn to turn."""
+    first = next((place for place, m in enumerate(messages) if m.role == "user"), 0)
+    said = messages[first].text() if messages else ""
+    if len(said) >= FEW_CHARS:
+        return said
+    return "\n".join(message.text() for message in messages[: first + 1])
 
 
 EVERY = "*"

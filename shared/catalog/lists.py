@@ -79,20 +79,19 @@ class Entry:
     def _fields(self, today: date) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "can": self.can,
-            "efforts": self.efforts,
             "kind": self.kind,
             "as_of": today,
             "source": f"{self.source}, {self.name}",
         }
-        for name in ("context_tokens", "largest_output"):
-            if (value := getattr(self, name)) is not None:
+        for name in ("context_tokens", "largest_output", "efforts"):
+            if value := getattr(self, name):
                 fields[name] = value
         return fields
 
     def applied_to(self, model: Model, today: date) -> Model:
         """A model of the catalogue with what the list says of it."""
         said = {name: usd for name, usd in self.price.items() if usd is not None}
-        price = Price.model_validate(model.price.model_dump(exclude={"long"}) | said)
+        price = Price.model_validate(model.price.model_dump() | said)
         return model.model_copy(update=self._fields(today) | {"price": price})
 
     def as_model(self, today: date) -> Model:

@@ -179,7 +179,16 @@ def load(path: Path | None = None) -> Catalog:
     """Read a catalogue; None is the one that comes with Pointsman. Raises `CatalogError`."""
     path = path or DEFAULT
     try:
-        data = yaml.safe_load(path.read_text())
+        text = path.read_text()
+    except OSError as error:
+        raise CatalogError(f"the catalogue {path} can't be read: {error.strerror}") from None
+    return read(text, str(path))
+
+
+def read(text: str, called: str) -> Catalog:
+    """A catalogue's text, which errors call so. Raises `CatalogError`."""
+    try:
+        data = yaml.safe_load(text)
         models = {name: {"name": name} | fields for name, fields in data["models"].items()}
         return Catalog.model_validate(
             {
@@ -188,15 +197,13 @@ def load(path: Path | None = None) -> Catalog:
                 "retired": data.get("retired") or (),
             }
         )
-    except OSError as error:
-        raise CatalogError(f"the catalogue {path} can't be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise CatalogError(
-            f"the catalogue {path} is wrong at {'.'.join(map(str, first['loc'])) or 'the top'}: "
+            f"the catalogue {called} is wrong at {'.'.join(map(str, first['loc'])) or 'the top'}: "
             f"{first['msg']}"
         ) from None
     except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
         raise CatalogError(
-            f"the catalogue {path} is not in the form of models.yaml: {type(error).__name__}"
+            f"the catalogue {called} is not in the form of models.yaml: {type(error).__name__}"
         ) from None

@@ -18,8 +18,18 @@ def with_models(text: str, models: Mapping[str, Model]) -> str:
         if (match := pattern.search(text)) is not None:
             text = text[: match.start()] + block + text[match.end() :]
         else:
-            text = text.rstrip("\n") + "\n" + block
+            text = _added(text, block)
     return text
+
+
+def _added(text: str, block: str) -> str:
+    """With a block at the end of the models."""
+    begins = re.search(r"^models:\s*\n", text, re.MULTILINE)
+    if begins is None:
+        return text.rstrip("\n") + "\nmodels:\n" + block
+    behind = re.compile(r"^[^\s#]", re.MULTILINE).search(text, begins.end())
+    end = len(text) if behind is None else behind.start()
+    return text[:end].rstrip("\n") + "\n" + block + ("\n" if behind else "") + text[end:]
 
 
 def written(model: Model) -> str:

@@ -107,7 +107,9 @@ def fitting(
             changed.extend(sorted(left))
             fit = {name: value for name, value in fit.items() if name not in names}
     effort = fit.get("reasoning_effort")
-    if model.efforts and isinstance(effort, str) and effort not in model.efforts:
+    if model.efforts and effort in UNASKED and not set(UNASKED) & set(model.efforts):
+        fit.pop("reasoning_effort", None)  # who is not told to think does not
+    elif model.efforts and isinstance(effort, str) and effort not in model.efforts:
         fit["reasoning_effort"] = _nearest(effort, model.efforts)
         changed.append("reasoning_effort")
     return fit, tuple(changed)

@@ -49,39 +49,35 @@ def history(
         if turn.get("role") == "assistant":
             if mine := own(turn):
                 kept_ids.update(_ids(turn))
-            turns.append(dict(turn) if mine else plain(_turn(turn)))
+            turns.append(dict(turn) if mine else _foreign(turn))
         elif words_of(turn.get("tool_call_id")) in kept_ids:
             turns.append(dict(turn))
         else:
             turns.append(_turn(turn))
-    return _consistent(turns, chat)
+    return turns
+
+
+def _foreign(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn that another wrote. What came in Anthropic's form stays for a model of Anthropic's,
+    but for the thoughts that another has signed."""
+    portable_turn = plain(_turn(turn))
+    native = turn.get(NATIVE)
+    if isinstance(native, list):
+        kinds = ("thinking", "redacted_thinking")
+        portable_turn[NATIVE] = [
+            block
+            for block in native
+            if not (isinstance(block, Mapping) and block.get("type") in kinds)
+        ]
+    elif native is not None:
+        portable_turn[NATIVE] = native
+    return portable_turn
 
 
 def _ids(turn: Mapping[str, Any]) -> Iterable[str]:
     for call in objects(turn.get("tool_calls")):
         if isinstance(call, Mapping) and isinstance(call.get("id"), str):
             yield call["id"]
-
-
-def _consistent(
-    turns: list[dict[str, Any]], before: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Several turns may come of one message of another protocol: it stands for none of them if an
-    id in one of them has changed."""
-    group: list[int] = []
-    groups = [group]
-    for place, turn in enumerate(before):
-        if turn.get(NATIVE) != []:
-            group = []
-            groups.append(group)
-        group.append(place)
-    for group in groups:
-        changed = any(
-            turns[place].get("tool_call_id") != before[place].get("tool_call_id") for place in group
-        )
-        for place in group if changed else ():
-            turns[place].pop(NATIVE, None)
-    return turns
 
 
 def fingerprint(turn: Mapping[str, Any]) -> str:

@@ -261,6 +261,23 @@ async def test_the_responses_api_whole_streamed_and_gone_on_from(door: Door) -> 
         again = await kept()
         assert again is not None
         assert again.output_text == second.output_text
+        item = {"type": "item_reference", "id": first.output[-1].id}
+        referred = await client.responses.create(
+            model=OTHER,
+            input=[
+                {"role": "user", "content": "Before"},
+                item,
+                {"role": "user", "content": "And?"},
+            ],
+        )
+        assert referred.status == "completed"
+        said = door.provider.asked[-1]["messages"][1]
+        assert (said["role"], said["content"]) == ("assistant", f"echo {PROMPT}")
+        with pytest.raises(openai.BadRequestError, match="no response 'resp_unknown'"):
+            await client.responses.create(
+                model=OTHER,
+                input=[item | {"id": "msg_unknown"}],  # type: ignore[list-item]
+            )
         await client.responses.delete(second.id)
         with pytest.raises(openai.NotFoundError):
             await client.responses.retrieve(second.id)
@@ -320,7 +337,7 @@ async def test_signatures_go_only_to_whom_they_belong_when_the_model_changes(doo
         await turn(CLAUDE, "Now the file c.")
         asked = native(door).asked[-1]["messages"]
         assert asked[1]["content"] == talk[1]["content"], "its own turn is as it was"
-        assert [type(t["content"]) for t in asked] == [str, list, str, str, str]
+        assert [type(t["content"]) for t in asked] == [str, list, str, list, str]
         assert json.dumps(asked).count("signed-by-claude") == 1
 
 

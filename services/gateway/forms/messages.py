@@ -12,7 +12,7 @@ from services.gateway.forms.chat import as_event
 from services.gateway.requests import ChatRequest, Problem, RequestWishes, parse, valid
 from services.gateway.understanding import AskedRequest, UnderstoodRequest
 from shared.contracts.tokens import tokens_of_chat
-from shared.protocols import NATIVE, compact, plain_turns
+from shared.protocols import NATIVE, compact, plain, plain_turns
 from shared.protocols.messages.answers import MessageEvents, answer_of, error_of
 from shared.protocols.messages.asked import asks_for_thoughts, parameters_of, turns_of
 from shared.protocols.messages.asking import BETAS
@@ -82,7 +82,8 @@ def counted(body: bytes) -> int:
     request: MessagesRequest = parse(MessagesRequest, body)
     came = request.model_dump(exclude_unset=True)
     left_out: set[str] = set()
-    return tokens_of_chat(turns_of(came, left_out), parameters_of(came, left_out) | {NATIVE: None})
+    turns = plain_turns(turns_of(came, left_out))
+    return tokens_of_chat(turns, plain(parameters_of(came, left_out)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.gateway.forms.chat import as_event
 from services.gateway.requests import ChatRequest, Problem, RequestWishes, parse, valid
 from services.gateway.understanding import AskedRequest, UnderstoodRequest
+from shared.protocols import plain_turns
 from shared.protocols.responses.answers import ResponseEvents, response_of, visible
 from shared.protocols.responses.asked import items_of, parameters_of, turns_of
 
+REFERENCE = "item_reference"
 DELTA = "response.output_text.delta"
 """Nearly every event of a stream, with nothing to hide."""
 NOT_HERE = {
@@ -43,8 +45,6 @@ class ResponsesRequest(BaseModel):
     store: bool | None = None
     """Whether the response is kept, to be referred to by `previous_response_id`."""
     previous_response_id: Annotated[str, Field(max_length=200)] | None = None
-    prompt_cache_key: Annotated[str, Field(max_length=200)] | None = None
-    """Names the conversation, where `pointsman.session_id` does not."""
     pointsman: RequestWishes = RequestWishes()
 
 
@@ -52,6 +52,17 @@ def refers_to(body: bytes) -> str | None:
     """Which response a request goes on from. Raises `Problem`."""
     request: ResponsesRequest = parse(ResponsesRequest, body)
     return request.previous_response_id
+
+
+def referred_to(body: bytes) -> list[str]:
+    """Ids of items that a request names instead of sending them. Raises `Problem`."""
+    request: ResponsesRequest = parse(ResponsesRequest, body)
+    items = request.input if isinstance(request.input, list) else []
+    return [
+        item["id"]
+        for item in items
+        if item.get("type") == REFERENCE and isinstance(item.get("id"), str)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +83,27 @@ class ResponsesForm:
             if came.get(name):
                 raise Problem(400, instead, code="unsupported_parameter", param=name)
         left_out: set[str] = set()
-        items = [*(before or {}).get("items", ()), *items_of(request.input)]
+        known = before or {}
+        named = known.get("referred", {})
+        sent = [
+            named.get(item.get("id"), item) if item.get("type") == REFERENCE else item
+            for item in items_of(request.input)
+        ]
+        items = [*known.get("items", ()), *sent]
         turns = turns_of(items, request.instructions, left_out)
         if not turns:
             raise Problem(400, "there is nothing in input to be answered", param="input")
-        wishes = request.pointsman
-        if wishes.session_id is None and request.prompt_cache_key:
-            wishes = wishes.model_copy(update={"session_id": request.prompt_cache_key})
         chat = {
             "model": request.model,
-            "messages": turns,
+            "messages": plain_turns(turns),
             "stream": request.stream,
-            "pointsman": wishes,
+            "pointsman": request.pointsman,
             **parameters_of(came, left_out),
         }
         return AskedRequest(
             valid(ChatRequest, chat),
             self,
+            tuple(turns),
             left_out=frozenset(left_out),
             body=came | {"items": items},
             store=request.store is not False,

@@ -86,6 +86,7 @@ def _unpacked(name: str, unpack: Callable[[bytes, bytearray], int]) -> Unpack:
                 f"the request is too large unpacked; at most {limit} bytes are taken",
                 code="request_too_large",
             )
+        slot.give_back(limit - size)
         return bytes(memoryview(room)[:size])
 
     return unpacked
@@ -140,6 +141,10 @@ class Slot:
             raise busy("too much is under way already", 1, "too_many_requests")
         self.bytes += size
         self.room.bytes += size
+
+    def give_back(self, size: int) -> None:
+        self.bytes -= size
+        self.room.bytes -= size
 
     def __enter__(self) -> Self:
         self.room.requests += 1

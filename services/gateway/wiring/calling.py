@@ -94,8 +94,10 @@ class Calling:
         except ModelUnreachable as error:
             raise _unavailable(error) from None
 
-    def left_out(self, model: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
-        return self._providers.left_out(model, parameters)
+    def left_out(
+        self, model: str, turns: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        return self._providers.left_out(model, turns, parameters)
 
     def native(self, model: str) -> bool:
         return self._providers.native(model)

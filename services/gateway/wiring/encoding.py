@@ -22,7 +22,6 @@ from shared.catalog.models import CatalogError
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import to_json
 from shared.contracts.spending import Spent
-from shared.contracts.tokens import tokens_in
 from shared.contracts.topics import SPENDING
 
 if TYPE_CHECKING:
@@ -53,6 +52,10 @@ class OwnEncoder:
     async def embed(self, asked: EmbeddingsRequest) -> dict[str, Any]:
         """Raises `Problem` where there is no encoder here."""
         texts = asked.texts()
+        if texts is None:
+            raise Problem(
+                400, f"{asked.model} embeds texts; send no tokens of another model", param="input"
+            )
         loop = asyncio.get_running_loop()
         try:
             vectors = await loop.run_in_executor(self._thread, self._encode, texts)
@@ -60,7 +63,7 @@ class OwnEncoder:
             missing = isinstance(error, ImportError)
             reason = "onnxruntime is not installed here" if missing else str(error)
             raise Problem(503, f"the gateway can't embed: {reason}", kind="server_error") from None
-        tokens = sum(map(tokens_in, texts))
+        tokens = asked.tokens()
         form = asked.encoding_format
         data = [
             {"object": "embedding", "index": place, "embedding": _written(vector, form)}
@@ -108,7 +111,7 @@ async def embed(gateway: Gateway, call: HttpCall) -> None:
             code="model_not_found",
             param="model",
         )
-    expected = model.price.cost_usd(sum(map(tokens_in, asked.texts())), 0)
+    expected = model.price.cost_usd(asked.tokens(), 0)
     purse = await gateway.reserved(call.key, expected)
     cost = 0.0
     try:

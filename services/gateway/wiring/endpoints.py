@@ -183,7 +183,8 @@ class Gateway:
         before: KeptResponse | None = None
         if (name := refers_to(call.body)) is not None:
             before = await self.responses.find(call, name, "previous_response_id")
-        fields = None if before is None else before.model_dump(include={"items"})
+        fields: dict[str, Any] = {} if before is None else {"items": before.items}
+        fields["referred"] = await self.responses.referred(call)
         asked = RESPONSES.read(call.body, call.request.headers, fields)
         if before is not None and asked.request.pointsman.session_id is None:
             first = before.response.get(SESSION) or before.response["id"]
@@ -250,7 +251,7 @@ class Gateway:
         answerings.append(done)
         headers = self._headers(wanted, choice, done)
         body = wanted.asked.form.whole(completion, wanted)
-        self.later(self.responses.keep(wanted, call.key, completion))
+        await self.responses.keep(wanted, call.key, completion)
         await call.say(200, body, headers | {"x-pointsman-cost-usd": f"{done.cost_usd:.8f}"})
 
     async def _stream(
@@ -269,6 +270,8 @@ class Gateway:
                     await call.begin(self._headers(wanted, choice, speaking.told))
                 first = True
                 async for chunk in speaking.chunks():
+                    if speaking.told.answer is not None:  # kept before the client can refer to it
+                        await self.responses.keep(wanted, call.key, speaking.completion())
                     for event in call.events.events(chunk):
                         await call.pass_on(event)
                     if first:
@@ -276,7 +279,6 @@ class Gateway:
                             time.monotonic() - call.began
                         )
                         first = False
-                self.later(self.responses.keep(wanted, call.key, speaking.completion()))
                 await call.pass_on(call.events.end(), last=True)
         finally:
             await waiting.end()

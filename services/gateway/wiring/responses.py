@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from services.gateway.forms.responses import referred_to
 from services.gateway.remembered import KeptResponse
 from services.gateway.requests import Problem
 from services.gateway.understanding import UnderstoodRequest
@@ -17,10 +18,12 @@ from shared.adapters.telemetry import log
 from shared.contracts.flow import RedisKeys
 from shared.contracts.remembered import keys_of
 from shared.contracts.scopes import Scope
-from shared.protocols.responses.answers import response_of, visible
+from shared.protocols.responses.answers import response_id, response_of, visible
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of a response with its conversation, that is kept."""
+MOST_REFERENCES = 256
+"""To items, in one request."""
 SESSION = "pointsman_session"
 """Under which key a kept response names its conversation."""
 
@@ -71,6 +74,23 @@ class KeptResponses:
                 param=param,
             )
         return kept
+
+    async def referred(self, call: HttpCall) -> dict[str, dict[str, Any]]:
+        """The items that a request refers to by their ids, which name their responses. Raises
+        `Problem` for one that is not kept."""
+        names = referred_to(call.body)
+        if len(names) > MOST_REFERENCES:
+            raise Problem(400, f"at most {MOST_REFERENCES} items may be referred to", param="input")
+        found: dict[str, dict[str, Any]] = {}
+        for name in names:
+            if name not in found:
+                kept = await self.find(call, response_id(name), "input")
+                found |= {item["id"]: item for item in kept.items if "id" in item}
+            if name not in found:
+                raise Problem(
+                    400, f"no item {name[:80]!r} is kept", code="item_not_found", param="input"
+                )
+        return {name: found[name] for name in names}
 
     async def show(self, call: HttpCall) -> None:
         """Answer with a response that is kept."""

@@ -38,6 +38,7 @@ from shared.adapters.llm.wire import OPENAI, WIRES, Wire
 from shared.adapters.retrying import a_few_times
 from shared.adapters.secrets import SecretSettings
 from shared.contracts.tokens import tokens_in, tokens_of_chat
+from shared.protocols import plain, plain_turns
 
 OPENROUTER = "https://openrouter.ai/api/v1"
 TIMEOUT = httpx.Timeout(None, connect=5.0)
@@ -237,9 +238,11 @@ class Chat:
                     words = await self._begin(call, stack)
             yield words
 
-    def unspoken(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
-        """Parameters that the API has no place for."""
-        return self._wire.unspoken(parameters)
+    def unspoken(
+        self, turns: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """What of a chat the API has no place for."""
+        return self._wire.unspoken(turns, parameters)
 
     async def embed(self, model: str, body: Mapping[str, Any], within_s: float) -> dict[str, Any]:
         """Texts embedded, in the form of OpenAI's API. Raises `ModelUnreachable`."""
@@ -557,7 +560,8 @@ class ChatStream:
         completion_tokens = took.completion_tokens
         estimated = not prompt_tokens or (not completion_tokens and bool(text or rest))
         if not prompt_tokens:
-            prompt_tokens = tokens_of_chat(self.call.body["messages"], self.call.body)
+            asked = self.call.body
+            prompt_tokens = tokens_of_chat(plain_turns(asked["messages"]), plain(asked))
         if not completion_tokens:
             completion_tokens = tokens_in(text) + (
                 tokens_in(json.dumps(rest, ensure_ascii=False)) if rest else 0

@@ -49,8 +49,10 @@ class ChatModel(Protocol):
         """An answer as it comes. The model may be silent for `silence_s` at a time."""
         ...
 
-    def unspoken(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
-        """Parameters that its API has no place for."""
+    def unspoken(
+        self, turns: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """What of a chat its API has no place for."""
         ...
 
     async def embed(self, model: str, body: Mapping[str, Any], within_s: float) -> dict[str, Any]:

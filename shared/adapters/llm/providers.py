@@ -156,11 +156,13 @@ class Providers:
         priced = model.price.cost_usd(took.prompt_tokens or 0, 0)
         return came, priced if took.cost_usd is None else took.cost_usd
 
-    def left_out(self, name: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
-        """Parameters that do not reach the model called `name`, or not as they are."""
+    def left_out(
+        self, name: str, turns: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """What of a chat does not reach the model called `name`, or not as it is."""
         model, chat, _ = self._find(name)
         fit, changed = fitting(parameters, model.abilities)
-        return (*changed, *chat.unspoken(fit))
+        return (*changed, *chat.unspoken(turns, fit))
 
     def native(self, name: str) -> bool:
         """Whether the model called `name` gets what came in Anthropic's form as it came."""

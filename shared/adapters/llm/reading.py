@@ -22,6 +22,7 @@ from typing import Any
 
 from shared.adapters.errors import ModelUnreachable, Trouble
 from shared.protocols import NATIVE
+from shared.protocols.keepsake import whole_details
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of one answer."""
@@ -506,7 +507,7 @@ class _Choice:
     """The first half of a surrogate pair whose second half may come."""
     texts: dict[str, list[str]] = field(default_factory=dict)
     rest: dict[str, Any] = field(default_factory=dict)
-    thoughts: dict[str, Any] = field(default_factory=dict)
+    thoughts: dict[str, list[Any]] = field(default_factory=dict)
     slots: list[_Slot] = field(default_factory=list)
 
     def content(self, text: str | None, *, ending: bool) -> str | None:
@@ -578,9 +579,9 @@ class _Choice:
             if key in ("content", "refusal") and isinstance(item, str):
                 self.texts.setdefault(key, []).append(item)
             elif key in ("reasoning_content", "reasoning") and isinstance(item, str):
-                self.thoughts[key] = self.thoughts.get(key, "") + item
+                self.thoughts.setdefault(key, []).append(item)
             elif key in ("reasoning_details", "thinking_blocks") and isinstance(item, list):
-                self.thoughts[key] = [*self.thoughts.get(key, ()), *item]
+                self.thoughts.setdefault(key, []).extend(item)
             elif key in ("audio", "function_call") and isinstance(item, dict):
                 self.rest[key] = _merged(self.rest.get(key) or {}, item)
             elif key in ("images", "annotations") and isinstance(item, list):
@@ -597,7 +598,8 @@ class _Choice:
         }
         if refused := "".join(self.texts.get("refusal", ())):
             message["refusal"] = refused
-        message |= {key: item for key, item in self.thoughts.items() if item} | self.rest
+        message |= {key: _thought(key, parts) for key, parts in self.thoughts.items() if any(parts)}
+        message |= self.rest
         calls = [
             _call(_whole_call(slot), place)
             for place, slot in enumerate(self.slots)
@@ -606,6 +608,13 @@ class _Choice:
         if calls:
             message["tool_calls"] = calls
         return {"index": index, "message": message, "finish_reason": self.finish}
+
+
+def _thought(key: str, parts: list[Any]) -> Any:
+    """What a model thought, of its pieces."""
+    if key == "reasoning_details":
+        return whole_details(parts)
+    return parts if key == "thinking_blocks" else "".join(parts)
 
 
 def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@ rests, is the same for all (`chat`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -44,8 +44,10 @@ class Wire(Protocol):
         """A request in the inner form, with `model` and `messages`, as it is sent."""
         ...
 
-    def unspoken(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
-        """Parameters that have no place in this API."""
+    def unspoken(
+        self, turns: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """What of a chat has no place in this API."""
         ...
 
     def reader(self) -> Reader:
@@ -72,7 +74,11 @@ class OpenAIWire:
         sent = plain(asked) | {"messages": plain_turns(asked["messages"])}
         return dialect.of(sent, stream=stream)
 
-    def unspoken(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002
+    def unspoken(
+        self,
+        turns: Sequence[Mapping[str, Any]],  # noqa: ARG002
+        parameters: Mapping[str, Any],  # noqa: ARG002
+    ) -> tuple[str, ...]:
         return ()
 
     def reader(self) -> Reader:
@@ -119,8 +125,10 @@ class AnthropicWire:
         left = {name: value for name, value in sent.items() if name not in dialect.without}
         return left | ({"stream": True} if stream else {})
 
-    def unspoken(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
-        return unspoken(parameters)
+    def unspoken(
+        self, turns: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        return unspoken(turns, parameters)
 
     def reader(self) -> Reader:
         return MessagesReader()

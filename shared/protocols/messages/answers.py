@@ -17,7 +17,7 @@ from shared.protocols import (
     whole_number,
     words_of,
 )
-from shared.protocols.keepsake import keepsake_of, signed, thoughts_in
+from shared.protocols.keepsake import Thoughts, extras_of, keepsake_of, signed, thoughts_in
 
 STOP_REASONS: Mapping[str, str] = {
     "stop": "end_turn",
@@ -128,7 +128,7 @@ class MessageEvents:
     """The tool call whose block is open."""
     _calls: dict[int, dict[str, Any]] = field(default_factory=dict)
     """What is known of each call, and which of its arguments wait."""
-    _said: dict[str, Any] = field(default_factory=dict)
+    _said: Thoughts = field(default_factory=Thoughts)
     """What a keepsake is made of."""
     _started: bool = False
 
@@ -160,16 +160,10 @@ class MessageEvents:
         return {"type": "message_start", "message": message}
 
     def _delta(self, delta: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        if words := thoughts_in(delta):
-            self._said["reasoning_content"] = self._said.get("reasoning_content", "") + words
-            if self.thoughts:
-                yield from self._into(
-                    "thinking", {"type": "thinking", "thinking": "", "signature": ""}
-                )
-                yield self._part({"type": "thinking_delta", "thinking": words})
-        for name in ("reasoning_details", "thinking_blocks"):
-            if isinstance(more := delta.get(name), list):
-                self._said[name] = [*self._said.get(name, ()), *more]
+        if (words := self._said.take(delta)) and self.thoughts:
+            block = {"type": "thinking", "thinking": "", "signature": ""}
+            yield from self._into("thinking", block)
+            yield self._part({"type": "thinking_delta", "thinking": words})
         if isinstance(text := delta.get("content") or delta.get("refusal"), str):
             if self._open != "text":
                 yield from self._into("text", {"type": "text", "text": ""})
@@ -198,18 +192,17 @@ class MessageEvents:
 
     def _keepsake(self) -> Iterator[dict[str, Any]]:
         """Sign the open thinking block, or hide the keepsake in one of its own."""
-        if not self._said:
-            return
-        kept = keepsake_of(self._said, self.model)
+        turn = self._said.turn()
+        self._said = Thoughts()
+        kept = keepsake_of(turn, self.model)
         if self._open == "thinking" and kept:
             yield self._part({"type": "signature_delta", "signature": kept})
-        elif kept and signed(self._said):
+        elif kept and signed(turn):
             yield from self._close()
             self._index += 1
             block = {"type": "redacted_thinking", "data": kept}
             yield {"type": "content_block_start", "index": self._index, "content_block": block}
             yield {"type": "content_block_stop", "index": self._index}
-        self._said = {}
 
     def _called(self, came: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         place = whole_number(came.get("index"))
@@ -220,12 +213,8 @@ class MessageEvents:
         call["id"] = words_of(came.get("id")) or call["id"]
         call["name"] += words_of(function.get("name"))
         more = words_of(function.get("arguments"))
-        extras = {
-            name: came[name] for name in ("extra_content", "thought_signature") if came.get(name)
-        }
-        if extras:
-            kept = self._said.setdefault("tool_calls", [])
-            kept.append({"id": call["id"], **extras})
+        if extras := extras_of(came):
+            self._said.calls.append({"id": call["id"], **extras})
         if self._call != place and self._open == "tool_use" and not self._whole(self._call):
             call["waits"] += more
             return

@@ -12,16 +12,23 @@ EFFORT_BY_BUDGET = ((4096, "low"), (16384, "medium"))
 """Up to so many tokens of thinking are that effort; more is high."""
 SAME = ("temperature", "top_p", "service_tier")
 """Parameters that both call alike."""
-NOT_CARRIED = (
-    "top_k",
-    "container",
-    "context_management",
-    "mcp_servers",
-    "inference_geo",
-    "speed",
-    "diagnostics",
+CARRIED = frozenset(
+    {
+        *SAME,
+        "model",
+        "messages",
+        "system",
+        "max_tokens",
+        "stop_sequences",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "output_config",
+        "stream",
+        "cache_control",
+    }
 )
-"""Parameters of Anthropic's that no other protocol has."""
+"""Parameters that other protocols have, too."""
 ASKED_FOR_THOUGHTS = frozenset({"enabled", "adaptive"})
 
 
@@ -59,7 +66,7 @@ def parameters_of(body: Mapping[str, Any], left_out: set[str]) -> dict[str, Any]
     if isinstance(wanted_format, Mapping) and wanted_format.get("type") == "json_schema":
         schema = {"name": "answer", "schema": wanted_format.get("schema"), "strict": True}
         parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
-    left_out.update(name for name in NOT_CARRIED if body.get(name))
+    left_out.update(name for name in body.keys() - CARRIED if body[name] is not None)
     parameters[NATIVE] = {
         name: value for name, value in body.items() if name not in ("messages", "model", "stream")
     }
@@ -97,7 +104,8 @@ def _tool(tool: Any, left_out: set[str]) -> dict[str, Any] | None:
     }
     if tool.get("strict") is not None:
         function["strict"] = tool["strict"]
-    return {"type": "function", "function": function}
+    marked = {"cache_control": tool["cache_control"]} if tool.get("cache_control") else {}
+    return {"type": "function", "function": function} | marked
 
 
 def _tool_choice(choice: Any, *, has_tools: bool) -> dict[str, Any]:
@@ -200,11 +208,11 @@ def _tool_result(
         text = f"Error: {text}" if text else "Error"
     if others and not text:
         text = "(what this tool returned follows)"
-    return {
-        "role": "tool",
-        "tool_call_id": words_of(block.get("tool_use_id")),
-        "content": text,
-    }, others
+    said: Any = text
+    if mark := block.get("cache_control"):  # where the next turn's cache ends
+        said = [{"type": "text", "text": text, "cache_control": mark}]
+    called = words_of(block.get("tool_use_id"))
+    return {"role": "tool", "tool_call_id": called, "content": said}, others
 
 
 def _assistant(content: Any, left_out: set[str]) -> list[dict[str, Any]]:
@@ -212,7 +220,6 @@ def _assistant(content: Any, left_out: set[str]) -> list[dict[str, Any]]:
         return [{"role": "assistant", "content": content}]
     texts: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
-    thoughts: list[dict[str, Any]] = []
     kept: dict[str, Any] | None = None
     for block in objects(content):
         kind = block.get("type") if isinstance(block, Mapping) else None
@@ -228,15 +235,11 @@ def _assistant(content: Any, left_out: set[str]) -> list[dict[str, Any]]:
             )
         elif kind in ("thinking", "redacted_thinking"):
             ours = opened(block.get("signature") or block.get("data"))
-            kept = joined(kept, ours)
-            if ours is None:
-                thoughts.append(dict(block))
+            kept = joined(kept, ours)  # Anthropic's own go to a model of Anthropic's alone
         else:
             left_out.add(str(kind))
     text = "".join(part["text"] for part in texts)
     turn: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
-    if thoughts:
-        turn["thinking_blocks"] = thoughts
     if calls:
         turn["tool_calls"] = calls
     if kept is not None:

@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from shared.contracts.needs import SAMPLING
-from shared.protocols import NATIVE, arguments_of, data_url, objects
+from shared.contracts.needs import SAMPLING, output_limit
+from shared.protocols import KEEPSAKE, NATIVE, arguments_of, data_url, objects, words_of
 from shared.protocols.portable import plain_id
 
 IDS = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Ids of tool calls that Anthropic takes."""
 BETAS = "anthropic-beta"
 """Under which key of what came in Anthropic's form its header of that name stands."""
+LEAST_BUDGET = 1024
+"""Tokens of thinking that Anthropic takes at least."""
 DEFAULT_OUTPUT = 8192
 """Tokens of an answer where nobody says; Anthropic wants a figure."""
 CARRIED_TO = frozenset(
@@ -46,33 +48,79 @@ def request_of(
 ) -> dict[str, Any]:
     """A conversation as Anthropic's API takes it. What came in its form goes as it came."""
     native = parameters.get(NATIVE)
-    system = [turn for turn in turns if turn.get("role") in ("system", "developer")]
-    talk = _merged([turn for turn in turns if turn.get("role") not in ("system", "developer")])
+    came = isinstance(native, Mapping)
+    system = [turn for turn in turns if _is_system(turn) and not (came and NATIVE in turn)]
+    talk = _merged([turn for turn in turns if not _is_system(turn) or (came and NATIVE in turn)])
+    limit = output_limit(parameters)
     if isinstance(native, Mapping):
-        taken = {
-            n: v for n, v in native.items() if n != BETAS and (n not in SAMPLING or n in parameters)
-        }
-        body = taken | {"model": model, "messages": talk}
+        body = _fitted(native, parameters, limit) | {"model": model, "messages": talk}
+        if "max_tokens" in native and limit is None:
+            return body | {"max_tokens": native["max_tokens"]}
     else:
         body = {"model": model, "messages": talk} | _beside(parameters)
-        if words := _system(system):
+        if not talk and system:  # Anthropic wants somebody to be answered
+            body["messages"] = [{"role": "user", "content": _system(system)}]
+        elif words := _system(system):
             body["system"] = words
-    limit = parameters.get("max_completion_tokens") or parameters.get("max_tokens")
-    return body | {"max_tokens": limit or DEFAULT_OUTPUT}
+        if any(message["role"] == "assistant" for message in talk):
+            body["cache_control"] = {"type": "ephemeral"}  # Anthropic caches what it is told to
+    return body | {"max_tokens": DEFAULT_OUTPUT if limit is None else limit}
 
 
-def unspoken(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """Parameters of a chat that have no place in Anthropic's form."""
-    names = [
-        name for name in sorted(parameters.keys() - CARRIED_TO) if parameters[name] is not None
-    ]
+def _is_system(turn: Mapping[str, Any]) -> bool:
+    return turn.get("role") in ("system", "developer")
+
+
+def _fitted(
+    native: Mapping[str, Any], parameters: Mapping[str, Any], limit: int | None
+) -> dict[str, Any]:
+    """What came in Anthropic's form, as far as the model takes it: `parameters` are fitted."""
+    left = {BETAS} | (SAMPLING - parameters.keys())
+    body = {name: value for name, value in native.items() if name not in left}
+    thinking = body.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
+    clamped = limit if limit != native.get("max_tokens") else None
+    if isinstance(thinking, Mapping) and isinstance(budget, int) and clamped:
+        body["thinking"] = {**thinking, "budget_tokens": min(budget, clamped - 1)}
+        if clamped <= LEAST_BUDGET:
+            del body["thinking"]
+    config = body.get("output_config")
+    effort = parameters.get("reasoning_effort")
+    if isinstance(config, Mapping) and config.get("effort") not in (None, effort):
+        rest = {name: value for name, value in config.items() if name != "effort"}
+        body["output_config"] = rest | ({"effort": effort} if effort else {})
+    return body
+
+
+def unspoken(turns: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of a chat has no place in Anthropic's form: parameters, and kinds of content."""
+    if isinstance(parameters.get(NATIVE), Mapping):
+        return ()
+    others = sorted(parameters.keys() - CARRIED_TO)
+    names = [name for name in others if parameters[name] is not None]
     several = parameters.get("n")
     if isinstance(several, int) and several > 1:
         names.append("n")
     wanted_format = parameters.get("response_format")
     if isinstance(wanted_format, Mapping) and wanted_format.get("type") == "json_object":
         names.append("response_format")
-    return tuple(names)
+    if _thinks(parameters):
+        names += [name for name in sorted(SAMPLING) if parameters.get(name) is not None]
+    for turn in turns:
+        names += [
+            str(part.get("type"))
+            for part in objects(turn.get("content"))
+            if part.get("type") != "text" and _block(part) is None
+        ]
+    return tuple(dict.fromkeys(names))
+
+
+def _thinks(parameters: Mapping[str, Any]) -> bool:
+    """Whether thoughts are asked for; Anthropic takes no temperature then, and no forced tool."""
+    effort = parameters.get("reasoning_effort")
+    choice = parameters.get("tool_choice")
+    forced = choice == "required" or isinstance(choice, Mapping)
+    return isinstance(effort, str) and effort not in ("none", "minimal") and not forced
 
 
 def _system(turns: Iterable[Mapping[str, Any]]) -> Any:
@@ -85,12 +133,13 @@ def _system(turns: Iterable[Mapping[str, Any]]) -> Any:
 
 
 def _beside(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    thinks = _thinks(parameters)
     body: dict[str, Any] = {
         name: parameters[name]
         for name in ("top_p", "top_k", "service_tier")
-        if parameters.get(name) is not None
+        if parameters.get(name) is not None and not (thinks and name in SAMPLING)
     }
-    if isinstance(temperature := parameters.get("temperature"), (int, float)):
+    if not thinks and isinstance(temperature := parameters.get("temperature"), (int, float)):
         body["temperature"] = min(1.0, temperature)
     stop = parameters.get("stop")
     if isinstance(stop, (str, list)) and stop:
@@ -101,7 +150,7 @@ def _beside(parameters: Mapping[str, Any]) -> dict[str, Any]:
             body["tool_choice"] = choice
     effort = parameters.get("reasoning_effort")
     config: dict[str, Any] = {}
-    if isinstance(effort, str) and effort not in ("none", "minimal"):
+    if thinks:
         body["thinking"] = {"type": "adaptive"}
         config["effort"] = effort
     wanted_format = parameters.get("response_format")
@@ -139,7 +188,7 @@ def _anthropic_choice(parameters: Mapping[str, Any]) -> dict[str, Any]:
         made = {"type": kinds[choice]}
     elif isinstance(choice, Mapping) and isinstance(choice.get("function"), Mapping):
         made = {"type": "tool", "name": choice["function"].get("name", "")}
-    if parameters.get("parallel_tool_calls") is False:
+    if parameters.get("parallel_tool_calls") is False and choice != "none":
         made = (made or {"type": "auto"}) | {"disable_parallel_tool_use": True}
     return made
 
@@ -148,12 +197,12 @@ def _merged(turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Turns as messages: those of one side that follow each other are one."""
     messages: list[dict[str, Any]] = []
     for turn in turns:
-        role = "assistant" if turn.get("role") == "assistant" else "user"
+        role = {"assistant": "assistant", "system": "system"}.get(str(turn.get("role")), "user")
         came = turn.get(NATIVE)
         if came is not None and (came or role == "user"):
             if not came:
                 continue  # it stands in the turn before
-            content: Any = came
+            content: Any = _taken(came)
         else:
             content = _anthropic_content(turn)
         if not content:
@@ -164,6 +213,30 @@ def _merged(turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         else:
             messages.append({"role": role, "content": content})
     return messages
+
+
+def _taken(content: Any) -> Any:
+    """Anthropic's own blocks as it takes them: without keepsakes of other models, and with ids of
+    tool calls that another model may have made up."""
+    if not isinstance(content, list):
+        return content
+    return [
+        _with_id(block) if isinstance(block, Mapping) else block
+        for block in content
+        if not (isinstance(block, Mapping) and _is_keepsake(block))
+    ]
+
+
+def _is_keepsake(block: Mapping[str, Any]) -> bool:
+    return any(words_of(block.get(name)).startswith(KEEPSAKE) for name in ("signature", "data"))
+
+
+def _with_id(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = "tool_use_id" if block.get("type") == "tool_result" else "id"
+    called = block.get(name)
+    if isinstance(called, str) and not IDS.fullmatch(called):
+        return {**block, name: plain_id(called)}
+    return block
 
 
 def _listed(content: Any) -> list[Any]:
@@ -229,8 +302,9 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:
         image = part.get("image_url")
         url = image.get("url") if isinstance(image, Mapping) else image
         return {"type": "image", "source": _source(str(url))} | extras
-    if kind == "file" and isinstance(file := part.get("file"), Mapping):
-        made: dict[str, Any] = {"type": "document", "source": _source(str(file.get("file_data")))}
+    file = part.get("file")
+    if kind == "file" and isinstance(file, Mapping) and isinstance(file.get("file_data"), str):
+        made: dict[str, Any] = {"type": "document", "source": _source(file["file_data"])}
         if isinstance(name := file.get("filename"), str) and name != "document.pdf":
             made["title"] = name
         return made | extras

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.protocols import arguments_of, compact, count, mapping, objects, whole_number, words_of
-from shared.protocols.keepsake import keepsake_of, signed, thoughts_in
+from shared.protocols.keepsake import Thoughts, extras_of, keepsake_of, signed
 from shared.protocols.responses.asked import custom_tools
 
 ENDS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why an answer is not whole, by its finish reason."""
+HEX = 32
+"""Letters of a response's id behind its prefix; its items' ids begin with them."""
 WORDS = frozenset({"role", "content", "refusal"})
 """Fields of a delta that holds words and nothing else."""
 ECHOED: Mapping[str, Any] = {
@@ -98,7 +100,7 @@ class ResponseEvents:
     _message: _Item | None = None
     _thought: _Item | None = None
     _calls: dict[int, _Item] = field(default_factory=dict)
-    _said: dict[str, Any] = field(default_factory=dict)
+    _said: Thoughts = field(default_factory=Thoughts)
     _usage: dict[str, Any] | None = None
     _state: dict[str, Any] = field(default_factory=dict)
     _began: int = field(default_factory=lambda: int(time.time()))
@@ -173,19 +175,14 @@ class ResponseEvents:
         return {"item_id": one.item["id"], "output_index": one.place}
 
     def _name(self, prefix: str) -> str:
-        return f"{prefix}_{self.id.rpartition('-')[2]}{len(self._items)}"
+        return f"{prefix}_{self.id.rpartition('_')[2]}{len(self._items)}"
 
     def _delta(self, delta: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        if not delta.keys() <= WORDS:
-            if words := thoughts_in(delta):
-                self._said["reasoning_content"] = self._said.get("reasoning_content", "") + words
-                yield from self._think(words)
-            for name in ("reasoning_details", "thinking_blocks"):
-                if isinstance(more := delta.get(name), list):
-                    self._said[name] = [*self._said.get(name, ()), *more]
+        if not delta.keys() <= WORDS and (words := self._said.take(delta)):
+            yield from self._think(words)
         text = delta.get("content") or delta.get("refusal")
         if isinstance(text, str) and text:
-            if self._message is None:
+            if self._message is None or self._message.done:
                 yield from self._end_thought()
                 yield from self._begin_message()
             yield self._write(text)
@@ -194,6 +191,7 @@ class ResponseEvents:
 
     def _think(self, words: str) -> Iterator[dict[str, Any]]:
         if self._thought is None:
+            yield from self._end_message()
             item = {"id": self._name("rs"), "type": "reasoning", "summary": []}
             self._thought, event = self._begin(item)
             yield event
@@ -204,8 +202,6 @@ class ResponseEvents:
                 summary_index=0,
                 part=part,
             )
-        if self._thought.done:
-            return
         self._thought.text += words
         yield self._event(
             "response.reasoning_summary_text.delta",
@@ -217,15 +213,15 @@ class ResponseEvents:
     def _end_thought(self) -> Iterator[dict[str, Any]]:
         """End the thoughts, with the keepsake; begin them for it, where there are no words."""
         one = self._thought
-        if one is None and not signed(self._said):
+        turn = self._said.turn()
+        if one is None and not signed(turn):
             return
-        if one is not None and one.done:
-            return
-        kept = keepsake_of(self._said, self.model)
+        kept = keepsake_of(turn, self.model)
+        self._thought, self._said = None, Thoughts()
         if one is None:
+            yield from self._end_message()
             item = {"id": self._name("rs"), "type": "reasoning", "summary": []}
             one, event = self._begin(item)
-            self._thought = one
             yield event
         elif one.text:
             part = {"type": "summary_text", "text": one.text}
@@ -289,14 +285,8 @@ class ResponseEvents:
     def _called(self, came: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         place = whole_number(came.get("index"))
         function = mapping(came.get("function"))
-        extras = {
-            name: came[name] for name in ("extra_content", "thought_signature") if came.get(name)
-        }
-        if extras:
-            self._said["tool_calls"] = [
-                *self._said.get("tool_calls", ()),
-                {"id": came.get("id"), **extras},
-            ]
+        if extras := extras_of(came):
+            self._said.calls.append({"id": words_of(came.get("id")), **extras})
         if place not in self._calls:
             yield from self._end_thought()
             yield from self._end_message()
@@ -371,6 +361,11 @@ def _one_word(chunk: Mapping[str, Any]) -> str:
 
 def _text_part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def response_id(item_id: str) -> str:
+    """The id of the response that an item belongs to: `ResponseEvents` makes one of the other."""
+    return f"resp_{item_id.partition('_')[2][:HEX]}"
 
 
 def visible(output: Iterable[Mapping[str, Any]], included: Iterable[str]) -> list[dict[str, Any]]:

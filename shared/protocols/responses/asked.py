@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.protocols import compact, objects, text_of_parts, words_of
-from shared.protocols.keepsake import give_back, joined, opened
+from shared.protocols import compact, mapping, objects, text_of_parts, words_of
+from shared.protocols.keepsake import give_back, joined, of_calls, opened
 
 SAME = (
     "temperature",
@@ -17,8 +17,26 @@ SAME = (
     "user",
 )
 """Parameters that both call alike."""
-NOT_CARRIED = ("max_tool_calls", "truncation", "context_management", "moderation")
-"""Parameters that only OpenAI's own servers know."""
+CARRIED = frozenset(
+    {
+        *SAME,
+        "model",
+        "input",
+        "instructions",
+        "max_output_tokens",
+        "reasoning",
+        "text",
+        "tools",
+        "tool_choice",
+        "include",
+        "metadata",
+        "store",
+        "stream",
+        "stream_options",
+        "previous_response_id",
+    }
+)
+"""Fields that mean something here; others only OpenAI's own servers know."""
 FREE_TEXT = {
     "type": "object",
     "properties": {"input": {"type": "string", "description": "The whole input, as it is."}},
@@ -36,19 +54,40 @@ def turns_of(
     if instructions:
         turns.append({"role": "system", "content": text_of_parts(instructions)})
     kept: dict[str, Any] | None = None
+    media: list[dict[str, Any]] = []
     for item in items:
         kind = item.get("type") or "message"
+        if kind not in OUTPUTS and media:  # behind the last output: calls want theirs first
+            turns.append({"role": "user", "content": media})
+            media = []
         if kind == "message":
             kept = _message(item, turns, kept, left_out)
         elif kind in ("function_call", "custom_tool_call"):
             kept = _call(item, turns, kept)
-        elif kind in ("function_call_output", "custom_tool_call_output"):
-            _output(item, turns, left_out)
+        elif kind in OUTPUTS:
+            media += _output(item, turns, left_out)
+            kept = None
         elif kind == "reasoning":
-            kept = joined(kept, _thought(item))
+            kept = _kept(_thought(item), turns, kept)
         else:
             left_out.add(str(kind))
-    return turns
+    return turns + ([{"role": "user", "content": media}] if media else [])
+
+
+OUTPUTS = ("function_call_output", "custom_tool_call_output")
+
+
+def _kept(
+    thought: dict[str, Any] | None, turns: list[dict[str, Any]], kept: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """A keepsake waits for the turn behind it, unless it belongs to calls before it."""
+    if thought is None:
+        return kept
+    called = {call["id"] for call in turns[-1].get("tool_calls", ())} if turns else set()
+    if called & mapping(thought.get("calls")).keys():
+        give_back(turns[-1], thought)
+        return kept
+    return joined(kept, thought)
 
 
 def items_of(given: Any) -> list[dict[str, Any]]:
@@ -92,10 +131,14 @@ def _call(
     turn["tool_calls"] = [*turn.get("tool_calls", ()), call]
     if kept is not None:
         give_back(turn, kept)
-    return kept
+        return of_calls(kept)
+    return None
 
 
-def _output(item: Mapping[str, Any], turns: list[dict[str, Any]], left_out: set[str]) -> None:
+def _output(
+    item: Mapping[str, Any], turns: list[dict[str, Any]], left_out: set[str]
+) -> list[dict[str, Any]]:
+    """The turn of a tool's output, and its pictures, which that turn has no place for."""
     output = item.get("output")
     content = _content(output, left_out) if not isinstance(output, str) else output
     text = text_of_parts(content)
@@ -107,8 +150,7 @@ def _output(item: Mapping[str, Any], turns: list[dict[str, Any]], left_out: set[
     if media and not text:
         text = "(what this tool returned follows)"
     turns.append({"role": "tool", "tool_call_id": words_of(item.get("call_id")), "content": text})
-    if media:
-        turns.append({"role": "user", "content": media})
+    return media
 
 
 def _thought(item: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -178,8 +220,8 @@ def parameters_of(body: Mapping[str, Any], left_out: set[str]) -> dict[str, Any]
         parameters.pop("parallel_tool_calls", None)
     left_out.update(
         name
-        for name in NOT_CARRIED
-        if body.get(name) is not None and body[name] not in ("auto", "disabled")
+        for name in body.keys() - CARRIED
+        if body[name] is not None and body[name] not in ("auto", "disabled")
     )
     return parameters
 

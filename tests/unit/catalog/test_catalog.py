@@ -1,11 +1,14 @@
 """What comes with Pointsman: models of both profiles, and 25 tasks with prompts of which no two are
 alike."""
 
+import json
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from shared.catalog import models, tasks
+from shared.catalog import lists, models, tasks
+from shared.catalog.writing import with_models
 
 
 def test_both_profiles_name_models_with_prices_ids_and_dates() -> None:
@@ -65,3 +68,87 @@ def test_prompts_vary_in_length_and_language() -> None:
     lengths = sorted(len(p) for p in prompts)
     assert lengths[-1] > 10 * lengths[0]
     assert sum(any(c in p for c in "äöüßéèçñ¿") for p in prompts) >= 30
+
+
+LISTED = {
+    "data": [
+        {
+            "id": "maker/new-1.5",
+            "context_length": 1000,
+            "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
+            "pricing": {"prompt": "0.000002", "completion": "0.00001", "input_cache_read": "0"},
+            "supported_parameters": ["tools", "temperature"],
+            "top_provider": {"max_completion_tokens": 500},
+        }
+    ]
+}
+OWN = """# mine
+models:
+  a:
+    openrouter: maker/new-1.5
+    price: {input: 9, output: 9,
+      long: {above_tokens: 5, input: 99, output: 99}}
+    context_tokens: 7
+    efforts: [low]
+    latency_s: 1.0
+    as_of: 2020-01-01
+    source: old
+  # the other
+  b:
+    openrouter: maker/b
+    price: {input: 1, output: 1}
+    context_tokens: 7
+    latency_s: 1.0
+    as_of: 2020-01-01
+    source: old
+profiles:
+  p: [a, b]
+"""
+
+
+def test_a_list_changes_what_it_states_and_nothing_else() -> None:
+    found = lists.read(json.dumps(LISTED), "a list")
+    before = models.read(OWN, "own")
+    entry = found.find("maker/new-1.5")
+    assert entry is not None
+    assert found.find("new-1-5") is entry
+    fresh = entry.applied_to(before.models["a"], date(2026, 1, 2))
+    assert (fresh.price.input, fresh.price.output, fresh.price.cached_input) == (2, 10, 0)
+    assert fresh.price.long == before.models["a"].price.long
+    assert (fresh.context_tokens, fresh.largest_output, fresh.efforts) == (1000, 500, ("low",))
+    assert fresh.can == {"image", "tools", "parallel_tools", "sampling"}
+    assert (fresh.as_of, fresh.source) == (date(2026, 1, 2), "a list, maker/new-1.5")
+    new = entry.as_model(date(2026, 1, 2))
+    text = with_models(OWN, {"a": fresh, new.name: new})
+    after = models.read(text, "own")
+    assert after.models["a"] == fresh
+    assert after.models["b"] == before.models["b"]
+    assert after.models[new.name] == new
+    assert after.profiles == before.profiles
+    assert "# mine" in text
+    assert "# the other" in text
+
+
+def test_litellms_file_is_read_too_and_nonsense_is_refused() -> None:
+    row = {
+        "mode": "chat",
+        "litellm_provider": "openai",
+        "input_cost_per_token": 1e-6,
+        "output_cost_per_token": 2e-6,
+        "input_cost_per_token_above_200k_tokens": 2e-6,
+        "output_cost_per_token_above_200k_tokens": 4e-6,
+        "max_input_tokens": 9,
+        "supports_reasoning": True,
+        "supports_none_reasoning_effort": True,
+        "supports_function_calling": True,
+    }
+    entry = lists.read(json.dumps({"sample_spec": "x", "m": row}), "a list").find("maker/m")
+    assert entry is not None
+    made = entry.as_model(date(2026, 1, 2))
+    assert made.can == {"reasoning", "tools", "parallel_tools"}, "no temperature"
+    assert made.efforts == ("none", "low", "medium", "high")
+    assert made.price.cost_usd(200_000, 0) == pytest.approx(0.2)
+    assert made.price.cost_usd(200_001, 0) == pytest.approx(0.400002)
+    for text in ("{", "[]", "{}", '{"data": []}', '{"m": {"mode": "image_generation"}}'):
+        with pytest.raises(models.CatalogError):
+            lists.read(text, "a list")

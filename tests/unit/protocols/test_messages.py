@@ -3,7 +3,9 @@ equals the whole answer."""
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -11,13 +13,15 @@ from conversations import chats, completions, streamed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.protocols import NATIVE, plain, plain_turns
-from shared.protocols.keepsake import opened
+from shared.contracts.needs import fitting
+from shared.protocols import KEEPSAKE, NATIVE, plain, plain_turns
+from shared.protocols.keepsake import opened, whole_details
 from shared.protocols.messages.answered import MessageChunks, completion_of
 from shared.protocols.messages.answers import MessageEvents, answer_of, error_of
 from shared.protocols.messages.asked import parameters_of, turns_of
 from shared.protocols.messages.asking import request_of, unspoken
 from shared.protocols.portable import history, portable
+from shared.routing.deciding.abilities import Abilities
 
 TOOL = {
     "name": "edit",
@@ -95,7 +99,7 @@ def test_a_request_becomes_a_chat_and_what_has_no_place_is_named() -> None:
     assert [part["type"] for part in turns[1]["content"]] == ["text", "image_url", "file"]
     assert turns[1]["content"][1]["image_url"] == {"url": "data:image/png;base64,AAAA"}
     assert turns[2]["content"] == "I edit."
-    assert turns[2]["thinking_blocks"] == [THOUGHT]
+    assert "thinking_blocks" not in turns[2], "Anthropic's thoughts are for Anthropic's models"
     assert [call["function"]["arguments"] for call in turns[2]["tool_calls"]] == [
         '{"path":"a"}',
         '{"path":"b"}',
@@ -120,7 +124,7 @@ def test_a_request_becomes_a_chat_and_what_has_no_place_is_named() -> None:
     assert parameters["parallel_tool_calls"] is False
     assert parameters["reasoning_effort"] == "medium"
     assert (parameters["max_tokens"], parameters["stop"]) == (1000, ["END"])
-    assert left_out == {"tool web_search_20250305", "top_k"}
+    assert left_out == {"tool web_search_20250305", "top_k", "metadata"}
 
 
 def test_a_model_of_the_same_protocol_gets_the_request_as_it_came() -> None:
@@ -129,16 +133,97 @@ def test_a_model_of_the_same_protocol_gets_the_request_as_it_came() -> None:
     assert request_of("claude", turns, parameters) == ASKED | {"model": "claude"}
 
 
-def test_foreign_turns_lose_their_signatures_and_keep_their_calls() -> None:
+def test_foreign_turns_lose_their_signatures_and_keep_all_else() -> None:
+    """Another model of Anthropic's gets the blocks as they came; one of another maker a chat whose
+    ids all take."""
     turns, parameters = turns_of(ASKED, set()), parameters_of(ASKED, set())
-    request = request_of("claude", history(turns, lambda _turn: False), parameters)
-    first, said, results = request["messages"]
-    assert first == ASKED["messages"][0]
-    assert [block["type"] for block in said["content"]] == ["text", "tool_use", "tool_use"]
-    ids = [block["id"] for block in said["content"][1:]]
-    assert [block.get("tool_use_id") for block in results["content"]] == [*ids, None]
-    assert "toolu_1" not in json.dumps(request["messages"])
-    assert request["system"] == ASKED["system"]
+    foreign = history(turns, lambda _turn: False)
+    request = request_of("claude", foreign, parameters)
+    said = ASKED["messages"][1]
+    assert request["messages"] == [
+        ASKED["messages"][0],
+        said | {"content": said["content"][1:]},
+        ASKED["messages"][2],
+    ]
+    chat = plain_turns(foreign)
+    ids = [call["id"] for call in chat[2]["tool_calls"]]
+    assert all(len(one) == 9 for one in ids)
+    assert [turn["tool_call_id"] for turn in chat[3:5]] == ids
+
+
+def test_ids_that_anthropic_refuses_are_renamed_in_call_and_result() -> None:
+    body = json.loads(json.dumps(ASKED).replace("toolu_1", "functions.edit:0"))
+    request = request_of("claude", turns_of(body, set()), parameters_of(body, set()))
+    name = request["messages"][1]["content"][2]["id"]
+    assert name != "functions.edit:0"
+    assert request["messages"][2]["content"][0]["tool_use_id"] == name
+
+
+def test_a_system_message_in_the_middle_stays_where_it_is() -> None:
+    body = ASKED | {
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Hello"},
+            {"role": "system", "content": "In French."},
+            {"role": "user", "content": "Bye"},
+        ]
+    }
+    turns, parameters = turns_of(body, set()), parameters_of(body, set())
+    assert request_of("claude", turns, parameters)["messages"] == body["messages"]
+    assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "system", "user"]
+
+
+def test_what_a_model_does_not_take_is_fitted_on_the_way_as_it_came_too() -> None:
+    body = ASKED | {
+        "max_tokens": 128_000,
+        "thinking": {"type": "enabled", "budget_tokens": 100_000},
+        "output_config": {"effort": "max"},
+    }
+    turns, parameters = turns_of(body, set()), parameters_of(body, set())
+    fit, changed = fitting(parameters, Abilities(largest_output=64_000, efforts=("low", "high")))
+    assert set(changed) == {"max_tokens", "reasoning_effort"}
+    request = request_of("claude", turns, fit)
+    assert request["max_tokens"] == 64_000
+    assert request["thinking"]["budget_tokens"] == 63_999
+    assert request["output_config"]["effort"] == "high"
+
+
+@pytest.mark.parametrize(
+    ("chat", "sent", "unsaid"),
+    [
+        ({"reasoning_effort": "none"}, {"thinking": None}, ()),
+        (
+            {"reasoning_effort": "low", "temperature": 0.2},
+            {"thinking": {"type": "adaptive"}, "temperature": None},
+            ("temperature",),
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"}
+            | {"parallel_tool_calls": False},
+            {"tool_choice": {"type": "none"}},
+            (),
+        ),
+        ({"seed": 3, "n": 2}, {"seed": None}, ("seed", "n")),
+        ({"max_tokens": 7}, {"max_tokens": 7}, ()),
+    ],
+)
+def test_a_chat_becomes_what_anthropic_takes(
+    chat: dict[str, Any], sent: dict[str, Any], unsaid: tuple[str, ...]
+) -> None:
+    turns = [{"role": "user", "content": "Hi"}]
+    request = request_of("m", turns, chat)
+    assert {name: request.get(name) for name in sent} == sent
+    assert unspoken(turns, chat) == unsaid
+
+
+def test_content_that_anthropic_has_no_place_for_is_named() -> None:
+    sound = {"type": "input_audio", "input_audio": {"data": "A", "format": "wav"}}
+    file = {"type": "file", "file": {"file_id": "f"}}
+    turns = [{"role": "user", "content": [{"type": "text", "text": "Hi"}, sound, file]}]
+    assert unspoken(turns, {}) == ("input_audio", "file")
+    assert request_of("m", turns, {})["messages"] == [{"role": "user", "content": "Hi"}]
+    alone = request_of("m", [{"role": "system", "content": "Greet me."}], {})
+    assert alone["messages"] == [{"role": "user", "content": "Greet me."}]
 
 
 @given(chats())
@@ -150,7 +235,7 @@ def test_a_chat_through_anthropics_form_and_back_is_the_same(chat: dict[str, Any
     back = plain(parameters_of(request, left_out))
     assert back == {"max_tokens": 8192} | parameters
     assert not left_out
-    assert not unspoken(parameters)
+    assert not unspoken(chat["messages"], parameters)
 
 
 def portable_ids(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -317,6 +402,26 @@ def test_what_a_model_wants_back_travels_through_a_client_of_anthropics(thoughts
 def test_a_forged_or_broken_keepsake_is_none() -> None:
     for text in ("pointsman.", "pointsman.%%%", "pointsman.eJw=", "c2ln", None, 7):
         assert opened(text) is None
+    bomb = zlib.compress(json.dumps({"reasoning_content": "a" * 4_000_000}).encode())
+    assert len(bomb) < 5000
+    assert opened(KEEPSAKE + base64.urlsafe_b64encode(bomb).decode()) is None
+
+
+def test_pieces_of_reasoning_details_become_whole_again() -> None:
+    pieces = [
+        {"type": "reasoning.text", "index": 0, "text": "a", "format": "x"},
+        {"type": "reasoning.text", "index": 0, "text": "b"},
+        {"type": "reasoning.text", "index": 0, "signature": "s"},
+        {"type": "reasoning.encrypted", "index": 1, "data": "d"},
+        {"type": "reasoning.summary", "summary": "whole"},
+        {"type": "reasoning.summary", "summary": "another"},
+    ]
+    assert whole_details(pieces) == [
+        {"type": "reasoning.text", "index": 0, "text": "ab", "format": "x", "signature": "s"},
+        {"type": "reasoning.encrypted", "index": 1, "data": "d"},
+        {"type": "reasoning.summary", "summary": "whole"},
+        {"type": "reasoning.summary", "summary": "another"},
+    ]
 
 
 def test_anthropics_own_answer_goes_through_as_it_came_under_our_name() -> None:

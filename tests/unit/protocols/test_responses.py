@@ -10,7 +10,8 @@ from conversations import chats, completions, streamed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.protocols.responses.answers import ResponseEvents, response_of, visible
+from shared.protocols import AUTHOR
+from shared.protocols.responses.answers import ResponseEvents, response_id, response_of, visible
 from shared.protocols.responses.asked import items_of, parameters_of, turns_of
 
 PATCH = {
@@ -97,6 +98,8 @@ def test_a_request_becomes_a_chat_and_what_has_no_place_is_named() -> None:
     assert (parameters["reasoning_effort"], parameters["verbosity"]) == ("high", "low")
     assert parameters["max_tokens"] == 1000
     assert left_out == {"input_file by id", "tool web_search", "web_search_call"}
+    assert parameters_of(ASKED | {"safety_identifier": "x"}, left_out)
+    assert "safety_identifier" in left_out
 
 
 @given(chats())
@@ -233,3 +236,97 @@ def test_a_stream_that_breaks_off_ends_with_its_failure() -> None:
     assert failed["response"]["status"] == "failed"
     assert error["sequence_number"] == len(begun) + 1
     assert (error["type"], error["message"]) == ("error", "it broke off")
+
+
+def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def call(index: int, name: str, **extras: Any) -> dict[str, Any]:
+    function = {"name": name, "arguments": "{}"}
+    return {
+        "index": index,
+        "id": f"call_{index}",
+        "type": "function",
+        "function": function,
+        **extras,
+    }
+
+
+def signed(text: str) -> dict[str, Any]:
+    return {"extra_content": {"google": {"thought_signature": text}}}
+
+
+def test_what_comes_late_is_not_lost() -> None:
+    """Words after a call, a signature after words, a second thought."""
+    made = ResponseEvents("resp_1", "m", {})
+    first = {"type": "thinking", "thinking": "a", "signature": "s1"}
+    second = {"type": "thinking", "thinking": "b", "signature": "s2"}
+    chunks = [
+        chunk(reasoning_content="a"),
+        chunk(thinking_blocks=[first]),
+        chunk(content="One."),
+        chunk(reasoning_content="b"),
+        chunk(thinking_blocks=[second]),
+        chunk(tool_calls=[call(0, "f", **signed("x"))]),
+        chunk(tool_calls=[call(1, "g", **signed("y"))]),
+        chunk(content="Two."),
+        chunk("tool_calls"),
+    ]
+    events = [event for one in chunks for event in made.take(one)]
+    output = events[-1]["response"]["output"]
+    assert followed(events) == output
+    kinds = [item["type"] for item in output]
+    assert kinds.count("message") == 2
+    assert [i["content"][0]["text"] for i in output if i["type"] == "message"] == ["One.", "Two."]
+    turns = turns_of(output, None, set())
+    said: dict[str, Any] = {"thinking_blocks": [], "calls": {}}
+    for turn in turns:
+        said["thinking_blocks"] += turn.get("thinking_blocks", [])
+        said["calls"] |= {c["id"]: c.get("extra_content") for c in turn.get("tool_calls", ())}
+    assert said["thinking_blocks"] == [first, second]
+    assert said["calls"] == {
+        "call_0": signed("x")["extra_content"],
+        "call_1": signed("y")["extra_content"],
+    }
+
+
+def test_a_keepsake_ends_with_its_turn() -> None:
+    """Three models in a loop of calls: each gets its own thoughts back and no other's."""
+    items: list[dict[str, Any]] = []
+    for number, model in enumerate(("claude", "gpt", "glm")):
+        said: dict[str, Any] = {"tool_calls": [call(0, "f") | {"id": f"c{number}"}]}
+        if model != "gpt":
+            said["thinking_blocks"] = [{"type": "thinking", "signature": model}]
+        choice = {"index": 0, "message": said, "finish_reason": "tool_calls"}
+        completion = {"id": "resp_1", "model": model, "choices": [choice], "usage": {}}
+        items += response_of(completion, {})["output"]
+        items.append({"type": "function_call_output", "call_id": f"c{number}", "output": "x"})
+    turns = [turn for turn in turns_of(items, None, set()) if turn["role"] == "assistant"]
+    assert [turn.get(AUTHOR) for turn in turns] == ["claude", None, "glm"]
+    assert [turn.get("thinking_blocks", [{}])[0].get("signature") for turn in turns] == [
+        "claude",
+        None,
+        "glm",
+    ]
+
+
+def test_pictures_of_tools_stand_behind_all_their_outputs() -> None:
+    picture = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+    items = [
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+        {"type": "function_call", "call_id": "b", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "a", "output": [picture]},
+        {"type": "function_call_output", "call_id": "b", "output": "x"},
+    ]
+    turns = turns_of(items, None, set())
+    assert [turn["role"] for turn in turns] == ["assistant", "tool", "tool", "user"]
+
+
+def test_an_items_id_names_its_response() -> None:
+    name = "resp_" + "0123456789abcdef" * 2
+    choice = {"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}
+    (item,) = response_of({"id": name, "model": "m", "choices": [choice], "usage": {}}, {})[
+        "output"
+    ]
+    assert response_id(item["id"]) == name

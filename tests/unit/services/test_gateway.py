@@ -12,14 +12,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cramjam
 import pytest
 from support import placed, table, wish
 
-from services.gateway.answering import Answering, StreamedReply, ask_streamed, unanswered
+from services.gateway.answering import (
+    Answering,
+    StreamedReply,
+    ask_streamed,
+    left_out,
+    unanswered,
+)
 from services.gateway.choice import Choice, Conversation, _kept, choose
 from services.gateway.documented import openapi, page
 from services.gateway.fallback import Fallback
 from services.gateway.forms.chat import CHAT, decision_asked
+from services.gateway.forms.responses import RESPONSES
 from services.gateway.hot_path import HotPath
 from services.gateway.remembered import Spoke
 from services.gateway.requests import (
@@ -32,7 +40,7 @@ from services.gateway.requests import (
 )
 from services.gateway.settings import GatewaySettings
 from services.gateway.understanding import UnderstoodRequest, understand
-from services.gateway.wiring.admission import ConcurrencyLimit, Slot
+from services.gateway.wiring.admission import CODINGS, ConcurrencyLimit, Slot
 from services.selector.decide import decide
 from shared.adapters.keys import (
     Key,
@@ -50,7 +58,7 @@ from shared.catalog import models
 from shared.contracts.answers import Answer
 from shared.contracts.decisions import CandidateScore, Decision
 from shared.contracts.errors import ModelUnavailable
-from shared.contracts.messages import Submitted
+from shared.contracts.messages import Submitted, to_json
 from shared.contracts.places import TableRef
 from shared.contracts.wishes import Profile
 from shared.protocols.portable import fingerprint
@@ -599,3 +607,48 @@ async def test_what_was_said_and_read_is_remembered() -> None:
     older = await Spoke.recall(texts, "old")
     assert older is not None
     assert (older.model, older.authors) == ("m", {})
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd"])
+def test_what_is_unpacked_takes_no_more_room_than_it_has(coding: str) -> None:
+    pack = {"br": cramjam.brotli.compress, "zstd": cramjam.zstd.compress}[coding]
+    room = ConcurrencyLimit(10, 3_000_000)
+    with room.place() as one, room.place() as other:
+        assert CODINGS[coding](bytes(pack(b"{}")), one, 2_000_000) == b"{}"
+        assert CODINGS[coding](bytes(pack(b"[]")), other, 2_000_000) == b"[]"
+        assert room.bytes == 4
+        for broken, status in ((b"no such thing", 400), (bytes(pack(b" " * 2_000_001)), 413)):
+            with room.place() as third, pytest.raises(Problem) as problem:
+                CODINGS[coding](broken, third, 2_000_000)
+            assert problem.value.status == status
+    assert room.bytes == 0
+
+
+def test_a_header_names_what_was_left_out_whatever_it_is_called() -> None:
+    models_ = SimpleNamespace(
+        left_out=lambda *_: ("температура\r\nx: y", "seed" * 100), native=lambda _: False
+    )
+    names = left_out(wanted(), "m", models_)  # type: ignore[arg-type]
+    assert all(name.isascii() and name.isprintable() and len(name) < 700 for name in names)
+    assert any(name.startswith("seed") and len(name) == 60 for name in names)
+
+
+def test_a_chat_that_grew_on_the_way_is_measured_as_it_is() -> None:
+    picture = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 3_000_000}
+    before = {"items": [{"role": "user", "content": [picture]}]}
+    asked = RESPONSES.read(b'{"input": "And now?"}', {}, before)
+    got = understand(asked, RequestWishes(), "r", "k", CATALOG, frozenset(), 30)
+    assert not got.whole
+    assert got.submitted is not None
+    assert len(to_json(got.submitted)) < 1_000_000
+    assert got.submitted.needed().abilities == {Ability.image}
+
+
+def test_a_conversation_is_known_by_what_its_user_says_first() -> None:
+    def begins(system: str, user: str) -> str:
+        turns = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        return wanted(json.dumps({"messages": turns}).encode()).begins
+
+    long = "Look at the whole repository and tell me what its build needs, step by step."
+    assert begins("billing: 1", long) == begins("billing: 2", long)
+    assert begins("Be brief.", "Hi") != begins("Be long.", "Hi")
