@@ -13,7 +13,7 @@ import random
 import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,13 +24,16 @@ from scene import Scene, says
 
 from services.flows import hot_path, workers
 from services.workbench.building import TableSource, make_table
+from shared.adapters.errors import PublishConflict
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import find, versions
 from shared.adapters.redis.tables import HotTables
 from shared.adapters.tables import publish
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Decided, read
+from shared.contracts.tables import TablePublished
 from shared.contracts.topics import COMPLETIONS, DECISIONS, EVALUATIONS
+from shared.routing.deciding.table import RoutingTable
 
 RECOVER_WITHIN_S = 15.0
 IDLE_AT_MOST_S = 20.0
@@ -444,6 +447,15 @@ async def bad_providers(scene: Scene, size: Size) -> Findings:
     return findings
 
 
+async def _published(scene: Scene, table: RoutingTable, note: str) -> TablePublished:
+    """As a person does it whom the error tells to publish again: the re-clusterer may have
+    published at the same moment."""
+    for _ in range(4):
+        with suppress(PublishConflict):
+            return await publish(scene.kafka, scene.redis, table, note, pinned=True)
+    return await publish(scene.kafka, scene.redis, table, note, pinned=True)
+
+
 async def tables_swapped(scene: Scene, size: Size) -> Findings:
     """Another table and the first again, over and over, under load."""
     first = await find(scene.kafka, "current")
@@ -459,7 +471,7 @@ async def tables_swapped(scene: Scene, size: Size) -> Findings:
                 (other, "another"),
                 (first.read_table(), f"rolled back to {first.ref}"),
             ):
-                version = await publish(scene.kafka, scene.redis, table, note, pinned=True)
+                version = await _published(scene, table, note)
                 if version.ref.sequence < 20:
                     known |= await _clusters(scene)
                 await asyncio.sleep(0.3)
