@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from shared.protocols import NATIVE, objects, plain, text_of_parts, words_of
+from shared.protocols.keepsake import OF_CALL
 
 PLAIN_ID = re.compile(r"[A-Za-z0-9]{9}")
 """The strictest form of a tool call's id that is asked for (Mistral); everybody takes it."""
@@ -19,9 +20,7 @@ _OWN = (
 )
 OWN = frozenset(_OWN.split())
 """What a model adds to its own turns: thoughts and their signatures."""
-OWN_OF_CALLS = frozenset(
-    {"extra_content", "provider_specific_fields", "thought_signature", "index"}
-)
+OWN_OF_CALLS = frozenset({*OF_CALL, "index"})
 THOUGHTS = (
     "thinking",
     "redacted_thinking",
@@ -76,7 +75,7 @@ def _foreign(turn: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ids(turn: Mapping[str, Any]) -> Iterable[str]:
     for call in objects(turn.get("tool_calls")):
-        if isinstance(call, Mapping) and isinstance(call.get("id"), str):
+        if isinstance(call.get("id"), str):
             yield call["id"]
 
 

@@ -37,11 +37,8 @@ class Form(Protocol):
         """How its ids begin."""
         ...
 
-    def read(
-        self, body: bytes, headers: Mapping[str, str], before: Mapping[str, Any] | None = None
-    ) -> AskedRequest:
-        """A request in the inner form; `before` is what an earlier answer that it refers to was
-        kept with. Raises `Problem`."""
+    def read(self, body: bytes, headers: Mapping[str, str]) -> AskedRequest:
+        """A request in the inner form. Raises `Problem`."""
         ...
 
     def whole(self, completion: Mapping[str, Any], wanted: UnderstoodRequest) -> dict[str, Any]:

@@ -17,8 +17,18 @@ def as_event(data: Mapping[str, Any], name: str = "") -> bytes:
     return f"{named}data: {compact(data)}\n\n".encode()
 
 
+class OpenAIErrors:
+    """Errors as all of OpenAI's protocols say them."""
+
+    __slots__ = ()
+
+    def problem(self, problem: Problem, request_id: str) -> dict[str, Any]:  # noqa: ARG002
+        """The body of an error."""
+        return {"error": problem.error}
+
+
 @dataclass(frozen=True, slots=True)
-class ChatForm:
+class ChatForm(OpenAIErrors):
     """`POST /v1/chat/completions`."""
 
     prefix: str = "chatcmpl-"
@@ -27,7 +37,6 @@ class ChatForm:
         self,
         body: bytes,
         headers: Mapping[str, str],  # noqa: ARG002
-        before: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> AskedRequest:
         return AskedRequest(parse(ChatRequest, body), self)
 
@@ -40,9 +49,6 @@ class ChatForm:
 
     def streamed(self, wanted: UnderstoodRequest, model: str) -> ChatEvents:  # noqa: ARG002
         return ChatEvents()
-
-    def problem(self, problem: Problem, request_id: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"error": problem.error}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.gateway.forms.chat import as_event
-from services.gateway.requests import ChatRequest, Problem, RequestWishes, parse, valid
+from services.gateway.forms.chat import ChatEvents, OpenAIErrors, as_event
+from services.gateway.requests import ChatRequest, RequestWishes, parse, valid
 from services.gateway.understanding import AskedRequest, UnderstoodRequest
 
 KEPT = ("id", "created", "model", "usage", "simulated")
@@ -36,7 +36,7 @@ class CompletionsRequest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class CompletionsForm:
+class CompletionsForm(OpenAIErrors):
     """`POST /v1/completions`."""
 
     prefix: str = "cmpl-"
@@ -45,7 +45,6 @@ class CompletionsForm:
         self,
         body: bytes,
         headers: Mapping[str, str],  # noqa: ARG002
-        before: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> AskedRequest:
         request: CompletionsRequest = parse(CompletionsRequest, body)
         others = dict(request.model_extra or {})
@@ -71,9 +70,6 @@ class CompletionsForm:
     def streamed(self, wanted: UnderstoodRequest, model: str) -> CompletionsStream:  # noqa: ARG002
         return CompletionsStream()
 
-    def problem(self, problem: Problem, request_id: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"error": problem.error}
-
 
 def _completion(came: Mapping[str, Any], said: str) -> dict[str, Any]:
     choices = [
@@ -85,26 +81,16 @@ def _completion(came: Mapping[str, Any], said: str) -> dict[str, Any]:
         }
         for choice in came.get("choices") or ()
     ]
-    kept = {
-        name: came[name]
-        for name in ("id", "created", "model", "usage", "simulated")
-        if name in came
-    }
+    kept = {name: came[name] for name in KEPT if name in came}
     return kept | {"object": "text_completion", "choices": choices}
 
 
 @dataclass(frozen=True, slots=True)
-class CompletionsStream:
+class CompletionsStream(ChatEvents):
     """Chunks as pieces of a text."""
 
     def events(self, chunk: Mapping[str, Any]) -> Iterator[bytes]:
         yield as_event(_completion(chunk, "delta"))
-
-    def end(self) -> bytes:
-        return b"data: [DONE]\n\n"
-
-    def broken(self, problem: Problem) -> bytes:
-        return as_event({"error": problem.error})
 
 
 COMPLETIONS = CompletionsForm()

@@ -12,7 +12,7 @@ from services.gateway.forms.chat import as_event
 from services.gateway.requests import ChatRequest, Problem, RequestWishes, parse, valid
 from services.gateway.understanding import AskedRequest, UnderstoodRequest
 from shared.contracts.tokens import tokens_of_chat
-from shared.protocols import NATIVE, compact, plain, plain_turns
+from shared.protocols import NATIVE, plain, plain_turns
 from shared.protocols.messages.answers import MessageEvents, answer_of, error_of
 from shared.protocols.messages.asked import asks_for_thoughts, parameters_of, turns_of
 from shared.protocols.messages.asking import BETAS
@@ -96,7 +96,6 @@ class MessagesForm:
         self,
         body: bytes,
         headers: Mapping[str, str],
-        before: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> AskedRequest:
         return read(body, headers, self)
 
@@ -131,7 +130,7 @@ class MessagesStream:
 
     def broken(self, problem: Problem) -> bytes:
         error = error_of(problem.status, problem.error["message"] or "", self.request_id)
-        return f"event: error\ndata: {compact(error)}\n\n".encode()
+        return as_event(error, error["type"])
 
 
 MESSAGES = MessagesForm()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.gateway.forms.chat import as_event
+from services.gateway.forms.chat import OpenAIErrors, as_event
 from services.gateway.requests import ChatRequest, Problem, RequestWishes, parse, valid
 from services.gateway.understanding import AskedRequest, UnderstoodRequest
-from shared.protocols import plain_turns
+from shared.protocols import plain_turns, words_of
 from shared.protocols.responses.answers import ResponseEvents, response_of, visible
 from shared.protocols.responses.asked import items_of, parameters_of, turns_of
 
@@ -48,25 +48,17 @@ class ResponsesRequest(BaseModel):
     pointsman: RequestWishes = RequestWishes()
 
 
-def refers_to(body: bytes) -> str | None:
-    """Which response a request goes on from. Raises `Problem`."""
-    request: ResponsesRequest = parse(ResponsesRequest, body)
-    return request.previous_response_id
-
-
-def referred_to(body: bytes) -> list[str]:
-    """Ids of items that a request names instead of sending them. Raises `Problem`."""
-    request: ResponsesRequest = parse(ResponsesRequest, body)
-    items = request.input if isinstance(request.input, list) else []
+def referred_to(request: ResponsesRequest) -> list[str]:
+    """Ids of items that a request names instead of sending them."""
     return [
         item["id"]
-        for item in items
+        for item in items_of(request.input)
         if item.get("type") == REFERENCE and isinstance(item.get("id"), str)
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class ResponsesForm:
+class ResponsesForm(OpenAIErrors):
     """`POST /v1/responses`."""
 
     prefix: str = "resp_"
@@ -75,21 +67,27 @@ class ResponsesForm:
         self,
         body: bytes,
         headers: Mapping[str, str],  # noqa: ARG002
-        before: Mapping[str, Any] | None = None,
     ) -> AskedRequest:
-        request: ResponsesRequest = parse(ResponsesRequest, body)
+        return self.going_on(parse(ResponsesRequest, body), (), {})
+
+    def going_on(
+        self,
+        request: ResponsesRequest,
+        before: Sequence[Mapping[str, Any]],
+        referred: Mapping[str, Mapping[str, Any]],
+    ) -> AskedRequest:
+        """A request in the inner form that goes on from the items `before` it, and refers to some
+        by their ids. Raises `Problem`."""
         came = request.model_dump(exclude_unset=True, exclude={"pointsman"})
         for name, instead in NOT_HERE.items():
             if came.get(name):
                 raise Problem(400, instead, code="unsupported_parameter", param=name)
         left_out: set[str] = set()
-        known = before or {}
-        named = known.get("referred", {})
         sent = [
-            named.get(item.get("id"), item) if item.get("type") == REFERENCE else item
+            referred.get(words_of(item.get("id")), item) if item.get("type") == REFERENCE else item
             for item in items_of(request.input)
         ]
-        items = [*known.get("items", ()), *sent]
+        items = [*before, *sent]
         turns = turns_of(items, request.instructions, left_out)
         if not turns:
             raise Problem(400, "there is nothing in input to be answered", param="input")
@@ -115,9 +113,6 @@ class ResponsesForm:
 
     def streamed(self, wanted: UnderstoodRequest, model: str) -> ResponsesStream:
         return ResponsesStream(ResponseEvents(wanted.request_id, model, wanted.asked.body), wanted)
-
-    def problem(self, problem: Problem, request_id: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"error": problem.error}
 
 
 def _shown(response: Mapping[str, Any], wanted: UnderstoodRequest) -> list[dict[str, Any]]:

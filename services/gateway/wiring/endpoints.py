@@ -26,7 +26,7 @@ from services.gateway.fallback import Fallback
 from services.gateway.forms import Form
 from services.gateway.forms.chat import decision_asked
 from services.gateway.forms.messages import counted
-from services.gateway.forms.responses import RESPONSES, refers_to
+from services.gateway.forms.responses import RESPONSES, ResponsesRequest
 from services.gateway.hot_path import HotPath
 from services.gateway.remembered import AnsweredAt, KeptResponse
 from services.gateway.requests import FeedbackRequest, Problem, parse, wishes_of
@@ -180,17 +180,16 @@ class Gateway:
 
     async def respond(self, call: HttpCall) -> None:
         """Answer in the Responses API's form, which may go on from an earlier response."""
+        request: ResponsesRequest = parse(ResponsesRequest, call.body)
         before: KeptResponse | None = None
-        if (name := refers_to(call.body)) is not None:
+        if (name := request.previous_response_id) is not None:
             before = await self.responses.find(call, name, "previous_response_id")
-        fields: dict[str, Any] = {} if before is None else {"items": before.items}
-        fields["referred"] = await self.responses.referred(call)
-        asked = RESPONSES.read(call.body, call.request.headers, fields)
+        referred = await self.responses.referred(call, request)
+        asked = RESPONSES.going_on(request, before.items if before else (), referred)
         if before is not None and asked.request.pointsman.session_id is None:
             first = before.response.get(SESSION) or before.response["id"]
             wishes = asked.request.pointsman.model_copy(update={"session_id": first})
-            request = asked.request.model_copy(update={"pointsman": wishes})
-            asked = replace(asked, request=request)
+            asked = replace(asked, request=asked.request.model_copy(update={"pointsman": wishes}))
         await self._answer(call, asked)
 
     async def _answer(self, call: HttpCall, asked: AskedRequest) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.gateway.forms.responses import referred_to
+from services.gateway.forms.responses import ResponsesRequest, referred_to
 from services.gateway.remembered import KeptResponse
 from services.gateway.requests import Problem
 from services.gateway.understanding import UnderstoodRequest
@@ -75,10 +75,12 @@ class KeptResponses:
             )
         return kept
 
-    async def referred(self, call: HttpCall) -> dict[str, dict[str, Any]]:
+    async def referred(
+        self, call: HttpCall, request: ResponsesRequest
+    ) -> dict[str, dict[str, Any]]:
         """The items that a request refers to by their ids, which name their responses. Raises
         `Problem` for one that is not kept."""
-        names = referred_to(call.body)
+        names = referred_to(request)
         if len(names) > MOST_REFERENCES:
             raise Problem(400, f"at most {MOST_REFERENCES} items may be referred to", param="input")
         found: dict[str, dict[str, Any]] = {}

@@ -25,7 +25,7 @@ def completion_of(message: Mapping[str, Any]) -> dict[str, Any]:
     said: dict[str, Any] = {"role": "assistant"}
     calls: list[dict[str, Any]] = []
     for block in objects(message.get("content")):
-        kind = block.get("type") if isinstance(block, Mapping) else None
+        kind = block.get("type")
         if kind == "text":
             texts.append(words_of(block.get("text")))
         elif kind == "tool_use":
@@ -60,7 +60,7 @@ def _finish_reason(value: Mapping[str, Any]) -> str | None:
 
 def counts_of(usage: Any) -> dict[str, Any]:
     """Anthropic's usage as a completion's."""
-    usage = usage if isinstance(usage, Mapping) else {}
+    usage = mapping(usage)
     read = count(usage.get("cache_read_input_tokens"))
     written = count(usage.get("cache_creation_input_tokens"))
     prompt = count(usage.get("input_tokens")) + read + written

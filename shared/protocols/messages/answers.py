@@ -43,8 +43,7 @@ ERRORS: Mapping[int, str] = {
 def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
     """Tokens and cost as Anthropic's usage; what the cache gave stands beside the rest."""
     prompt = count(usage.get("prompt_tokens"))
-    details = usage.get("prompt_tokens_details")
-    details = details if isinstance(details, Mapping) else {}
+    details = mapping(usage.get("prompt_tokens_details"))
     read = count(details.get("cached_tokens") or usage.get("cache_read_input_tokens"))
     written = count(usage.get("cache_creation_input_tokens"))
     made: dict[str, Any] = {

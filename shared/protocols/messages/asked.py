@@ -178,7 +178,7 @@ def _asked(role: str, content: Any, left_out: set[str]) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     rest: list[Any] = []
     for block in objects(content):
-        if isinstance(block, Mapping) and block.get("type") == "tool_result":
+        if block.get("type") == "tool_result":
             turn, pictures = _tool_result(block, left_out)
             results.append(turn)
             rest.extend(pictures)
@@ -222,7 +222,7 @@ def _assistant(content: Any, left_out: set[str]) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     kept: dict[str, Any] | None = None
     for block in objects(content):
-        kind = block.get("type") if isinstance(block, Mapping) else None
+        kind = block.get("type")
         if kind == "text":
             texts.append({"type": "text", "text": words_of(block.get("text"))})
         elif kind == "tool_use":

@@ -234,9 +234,7 @@ def _is_keepsake(block: Mapping[str, Any]) -> bool:
 def _with_id(block: Mapping[str, Any]) -> Mapping[str, Any]:
     name = "tool_use_id" if block.get("type") == "tool_result" else "id"
     called = block.get(name)
-    if isinstance(called, str) and not IDS.fullmatch(called):
-        return {**block, name: plain_id(called)}
-    return block
+    return {**block, name: _id(called)} if isinstance(called, str) else block
 
 
 def _listed(content: Any) -> list[Any]:
@@ -252,8 +250,7 @@ def _anthropic_content(turn: Mapping[str, Any]) -> str | list[dict[str, Any]]:
     blocks = [dict(block) for block in objects(turn.get("thinking_blocks"))]
     blocks += _blocks(turn.get("content"))
     for call in objects(turn.get("tool_calls")):
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if isinstance(function, Mapping):
+        if isinstance(function := call.get("function"), Mapping):
             blocks.append(
                 {
                     "type": "tool_use",
@@ -285,11 +282,7 @@ def _blocks(content: Any) -> list[dict[str, Any]]:
     """Parts as blocks. Empty texts, which Anthropic refuses, are left out."""
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
-    return [
-        block
-        for part in objects(content)
-        if isinstance(part, Mapping) and (block := _block(part)) is not None
-    ]
+    return [block for part in objects(content) if (block := _block(part)) is not None]
 
 
 def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:

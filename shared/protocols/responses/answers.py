@@ -39,8 +39,8 @@ ECHOED: Mapping[str, Any] = {
 
 def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
     """Tokens and cost as a response's usage."""
-    prompt = _details(usage, "prompt_tokens_details")
-    answer = _details(usage, "completion_tokens_details")
+    prompt = mapping(usage.get("prompt_tokens_details"))
+    answer = mapping(usage.get("completion_tokens_details"))
     read, written = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     made: dict[str, Any] = {
         "input_tokens": read,
@@ -53,11 +53,6 @@ def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
         "total_tokens": read + written,
     }
     return made | {name: usage[name] for name in ("cost", "estimated") if name in usage}
-
-
-def _details(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    details = usage.get(name)
-    return details if isinstance(details, Mapping) else {}
 
 
 def response_of(completion: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:

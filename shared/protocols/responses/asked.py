@@ -203,8 +203,7 @@ def parameters_of(body: Mapping[str, Any], left_out: set[str]) -> dict[str, Any]
     reasoning = body.get("reasoning")
     if isinstance(reasoning, Mapping) and isinstance(reasoning.get("effort"), str):
         parameters["reasoning_effort"] = reasoning["effort"]
-    text = body.get("text")
-    text = text if isinstance(text, Mapping) else {}
+    text = mapping(body.get("text"))
     if isinstance(text.get("verbosity"), str) and text["verbosity"] != "medium":
         parameters["verbosity"] = text["verbosity"]
     wanted_format = text.get("format")
@@ -281,7 +280,5 @@ def _choice(choice: Any) -> Any:
 def custom_tools(body: Mapping[str, Any]) -> frozenset[str]:
     """Names of tools whose input is a text."""
     return frozenset(
-        str(tool.get("name"))
-        for tool in objects(body.get("tools"))
-        if isinstance(tool, Mapping) and tool.get("type") == "custom"
+        str(tool.get("name")) for tool in objects(body.get("tools")) if tool.get("type") == "custom"
     )

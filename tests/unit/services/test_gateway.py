@@ -27,7 +27,7 @@ from services.gateway.choice import Choice, Conversation, _kept, choose
 from services.gateway.documented import openapi, page
 from services.gateway.fallback import Fallback
 from services.gateway.forms.chat import CHAT, decision_asked
-from services.gateway.forms.responses import RESPONSES
+from services.gateway.forms.responses import RESPONSES, ResponsesRequest
 from services.gateway.hot_path import HotPath
 from services.gateway.remembered import Spoke
 from services.gateway.requests import (
@@ -635,8 +635,9 @@ def test_a_header_names_what_was_left_out_whatever_it_is_called() -> None:
 
 def test_a_chat_that_grew_on_the_way_is_measured_as_it_is() -> None:
     picture = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 3_000_000}
-    before = {"items": [{"role": "user", "content": [picture]}]}
-    asked = RESPONSES.read(b'{"input": "And now?"}', {}, before)
+    before = [{"role": "user", "content": [picture]}]
+    request = parse(ResponsesRequest, b'{"input": "And now?"}')
+    asked = RESPONSES.going_on(request, before, {})
     got = understand(asked, RequestWishes(), "r", "k", CATALOG, frozenset(), 30)
     assert not got.whole
     assert got.submitted is not None
