@@ -14,7 +14,7 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-conversations bench-protocols bench-tasks bench-console screenshots bench-learning bench-evaluate evaluate asyncapi flow train-tasks test-export test-llm test-clients fuzz lock audit sbom format clean setup setup-dev
+.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-conversations bench-protocols bench-tasks bench-console bench-idle screenshots bench-learning bench-evaluate evaluate asyncapi flow train-tasks test-export test-llm test-clients fuzz lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ bench-conversations: setup-dev ## Measure what conversations cost, beside always
 
 bench-protocols: setup-dev ## Measure what Anthropic's and OpenAI's newer protocol cost beside Chat Completions
 	@PYTHONPATH=deploy/local:tests:tests/benchmarks $(BIN)/python tests/benchmarks/protocols.py
+
+bench-idle: setup-dev ## Measure the CPU of a running Pointsman without traffic, and the first decision after that
+	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/idle.py
 
 bench-console: setup-dev ## Measure the console's first paint and frames in a browser
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/console.py

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from shared.adapters import telemetry, tracing
 from shared.adapters.errors import AdapterError
-from shared.adapters.http import HttpService, serve
+from shared.adapters.http import LOOK_EVERY_S, HttpService, serve
 from shared.adapters.telemetry import TelemetrySettings, log, where
 from shared.catalog.models import CatalogError
 
@@ -58,7 +58,7 @@ def _loop(app: FastStream | HttpService) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT)
-    running = serve(app) if isinstance(app, HttpService) else app.run()
+    running = serve(app) if isinstance(app, HttpService) else app.run(sleep_time=LOOK_EVERY_S)
     if sys.platform == "win32":
         asyncio.run(running)
     else:

@@ -15,6 +15,7 @@ from services.screen import err
 from shared.adapters.embedded import (
     EMBEDDED_PARTITIONS,
     FETCH_WAIT_MS,
+    doorbell,
     embedded_kafka,
     embedded_redis,
 )
@@ -47,6 +48,7 @@ def started_servers(kafka: str | None = None, redis: str | None = None) -> Itera
         if kafka is None:
             environment[servers.KAFKA] = stack.enter_context(embedded_kafka(KafkaSettings()))
             environment[servers.FETCH] = str(FETCH_WAIT_MS)
+            environment[servers.DOORBELL] = stack.enter_context(doorbell())
             environment[servers.PARTITIONS] = str(EMBEDDED_PARTITIONS)
         else:
             environment[servers.KAFKA] = kafka

@@ -183,7 +183,7 @@ class Learner:
 
     async def _catch_up(self) -> None:
         """When a turn begins, or somebody else has published: take what stands on the topic."""
-        if self.term == self.turn.terms and await end(self.kafka) == self.end:
+        if self.term == self.turn.terms and self.turn.newest < self.end:
             return
         published = await versions(self.kafka)
         if self.term != self.turn.terms:  # perhaps only while the topic was read
@@ -202,6 +202,8 @@ class Learner:
         models = tuple(ranked(self.catalog(), self.settings))
         state = (self.opinions, self.seen // EVERY_COMPLETIONS, models)
         if due or state != self.published_of:
+            if await end(self.kafka) != self.end:
+                return  # somebody else has published: the next turn begins with that
             self.published_of = state
             await self._publish(due)
 

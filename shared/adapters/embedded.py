@@ -50,6 +50,14 @@ def embedded_kafka(kafka: KafkaSettings) -> Iterator[str]:
 
 
 @contextmanager
+def doorbell() -> Iterator[str]:
+    """A folder in which consumers of the embedded broker are woken
+    (`shared.adapters.kafka.doorbell`)."""
+    with tempfile.TemporaryDirectory(prefix="pointsman-bell-", ignore_cleanup_errors=True) as home:
+        yield home
+
+
+@contextmanager
 def embedded_redis() -> Iterator[str]:
     """A redis-server on a Unix socket with no persistence; gives its URL."""
     program = shutil.which("redis-server") or _bundled()

@@ -29,6 +29,8 @@ KEEP = 8
 """Tables kept in memory: an assignment names the one it was made with, and may have waited in a
 topic since."""
 ASK_EVERY_S = 2.0
+FIRST_WAIT_S = 0.2
+"""While there is no table at all; half as long again at each look."""
 LOOK_AT_TOPIC_EVERY_S = 10.0
 """Redis may have been away when a version was published; then only the topic knows."""
 QUIET_S = 5.0
@@ -255,10 +257,12 @@ class Tables:
             try:
                 news = await self._hot.listen()
                 async with news:
+                    wait_s = FIRST_WAIT_S
                     while True:
                         there = await self._refresh()
                         self.looked.set()
-                        await news.wait(ASK_EVERY_S if there else ASK_EVERY_S / 10)
+                        await news.wait(ASK_EVERY_S if there else wait_s)
+                        wait_s = min(1.5 * wait_s, ASK_EVERY_S)
             except CacheUnreachable:
                 self._note_redis(away=True)
                 with suppress(Exception):  # a broker that is away as well; the table in use goes on

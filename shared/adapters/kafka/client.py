@@ -25,11 +25,17 @@ from aiokafka.errors import (
 )
 
 from shared.adapters.errors import BrokerUnreachable, RecordTooLarge, TopicsMissing
+from shared.adapters.kafka.doorbell import Ringer, attend
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import log
 from shared.contracts.topics import MAX_TABLE_BYTES, RECORD_OVERHEAD, TOPICS, Topic
 
 TOLD_WITHIN_S = 20.0
+LOOK_EVERY_S = 2.0
+"""How often a consumer of an embedded broker looks for what was published without ringing."""
+FETCHER_WAKES_MS = 1000
+"""aiokafka's fetcher wakes for every fetch and every change of partitions; this is the timer
+beside that, which is five times a second by default."""
 EARLIEST_YEAR = 2000
 """Records are no older than Kafka."""
 BATCH_BYTES = 64 * 1024
@@ -52,28 +58,6 @@ def time_of(record: Any) -> datetime:
     except (OverflowError, ValueError, OSError, TypeError):
         return datetime.now(UTC)
     return at if at.year >= EARLIEST_YEAR else datetime.now(UTC)
-
-
-def position(consumer: AIOKafkaConsumer, part: TopicPartition) -> int | None:
-    """The offset that is fetched next; None while it is not known. aiokafka's own `position` waits
-    until it is."""
-    subscription = consumer._subscription.subscription  # noqa: SLF001
-    if (
-        subscription is None
-        or subscription.assignment is None
-        or part not in subscription.assignment.tps
-    ):
-        return None
-    state = subscription.assignment.state_value(part)
-    return int(state.position) if state is not None and state.has_valid_position else None
-
-
-def last(consumer: AIOKafkaConsumer, part: TopicPartition) -> int | None:
-    """The offset behind the last record that can be read, as the last fetch told it; None before
-    that."""
-    stable = consumer.last_stable_offset(part)
-    end = consumer.highwater(part) if stable is None or stable < 0 else stable
-    return None if end is None else int(end)
 
 
 def unreachable(kafka: KafkaSettings) -> BrokerUnreachable:
@@ -108,6 +92,7 @@ class Publisher:
         nothing more is written."""
         self._kafka = kafka
         self._guard = guard
+        self._ringer = Ringer(kafka.doorbell)
         self._out: AIOKafkaProducer
         self._renewing: asyncio.Task[None] | None = None
         self._retired: set[asyncio.Task[None]] = set()
@@ -168,6 +153,7 @@ class Publisher:
         return await (await self.send(topic, value, **more))
 
     def _look(self, sent: asyncio.Future[Any]) -> None:
+        self._ringer.ring()
         lost_count = not sent.cancelled() and isinstance(sent.exception(), LOST_COUNT)
         if lost_count and (self._renewing is None or self._renewing.done()):
             self._renewing = asyncio.create_task(self._renew())
@@ -197,6 +183,7 @@ class Publisher:
         for task in self._retired:
             task.cancel()
         await asyncio.gather(*self._retired, return_exceptions=True)
+        self._ringer.close()
 
 
 async def producer(kafka: KafkaSettings, guard: Callable[[], object] = lambda: None) -> Publisher:
@@ -250,6 +237,7 @@ async def reader(
         fetch_max_wait_ms=kafka.fetch_max_wait_ms,
         max_partition_fetch_bytes=8 * 1024 * 1024,
         metadata_max_age_ms=kafka.metadata_max_age_ms,
+        consumer_timeout_ms=FETCHER_WAKES_MS,
     )
     try:
         await consumer.start()
@@ -273,8 +261,13 @@ async def reader(
             await consumer.seek_to_end(*parts)
         for part in parts:
             await consumer.position(part)
-        with kafka_answering(kafka):
-            yield consumer
+        resting = asyncio.create_task(attend(lambda: consumer, kafka.doorbell, LOOK_EVERY_S))
+        try:
+            with kafka_answering(kafka):
+                yield consumer
+        finally:
+            resting.cancel()
+            await asyncio.gather(resting, return_exceptions=True)
     finally:
         await consumer.stop()
 

@@ -35,7 +35,8 @@ from shared.adapters.errors import (
     EncoderInvalid,
     TopicsMissing,
 )
-from shared.adapters.kafka.client import producer, require_topics
+from shared.adapters.kafka.client import LOOK_EVERY_S, producer, require_topics
+from shared.adapters.kafka.doorbell import attend
 from shared.adapters.kafka.faststream import leave, subscribe
 from shared.adapters.kafka.fetching import Fetching
 from shared.adapters.kafka.intake import Intake
@@ -58,11 +59,15 @@ from shared.adapters.telemetry import (
 )
 from shared.contracts.errors import ContractError
 from shared.contracts.messages import read
+from shared.contracts.topics import PROMPTS
 from shared.routing.errors import RoutingError
 
 __all__ = ["Edge", "Record", "Stage", "connect"]
 
 COMMIT_EVERY_S = 0.2
+MEASURE_LAG_EVERY_S = 1.0
+LOOK_FOR_PROMPTS_EVERY_S = 0.25
+"""Prompts come from programs that do not ring."""
 DRAIN_WITHIN_S = 8.0
 ATTEMPTS = 3
 """How often a record is tried that makes the work fail in a way nobody foresaw."""
@@ -81,6 +86,8 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         self.telemetry = telemetry
         self.progress: Progress[TopicPartition] = Progress()
         self.moved = asyncio.Event()
+        self.to_commit = asyncio.Event()
+        """Set whenever there is something to commit."""
         self.intake: Intake[In] = Intake(stage, telemetry, self.progress, self.moved)
         self.offsets = Offsets(kafka, stage.consumes, self.progress, self.moved)
         self.liveness = Liveness(stage, kafka, telemetry)
@@ -236,12 +243,21 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         RECORDS.labels(self.stage.service, kind).inc()
         SECONDS.labels(self.stage.service).observe(time.monotonic() - taken.at)
         self.moved.set()
+        self.to_commit.set()
 
     async def commit_often(self) -> None:
         """Commit, for good, what is done by then."""
         while True:
+            await self.to_commit.wait()
             await asyncio.sleep(COMMIT_EVERY_S)
-            await self.offsets.commit()
+            self.to_commit.clear()
+            if not await self.offsets.commit():
+                self.to_commit.set()
+
+    async def measure_lag(self) -> None:
+        """Keep the gauge of the lag up to date, for good."""
+        while True:
+            await asyncio.sleep(MEASURE_LAG_EVERY_S)
             LAG.labels(self.stage.service).set(self.offsets.lag())
 
     # partitions come and go
@@ -267,9 +283,13 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         self.outbox.publisher = await producer(self.kafka, self.liveness.may_write)
         try:
             await require_topics(self.kafka, self.stage.flow.needed)
+            first = self.stage.consumes is PROMPTS
+            look_s = LOOK_FOR_PROMPTS_EVERY_S if first else LOOK_EVERY_S
             loops = [
                 *(self.work() for _ in range(self.stage.workers)),
                 self.commit_often(),
+                self.measure_lag(),
+                attend(self.offsets.consumer, self.kafka.doorbell, look_s),
                 self.liveness.beat(),
                 self.liveness.watch(self.offsets, self.fetching),
             ]

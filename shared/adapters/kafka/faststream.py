@@ -18,6 +18,7 @@ from faststream.kafka import Topic as FastStreamTopic
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
+from shared.adapters.kafka.client import FETCHER_WAKES_MS
 from shared.adapters.kafka.fetching import Fetching
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.stage import Record
@@ -54,6 +55,7 @@ def subscribe(
         auto_offset_reset="earliest" if from_start else "latest",
         isolation_level="read_committed",
         fetch_max_wait_ms=kafka.fetch_max_wait_ms,
+        consumer_timeout_ms=FETCHER_WAKES_MS,
         max_partition_fetch_bytes=topic.max_bytes * 2,
         listener=listener,
         no_reply=True,

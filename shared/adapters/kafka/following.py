@@ -10,14 +10,16 @@ from typing import Any
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 
-from shared.adapters.kafka.client import position, reader
+from shared.adapters.kafka.client import reader
 from shared.adapters.kafka.fetching import AGAIN_S
+from shared.adapters.kafka.positions import position
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import TelemetrySettings, log, where
 from shared.contracts.topics import Topic
 
 Positions = dict[str, int]
 """{"topic-partition": the next offset to be read}."""
+FETCH_WITHIN_MS = 1000
 PAUSE_EVERY = 200
 """Records after which others get their turn."""
 
@@ -64,17 +66,17 @@ class Following:
                     self.caught_up.set()
                     if until is not None:
                         return
-                batches = await self._fetched(consumer, 200 if reached else 1000)
+                batches = await self._fetched(consumer)
                 for part, records in batches.items():
                     await self._tell(part, records, None if until is None else goals[part])
                 self._skip_gaps(consumer, parts, goals if until is not None else None)
 
-    async def _fetched(self, consumer: Any, timeout_ms: int) -> Mapping[TopicPartition, list[Any]]:
+    async def _fetched(self, consumer: Any) -> Mapping[TopicPartition, list[Any]]:
         """What comes next; nothing, and a word in the log, where a fetch fails: other partitions go
         on."""
         try:
             fetched: Mapping[TopicPartition, list[Any]] = await consumer.getmany(
-                timeout_ms=timeout_ms, max_records=2000
+                timeout_ms=FETCH_WITHIN_MS, max_records=2000
             )
         except ConsumerStoppedError:
             raise

@@ -29,7 +29,7 @@ WATCH_EVERY_S = 5.0
 """How often partitions are looked at that might stand still."""
 TWIN_JOINS, TWIN_SESSIONS = 6, 3.0
 """Joins within so many sessions that look as if two processes took a name from each other."""
-HEARTBEATS = 20
+HEARTBEATS = 10
 """How often in a session a service looks whether it has stood still."""
 
 

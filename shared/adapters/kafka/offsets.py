@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from shared.adapters.kafka.client import last, position
+from shared.adapters.kafka.positions import last, position
 from shared.adapters.kafka.progress import Progress
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.standing import Waiting
@@ -31,12 +31,12 @@ class Offsets:
     moved: asyncio.Event
     consumer: Callable[[], Any] = field(default=lambda: None)
 
-    async def commit(self) -> None:
-        """Commit as far as records are done. What fails is said again by the next commit."""
+    async def commit(self) -> bool:
+        """Commit as far as records are done. False where that failed: say it again."""
         offsets = self.progress.uncommitted()
         consumer = self.consumer()
         if not offsets or consumer is None:
-            return
+            return True
         try:
             async with asyncio.timeout(COMMIT_WITHIN_S):
                 await consumer.commit(offsets)
@@ -44,6 +44,8 @@ class Offsets:
         except (KafkaError, TimeoutError) as error:  # a rebalance, or a broker that is away
             log.info("commit postponed", error=type(error).__name__)
             self._leave_behind(consumer)
+            return False
+        return True
 
     def _leave_behind(self, consumer: Any) -> None:
         """Let go of partitions that the topic no longer has: one commit with such a partition fails

@@ -42,6 +42,9 @@ class KafkaSettings(SecretSettings):
     fetch_max_wait_ms: Annotated[int, Field(ge=1)] = 500
     """How long a broker holds a fetch that finds nothing. The embedded broker waits it out, so it
     gets 5."""
+    doorbell: Path | None = None
+    """Folder in which consumers of an embedded broker are woken (`shared.adapters.kafka.doorbell`).
+    A real broker wakes them by itself: leave it empty."""
     metadata_max_age_ms: Annotated[int, Field(ge=100)] = 30_000
     """How long it may take until a topic that was made anew, or widened, is seen as it is."""
     stalled_s: Annotated[float, Field(gt=0)] = 60.0

@@ -11,7 +11,8 @@ from typing import Any
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from faststream import FastStream
 
-from shared.adapters.kafka.client import require_topics
+from shared.adapters.kafka.client import LOOK_EVERY_S, require_topics
+from shared.adapters.kafka.doorbell import attend
 from shared.adapters.kafka.faststream import leave, subscribe
 from shared.adapters.kafka.fetching import Fetching
 from shared.adapters.kafka.settings import KafkaSettings
@@ -27,6 +28,8 @@ class Leadership(ConsumerRebalanceListener):
         self._service = service
         self.mine = asyncio.Event()
         self.terms = 0
+        self.newest = -1
+        """Offset of the newest record of the topic that was heard, whoever wrote it."""
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         if revoked:
@@ -54,9 +57,9 @@ def connect_writer(
         raise ValueError(f"the {service} is not the single writer of a topic")
     turn = Leadership(service)
 
-    async def take(_record: Any) -> None:
-        """Being in the group is all that counts; tables are read by
-        `shared.adapters.kafka.tables`."""
+    async def take(record: Any) -> None:
+        """Note that something was written; `shared.adapters.kafka.tables` reads it."""
+        turn.newest = max(turn.newest, record.offset)
 
     fetching = Fetching(service, written.name, TelemetrySettings())
     broker, consumer = subscribe(service, written, kafka, fetching, turn, take, from_start=False)
@@ -65,6 +68,8 @@ def connect_writer(
     async def lifespan() -> AsyncGenerator[None, None]:
         async with AsyncExitStack() as stack:
             await require_topics(kafka, flow.topics)
+            resting = asyncio.create_task(attend(consumer, kafka.doorbell, LOOK_EVERY_S))
+            stack.callback(resting.cancel)
             await stack.enter_async_context(running(turn))
             yield
 
