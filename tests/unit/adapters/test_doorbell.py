@@ -20,7 +20,7 @@ from shared.contracts.topics import PROMPTS
 @asynccontextmanager
 async def broker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KafkaSettings]:
     """An embedded broker whose consumers rest at once, and look by themselves only every minute."""
-    monkeypatch.setattr(doorbell, "ATTENTIVE_S", 0.2)
+    monkeypatch.setattr(doorbell, "ATTENTIVE_S", 0.5)
     monkeypatch.setattr(client, "LOOK_EVERY_S", 60.0)
     with embedded_kafka(KafkaSettings()) as address, embedded.doorbell() as folder:
         yield KafkaSettings(
