@@ -159,6 +159,7 @@ lock: setup-dev ## Pin all dependencies anew
 	$(LOCK) --extra trace -o $(REQ)/light.txt $(UPGRADE)
 	$(LOCK) --extra cpu --extra trace --extra prepare --extra cluster --extra embedded --extra report --group dev -c $(REQ)/light.txt -o $(REQ)/dev.txt $(UPGRADE)
 	$(LOCK) --extra cpu --extra trace --extra prepare --extra cluster --extra embedded --extra report -c $(REQ)/dev.txt -o $(REQ)/cpu.txt
+	$(LOCK) --extra cpu --extra trace -c $(REQ)/light.txt -c $(REQ)/cpu.txt -o $(REQ)/encode.txt
 	$(LOCK) --extra gpu --extra trace --extra prepare -c $(REQ)/dev.txt -o $(REQ)/gpu.txt
 	$(LOCK) --extra cpu --extra prepare --extra cluster --extra export --group dev -c $(REQ)/light.txt -o $(REQ)/export.txt
 

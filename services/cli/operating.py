@@ -17,6 +17,9 @@ def topics(
     create: Annotated[
         bool, typer.Option("--create", help="Create what is missing, widen, mend settings.")
     ] = False,
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for a Kafka that does not answer yet.")
+    ] = 0.0,
     asyncapi: Annotated[
         Path | None,
         typer.Option(help="Write the AsyncAPI document of all services to this file instead."),
@@ -27,7 +30,9 @@ def topics(
     from services.commands import topics as command
 
     raise typer.Exit(
-        command.asyncapi(asyncapi) if asyncapi else command.topics(create=create, as_json=json_)
+        command.asyncapi(asyncapi)
+        if asyncapi
+        else command.topics(create=create, wait_s=wait, as_json=json_)
     )
 
 
@@ -57,19 +62,32 @@ def connect(
 
 
 @app.command()
-def config(json_: Json = False) -> None:
+def config(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Only say what is wrong; exit code 1 if anything is."),
+    ] = False,
+    json_: Json = False,
+) -> None:
     """Show every setting, its value and what it means. Secrets are not shown."""
     from services.commands import config as command
 
+    if check:
+        raise typer.Exit(command.check(as_json=json_))
     command.config(as_json=json_)
 
 
 @app.command()
-def doctor(json_: Json = False) -> None:
+def doctor(
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Have the describer's model say a word, which costs.")
+    ] = False,
+    json_: Json = False,
+) -> None:
     """Say what is missing, and the command that mends it."""
     from services.commands import doctor as command
 
-    raise typer.Exit(command.doctor(as_json=json_))
+    raise typer.Exit(command.doctor(ask=ask, as_json=json_))
 
 
 @app.command()

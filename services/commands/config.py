@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
+from rich.markup import escape
 from rich.table import Table
 
-from services.local.settings import all_settings, variable_of
+from services.local.settings import all_settings, explain, unknown, variable_of
 from services.screen import as_json as print_json
-from services.screen import out
+from services.screen import err, out
+from shared.adapters.errors import AdapterError
+from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.redis.client import RedisSettings
 from shared.contracts.settings import AGREED, ServiceSettings
 
@@ -66,6 +69,27 @@ def config(*, as_json: bool) -> None:
         "[dim]bold: set in the environment. For example: POINTSMAN_DESCRIBER_BACKEND=local "
         "pointsman up[/]"
     )
+
+
+def check(*, as_json: bool) -> int:
+    """Say what is wrong with the settings of the environment. Returns 1 if anything is."""
+    wrong = [strange.text for strange in unknown(os.environ)]
+    for kind in all_settings():
+        try:
+            kind()
+        except ValidationError as error:
+            wrong.append(explain(error))
+        except AdapterError as error:
+            wrong.append(str(error))
+    wrong = list(dict.fromkeys(wrong))
+    if as_json:
+        print_json({"ok": not wrong, "wrong": wrong})
+    else:
+        for text in wrong:
+            err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+        if not wrong:
+            out.print(f"settings are right; language models: {LLMSettings().who}", soft_wrap=True)
+    return 1 if wrong else 0
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
@@ -12,22 +13,28 @@ from importlib.util import find_spec
 from pydantic import ValidationError
 
 from services.commands.config import rows
+from services.describer.settings import DescriberSettings
 from services.embedder.settings import EmbedderSettings
 from services.flows import flows
 from services.local import servers
-from services.local.settings import explain
+from services.local.settings import explain, unknown
 from services.screen import as_json as print_json
 from services.screen import out
+from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import check_topics
 from shared.adapters.kafka.groups import left, members
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
 from shared.adapters.llm.chat import LLMSettings
+from shared.adapters.llm.providers import Providers
 from shared.adapters.onnx.load import load
 from shared.adapters.onnx.prepare import default_directory
 from shared.adapters.redis.client import RedisSettings, server_version
+from shared.catalog.models import CatalogError
+from shared.routing.learning.comparing import origin
 
+ASK_WITHIN_S = 30.0
 LOOK_AGAIN_S = 5.0
 """After that a partition whose committed offset is the same stands still."""
 
@@ -43,10 +50,11 @@ class Finding:
     needed: bool = True
 
 
-def doctor(*, as_json: bool) -> int:
-    """Look at everything. Returns 1 if something needed is missing."""
+def doctor(*, ask: bool, as_json: bool) -> int:
+    """Look at everything; `ask`: have the describer's model say a word, too. Returns 1 if something
+    needed is missing."""
     running = servers.find_running()
-    findings = asyncio.run(_look(running=running))
+    findings = asyncio.run(_look(running=running, ask=ask))
     if as_json:
         print_json(
             [
@@ -63,7 +71,7 @@ def doctor(*, as_json: bool) -> int:
     return 0 if all(f.ok or not f.needed for f in findings) else 1
 
 
-async def _look(*, running: bool) -> list[Finding]:
+async def _look(*, running: bool, ask: bool) -> list[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     findings = [
         Finding(
@@ -92,17 +100,7 @@ async def _look(*, running: bool) -> list[Finding]:
         findings.append(await _server(what, look, mend, running=running))
     if findings[-2].ok:
         findings += [await _topics(), await _table(), await _standing()]
-    simulated = LLMSettings().simulated
-    models = (
-        "no key: language models are simulated"
-        if simulated
-        else f"key set, {LLMSettings().base_url}"
-    )
-    findings.append(
-        Finding(
-            "language models", not simulated, models, "export POINTSMAN_LLM_API_KEY=…", needed=False
-        )
-    )
+    findings.append(await _models(ask=ask))
     java = shutil.which("java") and shutil.which("mvn")
     models = (
         "java and mvn"
@@ -126,7 +124,39 @@ def _settings() -> Finding:
             found=explain(error),
             mend="pointsman config --help; .env.example lists what can be set",
         )
+    if strangers := unknown(os.environ):
+        named = "; ".join(strange.text for strange in strangers)
+        return Finding(
+            "settings", ok=False, found=named, mend="pointsman config lists those there are"
+        )
     return Finding("settings", ok=True, found=f"valid, {changed} from the environment")
+
+
+async def _models(*, ask: bool) -> Finding:
+    """Whether language models are real, and, if wanted, whether the describer's answers."""
+    settings = LLMSettings()
+    if settings.simulated:
+        mend = "export POINTSMAN_LLM_API_KEY=…"
+        return Finding("language models", ok=False, found=settings.who, mend=mend, needed=False)
+    if not ask:
+        found = f"{settings.who} (not asked: pointsman doctor --ask)"
+        return Finding("language models", ok=True, found=found, needed=False)
+    describer = DescriberSettings()
+    try:
+        providers = Providers(CurrentCatalog(describer.catalog), settings)
+        try:
+            chat, model, _ = providers.helper(describer.model)
+            question = [{"role": "user", "content": "Say OK."}]
+            answer = await chat.complete(
+                model, question, within_s=ASK_WITHIN_S, parameters={"max_tokens": 16}
+            )
+        finally:
+            await providers.close()
+    except (AdapterError, CatalogError) as error:
+        found = f"{settings.who}: {describer.model} does not answer: {error}"
+        return Finding("language models", ok=False, found=found, mend="docs/providers.md")
+    found = f"{settings.who}: {describer.model} answered in {answer.latency_s:.1f} s"
+    return Finding("language models", ok=True, found=found)
 
 
 def _packages() -> Finding:
@@ -272,7 +302,11 @@ async def _table() -> Finding:
             mend="pointsman table build --outcomes FILE   (or --simulated to try it)",
         )
     table = published[-1].read_table()
-    kind = "SIMULATED outcomes" if table.provenance.simulated else "real outcomes"
+    kind = {
+        "none yet": "no rankings yet",
+        "simulated": "rankings of SIMULATED outcomes",
+        "real": "rankings of real outcomes",
+    }[origin(table)]
     return Finding(
         "routing table",
         ok=True,

@@ -22,8 +22,11 @@ from services.screen import as_json as print_json
 from services.screen import err, out
 from services.workbench.study import add_votes_of_people, conduct, judged_before, plan, truth_of
 from services.workbench.study_report import report, study_of
-from shared.adapters.llm.chat import LLMSettings
+from shared.adapters.llm.chat import OPENROUTER, LLMSettings
 from shared.contracts.figures import usd
+
+SIMULATED = {"POINTSMAN_LLM_API_KEY": "", "POINTSMAN_LLM_BASE_URL": OPENROUTER}
+"""The environment in which language models are simulated."""
 
 
 def rank(
@@ -42,7 +45,7 @@ def rank(
     wanted = plan(profile, per_task)
     judge = JudgeSettings()
     if simulate:
-        os.environ["POINTSMAN_LLM_API_KEY"] = ""
+        os.environ |= SIMULATED
     costs = wanted.costs(judge) | {"language_models": llm_line(), "budget_usd": budget}
     if not as_json:
         _show_plan(costs, err)
@@ -68,7 +71,7 @@ def rank(
             "POINTSMAN_RECLUSTERER_EVERY_S": "20",
         }
         if LLMSettings().simulated:
-            environment["POINTSMAN_LLM_API_KEY"] = ""
+            environment |= SIMULATED
         try:
             missing = asyncio.run(conduct(wanted, file, environment, embedded=where.embedded))
             if not where.embedded:

@@ -4,6 +4,7 @@ document."""
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 from rich.table import Table
@@ -12,16 +13,19 @@ from services.flows import flows
 from services.local import servers
 from services.screen import as_json as print_json
 from services.screen import out
+from shared.adapters.errors import BrokerUnreachable
 from shared.adapters.kafka.asyncapi import document
 from shared.adapters.kafka.client import TopicState, check_topics, create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 
 
-def topics(*, create: bool, as_json: bool) -> int:
-    """Check, and create or mend first if asked. Returns 1 if something is still not as it should
-    be."""
+def topics(*, create: bool, wait_s: float = 0.0, as_json: bool) -> int:
+    """Check, and create or mend first if asked. `wait_s`: how long to wait for a broker that does
+    not answer yet. Returns 1 if something is still not as it should be."""
     servers.find_running()
     kafka = KafkaSettings()
+    if wait_s:
+        asyncio.run(_answers(kafka, wait_s))
     done = asyncio.run(create_topics(kafka)) if create else []
     states = asyncio.run(check_topics(kafka))
     wrong = [state for state in states if not state.right]
@@ -45,6 +49,20 @@ def topics(*, create: bool, as_json: bool) -> int:
     if wrong:
         out.print("mend it with [bold]pointsman topics --create[/]")
     return 1 if wrong else 0
+
+
+async def _answers(kafka: KafkaSettings, within_s: float) -> None:
+    """Wait until the broker answers. Raises `BrokerUnreachable` if it does not in time."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            await check_topics(kafka, ())
+        except BrokerUnreachable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(1.0)
+        else:
+            return
 
 
 def _verdict(state: TopicState) -> str:

@@ -49,5 +49,11 @@ def build(settings: ConsoleSettings | None = None) -> HttpService:
     application.add_middleware(Guarded)
     served = console.settings
     return HttpService(
-        FLOW.name, application, served.host, served.port, "POINTSMAN_CONSOLE_", console.stopping
+        FLOW.name,
+        application,
+        served.host,
+        served.port,
+        "POINTSMAN_CONSOLE_",
+        lambda: console.replies.heard,
+        console.stopping,
     )

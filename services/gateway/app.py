@@ -36,4 +36,11 @@ def build(settings: GatewaySettings | None = None, models: Models | None = None)
         lifespan=lambda _app: gateway.running(),
         exception_handlers=ANSWERS_TO_STRAYS,
     )
-    return HttpService(FLOW.name, application, settings.host, settings.port, "POINTSMAN_GATEWAY_")
+    return HttpService(
+        FLOW.name,
+        application,
+        settings.host,
+        settings.port,
+        "POINTSMAN_GATEWAY_",
+        routes=lambda: gateway.routes,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import os
 import sys
 
 from faststream import FastStream
@@ -13,9 +14,12 @@ from pydantic import ValidationError
 from shared.adapters import telemetry, tracing
 from shared.adapters.errors import AdapterError
 from shared.adapters.http import LOOK_EVERY_S, HttpService, serve
+from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.telemetry import TelemetrySettings, log, where
 from shared.catalog.models import CatalogError
 
+ASKING = ("describer", "dispatcher", "judge", "gateway")
+"""The services that ask language models."""
 COLLECT = (20_000, 20, 20)
 """Objects made before the youngest are looked at, and so on: a batch of messages makes thousands,
 nearly all without cycles."""
@@ -27,11 +31,16 @@ def build(name: str) -> FastStream | HttpService:
     return app
 
 
-def run(name: str) -> int:
-    """Run it. SIGTERM and Ctrl-C finish what was taken and commit it. Returns the exit code."""
+def run(name: str, *, supervised: bool = False) -> int:
+    """Run it. SIGTERM and Ctrl-C finish what was taken and commit it. Returns the exit code.
+
+    `supervised`: whoever started it has said already what is said of all services.
+    """
     settings = TelemetrySettings()
     telemetry.start(name, settings)
     try:
+        if not supervised:
+            _say_what_is_set(name)
         if settings.trace_endpoint:
             tracing.start(name, settings.trace_endpoint, settings.trace_share)
         _loop(build(name))
@@ -50,6 +59,17 @@ def run(name: str) -> int:
         if (live := tracing.live()) is not None:
             live.close()
     return 0
+
+
+def _say_what_is_set(name: str) -> None:
+    """Name variables that nobody reads, and whether language models are real."""
+    from services.local.settings import unknown
+
+    for stranger in unknown(os.environ):
+        log.warning(stranger.text)
+    if name in ASKING:
+        models = LLMSettings()
+        (log.warning if models.simulated else log.info)(f"language models: {models.who}")
 
 
 def _loop(app: FastStream | HttpService) -> None:

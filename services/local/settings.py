@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 
 from services.flows import names
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import KeySettings
 from shared.adapters.llm.chat import LLMSettings
+from shared.adapters.llm.providers import further
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.telemetry import TelemetrySettings
+from shared.catalog.models import CatalogError
 from shared.contracts.settings import AGREED
 
+PREFIX = "POINTSMAN_"
+OTHERS = ("POINTSMAN_HOME", "POINTSMAN_API_KEY")
+"""Variables that are no field of a settings class: where encoders are kept, and the key that
+`pointsman connect` and `bench-gateway` present."""
 SHARED: tuple[type[BaseSettings], ...] = (
     KafkaSettings,
     RedisSettings,
@@ -48,6 +58,49 @@ def explain(error: ValidationError) -> str:
     return "; ".join(
         f"{_set_by(prefix, str(item['loc'][0]))}: {item['msg']}" for item in problems if item["loc"]
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A variable that looks like ours, and that nobody reads."""
+
+    name: str
+    nearest: str | None
+    """The setting that may be meant."""
+
+    @property
+    def text(self) -> str:
+        """What is wrong, and what to do."""
+        hint = f"; did you mean {self.nearest}?" if self.nearest else ""
+        return f"there is no setting {self.name}{hint}"
+
+
+def unknown(environment: Mapping[str, str]) -> list[Stranger]:
+    """The variables that begin as ours do, and that nothing reads. What a service's settings do not
+    know is no error to it: one .env goes to all."""
+    known = _known(environment)
+    return [
+        Stranger(name, next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), None))
+        for name in sorted(environment)
+        if name.startswith(PREFIX) and name not in known
+    ]
+
+
+def _known(environment: Mapping[str, str]) -> set[str]:
+    known = {*OTHERS, *AGREED.values()}
+    for kind in all_settings():
+        for name, field in kind.model_fields.items():
+            variable = variable_of(
+                str(kind.model_config["env_prefix"]), str(field.validation_alias or name)
+            )
+            known.add(variable)
+            if field.annotation is SecretStr:
+                known.add(f"{variable}_FILE")
+    if environment.get("POINTSMAN_LLM_PROVIDERS"):
+        with suppress(CatalogError):
+            providers = further(LLMSettings()).values()
+            known |= {provider.key_env for provider in providers if provider.key_env}
+    return known
 
 
 def _set_by(prefix: str, name: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from services.local import servers
+from services.local.settings import unknown
 from services.local.supervise import Say
 from services.screen import err
 from shared.adapters.embedded import (
@@ -41,6 +42,8 @@ class Servers:
 def started_servers(kafka: str | None = None, redis: str | None = None) -> Iterator[Servers]:
     """Real servers where they are named, embedded ones elsewhere; the environment points at them
     while the block runs."""
+    for stranger in unknown(os.environ):
+        err.print(f"[yellow]warning:[/] {stranger.text}", soft_wrap=True)
     kafka = kafka or os.environ.get(servers.KAFKA)
     redis = redis or os.environ.get(servers.REDIS)
     with ExitStack() as stack:
@@ -73,10 +76,7 @@ def started_servers(kafka: str | None = None, redis: str | None = None) -> Itera
 
 def llm_line() -> str:
     """What language models are, in a line: simulated, or whose."""
-    settings = LLMSettings()
-    if settings.simulated:
-        return "SIMULATED: no key is set (POINTSMAN_LLM_API_KEY, OpenRouter by default)"
-    return f"real, by {settings.base_url}"
+    return LLMSettings().who
 
 
 def teller(verbose: bool = False) -> Say:

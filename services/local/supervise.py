@@ -71,7 +71,7 @@ def _serve(name: str, environment: dict[str, str], log: connection.Connection) -
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
     from services.local.run import run
 
-    code = run(name)
+    code = run(name, supervised=True)
     os._exit(code)
 
 

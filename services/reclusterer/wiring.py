@@ -6,11 +6,14 @@ import asyncio
 import os
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from services.reclusterer import FLOW
@@ -33,7 +36,7 @@ from shared.contracts.errors import ContractError
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, Embedded, read
 from shared.contracts.tables import Origin, TablePublished, anchor_of
-from shared.contracts.topics import EMBEDDINGS, EVALUATIONS, Topic
+from shared.contracts.topics import COMPLETIONS, EMBEDDINGS, EVALUATIONS, Topic
 from shared.routing.deciding.table import Encoder, RoutingTable
 from shared.routing.learning.clustering import nearest_of, warm
 
@@ -192,15 +195,38 @@ class Learner:
             log.info("writing", epoch=self.epoch)
         self._take(published)
         self.end = await end(self.kafka)
-        self.published_of = NOTHING
+        self.published_of = self._state() if self._knows_all(published) else NOTHING
+
+    def _state(self) -> tuple[int, int, tuple[Model, ...]]:
+        """What a table is made of; the same state gives the same table."""
+        models = tuple(ranked(self.catalog(), self.settings))
+        return (self.opinions, self.seen // EVERY_COMPLETIONS, models)
+
+    def _knows_all(self, published: Sequence[TablePublished]) -> bool:
+        """Whether the newest table was learnt from all that is there, of the same models at the
+        same prices: then a restart has nothing to publish."""
+        if not published or published[-1].came_by is not Origin.learnt or self.current is None:
+            return False
+        basis = published[-1].basis
+        unread = Counter[str]()
+        for place, offset in self.following.positions.items():
+            unread[place.rpartition("-")[0]] += abs(offset - basis.get(place, 0))
+        models = ranked(self.catalog(), self.settings)
+        prices = np.array([model.price.input / 1e6 for model in models], np.float32)
+        return (
+            not unread[EVALUATIONS.name]
+            and unread[COMPLETIONS.name] < EVERY_COMPLETIONS
+            and self.current.models == tuple(model.name for model in models)
+            and self.current.usd_per_token is not None
+            and np.allclose(self.current.usd_per_token, prices, rtol=1e-3)
+        )
 
     async def _publish_what_is_due(self) -> None:
         """A new clustering when one is due, else new rankings when something is new."""
         if not self.memory.samples or self.pinned:
             return
         due = self.watch.due(time.time())
-        models = tuple(ranked(self.catalog(), self.settings))
-        state = (self.opinions, self.seen // EVERY_COMPLETIONS, models)
+        state = self._state()
         if due or state != self.published_of:
             if await end(self.kafka) != self.end:
                 return  # somebody else has published: the next turn begins with that

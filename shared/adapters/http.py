@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import uvicorn
@@ -36,6 +36,8 @@ class HttpService:
     port: int
     """0: any that is free."""
     settings_prefix: str
+    routes: Callable[[], bool] = lambda: True
+    """Whether prompts are routed now: the metric `pointsman_ready` says so."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the door is about to close, so that streams without an end of their own can end."""
 
@@ -77,8 +79,9 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """As uvicorn's own, which looks ten times a second whether it should end."""
-        while not await self.on_tick(0):  # noqa: ASYNC110
+        while not await self.on_tick(0):
             await asyncio.sleep(LOOK_EVERY_S)
+            READY.labels(self._door.name).set(int(self._door.routes()))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._door.stopping.set()

@@ -136,7 +136,7 @@ class Keys:
             none = ". There are none yet: `pointsman keys create`" + (
                 "" if self._settings.file else ", then set POINTSMAN_KEYS_FILE"
             )
-            where = "" if self._keys else none
+            where = "" if self.all() else none
             raise Refused(f"a key is needed: Authorization: Bearer {PREFIX}…{where}")
         key = self.find(presented)
         if key is None:

@@ -134,6 +134,12 @@ CASCADES = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+MODEL_FAILURES = Counter(
+    "pointsman_model_failures",
+    "Calls of language models that failed, by HTTP status, or by how they failed",
+    ["model", "why"],
+    registry=REGISTRY,
+)
 SPENT = Counter(
     "pointsman_spent_usd",
     "What calls of language models cost",

@@ -423,12 +423,18 @@ class Gateway:
         await Response(body, headers=headers)(call.request.scope, hears_nothing, call.send)
 
     async def ready(self, _request: Request) -> Response:
-        """Whether requests are routed now. Models are named all the same while they are not."""
+        """Whether requests are answered, and whether they are routed. Where no decision comes, the
+        profile's default model answers: that is degraded, and better than nothing."""
+        keys = bool(self.keys.all()) or self.keys.open
         parts = {
-            "replies_heard": self.replies.listening.is_set(),
+            "degraded": not self.routes,
+            "replies_heard": self.replies.heard,
             "decisions_come": self.rest.would_allow(),
-            "keys": bool(self.keys.all()) or self.keys.open,
+            "keys": keys,
         }
-        return JSONResponse(
-            {"ready": all(parts.values()), **parts}, 200 if all(parts.values()) else 503
-        )
+        return JSONResponse({"ready": keys, **parts}, 200 if keys else 503)
+
+    @property
+    def routes(self) -> bool:
+        """Whether prompts are routed now, as far as is known."""
+        return self.replies.heard and self.rest.would_allow()

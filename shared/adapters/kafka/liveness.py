@@ -20,6 +20,7 @@ from aiokafka import TopicPartition
 from shared.adapters.errors import AdapterError, SessionLost
 from shared.adapters.kafka.fetching import Fetching
 from shared.adapters.kafka.offsets import Offsets
+from shared.adapters.kafka.positions import connected
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.stage import Stage
 from shared.adapters.kafka.standing import Standing
@@ -31,6 +32,24 @@ TWIN_JOINS, TWIN_SESSIONS = 6, 3.0
 """Joins within so many sessions that look as if two processes took a name from each other."""
 HEARTBEATS = 10
 """How often in a session a service looks whether it has stood still."""
+
+
+@dataclass(slots=True)
+class Contact:
+    """Whether a broker is there, and a word in the log whenever that changes."""
+
+    kafka: KafkaSettings
+    there: bool = True
+
+    def look(self, consumer: Any) -> bool:
+        """Whether `consumer` is connected."""
+        before = self.there
+        self.there = connected(consumer)
+        if before and not self.there:
+            log.error(f"no Kafka answers at {self.kafka.bootstrap_servers}; trying again")
+        elif self.there and not before:
+            log.info("Kafka is back", at=self.kafka.bootstrap_servers)
+        return self.there
 
 
 @dataclass(slots=True)
@@ -50,9 +69,13 @@ class Liveness:
     member: bool = False
     """Whether it has been given partitions."""
     draining: bool = False
+    contact: Contact = field(init=False)
     standing: dict[TopicPartition, float] = field(default_factory=dict)
     """Partitions that stand still, and for how many seconds."""
     joined_at: deque[float] = field(default_factory=lambda: deque(maxlen=TWIN_JOINS))
+
+    def __post_init__(self) -> None:
+        self.contact = Contact(self.kafka)
 
     @property
     def _session_s(self) -> float:
@@ -99,8 +122,10 @@ class Liveness:
         topic = self.stage.consumes.name
         while True:
             await asyncio.sleep(min(WATCH_EVERY_S, self.kafka.stalled_s / 4))
-            if offsets.consumer() is None or self.draining:
+            consumer = offsets.consumer()
+            if consumer is None or self.draining:
                 continue
+            self.contact.look(consumer)
             now = offsets.waiting()
             before = self.standing
             self.standing = looking.look(now)
@@ -122,8 +147,9 @@ class Liveness:
             self.say_ready()
 
     def say_ready(self) -> None:
-        """Readiness as a metric: a member of its group that is not draining and stands nowhere."""
-        ready = self.member and not self.draining and not self.standing
+        """Readiness as a metric: a member of its group that hears its broker, is not draining and
+        stands nowhere."""
+        ready = self.member and self.contact.there and not self.draining and not self.standing
         READY.labels(self.stage.service).set(int(ready))
 
     def joined(self, partitions: int) -> None:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 
+def connected(consumer: AIOKafkaConsumer) -> bool:
+    """Whether any connection to a broker is open. aiokafka closes one whose broker has gone, or has
+    left a request unanswered, and opens another as soon as it can."""
+    connections = consumer._client._conns.values()  # noqa: SLF001  # aiokafka tells it nowhere
+    return any(connection.connected() for connection in connections)
+
+
 def position(consumer: AIOKafkaConsumer, part: TopicPartition) -> int | None:
     """The offset that is fetched next; None while it is not known. aiokafka's own `position` waits
     until it is."""

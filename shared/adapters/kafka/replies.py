@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from shared.adapters import tracing
 from shared.adapters.errors import BrokerUnreachable, TopicsMissing
 from shared.adapters.kafka.client import Publisher, publisher, reader
+from shared.adapters.kafka.positions import connected
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import log
 from shared.contracts.errors import InvalidMessage
@@ -47,6 +48,7 @@ class Replies:
         self._expected: dict[bytes, AwaitedReply] = {}
         self._out: Publisher | None = None
         self._reply_to: ReplyTo | None = None
+        self._consumer: Any = None
         self.listening = asyncio.Event()
 
     @asynccontextmanager
@@ -74,6 +76,12 @@ class Replies:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+
+    @property
+    def heard(self) -> bool:
+        """Whether replies are heard, and a broker is there."""
+        there = self._consumer is not None and connected(self._consumer)
+        return self.listening.is_set() and there
 
     @contextmanager
     def expecting(self, request_id: str) -> Generator[AwaitedReply, None, None]:
@@ -125,6 +133,7 @@ class Replies:
                 async with reader(
                     self._kafka, (REPLIES,), from_start=False, partition=partition
                 ) as consumer:
+                    self._consumer = consumer
                     self.listening.set()
                     async for record in consumer:
                         self._take(record.key or b"", record.value or b"", _part_of(record))

@@ -15,6 +15,7 @@ from shared.adapters.kafka.client import LOOK_EVERY_S, require_topics
 from shared.adapters.kafka.doorbell import attend
 from shared.adapters.kafka.faststream import leave, subscribe
 from shared.adapters.kafka.fetching import Fetching
+from shared.adapters.kafka.liveness import WATCH_EVERY_S, Contact
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import READY, TelemetrySettings, log
 from shared.contracts.flow import Flow
@@ -28,6 +29,8 @@ class Leadership(ConsumerRebalanceListener):
         self._service = service
         self.mine = asyncio.Event()
         self.terms = 0
+        self.joined = False
+        """Whether it is a member of its group."""
         self.newest = -1
         """Offset of the newest record of the topic that was heard, whoever wrote it."""
 
@@ -38,6 +41,7 @@ class Leadership(ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         READY.labels(self._service).set(1)
+        self.joined = True
         if assigned:
             self.terms += 1
             self.mine.set()
@@ -64,12 +68,22 @@ def connect_writer(
     fetching = Fetching(service, written.name, TelemetrySettings())
     broker, consumer = subscribe(service, written, kafka, fetching, turn, take, from_start=False)
 
+    async def watch() -> None:
+        """Be ready, for good, only while a broker is there."""
+        contact = Contact(kafka)
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            if (here := consumer()) is not None and turn.joined:
+                READY.labels(service).set(int(contact.look(here)))
+
     @asynccontextmanager
     async def lifespan() -> AsyncGenerator[None, None]:
         async with AsyncExitStack() as stack:
             await require_topics(kafka, flow.topics)
             resting = asyncio.create_task(attend(consumer, kafka.doorbell, LOOK_EVERY_S))
             stack.callback(resting.cancel)
+            watching = asyncio.create_task(watch())
+            stack.callback(watching.cancel)
             await stack.enter_async_context(running(turn))
             yield
 

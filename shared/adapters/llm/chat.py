@@ -37,6 +37,7 @@ from shared.adapters.llm.reading import (
 from shared.adapters.llm.wire import OPENAI, WIRES, Wire
 from shared.adapters.retrying import a_few_times
 from shared.adapters.secrets import SecretSettings
+from shared.adapters.telemetry import MODEL_FAILURES, log
 from shared.contracts.tokens import tokens_in, tokens_of_chat
 from shared.protocols import plain, plain_turns
 
@@ -47,6 +48,11 @@ PATIENCE_S = 3.0
 """An API that asks to be left alone for longer is left alone: others may be free."""
 REFUSALS = frozenset({400, 404, 422, 500, 501})
 """Statuses with which APIs refuse a field that they don't know; llama.cpp's says 500."""
+OPERATORS = frozenset({403, 404})
+"""Statuses that may be the sender's fault, and may as well be a wrong key or a wrong name of a
+model in the catalogue."""
+TELL_EVERY_S = 60.0
+"""How often the log is told that a model fails in one way."""
 ERROR_BYTES = 64 * 1024
 """Read of what an API says of an error."""
 
@@ -81,6 +87,15 @@ class LLMSettings(SecretSettings):
     @property
     def simulated(self) -> bool:
         return not self.api_key.get_secret_value() and self.base_url == OPENROUTER
+
+    @property
+    def who(self) -> str:
+        """What language models are, in a line: simulated, or whose."""
+        if self.simulated:
+            return "SIMULATED: no key is set (POINTSMAN_LLM_API_KEY, OpenRouter by default)"
+        return f"real, by {self.base_url}" + (
+            "" if self.api_key.get_secret_value() else ", without a key"
+        )
 
     @field_validator("api")
     @classmethod
@@ -145,6 +160,8 @@ class Chat:
         self._simulated = simulated
         self._room = asyncio.Semaphore(settings.concurrency)
         self._learnt: dict[str, _ModelHistory] = {}
+        self._told_at: dict[tuple[str, str], float] = {}
+        """When the log was told that a model fails in this way."""
 
     def allows(self, model: str) -> bool:
         """Whether `model` is not resting after failures. Asking changes nothing."""
@@ -319,6 +336,18 @@ class Chat:
         error.named = names(json.dumps(fields, default=str))
         raise call.failed(error)
 
+    def _note(self, call: _Call, error: ModelUnreachable) -> None:
+        """Count a call that failed, and tell the log of it once a minute: never what the API said,
+        which may quote the prompt."""
+        if error.of_the_request and error.status not in OPERATORS:
+            return  # the sender's to mend, and told to the sender
+        why = str(error.status or error.trouble)
+        MODEL_FAILURES.labels(call.model, why).inc()
+        now = time.monotonic()
+        if now - self._told_at.get((call.model, why), float("-inf")) >= TELL_EVERY_S:
+            self._told_at[call.model, why] = now
+            log.warning("a language model fails", model=call.model, error=str(error))
+
     @asynccontextmanager
     async def _watched(self, call: _Call) -> AsyncGenerator[None, None]:
         """Room for one call; afterwards the breaker hears how it went, as far as the model is
@@ -349,6 +378,9 @@ class Chat:
                 async with call.reading(ours=True):
                     await stack.enter_async_context(self._room)
                 yield
+        except ModelUnreachable as error:
+            self._note(call, error)
+            raise
         finally:
             {None: breaker.abandoned, True: breaker.succeeded, False: breaker.failed}[
                 call.went_well

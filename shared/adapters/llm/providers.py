@@ -67,8 +67,14 @@ class Providers:
         self._settings = settings or LLMSettings()
         self._chats: dict[str, ChatModel] = {DEFAULT: open_chat(self._settings, world)}
         self._apis = {DEFAULT: OPENAI if self._settings.simulated else self._settings.api}
+        if self._settings.simulated and self._settings.providers is not None:
+            raise CatalogError(
+                "POINTSMAN_LLM_PROVIDERS names providers, but without a key of the default one all "
+                "language models are simulated; set POINTSMAN_LLM_API_KEY, or "
+                "POINTSMAN_LLM_BASE_URL to a server that needs none"
+            )
         if self._settings.simulated:
-            return  # without the default key everything is simulated
+            return
         for name, provider in further(self._settings).items():
             key = os.environ.get(provider.key_env, "") if provider.key_env else ""
             if provider.key_env and not key:

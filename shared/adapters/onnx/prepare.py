@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -257,3 +258,13 @@ def _pool_inside(path: Path) -> None:
     from shared.adapters.onnx.bert import append_pooling
 
     onnx.save(append_pooling(onnx.load(path)), path)
+
+
+def main() -> None:
+    """`python -m shared.adapters.onnx.prepare VARIANT`: how an image gets its encoders, before
+    anything else of Pointsman is in it."""
+    print(prepare(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -99,10 +99,12 @@ class RedisAnswers:
     def _note(self, error: RedisError | None) -> None:
         if (error is not None) != self._away:
             self._away = error is not None
-            text = (
-                "no Redis; an answer given before may be paid again" if error else "Redis is back"
-            )
-            log.warning(text, error=type(error).__name__ if error else None)
+            if error is None:
+                log.info("Redis is back")
+            else:
+                log.warning(
+                    "no Redis; an answer given before may be paid again", error=type(error).__name__
+                )
 
     async def close(self) -> None:
         await self._redis.aclose()

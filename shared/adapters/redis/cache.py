@@ -47,10 +47,10 @@ class TextCache:
     def _note(self, error: RedisError | None) -> None:
         if (error is not None) != self._away:
             self._away = error is not None
-            log.warning(
-                "going on without the cache" if error else "the cache is back",
-                error=type(error).__name__ if error else None,
-            )
+            if error is None:
+                log.info("the cache is back")
+            else:
+                log.warning("going on without the cache", error=type(error).__name__)
 
     async def close(self) -> None:
         await self._redis.aclose()
