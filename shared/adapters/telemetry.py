@@ -76,6 +76,12 @@ READY = Gauge(
     ["service"],
     registry=REGISTRY,
 )
+ALIVE_AT = Gauge(
+    "pointsman_alive_at",
+    "When the service's event loop last turned, seconds since 1970",
+    ["service"],
+    registry=REGISTRY,
+)
 STALLED = Gauge(
     "pointsman_stalled_partitions",
     "Partitions that stand still while records wait there",

@@ -24,7 +24,7 @@ from shared.adapters.kafka.positions import connected
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.stage import Stage
 from shared.adapters.kafka.standing import Standing
-from shared.adapters.telemetry import READY, STALLED, TelemetrySettings, log, where
+from shared.adapters.telemetry import ALIVE_AT, READY, STALLED, TelemetrySettings, log, where
 
 WATCH_EVERY_S = 5.0
 """How often partitions are looked at that might stand still."""
@@ -114,6 +114,7 @@ class Liveness:
         while True:
             self.require_session()
             self.alive_at = time.monotonic()
+            ALIVE_AT.labels(self.stage.service).set_to_current_time()
             await asyncio.sleep(self._session_s / HEARTBEATS)
 
     async def watch(self, offsets: Offsets, fetching: Fetching) -> None:

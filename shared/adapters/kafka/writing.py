@@ -17,7 +17,7 @@ from shared.adapters.kafka.faststream import leave, subscribe
 from shared.adapters.kafka.fetching import Fetching
 from shared.adapters.kafka.liveness import WATCH_EVERY_S, Contact
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.telemetry import READY, TelemetrySettings, log
+from shared.adapters.telemetry import ALIVE_AT, READY, TelemetrySettings, log
 from shared.contracts.flow import Flow
 
 
@@ -72,6 +72,7 @@ def connect_writer(
         """Be ready, for good, only while a broker is there."""
         contact = Contact(kafka)
         while True:
+            ALIVE_AT.labels(service).set_to_current_time()
             await asyncio.sleep(WATCH_EVERY_S)
             if (here := consumer()) is not None and turn.joined:
                 READY.labels(service).set(int(contact.look(here)))

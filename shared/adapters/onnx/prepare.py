@@ -263,7 +263,7 @@ def _pool_inside(path: Path) -> None:
 def main() -> None:
     """`python -m shared.adapters.onnx.prepare VARIANT`: how an image gets its encoders, before
     anything else of Pointsman is in it."""
-    print(prepare(sys.argv[1]))
+    prepare(sys.argv[1])
 
 
 if __name__ == "__main__":

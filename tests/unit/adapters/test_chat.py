@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,9 @@ from shared.adapters.errors import ModelUnreachable
 from shared.adapters.llm.breaker import Breaker
 from shared.adapters.llm.chat import Chat, LLMSettings, retry_after
 from shared.adapters.llm.client import open_chat
+from shared.adapters.llm.providers import Providers
+from shared.adapters.telemetry import REGISTRY
+from shared.catalog.models import CatalogError, load
 
 SECRET = "tell-nobody-4711"
 KEY = "sk-canary-0815"
@@ -257,3 +261,46 @@ async def test_without_a_key_the_model_is_simulated_and_says_so() -> None:
     assert got.simulated
     assert got.model == "simulated-describer"
     assert got.text == "Translate this notice into French"
+
+
+async def test_a_refused_key_is_told_to_the_log_once_a_minute_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "shared.adapters.llm.chat.log.warning",
+        lambda text, **more: told.append({"t": text, **more}),
+    )
+    before = failures("m", "401")
+    chat = client(lambda _: httpx.Response(401, json={"error": {"message": SECRET}}))
+    for _ in range(3):
+        with pytest.raises(ModelUnreachable):
+            await chat.complete("m", [{"role": "user", "content": SECRET}], within_s=5)
+    await chat.close()
+    assert failures("m", "401") == before + 3
+    (line,) = told
+    assert line["model"] == "m"
+    assert "POINTSMAN_LLM_API_KEY" in line["error"]
+    assert SECRET not in str(line)
+
+
+async def test_what_is_wrong_with_a_request_is_not_told_to_the_operator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("shared.adapters.llm.chat.log.warning", lambda text, **_: told.append(text))
+    with pytest.raises(ModelUnreachable):
+        await ask(client(lambda _: httpx.Response(413, json={"error": {"message": "too long"}})))
+    assert told == []
+
+
+def failures(model: str, why: str) -> float:
+    labels = {"model": model, "why": why}
+    return REGISTRY.get_sample_value("pointsman_model_failures_total", labels) or 0.0
+
+
+def test_providers_without_a_key_of_the_default_one_are_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "providers.yaml"
+    file.write_text("mine: {base_url: http://localhost:1/v1}\n")
+    with pytest.raises(CatalogError, match="POINTSMAN_LLM_API_KEY"):
+        Providers(lambda: load(None), LLMSettings(providers=file))

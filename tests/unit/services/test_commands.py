@@ -3,6 +3,7 @@ without effects."""
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -17,15 +18,17 @@ from support import table
 from typer.testing import CliRunner
 
 from services.__main__ import app
-from services.commands import health
+from services.commands import config, health, rank
 from services.commands.config import rows
 from services.commands.dead_letters import read_mended
 from services.commands.demo import read_prompts
 from services.commands.traffic import as_message
 from services.flows import hot_path, names
 from services.local import servers
+from services.local.settings import unknown
 from services.local.supervise import RESTART_AFTER_S, SHORT_LIFE_S, Supervisor, pause_s
 from shared.adapters.errors import ServiceFailed
+from shared.adapters.llm.chat import LLMSettings
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.figures import percentile
 from shared.contracts.settings import AGREED
@@ -151,12 +154,12 @@ def test_health_reads_the_services_own_metrics(
     with ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("POINTSMAN_METRICS_PORT", str(server.server_address[1]))
-        assert health.main() == 1
+        assert health.main([]) == 1
         answers["/metrics"] = b'# HELP x\npointsman_ready{service="embedder"} 1.0\n'
-        assert health.main() == 0
+        assert health.main([]) == 0
         server.shutdown()
     monkeypatch.setenv("POINTSMAN_METRICS_PORT", "1")
-    assert health.main() == 1
+    assert health.main([]) == 1
     assert "POINTSMAN_METRICS_PORT" in capsys.readouterr().out
 
 
@@ -301,3 +304,63 @@ def test_a_line_that_no_json_can_say_is_sent_all_the_same() -> None:
     assert json.loads(as_message('{"prompt": "ok \\ud83d"}', "1"))["request_id"] == "1"
     assert as_message("[" * 100_000, "1")
     assert as_message('{"a":' * 100_000, "1").startswith(b'{"a":')
+
+
+def test_a_service_is_alive_while_its_event_loop_turns() -> None:
+    told = b'pointsman_alive_at{service="selector"} 1000.0\n'
+    assert health.alive(told, 1000.0 + health.STUCK_S - 1)
+    assert not health.alive(told, 1000.0 + health.STUCK_S + 1)
+    assert health.alive(b"", 5000.0), "it has not begun yet"
+
+
+def test_a_misspelt_setting_is_named_with_the_one_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POINTSMAN_DESCRIBER_BACKND", "local")
+    assert config.check(as_json=True) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "ok": False,
+        "wrong": [
+            (
+                "there is no setting POINTSMAN_DESCRIBER_BACKND; did you mean "
+                "POINTSMAN_DESCRIBER_BACKEND?"
+            )
+        ],
+    }
+    monkeypatch.delenv("POINTSMAN_DESCRIBER_BACKND")
+    monkeypatch.setenv("POINTSMAN_SELECTOR_DEFAULT_PROFILE", "cheapest")
+    assert config.check(as_json=True) == 1
+    assert "POINTSMAN_SELECTOR_DEFAULT_PROFILE" in json.loads(capsys.readouterr().out)["wrong"][0]
+    monkeypatch.delenv("POINTSMAN_SELECTOR_DEFAULT_PROFILE")
+    assert config.check(as_json=True) == 0
+
+
+def test_no_setting_of_ours_is_a_stranger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those that files name, agreed ones, and those that the images, the compose file and the
+    chart set."""
+    files = ("deploy/Dockerfile", "docker-compose.yml", ".env.example")
+    rendered = sorted(Path("deploy/helm/rendered").glob("*.yaml"))
+    named = {
+        name
+        for file in (*map(Path, files), *rendered)
+        for name in re.findall(r"\bPOINTSMAN_[A-Z_]+[A-Z]\b", file.read_text())
+    }
+    assert len(named) > 20
+    assert unknown(dict.fromkeys(named, "")) == []
+    providers = tmp_path / "providers.yaml"
+    providers.write_text("mine: {base_url: http://localhost:1/v1, key_env: POINTSMAN_MY_KEY}\n")
+    monkeypatch.setenv("POINTSMAN_LLM_PROVIDERS", str(providers))
+    assert unknown({"POINTSMAN_LLM_PROVIDERS": "x", "POINTSMAN_MY_KEY": "y"}) == []
+    assert [s.name for s in unknown({"POINTSMAN_MY_KEY": "y"})] == ["POINTSMAN_MY_KEY"]
+
+
+def test_simulated_models_stay_simulated_where_a_server_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POINTSMAN_LLM_BASE_URL", "http://localhost:9/v1")
+    assert not LLMSettings().simulated
+    assert LLMSettings().who == "real, by http://localhost:9/v1, without a key"
+    for name, value in rank.SIMULATED.items():
+        monkeypatch.setenv(name, value)
+    assert LLMSettings().simulated
+    assert LLMSettings().who.startswith("SIMULATED")

@@ -7,6 +7,7 @@ import json
 import sys
 import textwrap
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,26 @@ def test_compose_starts_them_all_on_their_ports() -> None:
         assert compose[flow.name]["command"] == ["run", flow.name]
         ports = compose[flow.name].get("ports", [])
         assert ports == ([f"127.0.0.1:{flow.port}:{flow.port}"] if flow.port else [])
+
+
+def test_compose_builds_each_image_once() -> None:
+    """Where several services build one image, each `up` makes another of it and replaces them
+    all."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    builders = Counter(s["image"] for s in compose.values() if "build" in s)
+    ours = {s["image"] for s in compose.values() if "pointsman-" in s["image"]}
+    assert builders == dict.fromkeys(ours, 1)
+    for name, service in compose.items():
+        if service["image"] in ours and "build" not in service:
+            assert service["pull_policy"] == "${IMAGE_PULL:-never}", name
+
+
+def test_compose_keeps_every_container_within_limits() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for name, service in compose.items():
+        assert service["logging"]["options"]["max-size"], name
+        assert service["mem_limit"], name
+    assert compose["kafka"]["init"] is True
 
 
 def test_the_chart_has_values_for_them_all() -> None:
