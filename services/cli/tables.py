@@ -9,6 +9,14 @@ import typer
 
 from services.cli.options import Describe, Json, Variant
 
+Pin = Annotated[
+    bool,
+    typer.Option("--pin", help="Keep it: nothing learnt replaces it until `table unpin`."),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse a table with models that are in no catalogue."),
+]
 table_app = typer.Typer(
     help="Routing tables: build, list, show, compare, roll back.", no_args_is_help=True
 )
@@ -80,6 +88,8 @@ def table_build(
         Path | None, typer.Option(help="Write the table to this file instead of publishing it.")
     ] = None,
     note: Annotated[str, typer.Option(help="Why it is published; shown in the list.")] = "",
+    pin: Pin = False,
+    strict: Strict = False,
     json_: Json = False,
 ) -> None:
     """Build a routing table from an outcome matrix, or from votes, and publish it."""
@@ -102,33 +112,40 @@ def table_build(
         votes,
         cascade,
     )
-    command.build(source, save, note, as_json=json_)
+    command.build(source, save, command.Publishing(note, pin, strict), as_json=json_)
 
 
 @table_app.command("publish")
 def table_publish(
     file: Annotated[Path, typer.Argument(help="A table that `table build --save` wrote.")],
     note: Annotated[str, typer.Option(help="Why; shown in the list.")] = "",
+    pin: Pin = False,
+    strict: Strict = False,
     json_: Json = False,
 ) -> None:
     """Publish a saved table as the next version."""
     from services.commands import table as command
 
-    command.publish_file(file, note, as_json=json_)
+    command.publish_file(file, command.Publishing(note, pin, strict), as_json=json_)
 
 
 @table_app.command("list")
-def table_list(json_: Json = False) -> None:
-    """List the versions, oldest first."""
+def table_list(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Saved tables; none: the published versions.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """List the versions, oldest first, or saved tables."""
     from services.commands import table as command
 
-    command.list_versions(as_json=json_)
+    command.list_versions(files or [], as_json=json_)
 
 
 @table_app.command("show")
 def table_show(
     name: Annotated[
-        str, typer.Argument(help="A version, the beginning of a digest, or current.")
+        str, typer.Argument(help="A version, the beginning of a digest, current, or a saved file.")
     ] = "current",
     json_: Json = False,
 ) -> None:
@@ -140,7 +157,9 @@ def table_show(
 
 @table_app.command("diff")
 def table_diff(
-    old: str, new: Annotated[str, typer.Argument()] = "current", json_: Json = False
+    old: Annotated[str, typer.Argument(help="A version, a digest's beginning, or a saved file.")],
+    new: Annotated[str, typer.Argument(help="The same.")] = "current",
+    json_: Json = False,
 ) -> None:
     """Compare two tables: clusters that came, went or moved, and where another model is strongest
     now."""
@@ -164,7 +183,7 @@ def table_rollback(
 
 @table_app.command("unpin")
 def table_unpin(json_: Json = False) -> None:
-    """After a rollback: let what is learnt from traffic replace the current table again."""
+    """Let what is learnt from traffic replace the current table, where that is pinned or held."""
     from services.commands import table as command
 
     command.unpin(as_json=json_)

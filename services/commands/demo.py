@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from rich.table import Table
 from services.commands.traffic import Outcome, Traffic, as_message, open_traffic
 from services.commands.up import on_a_laptop, show_addresses
 from services.flows import names
+from services.local import servers
 from services.local.started import READY_WITHIN_S, Servers, llm_line, started_servers, teller
 from services.local.supervise import Supervisor
 from services.screen import as_json as print_json
@@ -128,7 +129,8 @@ async def _demo(
         code = _summary(
             outcomes, len(lines), took, traffic.repeated, restarts, learnt, as_json=as_json
         )
-        await _doors(running, keep=keep, as_json=as_json)
+        with servers.announced(where.environment) if keep else nullcontext():
+            await _doors(running, keep=keep, as_json=as_json)
     return code
 
 

@@ -210,7 +210,9 @@ async def _server(
     except (AdapterError, OSError, TimeoutError) as error:
         return Finding(what, ok=False, found=str(error) or type(error).__name__, mend=mend)
     return Finding(
-        what, ok=True, found=where + (" (of the running `pointsman up`)" if running else "")
+        what,
+        ok=True,
+        found=where + (" (of what runs here: `pointsman up`, or a kept demo)" if running else ""),
     )
 
 

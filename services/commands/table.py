@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,75 +14,140 @@ from rich.table import Table
 
 from services.local import servers
 from services.screen import as_json as print_json
-from services.screen import out
-from services.workbench.building import TableSource, build_and_publish, make_table
+from services.screen import err, out
+from services.workbench.building import TableSource, make_table
 from services.workbench.outcomes import check_target
+from shared.adapters.errors import BrokerUnreachable
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import find, versions
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish, roll_back
 from shared.adapters.tables import unpin as unpinned
+from shared.catalog import models
 from shared.contracts.figures import usd
-from shared.contracts.tables import TablePublished
+from shared.contracts.settings import AGREED
+from shared.contracts.tables import Origin, TablePublished
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.errors import TableInvalid
 from shared.routing.learning.comparing import by_votes, differences, origin
 from shared.routing.learning.task2vec import similar
 
 
-def build(source: TableSource, save: Path | None, note: str, *, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """How a table is published."""
+
+    note: str = ""
+    pin: bool = False
+    """Nothing learnt replaces it until it is unpinned."""
+    strict: bool = False
+    """Refuse a table with a model that nobody can call."""
+
+
+def build(source: TableSource, save: Path | None, how: Publishing, *, as_json: bool) -> None:
     """Build a table; publish it, or write it to a file."""
     servers.find_running()
     check_target(save)
+    table = asyncio.run(make_table(source))
+    strangers = _check_models(table, how)
+    facts: dict[str, Any]
     if save is not None:
-        table = asyncio.run(make_table(source))
         save.write_bytes(table.to_bytes())
-        facts: dict[str, Any] = {"file": str(save), **_facts(table)}
+        facts = {"file": str(save)}
     else:
-        version = asyncio.run(build_and_publish(source, note))
-        facts = {"version": str(version.ref), **_facts(version.read_table())}
+        version = asyncio.run(_publish(table, f"built from {table.provenance.source}", how))
+        facts = {"version": str(version.ref), "learning": _learning(version, strangers)}
+    facts |= _facts(table) | {"models_nobody_can_call": strangers}
     if as_json:
         print_json(facts)
-    else:
-        out.print(
-            " · ".join(f"{name} [bold]{value}[/]" for name, value in facts.items()), soft_wrap=True
-        )
+        return
+    out.print(
+        " · ".join(f"{name} [bold]{value}[/]" for name, value in facts.items() if value),
+        soft_wrap=True,
+    )
+    if save is not None:
+        out.print(f"look at it: [bold]pointsman table show {save}[/]", soft_wrap=True)
 
 
-def publish_file(path: Path, note: str, *, as_json: bool) -> None:
+def publish_file(path: Path, how: Publishing, *, as_json: bool) -> None:
     """Publish a saved table."""
+    table = _from_file(path)
+    servers.find_running()
+    strangers = _check_models(table, how)
+    version = asyncio.run(_publish(table, f"from {path.name}", how))
+    _published(version, strangers, as_json=as_json)
+
+
+async def _publish(table: RoutingTable, note: str, how: Publishing) -> TablePublished:
+    return await publish(KafkaSettings(), RedisSettings(), table, how.note or note, pinned=how.pin)
+
+
+def _from_file(path: Path) -> RoutingTable:
+    """A saved table. Raises `TableInvalid`."""
     try:
-        table = RoutingTable.from_bytes(path.read_bytes())
+        return RoutingTable.from_bytes(path.read_bytes())
     except OSError as error:
         raise TableInvalid(f"{path} can't be read: {error.strerror}") from None
-    servers.find_running()
-    _published(
-        asyncio.run(publish(KafkaSettings(), RedisSettings(), table, note or f"from {path.name}")),
-        as_json=as_json,
+
+
+def _check_models(table: RoutingTable, how: Publishing) -> list[str]:
+    """The models of a table that are in no catalogue, with a warning. Raises `TableInvalid` where
+    that is wanted."""
+    file = os.environ.get(AGREED["catalog"])
+    catalog = models.load(Path(file) if file else None)
+    strangers = [model for model in table.models if model not in catalog.models]
+    if not strangers:
+        return []
+    verb = "is" if len(strangers) == 1 else "are"
+    text = (
+        f"{', '.join(strangers)} {verb} in no catalogue, so nobody can call "
+        f"{'it' if len(strangers) == 1 else 'them'}; add a file of models and set "
+        f"{AGREED['catalog']} (docs/providers.md)"
     )
+    if how.strict:
+        raise TableInvalid(text)
+    err.print(f"[yellow]warning:[/] {text}", soft_wrap=True)
+    return strangers
+
+
+def _learning(version: TablePublished, strangers: Sequence[str] = ()) -> str:
+    """Whether what is learnt replaces a version, in words."""
+    if version.pinned:
+        return "pinned: nothing that is learnt replaces it until `pointsman table unpin`"
+    if version.came_by is Origin.brought and strangers:
+        return "held: nothing that is learnt replaces it while models of it are in no catalogue"
+    return "what is learnt from traffic adds to it, and drops none of its models"
 
 
 def rollback(name: str, *, as_json: bool) -> None:
     """Publish an old table as the next version, and pin it."""
     servers.find_running()
-    _published(asyncio.run(roll_back(KafkaSettings(), RedisSettings(), name)), as_json=as_json)
+    version = asyncio.run(roll_back(KafkaSettings(), RedisSettings(), name))
+    _published(version, (), as_json=as_json)
 
 
 def unpin(*, as_json: bool) -> None:
     """Let what is learnt replace the current table again."""
     servers.find_running()
-    _published(asyncio.run(unpinned(KafkaSettings(), RedisSettings())), as_json=as_json)
+    _published(asyncio.run(unpinned(KafkaSettings(), RedisSettings())), (), as_json=as_json)
 
 
-def _published(version: TablePublished, *, as_json: bool) -> None:
+def _published(version: TablePublished, strangers: Sequence[str], *, as_json: bool) -> None:
+    learning = _learning(version, strangers)
     if as_json:
-        print_json(_line(version))
-    else:
-        out.print(f"published [bold]{version.ref}[/] ({version.digest[:12]}): {version.note}")
+        print_json(
+            _line(version) | {"learning": learning, "models_nobody_can_call": list(strangers)}
+        )
+        return
+    out.print(f"published [bold]{version.ref}[/] ({version.digest[:12]}): {version.note}")
+    out.print(learning)
 
 
-def list_versions(*, as_json: bool) -> None:
-    """List the versions there are."""
+def list_versions(files: Sequence[Path], *, as_json: bool) -> None:
+    """List the versions there are, or saved tables."""
+    if files:
+        _list_files(files, as_json=as_json)
+        return
     servers.find_running()
     published = asyncio.run(versions(KafkaSettings()))
     if as_json:
@@ -94,6 +162,7 @@ def list_versions(*, as_json: bool) -> None:
         "version", "digest", "published", "clusters", "models", "outcomes", "note", box=None
     )
     for version in published:
+        pinned = " [yellow](pinned)[/]" if version.pinned else ""
         table = version.read_table()
         kind = {"simulated": "[yellow]simulated[/]"}.get(origin(table), origin(table))
         when = version.published_at.strftime("%Y-%m-%d %H:%M:%S")
@@ -104,7 +173,21 @@ def list_versions(*, as_json: bool) -> None:
             str(len(table.clusters)),
             str(len(table.models)),
             kind,
-            version.note,
+            version.note + pinned,
+        )
+    out.print(shown)
+    out.print(f"the newest is in use; {_learning(published[-1])}")
+
+
+def _list_files(files: Sequence[Path], *, as_json: bool) -> None:
+    facts = [{"file": str(path), **_facts(_from_file(path))} for path in files]
+    if as_json:
+        print_json(facts)
+        return
+    shown = Table("file", "digest", "clusters", "models", "outcomes", "source", box=None)
+    for one in facts:
+        shown.add_row(
+            *(str(one[k]) for k in ("file", "digest", "clusters", "models", "outcomes", "source"))
         )
     out.print(shown)
 
@@ -136,22 +219,18 @@ def _facts(table: RoutingTable) -> dict[str, Any]:
 
 
 def show(name: str, *, as_json: bool) -> None:
-    """Show one table."""
-    servers.find_running()
-    version = asyncio.run(find(KafkaSettings(), name))
-    table = version.read_table()
+    """Show one table: a version, or a saved file."""
+    ((table, facts),) = _tables(name)
     if as_json:
         print_json(
-            _line(version)
+            facts
             | {
                 "reference_model": table.reference_model,
                 "rankings": [_ranking(table, c) for c in range(len(table.clusters))],
             }
         )
         return
-    out.print(
-        " · ".join(f"{k} [bold]{v}[/]" for k, v in _line(version).items() if v), soft_wrap=True
-    )
+    out.print(" · ".join(f"{k} [bold]{v}[/]" for k, v in facts.items() if v), soft_wrap=True)
     if table.provenance.simulated:
         out.print("[yellow]its rankings come from SIMULATED outcomes[/]")
     what = (
@@ -176,6 +255,26 @@ def show(name: str, *, as_json: bool) -> None:
             f"{cheapest['model']} {usd(cheapest['cost_usd'])}",
         )
     out.print(shown)
+
+
+def _tables(*names: str) -> list[tuple[RoutingTable, dict[str, Any]]]:
+    """Tables and what is known of them, by file where there is one of that name, else by version:
+    only then a broker is needed."""
+    found: list[tuple[RoutingTable, dict[str, Any]]] = []
+    for name in names:
+        if Path(name).is_file():
+            table = _from_file(Path(name))
+            found.append((table, {"file": name, **_facts(table)}))
+            continue
+        servers.find_running()
+        try:
+            version = asyncio.run(find(KafkaSettings(), name))
+        except BrokerUnreachable as error:
+            if "/" not in name and "." not in name:
+                raise
+            raise TableInvalid(f"there is no file {name}; and for a version: {error}") from None
+        found.append((version.read_table(), _line(version)))
+    return found
 
 
 def _ranking(table: RoutingTable, c: int) -> dict[str, Any]:
@@ -209,22 +308,14 @@ def _ranking(table: RoutingTable, c: int) -> dict[str, Any]:
 
 
 def diff(old: str, new: str, *, as_json: bool) -> None:
-    """Compare two tables."""
-
-    async def both() -> tuple[TablePublished, TablePublished]:
-        return await find(KafkaSettings(), old), await find(KafkaSettings(), new)
-
-    servers.find_running()
-    before, after = asyncio.run(both())
-    a = before.read_table()
-    b = after.read_table()
+    """Compare two tables: versions, or saved files."""
+    (a, first), (b, second) = _tables(old, new)
+    names = [str(facts.get("version") or facts["file"]) for facts in (first, second)]
     changes = differences(a, b)
     if as_json:
-        print_json(
-            {"old": str(before.ref), "new": str(after.ref), "equal": a == b, "changes": changes}
-        )
+        print_json({"old": names[0], "new": names[1], "equal": a == b, "changes": changes})
         return
-    out.print(f"{before.ref} ({a.digest[:12]}) → {after.ref} ({b.digest[:12]})")
+    out.print(f"{names[0]} ({a.digest[:12]}) → {names[1]} ({b.digest[:12]})")
     for line in changes or (
         ["the same table"]
         if a == b

@@ -53,9 +53,15 @@ NOTHING: tuple[int, int, tuple[Model, ...]] = (-1, -1, ())
 """No state in which anything was published."""
 
 
-def ranked(catalog: Catalog, settings: ReclustererSettings) -> list[Model]:
-    """The models that are ranked."""
-    return [m for m in catalog.profile(settings.profile) if m.name not in catalog.retired]
+def ranked(
+    catalog: Catalog, settings: ReclustererSettings, anchor: RoutingTable | None = None
+) -> list[Model]:
+    """The models that are ranked: the profile's, and those of the table that somebody has
+    brought."""
+    models = list(catalog.profile(settings.profile))
+    brought = anchor.models if anchor is not None else ()
+    models += [catalog.models[name] for name in brought if name in catalog.models]
+    return [m for m in dict.fromkeys(models) if m.name not in catalog.retired]
 
 
 @dataclass(slots=True)
@@ -80,6 +86,9 @@ class Learner:
     current: RoutingTable | None = None
     anchor: RoutingTable | None = None
     pinned: bool = False
+    brought: bool = False
+    """Whether the current table was brought by a person, and nothing learnt has been added yet."""
+    told_strangers: tuple[str, ...] = ()
     end: int = -1
     """Where `routing-tables` ended when it was last looked at."""
     used_ids: set[str] = field(default_factory=set)
@@ -199,7 +208,7 @@ class Learner:
 
     def _state(self) -> tuple[int, int, tuple[Model, ...]]:
         """What a table is made of; the same state gives the same table."""
-        models = tuple(ranked(self.catalog(), self.settings))
+        models = tuple(ranked(self.catalog(), self.settings, self.anchor))
         return (self.opinions, self.seen // EVERY_COMPLETIONS, models)
 
     def _knows_all(self, published: Sequence[TablePublished]) -> bool:
@@ -211,7 +220,7 @@ class Learner:
         unread = Counter[str]()
         for place, offset in self.following.positions.items():
             unread[place.rpartition("-")[0]] += abs(offset - basis.get(place, 0))
-        models = ranked(self.catalog(), self.settings)
+        models = ranked(self.catalog(), self.settings, self.anchor)
         prices = np.array([model.price.input / 1e6 for model in models], np.float32)
         return (
             not unread[EVALUATIONS.name]
@@ -223,7 +232,7 @@ class Learner:
 
     async def _publish_what_is_due(self) -> None:
         """A new clustering when one is due, else new rankings when something is new."""
-        if not self.memory.samples or self.pinned:
+        if not self.memory.samples or self.pinned or self._held():
             return
         due = self.watch.due(time.time())
         state = self._state()
@@ -233,6 +242,22 @@ class Learner:
             self.published_of = state
             await self._publish(due)
 
+    def _held(self) -> bool:
+        """Whether the current table was brought and ranks models that the catalogue does not have:
+        learning would have to drop them, so it leaves that table alone."""
+        if self.current is None or not self.brought:
+            return False
+        known = self.catalog().models
+        strangers = tuple(model for model in self.current.models if model not in known)
+        if strangers and strangers != self.told_strangers:
+            log.warning(
+                "the current table is left as it is: models that it ranks are in no catalogue; add "
+                "them to the file of POINTSMAN_CATALOG, or drop them with `pointsman table unpin`",
+                models=list(strangers),
+            )
+        self.told_strangers = strangers
+        return bool(strangers)
+
     def _take(self, published: list[TablePublished]) -> None:
         """What stands on the topic, whoever wrote it. The newest table that was not learnt from
         traffic is the anchor."""
@@ -240,6 +265,7 @@ class Learner:
             return
         self.current = published[-1].read_table()
         self.pinned = published[-1].pinned
+        self.brought = published[-1].came_by is Origin.brought
         brought = anchor_of(published)
         self.anchor = brought.read_table() if brought else None
         for version in published:
@@ -256,7 +282,7 @@ class Learner:
             )
 
     async def _publish(self, due: str) -> None:
-        models = ranked(self.catalog(), self.settings)
+        models = ranked(self.catalog(), self.settings, self.anchor)
         basis = dict(self.following.positions)
         memory = self.memory
         total = memory.told
@@ -314,6 +340,7 @@ class Learner:
             basis=basis,
         )
         self.current = proposal.table
+        self.brought = False
         self.end = await end(self.kafka)
         self.used_ids |= {c.id for c in proposal.table.clusters}
         log.info(

@@ -25,16 +25,12 @@ from services.workbench.outcomes import (
     read,
     votes_of,
 )
-from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load as load_encoder
-from shared.adapters.redis.client import RedisSettings
-from shared.adapters.tables import publish
 from shared.catalog import models, tasks
 from shared.catalog.estimates import ANSWER_TOKENS, estimate_tokens
 from shared.catalog.tasks import points
 from shared.catalog.tasks.points import Points
-from shared.contracts.tables import TablePublished
 from shared.routing.deciding.cascade import Answered, Heads, fit_heads
 from shared.routing.deciding.extraction import together
 from shared.routing.deciding.form import SIZE, forms
@@ -88,14 +84,6 @@ class TableSource:
     cascade: bool = True
     """Whether it is learnt to tell good answers of cheap models from bad ones, where the outcomes
     have responses."""
-
-
-async def build_and_publish(source: TableSource, note: str) -> TablePublished:
-    """Build a table and publish it as the next version."""
-    table = await make_table(source)
-    return await publish(
-        KafkaSettings(), RedisSettings(), table, note or f"built from {table.provenance.source}"
-    )
 
 
 async def make_table(source: TableSource) -> RoutingTable:

@@ -24,12 +24,13 @@ from urllib.parse import urlsplit
 import psutil
 import servers
 from provider import Provider, provider
+from published import build_and_publish
 
 from services.commands.traffic import open_traffic
 from services.flows import hot_path
 from services.local import supervise
 from services.local.supervise import Supervisor, process_name
-from services.workbench.building import TableSource, build_and_publish
+from services.workbench.building import TableSource
 from shared.adapters.kafka.client import create_topics, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import new, write

@@ -30,6 +30,7 @@ from learning import keep_clustering
 from machine import described, machine
 from offering import Offered, offer
 from pictures import draw
+from published import build_and_publish
 from rich.console import Console
 from rich.table import Table
 from support import table
@@ -38,7 +39,7 @@ from texts import distinct_prompts, of_length
 from services.flows import hot_path
 from services.local import supervise
 from services.local.supervise import Supervisor
-from services.workbench.building import TableSource, build_and_publish
+from services.workbench.building import TableSource
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.onnx.encoder import OnnxEncoder, pad

@@ -18,12 +18,13 @@ from pathlib import Path
 import httpx
 import servers
 from faults import FULL, RECOVER_WITHIN_S, Findings, Size, _spread, trial
+from published import build_and_publish
 from scene import Log, Scene, installation, scene
 from upgrade import upgraded
 
 from services.flows import hot_path
 from services.local.supervise import Supervisor
-from services.workbench.building import TableSource, build_and_publish
+from services.workbench.building import TableSource
 from shared.adapters.kafka.client import create_topics, read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import new, write

@@ -12,11 +12,12 @@ import psutil
 import pytest
 import servers
 from models import FaultyModels, serving
+from published import build_and_publish
 from support import forget_settings
 
 from services.flows import flows, workers
 from services.local.supervise import Say, Supervisor
-from services.workbench.building import TableSource, build_and_publish
+from services.workbench.building import TableSource
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings

@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 import servers
+from published import build_and_publish
 
 from services.commands.traffic import Outcome, Traffic, open_traffic
 from services.flows import hot_path
 from services.local import supervise
 from services.local.supervise import Supervisor
-from services.workbench.building import TableSource, build_and_publish
+from services.workbench.building import TableSource
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings

@@ -13,9 +13,10 @@ import servers
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from confluent_kafka import Producer
 from conftest import Pipeline, eventually, running_pipeline
+from published import build_and_publish
 
 from services.commands.doctor import _standing
-from services.workbench.building import TableSource, build_and_publish
+from services.workbench.building import TableSource
 from shared.adapters.kafka.client import admin, create_topics, read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.topics import DEAD_LETTERS, DECISIONS, DESCRIPTIONS, PROMPTS, Topic

@@ -10,9 +10,10 @@ import signal
 import pytest
 import servers
 from conftest import Pipeline, eventually, running_pipeline
+from published import build_and_publish
 from redis.asyncio import Redis
 
-from services.workbench.building import TableSource, build_and_publish, make_table
+from services.workbench.building import TableSource, make_table
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import append, find, versions
 from shared.adapters.redis.tables import HotTables

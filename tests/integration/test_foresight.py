@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from conftest import Pipeline, eventually, running_pipeline
+from published import build_and_publish
 
 from services.workbench.building import TableSource as TableSource
-from services.workbench.building import build_and_publish
 from shared.adapters.kafka.tables import versions
 from shared.catalog import tasks
 from shared.contracts.messages import Decided

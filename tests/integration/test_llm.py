@@ -20,9 +20,10 @@ import openai
 import pytest
 import servers
 from conftest import Pipeline, eventually, running_pipeline
+from published import build_and_publish
 
 from services.local.supervise import Supervisor
-from services.workbench.building import TableSource, build_and_publish
+from services.workbench.building import TableSource
 from shared.adapters.kafka.client import read_all
 from shared.adapters.keys import new, write
 from shared.contracts.evaluations import Evaluated

@@ -29,6 +29,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 from conftest import eventually
+from published import build_and_publish
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 from support import forget_settings
@@ -37,7 +38,7 @@ from services.commands.rights import kafka_commands, name_of, redis_users, right
 from services.commands.traffic import open_traffic
 from services.flows import hot_path, names
 from services.local.supervise import Supervisor
-from services.workbench.building import TableSource, build_and_publish
+from services.workbench.building import TableSource
 from shared.adapters.errors import AdapterError
 from shared.adapters.kafka.client import create_topics, publisher, read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings

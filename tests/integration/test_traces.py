@@ -15,9 +15,10 @@ import httpx
 import pytest
 from conftest import Pipeline, eventually, running_pipeline
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from published import build_and_publish
 
 from services.flows import workers
-from services.workbench.building import TableSource, build_and_publish
+from services.workbench.building import TableSource
 from shared.adapters.keys import new, write
 from shared.contracts.scopes import Scope
 

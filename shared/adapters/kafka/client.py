@@ -72,9 +72,9 @@ def unreachable(kafka: KafkaSettings) -> BrokerUnreachable:
             "names the authority of its certificate; the log says what was refused"
         )
     return BrokerUnreachable(
-        f"no Kafka answers at {kafka.bootstrap_servers}. Start one (`pointsman up` brings an "
-        "embedded one, `docker compose up kafka` "
-        "a real one), or set POINTSMAN_KAFKA_BOOTSTRAP_SERVERS"
+        f"no Kafka answers at {kafka.bootstrap_servers}. Start one (`pointsman up` and "
+        "`pointsman demo --keep` bring an embedded one, `docker compose up kafka` a real one), or "
+        "set POINTSMAN_KAFKA_BOOTSTRAP_SERVERS"
     )
 
 
