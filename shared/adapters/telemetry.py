@@ -193,6 +193,7 @@ LEARNT = Gauge(
     "pointsman_learnt", "What the re-clusterer has in memory", ["what"], registry=REGISTRY
 )
 
+_settled = False
 log = structlog.stdlib.get_logger("pointsman")
 
 
@@ -248,12 +249,21 @@ class Seldom(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.startswith("pointsman"):
             return True
+        if _settled and not logging.getLogger("pointsman").isEnabledFor(logging.DEBUG):
+            return False
         what = (record.name, str(record.msg))
         now = time.monotonic()
         if now - self._said.get(what, -self.EVERY_S) < self.EVERY_S:
             return False
         self._said[what] = now
         return True
+
+
+def settle() -> None:
+    """From now on libraries say what they say at DEBUG only: the service has begun, and says itself
+    when its broker goes and when it is back."""
+    global _settled  # noqa: PLW0603  # one a process, as logging is
+    _settled = True
 
 
 def where(error: BaseException, settings: TelemetrySettings) -> str:

@@ -24,7 +24,15 @@ from shared.adapters.kafka.positions import connected
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.stage import Stage
 from shared.adapters.kafka.standing import Standing
-from shared.adapters.telemetry import ALIVE_AT, READY, STALLED, TelemetrySettings, log, where
+from shared.adapters.telemetry import (
+    ALIVE_AT,
+    READY,
+    STALLED,
+    TelemetrySettings,
+    log,
+    settle,
+    where,
+)
 
 WATCH_EVERY_S = 5.0
 """How often partitions are looked at that might stand still."""
@@ -157,6 +165,7 @@ class Liveness:
         """It was given partitions. Two processes of one name take it from each other again and
         again."""
         self.member = True
+        settle()
         self.say_ready()
         log.info("taking records", ready=True, partitions=partitions)
         self.joined_at.append(time.monotonic())

@@ -17,7 +17,7 @@ from shared.adapters.kafka.faststream import leave, subscribe
 from shared.adapters.kafka.fetching import Fetching
 from shared.adapters.kafka.liveness import WATCH_EVERY_S, Contact
 from shared.adapters.kafka.settings import KafkaSettings
-from shared.adapters.telemetry import ALIVE_AT, READY, TelemetrySettings, log
+from shared.adapters.telemetry import ALIVE_AT, READY, TelemetrySettings, log, settle
 from shared.contracts.flow import Flow
 
 
@@ -42,6 +42,7 @@ class Leadership(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         READY.labels(self._service).set(1)
         self.joined = True
+        settle()
         if assigned:
             self.terms += 1
             self.mine.set()
