@@ -74,6 +74,7 @@ class ObservedAnswer:
     provider said."""
 
     read: Text = "description"
+    simulated: bool = False
 
     def answer_usd(self, price: Price) -> float:
         """What the answer itself cost, without the prompt: at today's price where the catalogue's
@@ -157,6 +158,7 @@ class Evidence:
                         answer.completion_tokens,
                         answer.cost_source == "catalogue",
                         message.embedding.text,
+                        answer.simulated,
                     )
                 )
 
@@ -198,7 +200,14 @@ class Evidence:
             key = f"{message.request_id}\0{answer.model}"
             self._observe(
                 ObservedAnswer(
-                    key, answer.model, answer.cost_usd, answer.latency_s, moment, vector, read=text
+                    key,
+                    answer.model,
+                    answer.cost_usd,
+                    answer.latency_s,
+                    moment,
+                    vector,
+                    read=text,
+                    simulated=message.rater.simulated,
                 )
             )
         if len(self.opinions) > self.settings.evaluations + SLACK:
@@ -248,18 +257,24 @@ class Evidence:
         """A copy whose vectors are points of the table's space; of the encoder's own, if there is
         none or it has another encoder.
 
-        What has no form, from an embedder of an older version, is left out where the table's
-        projection needs one; and what stands for another part of the prompt than the table reads.
+        Once there is anything real, nothing simulated counts. What has no form, from an embedder
+        of an older version, is left out where the table's projection needs one; and what stands for
+        another part of the prompt than the table reads.
         """
         space = table if table is not None and table.encoder == self.encoder else None
         inputs = space.inputs if space else self.encoder.dimension if self.encoder else 0
         read = (table.text or "description") if table is not None else self.text
         copy = Evidence(self.settings, self.encoder, newest=self.newest)
+        real = any(
+            not item.simulated for items in (self.opinions, self.seen) for item in items.values()
+        )
         for name in ("samples", "opinions", "seen"):
             mine = {
                 key: item
                 for key, item in getattr(self, name).items()
-                if len(item.vector) >= inputs and item.read == read
+                if len(item.vector) >= inputs
+                and item.read == read
+                and not (real and getattr(item, "simulated", False))
             }
             if mine:
                 features = np.stack([item.vector[:inputs] for item in mine.values()])

@@ -19,7 +19,8 @@ Opinion = Literal["a", "b", "tie", "bad"]
 
 def judged(pair: Evaluated, rater: str, opinion: Opinion, *, straight: bool) -> Evaluated:
     """A person's vote on `pair`. `straight`: the first model's answer was shown as A. A tie and
-    "both bad" say that neither is better."""
+    "both bad" say that neither is better. On what a simulated judge was shown it is marked as
+    simulated, too: it is worth nothing once models are real."""
     if opinion in {"a", "b"}:
         place = f"{'straight' if straight else 'turned'}_{'first' if opinion == 'a' else 'second'}"
         votes = Votes.model_validate({place: 1})
@@ -27,7 +28,11 @@ def judged(pair: Evaluated, rater: str, opinion: Opinion, *, straight: bool) -> 
         votes = Votes(ties=1)
     bare = {"answers": (), "prompt": None, "cost_usd": 0.0, "study": None, "at": None}
     return pair.model_copy(
-        update={"rater": Rater(kind=RaterKind.human, name=rater), "votes": votes, **bare}
+        update={
+            "rater": Rater(kind=RaterKind.human, name=rater, simulated=pair.rater.simulated),
+            "votes": votes,
+            **bare,
+        }
     )
 
 
@@ -78,7 +83,11 @@ def thumbed(
         request_id=message.request_id,
         first=first,
         second=second,
-        rater=Rater(kind=RaterKind.feedback, name=sender),
+        rater=Rater(
+            kind=RaterKind.feedback,
+            name=sender,
+            simulated=message.completion.answers[0].simulated,
+        ),
         votes=votes,
         description=message.description.text,
         embedding=message.embedding,

@@ -18,7 +18,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from shared.adapters.llm.simulated_answers import Message, answered
 from shared.catalog import models, tasks
 from shared.catalog.estimates import BYTES_PER_TOKEN
 from shared.catalog.models import Catalog
@@ -37,6 +38,10 @@ OBEDIENT = "simulated-judge-obedient"
 """A judge that does what the text it is given tells it to do, for testing what protects it."""
 DESCRIBE_S = (0.02, 0.06)
 MARK = re.compile(r"\[\[sim:([0-9a-f]{16}):([0-9a-f]{8})\]\]")
+MOST_ANSWERS = 8
+"""Of one request (`n`)."""
+EULER = 0.5772
+"""The mean of luck."""
 WORD = re.compile(r"\w{3,}")
 
 
@@ -103,10 +108,10 @@ class World:
         vocabulary = _vocabulary()
         return vocabulary.nearest(prompt)
 
-    def quality(self, model: str, prompt: str) -> float:
-        """Of the answer to this very prompt: skill and luck (Gumbel, so that comparisons follow
-        Bradley-Terry)."""
-        share = _share(self.seed, "luck", model, prompt)
+    def quality(self, model: str, prompt: str, number: int = 0) -> float:
+        """Of the answer to this very prompt, or of the next ones (`number`): skill and luck
+        (Gumbel, so that comparisons follow Bradley-Terry)."""
+        share = _share(self.seed, "luck", model, prompt, *([number] if number else []))
         return self.skill(model, self.task_of(prompt)) - math.log(
             -math.log(min(max(share, 1e-12), 1 - 1e-12))
         )
@@ -147,22 +152,40 @@ class World:
             return 500, {
                 "error": {"message": "simulated failure", "type": "server_error", "code": 500}
             }
-        mark = self.mark(self.quality(entry.name, content), content, entry.name)
-        text = f"[simulated answer to a prompt of {len(content)} letters] {mark}"
+        messages = [
+            self._answer(entry.name, content, body, number)
+            for number in range(min(MOST_ANSWERS, max(1, int(body.get("n") or 1))))
+        ]
         prompt_tokens = max(1, len(content.encode()) // BYTES_PER_TOKEN)
-        completion_tokens = int(100 + 300 * _share(self.seed, "length", entry.name, content))
+        length = int(100 + 300 * _share(self.seed, "length", entry.name, content))
+        most = body.get("max_completion_tokens") or body.get("max_tokens")
+        length = min(length, most) if isinstance(most, int) and most > 0 else length
+        completion_tokens = length * len(messages)
         latency = entry.latency_s * math.exp(
             0.3 * _normal(self.seed, "latency", entry.name, content)
         )
         cost = entry.price.cost_usd(prompt_tokens, completion_tokens)
         return 200, self._body(
-            entry.openrouter, text, prompt_tokens, completion_tokens, cost, latency
+            entry.openrouter, messages, prompt_tokens, completion_tokens, cost, latency
         )
+
+    def _answer(self, model: str, prompt: str, body: dict[str, Any], number: int) -> Message:
+        """What a model says, and how good that is to see; the second of several answers (`n`) has
+        luck of its own."""
+        quality = self.quality(model, prompt, number)
+        usual = self.spacing * 3 + EULER
+        grade = 1 / (1 + math.exp(-(quality - usual) / 1.5))
+        mark = self.mark(quality, f"{prompt}\0{number}" if number else prompt, model)
+
+        def draw(what: str) -> float:
+            return _share(self.seed, "said", model, prompt, number, what)
+
+        return answered(body, prompt, grade, mark, draw)
 
     def _body(
         self,
         model: str,
-        text: str,
+        said: str | Sequence[Message],
         prompt_tokens: int,
         completion_tokens: int,
         cost: float,
@@ -175,11 +198,8 @@ class World:
             "object": "chat.completion",
             "model": model,
             "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": text},
-                    "finish_reason": "stop",
-                }
+                {"index": i, "message": one.inner(), "finish_reason": one.finish_reason}
+                for i, one in enumerate([Message(said)] if isinstance(said, str) else said)
             ],
             "usage": {
                 "prompt_tokens": prompt_tokens,
@@ -303,18 +323,34 @@ def transport(world: World) -> Any:
 
 async def streamed(value: dict[str, Any], latency_s: float) -> AsyncIterator[bytes]:
     """An answer as the events of a stream, word by word, the first after a fifth of `latency_s`."""
-    message = value["choices"][0]["message"]
     common = {"id": value["id"], "object": "chat.completion.chunk", "model": value["model"]}
-    words = message["content"].split(" ")
     await asyncio.sleep(latency_s / 5)
-    for i, word in enumerate(words):
-        delta = {"content": word + (" " if i < len(words) - 1 else "")}
-        yield _event(common | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-        if latency_s:
-            await asyncio.sleep(0.8 * latency_s / len(words))
-    yield _event(common | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    for choice in value["choices"]:
+        index = choice["index"]
+        deltas = _deltas(choice["message"])
+        for delta in deltas:
+            said = {"index": index, "delta": delta, "finish_reason": None}
+            yield _event(common | {"choices": [said]})
+            if latency_s:
+                await asyncio.sleep(0.8 * latency_s / len(deltas) / len(value["choices"]))
+        end = {"index": index, "delta": {}, "finish_reason": choice["finish_reason"]}
+        yield _event(common | {"choices": [end]})
     yield _event(common | {"choices": [], "usage": value["usage"], "simulated": value["simulated"]})
     yield b"data: [DONE]\n\n"
+
+
+def _deltas(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """A message in parts: word by word, and a call's arguments in two."""
+    words = re.findall(r"\s*\S+|\s+$", message.get("content") or "")
+    deltas: list[dict[str, Any]] = [{"content": word} for word in words]
+    for i, call in enumerate(message.get("tool_calls") or ()):
+        function = call["function"]
+        half = len(function["arguments"]) // 2
+        begun = {"name": function["name"], "arguments": function["arguments"][:half]}
+        deltas.append({"tool_calls": [{**call, "index": i, "function": begun}]})
+        rest = {"arguments": function["arguments"][half:]}
+        deltas.append({"tool_calls": [{"index": i, "function": rest}]})
+    return deltas or [{"content": ""}]
 
 
 def _event(value: dict[str, Any]) -> bytes:
@@ -323,6 +359,9 @@ def _event(value: dict[str, Any]) -> bytes:
 
 def _last(messages: list[dict[str, Any]]) -> str:
     content = messages[-1].get("content") if messages else ""
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "\n".join(text for text in texts if isinstance(text, str))
     return content if isinstance(content, str) else ""
 
 
