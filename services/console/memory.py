@@ -4,12 +4,13 @@ adapter."""
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
+from services.console.layout import laid_out
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Decided
 from shared.contracts.places import Source
@@ -28,6 +29,8 @@ PAIRS = 5000
 """Pairs kept with their texts, the newest, to be rated."""
 BILLED_DAYS = 3
 """Days whose bills are kept."""
+UNKNOWN = 0.9
+"""A 95% interval of success as wide as this says nothing."""
 SECONDS = 120
 """How far back rates and latencies are counted second by second."""
 
@@ -40,6 +43,9 @@ class SeenDecision:
     at: float
     """Seconds since 1970."""
     took_s: float
+    ranked: bool
+    """Something was known of at least one model; else all were alike, and the cheapest was
+    chosen."""
     task: str
     own_words: bool
     """The description was made of the prompt's own words, so that it is to be shown only to those
@@ -70,6 +76,34 @@ class SeenDecision:
 
 
 @dataclass(slots=True)
+class Totals:
+    """Sums over the decisions in memory that a ranking was known for, and of which it is known what
+    the best single model would have done."""
+
+    count: int = 0
+    chosen_usd: float = 0.0
+    """What the selected models were expected to cost."""
+    single_usd: float = 0.0
+    """What the best single one was."""
+    compared: int = 0
+    """Of these, those whose success is known in true units."""
+    success: float = 0.0
+    single_success: float = 0.0
+
+    def add(self, seen: SeenDecision, sign: int) -> None:
+        """Count a decision in, or out."""
+        if not seen.ranked or seen.single_usd is None:
+            return
+        self.count += sign
+        self.chosen_usd += sign * seen.cost_usd
+        self.single_usd += sign * seen.single_usd
+        if seen.success is not None and seen.single_success is not None:
+            self.compared += sign
+            self.success += sign * seen.success
+            self.single_success += sign * seen.single_success
+
+
+@dataclass(slots=True)
 class Version:
     """One published table."""
 
@@ -85,9 +119,7 @@ class History:
         self.points: deque[SeenDecision] = deque(maxlen=points)
         self.count = 0
         """Decisions told of, those that are forgotten included."""
-        self.chosen_usd = self.single_usd = 0.0
-        """What the selected models were expected to cost, and what the best single one would have,
-        over the same decisions."""
+        self.totals = Totals()
         self.seconds: dict[int, list[float]] = {}
         """Latencies by the second in which the decision was made."""
         self.evaluations: dict[str, Evaluated] = {}
@@ -104,6 +136,24 @@ class History:
         self._billed: dict[str, set[str]] = {}
         self._tables = tables
         self._single: str | None = None
+        self._layouts: dict[str, dict[str, tuple[float, float]]] = {}
+
+    def layout(self, version: Version) -> Mapping[str, tuple[float, float]]:
+        """Where this version's clusters lie on the map. Each version's map follows from that of the
+        one before, so that clusters stay where they were."""
+        before: dict[str, tuple[float, float]] = {}
+        known = {v.table.digest for v in self.versions.values()}
+        self._layouts = {d: places for d, places in self._layouts.items() if d in known}
+        for one in self.versions.values():
+            digest = one.table.digest
+            if digest not in self._layouts:
+                ids = [cluster.id for cluster in one.table.clusters]
+                same = before if before.keys() == set(ids) else None
+                self._layouts[digest] = same or laid_out(ids, one.table.centroids, before)
+            before = self._layouts[digest]
+            if one is version:
+                break
+        return before
 
     @property
     def current(self) -> Version | None:
@@ -126,6 +176,7 @@ class History:
         seen = SeenDecision(
             request_id=message.request_id,
             at=at,
+            ranked=any(c.success_high - c.success_low < UNKNOWN for c in decision.candidates),
             took_s=max(0.0, at - message.submitted_at.timestamp()) if message.submitted_at else 0.0,
             task=message.description.text,
             own_words=message.description.origin in {Source.local, Source.prompt},
@@ -153,9 +204,7 @@ class History:
         self.decisions.append(seen)
         self.points.append(seen)
         self.count += 1
-        if seen.single_usd is not None:
-            self.chosen_usd += seen.cost_usd
-            self.single_usd += seen.single_usd
+        self.totals.add(seen, 1)
         self._second(int(at)).append(seen.took_s)
 
     def placed(self, table: RoutingTable) -> list[tuple[SeenDecision, str]]:
@@ -176,9 +225,7 @@ class History:
         return [(s, s.placed[1]) for s in comparable if s.placed is not None]
 
     def _forget(self, seen: SeenDecision) -> None:
-        if seen.single_usd is not None:
-            self.chosen_usd -= seen.cost_usd
-            self.single_usd -= seen.single_usd
+        self.totals.add(seen, -1)
 
     def _second(self, second: int) -> list[float]:
         if second not in self.seconds:

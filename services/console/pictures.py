@@ -4,71 +4,12 @@ they need no JavaScript."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-WIDE, HIGH, EDGE = 1000.0, 620.0, 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plane:
-    """A projection of the embedding space onto the picture: two directions, with the outskirts
-    drawn nearer (by arcsinh)."""
-
-    mean: Floats
-    axes: Floats
-    spread: Floats
-    middle: Floats
-    scale: Floats
-
-    def place(self, vectors: npt.NDArray[Any]) -> Floats:
-        """(n, 2): x and y on the picture."""
-        placed: Floats = (self._bent(vectors) - self.middle) * self.scale + np.array(
-            [WIDE, HIGH]
-        ) / 2
-        return placed
-
-    def _bent(self, vectors: npt.NDArray[Any]) -> Floats:
-        flat = (np.asarray(vectors, np.float64) - self.mean) @ self.axes.T
-        bent: Floats = np.arcsinh(flat / self.spread)
-        return bent
-
-
-def plane(centroids: npt.NDArray[Any], points: npt.NDArray[Any]) -> Plane:
-    """The two principal components of the centroids (of the points, where there are too few). Signs
-    are fixed, so pictures stay put."""
-    basis = np.asarray(
-        centroids
-        if len(centroids) > 2
-        else np.vstack([centroids, points])
-        if len(points)
-        else centroids,
-        np.float64,
-    )
-    mean = np.median(basis, axis=0)
-    axes = np.zeros((2, basis.shape[1]))
-    if len(basis) > 1:
-        found = np.linalg.svd(basis - basis.mean(axis=0), full_matrices=False)[2][:2]
-        axes[: len(found)] = (
-            found * np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]
-        )
-    flat = (basis - mean) @ axes.T
-    spread = np.maximum(np.median(np.abs(flat), axis=0), 1e-9) * 1.5
-    bare = Plane(mean, axes, spread, np.zeros(2), np.ones(2))
-    centres = bare.place(centroids)
-    everything = bare.place(np.vstack([centroids, points]) if len(points) else centroids)
-    low = np.quantile(everything, 0.01, axis=0)
-    high = np.quantile(everything, 0.99, axis=0)
-    low = np.minimum(low, centres.min(axis=0))
-    high = np.maximum(high, centres.max(axis=0))
-    shift = np.array([WIDE, HIGH]) / 2
-    scale = np.array([WIDE - 2 * EDGE, HIGH - 2 * EDGE]) / np.maximum(high - low, 1e-9)
-    scale = np.minimum(scale, 2 * scale.min())
-    return Plane(mean, axes, spread, (low + high) / 2 - shift, scale)
 
 
 def hull(points: Floats) -> list[tuple[float, float]]:

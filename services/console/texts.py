@@ -3,6 +3,8 @@ fetched."""
 
 from __future__ import annotations
 
+import re
+
 import nh3
 from markdown_it import MarkdownIt
 
@@ -36,11 +38,15 @@ _markdown = (
 )
 
 
+COMMENT = re.compile(r"\s*<!--[^>]{0,200}-->\s*$")
+"""A comment behind a text, as simulated models write it for simulated judges."""
+
+
 def safe(text: str) -> str:
     """HTML of a foreign text. It is parsed as Markdown without HTML, and what comes out is cleaned
-    all the same."""
+    all the same. A comment at its end is left out."""
     return nh3.clean(
-        _markdown.render(text),
+        _markdown.render(COMMENT.sub("", text)),
         tags=TAGS,
         attributes={"a": {"href"}},
         url_schemes={"http", "https", "mailto"},

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.console.desk import Desk, PageError, PageRoute, Viewer
-from services.console.memory import History, Version
+from services.console.layout import HIGH, WIDE, Floats, labelled, on_picture
+from services.console.memory import History, SeenDecision, Version
 from services.console.pages.common import about, choice, colour, cut_short, scatter, task_of
 from services.console.pages.views import (
     AcrossMark,
@@ -23,12 +26,13 @@ from services.console.pages.views import (
     Point,
     RankRow,
 )
-from services.console.pictures import HIGH, WIDE, apart, axis, hull, inner, plane, ticks
+from services.console.pictures import axis, hull, inner, ticks
 from shared.contracts.figures import usd
 from shared.contracts.scopes import Scope
 from shared.contracts.wishes import Profile
 from shared.routing.deciding.rates import PROFILES
 from shared.routing.deciding.selection import INTERVAL
+from shared.routing.deciding.table import RoutingTable
 from shared.routing.learning.comparing import by_votes
 from shared.routing.learning.task2vec import similar
 
@@ -36,61 +40,85 @@ TITLE = "Map"
 
 
 def map_of(memory: History, version: Version, profile: Profile) -> MapPage:
-    """The page Map: clusters and prompts on a plane."""
+    """The page Map: clusters on a plane, their prompts around them."""
     table = version.table
     placed = memory.placed(table)
     seen = [s for s, _ in placed]
-    vectors = table.points_of([s.point[1] for s in seen if s.point])
-    flat = plane(table.centroids, vectors)
-    centres = flat.place(table.centroids)
-    dots = flat.place(vectors) if len(vectors) else np.zeros((0, 2))
     nearest = np.array([table.positions[place] for _, place in placed], np.intp)
-    winners = [
-        choice(table, c, PROFILES[profile]).candidates[0] for c in range(len(table.clusters))
-    ]
-    traffic = [int((nearest == c).sum()) for c in range(len(table.clusters))]
-    most = max(traffic, default=0) or 1
-    shown = apart(
-        [(float(x), float(y)) for x, y in centres],
-        [cut_short(c.label) for c in table.clusters],
-        traffic,
+    routed = np.array([s.ranked for s in seen], np.bool_)
+    k = len(table.clusters)
+    traffic, early = (
+        np.bincount(nearest[rows], minlength=k) if len(seen) else np.zeros(k, np.intp)
+        for rows in (routed, ~routed)
     )
+    size = np.sqrt((traffic + 0.25 * early) / max(1.0, float((traffic + 0.25 * early).max())))
+    radii = (5 + 23 * size) * min(1.0, math.sqrt(40 / k))
+    layout = memory.layout(version)
+    spots = on_picture(np.array([layout[c.id] for c in table.clusters]), radii)
+    dots = _around(table, seen, nearest, spots, radii)
+    labels = labelled(spots, radii, [c.label for c in table.clusters], list(traffic + early))
+    winners = [choice(table, c, PROFILES[profile]).candidates[0] for c in range(k)]
     areas: list[Area] = [
         {
             "id": cluster.id,
             "label": cluster.label,
-            "short": cut_short(cluster.label),
-            "x": round(float(centres[c][0]), 1),
-            "y": round(float(centres[c][1]), 1),
-            "r": round(7 + 22 * math.sqrt(traffic[c] / most), 1),
+            "title": cut_short(cluster.label),
+            "named": labels[c],
+            "x": round(float(spots[c][0]), 1),
+            "y": round(float(spots[c][1]), 1),
+            "r": round(float(radii[c]), 1),
             "hull": " ".join(f"{x:.1f},{y:.1f}" for x, y in hull(inner(dots[nearest == c]))),
             "winner": winners[c].model,
             "colour": colour(winners[c].model, table.models),
             "cost": usd(winners[c].cost_usd),
-            "named": shown[c],
-            "traffic": traffic[c],
+            "traffic": int(traffic[c]),
+            "early": int(early[c]),
         }
         for c, cluster in enumerate(table.clusters)
     ]
     points: list[Point] = [
-        {"x": round(float(x), 1), "y": round(float(y), 1), "colour": colour(s.model, table.models)}
+        {
+            "x": round(float(x), 1),
+            "y": round(float(y), 1),
+            "colour": colour(s.model, table.models) if s.ranked else "",
+        }
         for s, (x, y) in zip(seen, dots, strict=True)
-        if -20 < x < WIDE + 20 and -20 < y < HIGH + 20
     ]
-    by_traffic = [
-        areas[i]
-        for i in sorted(range(len(areas)), key=lambda i: (-traffic[i], table.clusters[i].id))
-    ]
+    order = sorted(range(k), key=lambda i: (-traffic[i], -early[i], table.clusters[i].id))
     return {
         "table": about(version),
         "areas": areas,
-        "rows": by_traffic,
+        "rows": [areas[i] for i in order],
         "points": points,
         "profile": profile.value,
         "newest": len(seen),
+        "early": int(early.sum()),
         "wide": WIDE,
         "high": HIGH,
     }
+
+
+def _around(
+    table: RoutingTable,
+    seen: Sequence[SeenDecision],
+    nearest: npt.NDArray[np.intp],
+    spots: Floats,
+    radii: Floats,
+) -> Floats:
+    """(n, 2): prompts around their cluster's circle, the farther the less they are like it; in the
+    direction in which they differ from it."""
+    if not seen:
+        return np.zeros((0, 2))
+    vectors = table.points_of([s.point[1] for s in seen if s.point])
+    apart = np.asarray(vectors, np.float64) - table.centroids[nearest]
+    two = np.random.default_rng(0).normal(size=(2, apart.shape[1]))
+    flat = apart @ two.T
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+    away = np.linalg.norm(apart, axis=1) / np.maximum(table.radii[nearest], 1e-6)
+    placed: Floats = (
+        spots[nearest] + flat * (radii[nearest] + 2 + 9 * np.clip(away, 0, 2.5))[:, None]
+    )
+    return placed
 
 
 def cluster_of(

@@ -28,6 +28,8 @@ BATCH_S = 0.25
 """Decisions that came meanwhile are drawn together."""
 LOOK_AGAIN_S = 5.0
 """How often a page that stays open shows that its key still holds."""
+IDLE_S = 60.0
+"""After so long without a decision the page shows the last window that had any."""
 SHOWN = 25
 """Decisions listed on Now."""
 
@@ -50,21 +52,47 @@ def row(seen: SeenDecision, models: Sequence[str], *, prompts: bool) -> Decision
     }
 
 
+def window_end(memory: History, now: float) -> float:
+    """Until when figures and charts go: now, or a while after the last decision if that is long
+    ago."""
+    last = memory.decisions[-1].at if memory.decisions else now
+    return now if now - last < IDLE_S else last + 2
+
+
+def ago(seconds: float) -> str:
+    """A time span for people."""
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {name}{'' if count == 1 else 's'}"
+    return "a moment"
+
+
 def numbers(memory: History, now: float) -> Numbers:
     """The figures at the head of Now."""
-    recent = list(memory.last_seconds(now, 10))
-    latencies = [t for _, second in memory.last_seconds(now, 60) for t in second]
+    until = window_end(memory, now)
+    idle = until < now
+    recent = list(memory.last_seconds(until, 10))
+    latencies = [t for _, second in memory.last_seconds(until, 60) for t in second]
     p50 = percentile(latencies, 0.5)
     p99 = percentile(latencies, 0.99)
-    saved = 1 - memory.chosen_usd / memory.single_usd if memory.single_usd > 0 else None
+    totals = memory.totals
+    saved = 1 - totals.chosen_usd / totals.single_usd if totals.single_usd > 0 else None
+    success = totals.success / totals.compared if totals.compared else None
+    single = totals.single_success / totals.compared if totals.compared else None
     return {
         "count": f"{memory.count:,}",
         "rate": f"{sum(len(s) for _, s in recent) / 10:.1f}",
         "p50": f"{1000 * p50:.0f} ms" if latencies else "–",
         "p99": f"{1000 * p99:.0f} ms" if latencies else "–",
-        "chosen": usd(memory.chosen_usd),
-        "single": usd(memory.single_usd),
+        "last": f"{ago(now - memory.decisions[-1].at)} ago" if idle and memory.decisions else "",
+        "ranked": f"{totals.count:,}",
+        "chosen": usd(totals.chosen_usd),
+        "single": usd(totals.single_usd),
         "single_model": memory.single or "no table yet",
+        "success": "–" if success is None else f"{success:.2f}",
+        "single_success": "–" if single is None else f"{single:.2f}",
+        "success_less": "" if success is None or single is None else f"{success - single:+.2f}",
         "saved": "–"
         if saved is None
         else f"{saved:.0%} less"
@@ -161,7 +189,8 @@ async def show(desk: Desk, _request: Request, viewer: Viewer) -> Response:
     """What happens."""
     at = time.time()
     facts = now(desk.memory, at, prompts=viewer.may(Scope.admin))
-    return desk.draw.page("now.html", viewer, "now", **facts, series=series(desk.memory, at))
+    shown = series(desk.memory, window_end(desk.memory, at))
+    return desk.draw.page("now.html", viewer, "now", **facts, series=shown)
 
 
 async def listen(desk: Desk, request: Request, viewer: Viewer) -> Response:

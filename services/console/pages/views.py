@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from services.console.layout import Label
+
 
 class ModelColour(TypedDict):
     name: str
@@ -76,10 +78,17 @@ class Numbers(TypedDict):
     rate: str
     p50: str
     p99: str
+    last: str
+    """When the last decision was, where that is a while ago; else empty."""
+    ranked: str
+    """Decisions with a ranking: the figures below are theirs."""
     chosen: str
     single: str
     single_model: str
     saved: str
+    success: str
+    single_success: str
+    success_less: str
 
 
 class GoalRow(TypedDict):
@@ -113,7 +122,8 @@ class FreshRows(TypedDict):
 class Area(TypedDict):
     id: str
     label: str
-    short: str
+    title: str
+    named: Label | None
     x: float
     y: float
     r: float
@@ -121,8 +131,10 @@ class Area(TypedDict):
     winner: str
     colour: str
     cost: str
-    named: bool
     traffic: int
+    """Decisions with a ranking."""
+    early: int
+    """Decisions made before there was any."""
 
 
 class Point(TypedDict):
@@ -138,6 +150,7 @@ class MapPage(TypedDict):
     points: list[Point]
     profile: str
     newest: int
+    early: int
     wide: float
     high: float
 

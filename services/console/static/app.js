@@ -8,12 +8,27 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
   const at = event.target;
   if (at instanceof HTMLTextAreaElement || (at instanceof HTMLInputElement && at.type !== "radio")) return;
-  const button = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
-  if (button && !button.disabled && !document.querySelector(".htmx-request")) {
-    event.preventDefault();
-    button.click();
-  }
+  const key = event.key.toLowerCase();
+  if (!document.querySelector(`[data-key="${CSS.escape(key)}"]`)) return;
+  event.preventDefault();
+  pressed.push(key);
+  pressNext();
 });
+
+// Keys that come while a vote is under way wait for the pair that they are meant for: nothing that was pressed is dropped.
+const pressed = [];
+function pressNext() {
+  const working = document.querySelector(".htmx-request");
+  document.getElementById("desk")?.classList.toggle("busy", Boolean(working));
+  if (working || !pressed.length) return;
+  const button = document.querySelector(`[data-key="${CSS.escape(pressed.shift())}"]`);
+  if (button && !button.disabled) button.click();
+  else pressNext();
+}
+document.addEventListener("htmx:beforeRequest", () => document.getElementById("desk")?.classList.add("busy"));
+document.addEventListener("htmx:afterSettle", () => setTimeout(pressNext));
+document.addEventListener("htmx:responseError", () => { pressed.length = 0; });
+document.addEventListener("htmx:sendError", () => { pressed.length = 0; });
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();

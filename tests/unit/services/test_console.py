@@ -23,7 +23,7 @@ from services.console.pages import map as map_page
 from services.console.pages import models as models_page
 from services.console.pages import now as now_page
 from services.console.pages import tables as tables_page
-from services.console.pictures import apart, decades, front, hull, inner, plane, ticks
+from services.console.pictures import apart, decades, front, hull, inner, ticks
 from services.console.settings import ConsoleSettings
 from services.console.texts import TAGS, safe
 from services.console.vote import Rating
@@ -129,8 +129,9 @@ def test_what_is_forgotten_is_not_counted_any_more_except_in_the_count() -> None
         made.decided(decided(known, f"r-{i}"), AT.timestamp() + i)
     assert (made.count, len(made.decisions), len(made.placed(known))) == (5, 3, 2)
     chosen = sum(s.cost_usd for s in made.decisions)
-    assert made.chosen_usd == pytest.approx(chosen)
-    assert made.single_usd == pytest.approx(sum(s.single_usd or 0 for s in made.decisions))
+    assert made.totals.count == 3
+    assert made.totals.chosen_usd == pytest.approx(chosen)
+    assert made.totals.single_usd == pytest.approx(sum(s.single_usd or 0 for s in made.decisions))
     kept = [s.prompt is not None and s.point is not None for s in made.decisions]
     assert kept == [False, True, True], "only the newest keep prompt and point"
 
@@ -155,6 +156,43 @@ def test_latencies_are_counted_in_the_second_of_the_decision() -> None:
         0,
     ]
     assert now_page.numbers(made, AT.timestamp() + 2)["rate"] == "2.0"
+
+
+def test_when_idle_the_last_window_is_shown_and_when_it_was() -> None:
+    made, known = memory()
+    for i in range(20):
+        made.decided(decided(known), AT.timestamp() + i / 10)
+    later = AT.timestamp() + 3 * 3600 + 5
+    shown = now_page.numbers(made, later)
+    assert shown["last"] == "3 hours ago"
+    assert shown["p50"] != "–"
+    assert shown["rate"] == "2.0"
+    assert now_page.numbers(made, AT.timestamp() + 30)["last"] == ""
+    assert sum(now_page.series(made, now_page.window_end(made, later))["rate"]) == 20
+
+
+def test_savings_count_decisions_that_had_a_ranking_and_quality_stands_beside_them() -> None:
+    made, known = memory()
+    unranked = table(
+        strength=np.zeros_like(known.strength),
+        standard_error=np.full_like(known.standard_error, 9.0),
+    )
+    for i in range(5):
+        made.decided(decided(unranked, f"early-{i}"), AT.timestamp())
+    shown = now_page.numbers(made, AT.timestamp())
+    assert (shown["count"], shown["ranked"], shown["saved"], shown["success"]) == (
+        "5",
+        "0",
+        "–",
+        "–",
+    )
+    for i in range(3):
+        made.decided(decided(known, f"r-{i}"), AT.timestamp())
+    shown = now_page.numbers(made, AT.timestamp())
+    assert (shown["count"], shown["ranked"]) == ("8", "3")
+    assert shown["saved"] != "–"
+    assert 0 < float(shown["success"]) <= 1
+    assert 0 < float(shown["single_success"]) <= 1
 
 
 def test_of_tables_only_newer_ones_count_and_the_last_few_are_kept_whole() -> None:
@@ -445,14 +483,6 @@ def test_pictures() -> None:
         0.1,
     ]
     assert front([3, 1, 2, 4], [3, 1, 0.5, 3]) == [1, 0]
-    rng = np.random.default_rng(0)
-    centroids, points = rng.normal(size=(9, 8)), rng.normal(size=(40, 8))
-    assert np.array_equal(
-        plane(centroids, points).place(points), plane(centroids, points).place(points)
-    )
-    flat = plane(centroids, points).place(centroids)
-    assert (flat >= 0).all()
-    assert (flat <= (1000, 620)).all()
 
 
 @pytest.mark.parametrize("text", TEXTS)
