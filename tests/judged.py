@@ -77,3 +77,25 @@ def followed_after(
         if (int(strength.argmax()) == model) == rises:
             return spent
     return None
+
+
+def false_alarms(
+    seed: int, *, clusters: int = 25, models: int = 7, comparisons: int = 10_000, looks: int = 100
+) -> int:
+    """How often a model is said to have changed in stable traffic, which is looked at so often
+    while it comes: a day of it by default."""
+    rng = np.random.default_rng(seed)
+    data, ballots = traffic(rng, rng.normal(0, 1, (clusters, models)), comparisons)
+    rows, cast = ballots["judge"]
+    at = np.arange(float(comparisons))
+    told: set[tuple[int, int]] = set()
+    alarms = 0
+    for n in np.linspace(comparisons / looks, comparisons, looks).astype(int):
+        part = Ballots(*(getattr(cast, name)[:n] for name in Ballots.__dataclass_fields__))
+        ranking, _ = fit_votes(
+            data.rows(rows[:n]), {"judge": (rows[:n], part)}, clusters, models, 0, {}, at=at[:n]
+        )
+        now = {(change.cluster, change.model) for change in ranking.changed}
+        alarms += len(now - told)
+        told = now
+    return alarms

@@ -134,12 +134,15 @@ def table_list(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Saved tables; none: the published versions.")
     ] = None,
+    whole: Annotated[
+        bool, typer.Option("--all", help="Also versions that have new rankings and nothing else.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """List the versions, oldest first, or saved tables."""
     from services.commands import table as command
 
-    command.list_versions(files or [], as_json=json_)
+    command.list_versions(files or [], whole=whole, as_json=json_)
 
 
 @table_app.command("show")

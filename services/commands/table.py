@@ -143,8 +143,9 @@ def _published(version: TablePublished, strangers: Sequence[str], *, as_json: bo
     out.print(learning)
 
 
-def list_versions(files: Sequence[Path], *, as_json: bool) -> None:
-    """List the versions there are, or saved tables."""
+def list_versions(files: Sequence[Path], *, whole: bool, as_json: bool) -> None:
+    """List the versions there are, or saved tables. Versions that have new rankings and nothing
+    else are passed over, unless the `whole` list is wanted."""
     if files:
         _list_files(files, as_json=as_json)
         return
@@ -161,7 +162,10 @@ def list_versions(files: Sequence[Path], *, as_json: bool) -> None:
     shown = Table(
         "version", "digest", "published", "clusters", "models", "outcomes", "note", box=None
     )
+    folded = [] if whole else [v for v in published[:-1] if not v.remarkable]
     for version in published:
+        if version in folded:
+            continue
         pinned = " [yellow](pinned)[/]" if version.pinned else ""
         table = version.read_table()
         kind = {"simulated": "[yellow]simulated[/]"}.get(origin(table), origin(table))
@@ -176,6 +180,8 @@ def list_versions(files: Sequence[Path], *, as_json: bool) -> None:
             version.note + pinned,
         )
     out.print(shown)
+    if folded:
+        out.print(f"[dim]and {len(folded)} with new rankings alone: --all shows them[/]")
     out.print(f"the newest is in use; {_learning(published[-1])}")
 
 
@@ -197,6 +203,8 @@ def _line(version: TablePublished) -> dict[str, Any]:
     return {
         "version": str(version.ref),
         "published_at": when,
+        "remarkable": version.remarkable,
+        "pinned": version.pinned,
         "note": version.note,
         **_facts(version.read_table()),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
@@ -43,9 +43,9 @@ def ranked_table(
     anchor: RoutingTable | None,
     projection: Projection | None,
     text: Text | None,
-) -> tuple[RoutingTable, int, tuple[str, ...]]:
+) -> tuple[RoutingTable, int, Mapping[str, str]]:
     """The table with these clusters; how many evaluations are in it; and what has changed about its
-    models, in words."""
+    models, in words, by model and cluster."""
     assert memory.encoder is not None
     names = [m.name for m in models]
     reference = reference_of(models, settings)
@@ -86,7 +86,7 @@ def ranked_table(
             reference,
             strength,
             error,
-            {(c, m) for c, m, _ in ranking.changed},
+            {(change.cluster, change.model) for change in ranking.changed},
         )
         simulated = simulated or anchor.provenance.simulated
         source = f"{source}, and {anchor.provenance.source}"
@@ -109,10 +109,14 @@ def ranked_table(
         prompt_tokens=tokens.astype(np.float32),
         text=text,
     )
-    changed = tuple(
-        f"{names[m]} has changed in {clusters[c].id} “{clusters[c].label}”"
-        for c, m, _ in ranking.changed
-    )
+    changed = {
+        f"{names[one.model]} {clusters[one.cluster].id}": (
+            f"{names[one.model]} has changed in {clusters[one.cluster].id} "
+            f"“{clusters[one.cluster].label}”: it won {one.won_before:.0%} of {one.before} "
+            f"comparisons before, {one.won_since:.0%} of {one.since} since"
+        )
+        for one in ranking.changed
+    }
     return table, len(opinions), changed
 
 

@@ -3,8 +3,8 @@ before give the same bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from shared.routing.learning.clustering import (
 from shared.routing.learning.labels import label, named_by_library
 from shared.routing.learning.matching import lineage, pair
 from shared.routing.learning.regressing import FEWEST, aligned, fit_votes_estimator
+from shared.routing.learning.settling import settled
 
 RECENT = 2000
 """The newest prompts, over which the frontier says what a rate reaches."""
@@ -57,8 +58,8 @@ class Proposal:
     reclustered: bool
     refused: str = ""
     """Why the clusters were left as they were, if new ones were tried and predicted worse."""
-    changed: tuple[str, ...] = ()
-    """Models that are not what they were, and in which clusters, by name."""
+    changed: Mapping[str, str] = field(default_factory=dict)
+    """Models that are not what they were, in words, by model and cluster."""
 
 
 def propose(
@@ -145,6 +146,7 @@ def propose(
         projection,
         text,
     )
+    table = settled(table, None if foreign else before)
     table = replace(
         table, estimator=_estimator(memory, evidence, table, anchor if usable else None, settings)
     )

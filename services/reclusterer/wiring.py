@@ -44,6 +44,10 @@ FIRST_S = 0.2
 """How often it is looked whether a first table can be made."""
 EVERY_COMPLETIONS = 20
 """Completions after which costs and latencies are worth publishing."""
+NEWS = 0.02
+"""New votes that make another version, as a share of those in the version in use."""
+WAITS = 15
+"""After so many looks (`every_s`) any news at all is published."""
 ARRIVED = 50
 """Embeddings in a row of another space than the table's after which a learnt table is left for
 one of that space."""
@@ -89,6 +93,8 @@ class Learner:
     brought: bool = False
     """Whether the current table was brought by a person, and nothing learnt has been added yet."""
     told_strangers: tuple[str, ...] = ()
+    waiting_since: float | None = None
+    """Since when there has been something to publish that was not worth a version of its own."""
     end: int = -1
     """Where `routing-tables` ended when it was last looked at."""
     used_ids: set[str] = field(default_factory=set)
@@ -236,11 +242,27 @@ class Learner:
             return
         due = self.watch.due(time.time())
         state = self._state()
-        if due or state != self.published_of:
+        if due or self._worth_publishing(state):
             if await end(self.kafka) != self.end:
                 return  # somebody else has published: the next turn begins with that
             self.published_of = state
+            self.waiting_since = None
             await self._publish(due)
+
+    def _worth_publishing(self, state: tuple[int, int, tuple[Model, ...]]) -> bool:
+        """Whether there is so much news that another version is worth it: a first one, other
+        models, enough votes beside those of the version in use; or any news at all that has waited
+        long enough."""
+        if state == self.published_of:
+            return False
+        opinions, _, models = self.published_of
+        news = state[0] - opinions
+        if state[2] != models or news >= max(1, NEWS * opinions):
+            return True
+        now = time.monotonic()
+        if self.waiting_since is None:
+            self.waiting_since = now
+        return now - self.waiting_since >= WAITS * self.settings.every_s
 
     def _held(self) -> bool:
         """Whether the current table was brought and ranks models that the catalogue does not have:
@@ -325,8 +347,11 @@ class Learner:
             else proposal.refused or proposal.why
         )
         note += "".join(
-            f"; {change}" for change in proposal.changed if change not in self.told_changes
+            f"; {text}"
+            for where, text in proposal.changed.items()
+            if where not in self.told_changes
         )
+        told = self.told_changes
         self.told_changes = set(proposal.changed)
         version = await publish(
             self.kafka,
@@ -336,6 +361,9 @@ class Learner:
             Origin.learnt,
             evaluations=proposal.evaluations,
             reclustered=proposal.reclustered,
+            remarkable=proposal.reclustered
+            or bool(proposal.changed.keys() - told)
+            or proposal.table.models != (self.current.models if self.current else None),
             epoch=self.epoch,
             basis=basis,
         )

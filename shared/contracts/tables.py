@@ -55,6 +55,8 @@ class TablePublished(BaseModel):
     traffic, or by a version of Pointsman that did not say."""
     reclustered: bool = False
     """Whether its clusters were found anew, and not kept."""
+    remarkable: bool = True
+    """False where it has new rankings and nothing else: lists of versions may pass over it."""
     pinned: bool = False
     """True while nothing learnt is to replace it: somebody has rolled back to it."""
     basis: dict[str, int] = {}

@@ -15,6 +15,7 @@ from services.console.desk import Desk, PageError, PageRoute, Viewer, form_of
 from services.console.memory import History, Version
 from services.console.pages.views import VersionRow
 from shared.contracts.scopes import Scope
+from shared.contracts.tables import Origin
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.learning.comparing import differences
 
@@ -33,6 +34,8 @@ def tables_of(memory: History) -> list[VersionRow]:
             "at": at,
             "note": published.note,
             "pinned": published.pinned,
+            "brought": published.came_by is Origin.brought,
+            "remarkable": published.remarkable or not rows,
             "clusters": clusters,
             "digest": published.digest[:12],
             "current": not rows,
@@ -91,7 +94,15 @@ async def show(desk: Desk, request: Request, viewer: Viewer) -> Response:
     note = next((row["note"] for row in rows if row["version"] == done), "") if done else ""
     may_roll = viewer.may(Scope.admin)
     return desk.draw.page(
-        "tables.html", viewer, "tables", rows=rows, done=done, note=note, may_roll=may_roll
+        "tables.html",
+        viewer,
+        "tables",
+        rows=rows,
+        whole="all" in request.query_params,
+        folded=sum(not row["remarkable"] for row in rows),
+        done=done,
+        note=note,
+        may_roll=may_roll,
     )
 
 

@@ -334,6 +334,9 @@ class VersionRow(TypedDict):
     at: str
     note: str
     pinned: bool
+    brought: bool
+    remarkable: bool
+    """False: new rankings and nothing else."""
     clusters: int
     digest: str
     current: bool

@@ -26,7 +26,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from shared.adapters.llm.simulated_answers import Message, answered
+from shared.adapters.llm.simulated_answers import SimulatedMessage, answered
 from shared.catalog import models, tasks
 from shared.catalog.estimates import BYTES_PER_TOKEN
 from shared.catalog.models import Catalog
@@ -169,7 +169,9 @@ class World:
             entry.openrouter, messages, prompt_tokens, completion_tokens, cost, latency
         )
 
-    def _answer(self, model: str, prompt: str, body: dict[str, Any], number: int) -> Message:
+    def _answer(
+        self, model: str, prompt: str, body: dict[str, Any], number: int
+    ) -> SimulatedMessage:
         """What a model says, and how good that is to see; the second of several answers (`n`) has
         luck of its own."""
         quality = self.quality(model, prompt, number)
@@ -185,7 +187,7 @@ class World:
     def _body(
         self,
         model: str,
-        said: str | Sequence[Message],
+        said: str | Sequence[SimulatedMessage],
         prompt_tokens: int,
         completion_tokens: int,
         cost: float,
@@ -199,7 +201,7 @@ class World:
             "model": model,
             "choices": [
                 {"index": i, "message": one.inner(), "finish_reason": one.finish_reason}
-                for i, one in enumerate([Message(said)] if isinstance(said, str) else said)
+                for i, one in enumerate([SimulatedMessage(said)] if isinstance(said, str) else said)
             ],
             "usage": {
                 "prompt_tokens": prompt_tokens,

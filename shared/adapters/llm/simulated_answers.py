@@ -51,7 +51,7 @@ FORMATS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SimulatedMessage:
     """What a model says: a text, or a call of a tool."""
 
     content: str | None
@@ -64,14 +64,16 @@ class Message:
         return message | ({"tool_calls": list(self.calls)} if self.calls else {})
 
 
-def answered(body: Mapping[str, Any], prompt: str, grade: float, mark: str, draw: Draw) -> Message:
+def answered(
+    body: Mapping[str, Any], prompt: str, grade: float, mark: str, draw: Draw
+) -> SimulatedMessage:
     """What a model of this `grade` (0 to 1) says to a request. `mark` is put behind a text."""
     if (tool := called(body, prompt)) is not None:
         arguments = made_for(tool.get("parameters") or {}, prompt, draw)
         digest = hashlib.sha256(f"{tool['name']}\0{prompt}".encode()).hexdigest()[:16]
         function = {"name": tool["name"], "arguments": json.dumps(arguments, ensure_ascii=False)}
         call = {"id": f"call_{digest}", "type": "function", "function": function}
-        return Message(None, (call,), "tool_calls")
+        return SimulatedMessage(None, (call,), "tool_calls")
     form = body.get("response_format") or {}
     if form.get("type") == "json_schema":
         schema = (form.get("json_schema") or {}).get("schema") or {}
@@ -83,7 +85,7 @@ def answered(body: Mapping[str, Any], prompt: str, grade: float, mark: str, draw
     return limited(said, body, f"\n\n<!-- {mark} -->")
 
 
-def limited(said: str, body: Mapping[str, Any], behind: str = "") -> Message:
+def limited(said: str, body: Mapping[str, Any], behind: str = "") -> SimulatedMessage:
     """A text up to the first stop sequence, or to the limit of tokens; `behind` it stands what is
     not part of the answer."""
     stops = body.get("stop") or ()
@@ -92,8 +94,8 @@ def limited(said: str, body: Mapping[str, Any], behind: str = "") -> Message:
     most = body.get("max_completion_tokens") or body.get("max_tokens")
     words = re.findall(r"\s*\S+", said)
     if isinstance(most, int) and len(words) > most:
-        return Message("".join(words[:most]) + behind, (), "length")
-    return Message(said + behind)
+        return SimulatedMessage("".join(words[:most]) + behind, (), "length")
+    return SimulatedMessage(said + behind)
 
 
 # texts

@@ -14,14 +14,14 @@ Terry 1952; ties are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.routing.learning.drift import changes
+from shared.routing.learning.drift import ModelChange, changes
 from shared.routing.learning.votes import Ballots, Hits, estimate_hits, log_ratio
 
 Floats = npt.NDArray[np.float64]
@@ -96,7 +96,7 @@ class Ranking:
     """Estimated standard deviation of a model's strength over clusters."""
     covariance: Floats
     """(clusters, models, models), before any model is taken as the reference."""
-    changed: tuple[tuple[int, int, float], ...] = ()
+    changed: tuple[ModelChange, ...] = ()
     """Cluster, model and time of the changes that were found; what was known of the model there
     before is left out."""
 
@@ -173,41 +173,38 @@ def fit_votes(
     hits = _find_hits(comparisons, ballots, clusters, models, weights)
     ratio = _ratio(len(comparisons), ballots, hits, weights)
     ranking = fit(comparisons, ratio, clusters, models, reference)
-    changed: dict[tuple[int, int], float] = {}
+    changed: dict[tuple[int, int], ModelChange] = {}
     for _ in range(CHANGES if at is not None else 0):
         assert at is not None
         changes_found = _changes(comparisons, ratio, ranking, at, models)
         if not changes_found:
             break
-        changed |= changes_found
+        changed |= {(one.cluster, one.model): one for one in changes_found}
         fresh = np.flatnonzero(~_stale(comparisons, at, changes_found))
         comparisons = comparisons.rows(fresh)
         ratio = ratio[fresh]
         at = at[fresh]
         ranking = fit(comparisons, ratio, clusters, models, reference, spread=ranking.spread)
-    return replace(
-        ranking, changed=tuple((*where, when) for where, when in sorted(changed.items()))
-    ), hits
+    return replace(ranking, changed=tuple(changed[where] for where in sorted(changed))), hits
 
 
 def _changes(
     c: Comparisons, ratio: Floats, ranking: Ranking, at: Floats, models: int
-) -> dict[tuple[int, int], float]:
+) -> list[ModelChange]:
     lead = ranking.strength[c.cluster, c.first] - ranking.strength[c.cluster, c.second]
     chance = logistic(lead)
     belief = logistic(lead + ratio)
     expected = chance * (1 - chance)
     information = np.maximum(expected - belief * (1 - belief), 0.2 * expected)
-    return changes(c.cluster, c.first, c.second, at, belief - chance, information, models)
+    return changes(c.cluster, c.first, c.second, at, belief - chance, information, belief, models)
 
 
-def _stale(
-    c: Comparisons, at: Floats, changed: dict[tuple[int, int], float]
-) -> npt.NDArray[np.bool_]:
+def _stale(c: Comparisons, at: Floats, changed: Sequence[ModelChange]) -> npt.NDArray[np.bool_]:
     """(n,): comparisons from before one of their models changed."""
     stale = np.zeros(len(c), np.bool_)
-    for (cluster, model), when in changed.items():
-        stale |= (c.cluster == cluster) & ((c.first == model) | (c.second == model)) & (at < when)
+    for one in changed:
+        theirs = (c.first == one.model) | (c.second == one.model)
+        stale |= (c.cluster == one.cluster) & theirs & (at < one.at)
     return stale
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.learning.task2vec import corresponding
+
+SURE = 1.96
+"""Standard errors from which on another first place is called a change: 95%."""
+SHOWN = 6
+"""Changes within noise that are named."""
 
 
 def origin(table: RoutingTable) -> str:
@@ -23,7 +30,9 @@ def by_votes(table: RoutingTable) -> bool:
 
 def differences(a: RoutingTable, b: RoutingTable) -> list[str]:
     """What changed between two tables, in words."""
-    lines = []
+    lines: list[str] = []
+    noisy: list[str] = []
+    clear: list[tuple[float, str]] = []
     if a.encoder != b.encoder:
         lines.append(f"encoder: {a.encoder} → {b.encoder}")
     if (kinds := [t.projection.kind if t.projection else "plain" for t in (a, b)])[0] != kinds[1]:
@@ -58,11 +67,38 @@ def differences(a: RoutingTable, b: RoutingTable) -> list[str]:
             lines.append(f"cluster {cluster.id} moved by {moved:.2f}: {names}")
         first = a.models[int(a.strength[i].argmax())]
         then = b.models[int(b.strength[j].argmax())]
-        if first != then:
-            lines.append(
-                f"cluster {cluster.id} “{b.clusters[j].label}”: strongest was {first}, is {then}"
-            )
+        if first == then:
+            continue
+        errors = _turned_by(a, i, b, j, first, then)
+        if errors is None or errors >= SURE:
+            by = "" if errors is None else f", {errors:.1f} standard errors"
+            text = f"“{b.clusters[j].label}”: strongest was {first}, is {then}{by}"
+            clear.append((-(errors or np.inf), f"cluster {cluster.id} {text}"))
+        else:
+            noisy.append(f"{cluster.id} {first} → {then}")
+    lines = [text for _, text in sorted(clear)] + lines
+    if noisy:
+        more = f" and {len(noisy) - SHOWN} more" if len(noisy) > SHOWN else ""
+        where = "1 cluster" if len(noisy) == 1 else f"{len(noisy)} clusters"
+        lines.append(
+            f"within noise, another model is strongest in {where}: {', '.join(noisy[:SHOWN])}{more}"
+        )
     return lines
+
+
+def _turned_by(
+    a: RoutingTable, i: int, b: RoutingTable, j: int, first: str, then: str
+) -> float | None:
+    """By how many standard errors the lead of `first` over `then` has changed; None where a model
+    is only in one of the tables."""
+    if any(model not in table.models for table in (a, b) for model in (first, then)):
+        return None
+    lead, variance = [], 0.0
+    for table, c in ((a, i), (b, j)):
+        one, other = table.models.index(first), table.models.index(then)
+        lead.append(float(table.strength[c, one] - table.strength[c, other]))
+        variance += float(table.standard_error[c, one] ** 2 + table.standard_error[c, other] ** 2)
+    return (lead[0] - lead[1]) / max(math.sqrt(variance), 1e-9)
 
 
 def _heirs(a: RoutingTable, b: RoutingTable) -> tuple[dict[int, int], bool]:
