@@ -12,11 +12,17 @@ from services.workbench.study_report import why
 def show_raters(facts: Mapping[str, Any]) -> None:
     """Print what votes show of those who cast them."""
     for line in facts["votes"]:
+        told = (
+            "too few to say how accurate"
+            if line["accuracy"] is None
+            else (
+                f"{line['pull']:.0%} for the first whatever it is, accuracy {line['accuracy']:.0%}"
+            )
+        )
         out.print(
             f"{line['rater']}: {line['comparisons']} comparisons, {line['votes']} votes, "
             f"{line['ties']:.1%} ties, "
-            f"{line['abstentions']:.1%} abstentions{why(line['abstained'])}, "
-            f"pull to the first position {line['pull']:+.2f}, hits {line['accuracy']:.2f}",
+            f"{line['abstentions']:.1%} abstentions{why(line['abstained'])}, {told}",
             soft_wrap=True,
         )
     for line in facts["agreement"]:

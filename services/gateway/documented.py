@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import escape
 from pydantic.json_schema import models_json_schema
 
 from services.gateway.forms.completions import CompletionsRequest
@@ -14,6 +15,7 @@ from services.gateway.forms.embeddings import EmbeddingsRequest
 from services.gateway.forms.messages import MessagesRequest
 from services.gateway.forms.responses import ResponsesRequest
 from services.gateway.requests import HEADERS, HELP, ChatRequest, FeedbackRequest, RouteRequest
+from services.gateway.samples import SAMPLES, filled
 from shared.catalog.models import Model
 from shared.contracts.decisions import Decision
 from shared.contracts.places import Assigned, Description
@@ -326,9 +328,13 @@ def _operation(
     return operation
 
 
+def page(address: str) -> str:
+    """The API for people, with examples for a gateway at this address."""
+    return filled(_page(), str(escape(address)), "YOUR_KEY")
+
+
 @cache
-def page() -> str:
-    """The API for people."""
+def _page() -> str:
     pages = Environment(
         loader=PackageLoader("services.gateway", "."),
         autoescape=select_autoescape(),
@@ -341,4 +347,5 @@ def page() -> str:
         schemas=described["components"]["schemas"],
         headers=ANSWER_HEADERS,
         errors=ERRORS,
+        samples=SAMPLES,
     )

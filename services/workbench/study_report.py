@@ -211,7 +211,11 @@ def _markdown(facts: Mapping[str, Any]) -> str:
         lines.append(
             f"| {v['rater']} | {v['comparisons']} | {v['votes']} | {v['ties']:.1%} | "
             f"{v['abstentions']:.1%}{why(v['abstained'])} "
-            f"| {v['pull']:+.2f} | {v['accuracy']:.2f} |"
+            + (
+                "| – | – |"
+                if v["accuracy"] is None
+                else f"| {v['pull']:+.2f} | {v['accuracy']:.2f} |"
+            )
         )
     for a in facts["agreement"]:
         lines += [

@@ -16,6 +16,10 @@ from shared.contracts.raters import RaterKind, Voter
 from shared.routing.learning.bradley_terry import Comparisons, fit_votes
 from shared.routing.learning.votes import Ballots, Hits, agreement, verdicts
 
+FEWEST = 10
+"""Comparisons from which on a rater's accuracy and pull say more than what is assumed of
+anybody."""
+
 
 def facts_of(evaluations: Sequence[Evaluated], budget: float) -> dict[str, Any]:
     """What votes show: of each rater, of each two, and what they cost today."""
@@ -75,7 +79,8 @@ def rater_of(evaluation: Evaluated) -> Voter:
 
 
 def raters(evaluations: Sequence[Evaluated], hits: Mapping[Voter, Hits]) -> list[dict[str, Any]]:
-    """What each rater's votes show: how many, ties, abstentions, pull to the first position."""
+    """What each rater's votes show: how many, ties, abstentions; and from `FEWEST` comparisons on,
+    pull to the first position and accuracy."""
     return [
         _rater(rater, evaluations, hits[rater])
         for rater in sorted({rater_of(e) for e in evaluations})
@@ -90,6 +95,7 @@ def _rater(rater: Voter, evaluations: Sequence[Evaluated], hits: Hits) -> dict[s
         sum(v.ties for v in votes),
         sum(v.abstentions for v in votes),
     )
+    told = seen.comparisons >= FEWEST
     return {
         "rater": str(rater),
         "kind": rater.kind.value,
@@ -101,8 +107,8 @@ def _rater(rater: Voter, evaluations: Sequence[Evaluated], hits: Hits) -> dict[s
         "abstained": _reasons(judged),
         "follows_position": seen.follows_position,
         "first_share": seen.first_share,
-        "pull": hits.pull,
-        "accuracy": hits.accuracy,
+        "pull": hits.pull if told else None,
+        "accuracy": hits.accuracy if told else None,
         "cost_usd": sum(e.cost_usd for e in judged),
     }
 

@@ -11,7 +11,8 @@ def usd(amount: float) -> str:
     if amount == 0:
         return "$0"
     if abs(amount) < 0.01:
-        return f"${amount:.2g}"
+        digits = 1 - math.floor(math.log10(abs(amount)))
+        return f"${amount:.{digits}f}".rstrip("0")
     return f"${amount:,.2f}" if abs(amount) >= 1 else f"${amount:.3f}"
 
 

@@ -23,6 +23,7 @@ from conftest import Pipeline
 from doors import gateway
 from stand_in import TEXTS, StandIn
 
+from services.gateway.samples import SAMPLES, Sample, filled
 from services.workbench.clients import GatewayAddress, clients
 from shared.adapters.keys import new, write
 from shared.catalog.models import DEFAULT
@@ -152,6 +153,23 @@ AGENTS = {
     ),
     "opencode": ("opencode", "run", ASKED),
 }
+
+
+@pytest.mark.parametrize(
+    "sample", [s for s in SAMPLES if s.language == "javascript"], ids=lambda s: s.title
+)
+async def test_the_examples_of_the_docs_in_node_run(
+    pipeline: Pipeline, tmp_path: Path, sample: Sample
+) -> None:
+    key, kept = new("reader", frozenset({Scope.complete}), None, None)
+    write(tmp_path / "keys.yaml", (kept,))
+    program = NODE / f"sample-{abs(hash(sample.title))}.mjs"
+    async with gateway({"POINTSMAN_KEYS_FILE": str(tmp_path / "keys.yaml")}) as (address, _):
+        program.write_text(filled(sample.text, address, key))
+        try:
+            assert (await run("node", str(program), folder=tmp_path)).strip()
+        finally:
+            program.unlink()
 
 
 @pytest.mark.parametrize("name", AGENTS)

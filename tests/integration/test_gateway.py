@@ -16,11 +16,15 @@ import openai
 import pytest
 from conftest import Pipeline, eventually
 from doors import PROMPT, Door, gateway, opened, wired
+from markupsafe import escape
 
+from services.gateway.samples import SAMPLES, filled
 from shared.adapters.kafka.client import read_all
+from shared.adapters.keys import new, write
 from shared.catalog import models
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, read
+from shared.contracts.scopes import Scope
 from shared.contracts.spending import Spent
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS, SPENDING
 
@@ -610,3 +614,60 @@ async def test_a_program_that_knows_only_openais_environment_needs_no_change(doo
     assert process.returncode == 0, wrong.decode()
     assert said.decode().strip() in CATALOG.models
     assert len(door.provider.asked) == 1
+
+
+async def test_the_examples_of_the_docs_run(pipeline: Pipeline, tmp_path: Path) -> None:
+    """With SIMULATED models; those in Node run in `make test-clients`."""
+    key, kept = new("reader", frozenset({Scope.complete}), None, None)
+    write(tmp_path / "keys.yaml", (kept,))
+    async with gateway({"POINTSMAN_KEYS_FILE": str(tmp_path / "keys.yaml")}) as (address, _):
+        async with httpx.AsyncClient(base_url=address) as http:
+            page = (await http.get("/docs")).text
+        for sample in SAMPLES:
+            text = filled(sample.text, address, "YOUR_KEY")
+            assert str(escape(text)) in page, sample.title
+            if sample.language != "javascript":
+                await _runs(sample.language, text.replace("YOUR_KEY", key), sample.title)
+
+
+async def _runs(language: str, text: str, title: str) -> None:
+    command = [sys.executable] if language == "python" else ["bash"]
+    process = await asyncio.create_subprocess_exec(
+        *command, "-c", text, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        said, wrong = await process.communicate()
+    assert process.returncode == 0, (title, wrong.decode())
+    assert said.strip(), title
+    assert b'"error"' not in said, (title, said)
+
+
+async def test_models_that_nobody_knows_are_refused_in_limits(door: Door) -> None:
+    for which in ("allow", "deny"):
+        got = await door.chat(pointsman={"constraints": {which: ["gpt-5.6-lunar"]}})
+        assert got.status_code == 400
+        assert got.json()["error"]["param"] == f"pointsman.constraints.{which}"
+        assert "did you mean gpt-5.6-luna?" in got.json()["error"]["message"]
+    got = await door.chat(pointsman={"constraints": {"allow": ["openai/gpt-5.6-luna"]}})
+    assert got.status_code == 200, "a provider's name of a model is as good"
+    assert got.headers["x-pointsman-model"] == "gpt-5.6-luna"
+
+
+async def test_what_does_not_say_what_it_is_is_json_unless_a_page_sends_it(door: Door) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": PROMPT}]}).encode()
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    async with door.http() as http:
+        assert (await http.post("/v1/chat/completions", content=body)).status_code == 200
+        taken = await http.post("/v1/chat/completions", content=body, headers=form)
+        assert taken.status_code == 200
+        for page in ({"origin": "https://elsewhere.example"}, {"sec-fetch-site": "cross-site"}):
+            refused = await http.post("/v1/chat/completions", content=body, headers=form | page)
+            assert refused.status_code == 415
+
+
+async def test_models_are_those_that_can_be_chosen(door: Door) -> None:
+    async with door.http() as http:
+        listed = {m["id"] for m in (await http.get("/v1/models")).json()["data"]}
+        assert {"auto", "gpt-5.6-luna"} <= listed
+        assert "claude-2" not in listed
+        assert (await http.get("/v1/models/claude-2")).status_code == 200, "it can be asked by name"

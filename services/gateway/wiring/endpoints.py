@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -60,12 +61,14 @@ from shared.contracts.messages import Completed, read, to_json
 from shared.contracts.opinions import thumbed
 from shared.contracts.scopes import Scope
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS, SPENDING
-from shared.contracts.wishes import Profile
+from shared.contracts.wishes import Constraints, Profile
 
 EMBEDS = {"pointsman": {"kind": "embedding", "price": None}}
 SILENCES, REST_S = 3, 5.0
 """After so many requests in a row without a decision the hot path is not waited for, for so many
 seconds."""
+RECORDED_WITHIN_S = (0.0, 0.1, 0.2, 0.4)
+"""Waits until an answer that was just given is found."""
 
 
 @dataclass
@@ -107,7 +110,7 @@ class Gateway:
                 (k.name, k.usd_per_day) for k in self.keys.all() if k.usd_per_day is not None
             ]
             await stack.enter_async_context(self.purses.running(budgets))
-            tables = Tables(FLOW.name, self.kafka, redis)
+            self.tables = tables = Tables(FLOW.name, self.kafka, redis)
             self.assess: Assess | None = None
             if settings.cascade == "off":
                 await stack.enter_async_context(tables.running())
@@ -159,15 +162,49 @@ class Gateway:
                 if preferences
                 else {"profile": self.settings.default_profile}
             )
+        limits = self._named(wishes.constraints)
         return understand(
             asked,
-            wishes,
+            wishes.model_copy(update={"constraints": limits}),
             call.request_id,
             call.key.name,
             self.catalog(),
             self.catalog.gone(),
             len(call.body),
             self.settings.aliases,
+        )
+
+    def _named(self, limits: Constraints) -> Constraints:
+        """Limits whose models have the catalogue's names. Raises `Problem` for one that nobody
+        knows: a misspelt `deny` would protect from nothing."""
+        if limits.allow is None and not limits.deny:
+            return limits
+        catalog = self.catalog()
+        at_hand = self.tables.at_hand()
+        ranked = at_hand[1].models if at_hand is not None else ()
+        known = {*catalog.models, *catalog.retired, *ranked}
+
+        def named(which: str, names: frozenset[str]) -> frozenset[str]:
+            found = set()
+            for name in names:
+                with suppress(CatalogError):
+                    found.add(name if name in known else catalog.model(name).name)
+                    continue
+                near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+                hint = f"; did you mean {near[0]}?" if near else "; GET /v1/models lists them"
+                raise Problem(
+                    400,
+                    f"`{which}` names {name[:80]!r}, and there is no such model{hint}",
+                    code="model_not_found",
+                    param=f"pointsman.constraints.{which}",
+                )
+            return frozenset(found)
+
+        return limits.model_copy(
+            update={
+                "allow": None if limits.allow is None else named("allow", limits.allow),
+                "deny": named("deny", limits.deny),
+            }
         )
 
     def answering(self, form: Form) -> HandleCall:
@@ -355,7 +392,11 @@ class Gateway:
             code="not_found",
             param="request_id",
         )
-        place = await AnsweredAt.recall(self.places, wanted.request_id)
+        place = None
+        for wait_s in RECORDED_WITHIN_S:  # a thumb may come before its answer has been recorded
+            await asyncio.sleep(wait_s)
+            if (place := await AnsweredAt.recall(self.places, wanted.request_id)) is not None:
+                break
         if place is None or (place.key != call.key.name and not call.key.may(Scope.admin)):
             raise missing
         value = await read_one(self.kafka, COMPLETIONS, place.partition, place.offset)
@@ -386,16 +427,21 @@ class Gateway:
         )
 
     def _listed(self) -> list[dict[str, Any]]:
-        """The profiles and the models, as OpenAI lists them."""
+        """The profiles and the models that can be chosen, as OpenAI lists them: those of the
+        routing table in use and of the profile. Any other of the catalogue answers, too, where it
+        is asked for by its name."""
         catalog = self.catalog()
         gone = self.catalog.gone()
+        at_hand = self.tables.at_hand()
+        ranked = at_hand[1].models if at_hand is not None else ()
+        chosen = {*ranked, *catalog.profiles.get(self.settings.profile, catalog.models)} - gone
         rows: list[dict[str, Any]] = [
             documented.listed(name, "pointsman")
             for name in ("auto", *(f"auto:{p}" for p in Profile))
         ]
         return (
             rows
-            + [documented.model(m) for m in catalog.models.values() if m.name not in gone]
+            + [documented.model(m) for m in catalog.models.values() if m.name in chosen]
             + [documented.listed(self.encoders.name, "pointsman") | EMBEDS]
         )
 
@@ -411,6 +457,8 @@ class Gateway:
         with suppress(CatalogError):
             name = self.catalog().model(name).name
         row = next((row for row in self._listed() if row["id"] == name), None)
+        if row is None and name in self.catalog().models and name not in self.catalog.gone():
+            row = documented.model(self.catalog().models[name])
         if row is None:
             text = f"there is no model {name[:80]!r}; GET /v1/models lists them"
             raise Problem(404, text, code="model_not_found", param="model")

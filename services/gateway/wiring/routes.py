@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import BaseRoute, Route
 
@@ -17,6 +18,10 @@ from services.gateway.wiring.encoding import embed
 from services.gateway.wiring.endpoints import Gateway
 from services.gateway.wiring.serving import Endpoint, HandleCall, HttpCall
 from shared.contracts.scopes import Scope
+
+
+async def _show_docs(request: Request) -> HTMLResponse:
+    return HTMLResponse(documented.page(str(request.base_url).rstrip("/")))
 
 
 def routes(gateway: Gateway) -> list[BaseRoute]:
@@ -57,6 +62,6 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         Route("/healthz", lambda _request: JSONResponse({"status": "alive"})),
         Route("/readyz", gateway.ready),
         Route("/openapi.json", lambda _request: JSONResponse(documented.openapi())),
-        Route("/docs", lambda _request: HTMLResponse(documented.page())),
-        Route("/", lambda _request: HTMLResponse(documented.page())),
+        Route("/docs", _show_docs),
+        Route("/", _show_docs),
     ]

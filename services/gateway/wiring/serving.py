@@ -36,6 +36,8 @@ from shared.adapters.redis.rates import RateLimits
 from shared.adapters.telemetry import DOOR, TelemetrySettings, log, where
 from shared.contracts.scopes import Scope
 
+TAKEN_AS_JSON = frozenset({"", "application/x-www-form-urlencoded"})
+"""What programs send that do not say what they send; curl does."""
 ANSWERED = (
     "/v1/chat/completions",
     "/v1/messages",
@@ -255,10 +257,12 @@ class Endpoint:
                 "or zstd",
                 code="unsupported_media_type",
             )
-        kind = call.request.headers.get("content-type", "").split(";")[0].strip().lower()
-        if (
-            kind != "application/json"
-        ):  # a page of a foreign site can't send this kind without being asked first
+        sent = call.request.headers
+        kind = sent.get("content-type", "").split(";")[0].strip().lower()
+        # A page of a foreign site can't send JSON without being asked first; another kind it can,
+        # and its browser says so. curl sends another kind unless it is told.
+        by_page = "origin" in sent or "sec-fetch-site" in sent
+        if kind != "application/json" and (by_page or kind not in TAKEN_AS_JSON):
             raise Problem(415, "send content-type: application/json", code="unsupported_media_type")
         with gateway.room.place() as place:
             limit = gateway.settings.max_body_bytes
