@@ -99,19 +99,13 @@ const got = await client.chat.completions.create({
 console.log(JSON.parse(got.choices[0].message.content));""",
     ),
     Sample(
-        "A stream, in Node (AI SDK, @ai-sdk/openai-compatible)",
+        "A stream, in Node (AI SDK, @ai-sdk/openai)",
         "javascript",
-        """import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+        """import { createOpenAI } from "@ai-sdk/openai";
 import { streamText } from "ai";
 
-const pointsman = createOpenAICompatible({
-  name: "pointsman",
-  baseURL: "{address}/v1",
-  apiKey: "{key}",
-  includeUsage: true,
-  supportsStructuredOutputs: true,
-});
-const { textStream } = streamText({ model: pointsman("auto"), prompt: "Say hello in French." });
+const pointsman = createOpenAI({ baseURL: "{address}/v1", apiKey: "{key}" });
+const { textStream } = streamText({ model: pointsman.chat("auto"), prompt: "Say hello." });
 for await (const text of textStream) process.stdout.write(text);
 console.log();""",
     ),

@@ -20,7 +20,7 @@ Ints = npt.NDArray[np.intp]
 SURE = 18.0
 """The statistic from which on a change is believed. It is looked again and again, at each model in
 each cluster: over a day of stable traffic (25 clusters, 7 models, 10,000 comparisons, 100 looks)
-14 gives six false alarms, 20 fewer than one, and a real change is found as soon
+14 gives six false alarms, 18 one every other day, and a real change is found nearly as soon
 (`make bench-learning`)."""
 FEWEST = 6
 """Comparisons of a model in a cluster, on either side of a change."""
