@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class CodeSample:
     """One program. `{address}` and `{key}` stand for the gateway's and the reader's own."""
 
     title: str
@@ -16,13 +16,13 @@ class Sample:
 
 
 SAMPLES = (
-    Sample(
+    CodeSample(
         "One answer, with curl",
         "bash",
         """curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" -d '{
   "model": "auto", "messages": [{"role": "user", "content": "Say hello in French."}]}'""",
     ),
-    Sample(
+    CodeSample(
         "A stream, in Python (openai)",
         "python",
         """from openai import OpenAI
@@ -38,7 +38,7 @@ for chunk in stream:
         print(chunk.choices[0].delta.content, end="", flush=True)
 print()""",
     ),
-    Sample(
+    CodeSample(
         "Which model answered, what it cost, and a thumb for it (openai)",
         "python",
         """from openai import OpenAI
@@ -53,7 +53,7 @@ print(got.headers["x-pointsman-model"], got.parse().choices[0].message.content)
 thumb = {"request_id": got.headers["x-pointsman-request-id"], "thumb": "up"}
 print(client.post("/feedback", body=thumb, cast_to=object))""",
     ),
-    Sample(
+    CodeSample(
         "A tool, in Python (openai)",
         "python",
         """from openai import OpenAI
@@ -79,7 +79,7 @@ got = client.chat.completions.create(
 )
 print(got.choices[0].message.tool_calls[0].function.arguments)""",
     ),
-    Sample(
+    CodeSample(
         "An object of a given form, in Node (openai)",
         "javascript",
         """import OpenAI from "openai";
@@ -98,7 +98,7 @@ const got = await client.chat.completions.create({
 });
 console.log(JSON.parse(got.choices[0].message.content));""",
     ),
-    Sample(
+    CodeSample(
         "A stream, in Node (AI SDK, @ai-sdk/openai)",
         "javascript",
         """import { createOpenAI } from "@ai-sdk/openai";
@@ -109,7 +109,7 @@ const { textStream } = streamText({ model: pointsman.chat("auto"), prompt: "Say 
 for await (const text of textStream) process.stdout.write(text);
 console.log();""",
     ),
-    Sample(
+    CodeSample(
         "An answer in Anthropic's form (anthropic)",
         "python",
         """from anthropic import Anthropic

@@ -64,8 +64,11 @@ def ranked(
     brought."""
     models = list(catalog.profile(settings.profile))
     brought = anchor.models if anchor is not None else ()
-    models += [catalog.models[name] for name in brought if name in catalog.models]
-    return [m for m in dict.fromkeys(models) if m.name not in catalog.retired]
+    there = {model.name for model in models}
+    models += [
+        catalog.models[name] for name in brought if name in catalog.models and name not in there
+    ]
+    return [m for m in models if m.name not in catalog.retired]
 
 
 @dataclass(slots=True)

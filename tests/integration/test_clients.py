@@ -23,7 +23,7 @@ from conftest import Pipeline
 from doors import gateway
 from stand_in import TEXTS, StandIn
 
-from services.gateway.samples import SAMPLES, Sample, filled
+from services.gateway.samples import SAMPLES, CodeSample, filled
 from services.workbench.clients import GatewayAddress, clients
 from shared.adapters.keys import new, write
 from shared.catalog.models import DEFAULT
@@ -159,7 +159,7 @@ AGENTS = {
     "sample", [s for s in SAMPLES if s.language == "javascript"], ids=lambda s: s.title
 )
 async def test_the_examples_of_the_docs_in_node_run(
-    pipeline: Pipeline, tmp_path: Path, sample: Sample
+    pipeline: Pipeline, tmp_path: Path, sample: CodeSample
 ) -> None:
     key, kept = new("reader", frozenset({Scope.complete}), None, None)
     write(tmp_path / "keys.yaml", (kept,))

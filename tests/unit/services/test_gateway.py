@@ -555,8 +555,8 @@ def test_the_api_is_described() -> None:
     assert described["components"]["schemas"]["RequestWishes"]["properties"][
         "cost_quality_tradeoff"
     ]
-    assert "RequestWishes" in page()
-    assert "cdn" not in page()
+    assert "RequestWishes" in page("http://127.0.0.1:8787")
+    assert "cdn" not in page("http://127.0.0.1:8787")
 
 
 def _decision(**utilities: float) -> Decision:
