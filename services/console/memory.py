@@ -3,9 +3,9 @@ adapter."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
@@ -57,6 +57,8 @@ class SeenDecision:
     runner_up: str | None
     confidence: float
     cost_usd: float
+    single: str
+    """The best single model, by the table that decided."""
     single_usd: float | None
     """What the best single model would have been expected to cost."""
     success: float | None
@@ -81,6 +83,8 @@ class Totals:
     the best single model would have done."""
 
     count: int = 0
+    singles: Counter[str] = field(default_factory=Counter)
+    """Which model was the best single one, by the table of each decision."""
     chosen_usd: float = 0.0
     """What the selected models were expected to cost."""
     single_usd: float = 0.0
@@ -95,6 +99,7 @@ class Totals:
         if not seen.ranked or seen.single_usd is None:
             return
         self.count += sign
+        self.singles[seen.single] += sign
         self.chosen_usd += sign * seen.cost_usd
         self.single_usd += sign * seen.single_usd
         if seen.success is not None and seen.single_success is not None:
@@ -142,18 +147,24 @@ class History:
         """Where this version's clusters lie on the map. Each version's map follows from that of the
         one before, so that clusters stay where they were."""
         before: dict[str, tuple[float, float]] = {}
+        last: RoutingTable | None = None
         known = {v.table.digest for v in self.versions.values()}
         self._layouts = {d: places for d, places in self._layouts.items() if d in known}
         for one in self.versions.values():
             digest = one.table.digest
             if digest not in self._layouts:
                 ids = [cluster.id for cluster in one.table.clusters]
-                same = before if before.keys() == set(ids) else None
-                self._layouts[digest] = same or laid_out(ids, one.table.centroids, before)
-            before = self._layouts[digest]
+                same = last is not None and np.array_equal(last.centroids, one.table.centroids)
+                self._layouts[digest] = (
+                    {i: before[i] for i in ids}
+                    if same and before.keys() >= set(ids)
+                    else laid_out(ids, one.table.centroids, before)
+                )
+            last = one.table
+            before |= self._layouts[digest]  # clusters that went may come back
             if one is version:
                 break
-        return before
+        return self._layouts[version.table.digest]
 
     @property
     def current(self) -> Version | None:
@@ -187,6 +198,7 @@ class History:
             runner_up=decision.runner_up,
             confidence=decision.confidence,
             cost_usd=best.cost_usd if best else 0.0,
+            single=named or "",
             single_usd=single.cost_usd if best and single else None,
             success=best.success if best and decision.rates else None,
             single_success=single.success if best and single and decision.rates else None,

@@ -84,10 +84,12 @@ def propose(
     """
     if memory.encoder is None:
         return None
+    begun = ""
     foreign = before is None or before.encoder != memory.encoder
     if foreign and library is not None and library.encoder == space_of(memory.encoder):
         before = seeded(memory.encoder, library, models, settings, memory.text)
         foreign = False
+        begun = f"begun from the library: {len(before.clusters)} tasks, not ranked yet"
     evidence = memory.seen_by(before)
     samples, vectors = evidence.matrix()
     if not samples:
@@ -122,7 +124,7 @@ def propose(
     else:
         assert before is not None
         centroids = before.centroids
-        why = "rankings"
+        why = begun or "rankings"
         _, labels = nearest_of(vectors, centroids)
         sizes = np.bincount(labels, minlength=len(centroids))
         clusters = tuple(

@@ -137,7 +137,7 @@ def cluster_of(
     success = table.success[c]
     (low, high) = (ends[c] for ends in table.success_interval(INTERVAL))
     across = axis(float(low.min()), float(high.max()), 10, 390)
-    chosen = Counter(s.model for s in here)
+    chosen = Counter(s.model for s in here if s.ranked)
     ranking: list[RankRow] = [
         {
             "model": table.models[m],

@@ -9,13 +9,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from services.console.desk import Desk, PageRoute, Viewer
-from services.console.memory import Version
+from services.console.memory import UNKNOWN, Version
 from services.console.pages.common import about, choice, colour, scatter
 from services.console.pages.dials import START, curve, dialled, slider
 from services.console.pages.views import HeatRow, ModelsPage, PicksRow
 from shared.contracts.figures import usd
 from shared.contracts.wishes import Profile
 from shared.routing.deciding.rates import PROFILES
+from shared.routing.deciding.selection import INTERVAL
 from shared.routing.learning.comparing import by_votes
 
 TITLE = "Models"
@@ -28,7 +29,9 @@ def models_of(version: Version, dial: int = 60) -> ModelsPage:
     models = sorted(table.models)
     places = [table.models.index(m) for m in models]
     rate = table.success
-    best = rate.max(axis=1, keepdims=True)
+    low, high = table.success_interval(INTERVAL)
+    known = high - low < UNKNOWN
+    best = np.where(known, rate, -1.0).max(axis=1, keepdims=True)
     sizes = np.array([max(1, c.size) for c in table.clusters], np.float64)
     sizes /= sizes.sum()
     heat: list[HeatRow] = [
@@ -37,9 +40,9 @@ def models_of(version: Version, dial: int = 60) -> ModelsPage:
             "label": cluster.label,
             "cells": [
                 {
-                    "text": f"{rate[c, m]:.0%}",
-                    "heat": f"h{min(9, int(10 * rate[c, m]))}",
-                    "best": bool(rate[c, m] == best[c, 0]),
+                    "text": f"{rate[c, m]:.0%}" if known[c, m] else "?",
+                    "heat": f"h{min(9, int(10 * rate[c, m]))}" if known[c, m] else "",
+                    "best": bool(known[c, m] and rate[c, m] == best[c, 0]),
                 }
                 for m in places
             ],

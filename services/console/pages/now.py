@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from services.console.desk import Desk, PageError, PageRoute, Viewer
-from services.console.memory import SECONDS, History, SeenDecision
+from services.console.memory import SECONDS, History, SeenDecision, Totals
 from services.console.pages.common import colour, cut_short, task_of
 from services.console.pages.views import DecisionRow, FreshRows, GoalRow, NowPage, Numbers, Series
 from shared.contracts.figures import percentile, usd
@@ -50,6 +50,15 @@ def row(seen: SeenDecision, models: Sequence[str], *, prompts: bool) -> Decision
         "cost": usd(seen.cost_usd),
         "ms": round(1000 * seen.took_s),
     }
+
+
+def _singles(totals: Totals) -> str:
+    """The best single model, or how it was one part of the time."""
+    named = [(name, count) for name, count in totals.singles.most_common(2) if count > 0]
+    if not named:
+        return "the best single model"
+    name, count = named[0]
+    return name if count == totals.count else f"{name} (best for {count / totals.count:.0%})"
 
 
 def window_end(memory: History, now: float) -> float:
@@ -89,7 +98,8 @@ def numbers(memory: History, now: float) -> Numbers:
         "ranked": f"{totals.count:,}",
         "chosen": usd(totals.chosen_usd),
         "single": usd(totals.single_usd),
-        "single_model": memory.single or "no table yet",
+        "single_model": _singles(totals),
+        "window": f"{len(latencies):,}",
         "success": "–" if success is None else f"{success:.2f}",
         "single_success": "–" if single is None else f"{single:.2f}",
         "success_less": "" if success is None or single is None else f"{success - single:+.2f}",

@@ -78,6 +78,8 @@ class Numbers(TypedDict):
     rate: str
     p50: str
     p99: str
+    window: str
+    """Decisions whose latencies p50 and p99 are of."""
     last: str
     """When the last decision was, where that is a while ago; else empty."""
     ranked: str

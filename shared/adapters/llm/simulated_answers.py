@@ -1,9 +1,9 @@
 """What SIMULATED language models say: texts whose quality a person can see, JSON that fits a given
 schema, calls of given tools.
 
-A text is composed from the prompt's own words. A good one goes into each of the prompt's points, is
-ordered and ends; a fair one goes into the first and stays vague; a poor one leaves the subject and
-breaks off. Each begins by saying that it is simulated.
+A text is composed from the prompt's own words, in one of six degrees of quality. The best goes into
+each of the prompt's points, is ordered and ends; the worst leaves the subject and breaks off. Each
+begins by saying that it is simulated.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from shared.routing.deciding.extraction import extract
 Draw = Callable[[str], float]
 """A number in 0..1 for a name; the same for the same name."""
 SAYS = "SIMULATED answer."
-GOOD, FAIR = 0.62, 0.35
-"""Grades from which on an answer is good, or fair."""
+DEGREES = 6
+"""Of quality that a person can see."""
 POINTS = 4
 """Points of a prompt that an answer goes into at most."""
 OFFERED = 3
@@ -102,24 +102,36 @@ def limited(said: str, body: Mapping[str, Any], behind: str = "") -> SimulatedMe
 
 
 def text(prompt: str, grade: float, draw: Draw) -> str:
-    """An answer in words."""
+    """An answer in words, in one of six degrees: from one that goes into every point, is ordered
+    and ends, to one that leaves the subject and breaks off."""
+    degree = min(DEGREES - 1, max(0, int(DEGREES * grade)))
     points = _points(prompt)
     subject = _subject(prompt)
-    if grade >= GOOD:
-        lines = [f"{SAYS} {extract(prompt)[:200]}", ""]
-        lines += [f"{i}. {_on(point, draw)}" for i, point in enumerate(points, 1)]
-        if "```" in prompt or re.search(r"\b(?:code|function|python|sql|script)\b", prompt.lower()):
-            lines += ["", _code(subject)]
-        lines += ["", f"In short: {_first(points, subject)} That covers all that was asked."]
-        return "\n".join(lines)
-    if grade >= FAIR:
-        return (
-            f"{SAYS} About {subject}: {_on(points[0], draw)} The rest depends on the details, so "
-            "look at each case."
-        )
+    if degree == 0:
+        return f"{SAYS} Interesting! It reminds me of {_other(draw)}, which is also about"
+    if degree == 1:
+        other = _other(draw)
+        return f"{SAYS} I can't say much about {subject}. It depends. Have you thought of {other}?"
+    if degree == 2:
+        return f"{SAYS} About {subject}: {_on(points[0], draw)} The rest depends on the details."
+    taken = points if degree > 3 else points[: (len(points) + 1) // 2]
+    lines = [f"{SAYS} {extract(prompt)[:200]}", ""]
+    lines += [f"{i}. {_on(point, draw)}" for i, point in enumerate(taken, 1)]
+    if degree == 3:
+        return "\n".join([*lines, "", "The other points are much the same."])
+    code = "```" in prompt or re.search(r"\b(?:code|function|python|sql|script)\b", prompt.lower())
+    lines += ["", _code(subject)] if code else []
+    if degree == 5:
+        count = f"{len(points)} point{'' if len(points) == 1 else 's'}"
+        lines += ["", f"In short: {count} on {subject}, each with what follows from it."]
+        lines += ["Checked: the figures, the names and the order are those of the question."]
+    return "\n".join(lines)
+
+
+def _other(draw: Draw) -> str:
+    """Another subject."""
     others = ("the weather", "a holiday by the sea", "the history of tea", "a garden in spring")
-    other = others[int(draw("other") * len(others)) % len(others)]
-    return f"{SAYS} This is an interesting question. It reminds me of {other}, which is also about"
+    return others[int(draw("other") * len(others)) % len(others)]
 
 
 def _points(prompt: str) -> list[str]:
@@ -146,10 +158,6 @@ def _on(point: str, draw: Draw) -> str:
     return phrases[int(draw(f"phrase {point}") * len(phrases)) % len(phrases)].format(
         point.rstrip(".!?")
     )
-
-
-def _first(points: Sequence[str], subject: str) -> str:
-    return f"{len(points)} points on {subject}."
 
 
 def _code(subject: str) -> str:

@@ -35,6 +35,8 @@ from shared.routing.deciding.table import RoutingTable
 Vector = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
+MOSTLY = 0.8
+"""The part of a prompt in its nearest cluster from which on its reason names that one alone."""
 INTERVAL = 1.96
 """Standard errors on either side of a 95% interval of a normal distribution."""
 
@@ -286,7 +288,10 @@ def select(
         for i in order
     )
     confidence = _confidence(utility, _utility_error(expected, rates)[0], order)
-    why = _why(candidates, rates, table.clusters[assignment.clusters[0]].label, expected.scaled)
+    task = f"“{table.clusters[assignment.clusters[0]].label}”"
+    if float(assignment.weights[0]) < MOSTLY:
+        task += " and tasks near it"
+    why = _why(candidates, rates, task, expected.scaled)
     waiting = [
         c.model for c in candidates if c.unproven and c.utility + c.caution > candidates[0].utility
     ]
@@ -455,7 +460,7 @@ def _confidence(utility: Vector, error: Vector, order: npt.NDArray[np.intp]) -> 
 def _why(candidates: tuple[Candidate, ...], rates: Rates, task: str, by_weights: bool) -> str:
     first = candidates[0]
     sentence = (
-        f"{first.model} for “{task}”: {first.success:.2f} expected success for "
+        f"{first.model} for {task}: {first.success:.2f} expected success for "
         f"{_usd(first.cost_usd)} USD"
     )
     if len(candidates) == 1:

@@ -22,7 +22,7 @@ SURE = 18.0
 each cluster: over a day of stable traffic (25 clusters, 7 models, 10,000 comparisons, 100 looks)
 14 gives six false alarms, 18 one every other day, and a real change is found nearly as soon
 (`make bench-learning`)."""
-FEWEST = 6
+FEWEST = 10
 """Comparisons of a model in a cluster, on either side of a change."""
 
 

@@ -189,7 +189,10 @@ def test_n_stop_and_limits_are_kept() -> None:
 
 
 def test_quality_can_be_seen() -> None:
-    good, fair, poor = (text(PROMPT, grade, draw) for grade in (0.9, 0.5, 0.1))
+    degrees = [text(PROMPT, (degree + 0.5) / 6, draw) for degree in range(6)]
+    assert len(set(degrees)) == 6
+    assert sorted(degrees[2:], key=len) == degrees[2:]
+    good, fair, poor = degrees[5], degrees[2], degrees[0]
     assert all(one.startswith(SAYS) for one in (good, fair, poor))
     points = ("Anna is 34 years old", "She lives in Vienna")
     assert all(point in good for point in points)
