@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pydantic import ValidationError
 
 from services.commands.config import rows
+from services.commands.table import strangers_of
 from services.describer.settings import DescriberSettings
 from services.embedder.settings import EmbedderSettings
 from services.flows import flows
@@ -309,6 +310,15 @@ async def _table() -> Finding:
         "simulated": "rankings of SIMULATED outcomes",
         "real": "rankings of real outcomes",
     }[origin(table)]
+    if strangers := strangers_of(table):
+        return Finding(
+            "routing table",
+            ok=False,
+            found=f"version {published[-1].ref} ranks models that are in no catalogue, so nobody "
+            f"can call them: {', '.join(strangers)}",
+            mend="add them to the file of POINTSMAN_CATALOG, or: pointsman table rollback VERSION",
+            needed=False,
+        )
     return Finding(
         "routing table",
         ok=True,

@@ -8,6 +8,8 @@ from typing import Any
 from services.screen import out
 from services.workbench.study_report import why
 
+PEOPLE = {"human": "people", "feedback": "thumbs"}
+
 
 def show_raters(facts: Mapping[str, Any]) -> None:
     """Print what votes show of those who cast them."""
@@ -20,7 +22,8 @@ def show_raters(facts: Mapping[str, Any]) -> None:
             )
         )
         out.print(
-            f"{line['rater']}: {line['comparisons']} comparisons, {line['votes']} votes, "
+            f"{PEOPLE.get(line['kind'], line['rater'])}: {line['comparisons']} comparisons, "
+            f"{line['votes']} votes, "
             f"{line['ties']:.1%} ties, "
             f"{line['abstentions']:.1%} abstentions{why(line['abstained'])}, {told}",
             soft_wrap=True,

@@ -93,9 +93,7 @@ def _from_file(path: Path) -> RoutingTable:
 def _check_models(table: RoutingTable, how: Publishing) -> list[str]:
     """The models of a table that are in no catalogue, with a warning. Raises `TableInvalid` where
     that is wanted."""
-    file = os.environ.get(AGREED["catalog"])
-    catalog = models.load(Path(file) if file else None)
-    strangers = [model for model in table.models if model not in catalog.models]
+    strangers = strangers_of(table)
     if not strangers:
         return []
     verb = "is" if len(strangers) == 1 else "are"
@@ -110,12 +108,24 @@ def _check_models(table: RoutingTable, how: Publishing) -> list[str]:
     return strangers
 
 
+def strangers_of(table: RoutingTable) -> list[str]:
+    """The models of a table that are in no catalogue, so that nobody can call them."""
+    file = os.environ.get(AGREED["catalog"])
+    catalog = models.load(Path(file) if file else None)
+    return [model for model in table.models if model not in catalog.models]
+
+
 def _learning(version: TablePublished, strangers: Sequence[str] = ()) -> str:
     """Whether what is learnt replaces a version, in words."""
     if version.pinned:
         return "pinned: nothing that is learnt replaces it until `pointsman table unpin`"
     if version.came_by is Origin.brought and strangers:
         return "held: nothing that is learnt replaces it while models of it are in no catalogue"
+    if strangers:
+        return (
+            "what is learnt from traffic replaces it, and drops "
+            f"{', '.join(strangers)}, which no catalogue has"
+        )
     return "what is learnt from traffic adds to it, and drops none of its models"
 
 
@@ -123,13 +133,14 @@ def rollback(name: str, *, as_json: bool) -> None:
     """Publish an old table as the next version, and pin it."""
     servers.find_running()
     version = asyncio.run(roll_back(KafkaSettings(), RedisSettings(), name))
-    _published(version, (), as_json=as_json)
+    _published(version, strangers_of(version.read_table()), as_json=as_json)
 
 
 def unpin(*, as_json: bool) -> None:
     """Let what is learnt replace the current table again."""
     servers.find_running()
-    _published(asyncio.run(unpinned(KafkaSettings(), RedisSettings())), (), as_json=as_json)
+    version = asyncio.run(unpinned(KafkaSettings(), RedisSettings()))
+    _published(version, strangers_of(version.read_table()), as_json=as_json)
 
 
 def _published(version: TablePublished, strangers: Sequence[str], *, as_json: bool) -> None:
@@ -182,7 +193,10 @@ def list_versions(files: Sequence[Path], *, whole: bool, as_json: bool) -> None:
     out.print(shown)
     if folded:
         out.print(f"[dim]and {len(folded)} with new rankings alone: --all shows them[/]")
-    out.print(f"the newest is in use; {_learning(published[-1])}")
+    out.print(
+        "the newest is in use; "
+        f"{_learning(published[-1], strangers_of(published[-1].read_table()))}"
+    )
 
 
 def _list_files(files: Sequence[Path], *, as_json: bool) -> None:
@@ -238,7 +252,10 @@ def show(name: str, *, as_json: bool) -> None:
             }
         )
         return
-    out.print(" · ".join(f"{k} [bold]{v}[/]" for k, v in facts.items() if v), soft_wrap=True)
+    out.print(
+        " · ".join(f"{k} [bold]{v}[/]" for k, v in facts.items() if v and k != "remarkable"),
+        soft_wrap=True,
+    )
     if table.provenance.simulated:
         out.print("[yellow]its rankings come from SIMULATED outcomes[/]")
     what = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
@@ -39,6 +39,8 @@ class NoDecision(StrEnum):
     no_description = "no_description"
     no_decision = "no_decision"
     not_published = "not_published"
+    not_callable = "not_callable"
+    """The catalogue has none of the models of the decision."""
 
 
 class Unrouted(Exception):
@@ -190,9 +192,11 @@ async def choose(
     settings: GatewaySettings,
     spender: str,
     assess: Assess | None = None,
+    known: Container[str] | None = None,
 ) -> Choice:
-    """The model that is named, or that is decided, or the default. Raises `Problem` if the
-    constraints leave none."""
+    """The model that is named, or that is decided, or the default. `known`: the catalogue's models;
+    nobody can call another, whatever a table says. Raises `Problem` if the constraints leave none.
+    """
     conversation = await _conversation(wanted, conversations, spender)
     if wanted.model is not None:
         return Choice((wanted.model,), None, conversation=conversation)
@@ -231,9 +235,23 @@ async def choose(
             400, decided.decision.why, code="no_eligible_model", param="pointsman.constraints"
         )
     conversation = conversation.decided(decided)
+    if known is not None and not any(name in known for name in order):
+        fallback, table = router.default(wanted)
+        return Choice(
+            tuple(fallback[: settings.models]),
+            None,
+            "the routing table ranks only models that are in no catalogue",
+            NoDecision.not_callable,
+            table=table,
+            took_s=took_s,
+            conversation=conversation,
+        )
     kept = False
     if settings.keep_model:
         order, kept = _kept(decided.decision, conversation.before, settings.stay_points)
+    if known is not None:
+        order = tuple(name for name in order if name in known)
+    if settings.keep_model:
         await conversation.keep(conversations, order[0])
     held = settings.cascade == "streams" or (settings.cascade == "whole" and not wanted.stream)
     fits = held and not kept and wanted.turns == 1 and one_text(wanted.parameters)

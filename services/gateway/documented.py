@@ -303,7 +303,8 @@ def _operation(
             "responses": {"200": right, "503": {"description": "Not ready", "content": kind}},
         }
     elif scope:
-        operation["description"] = f"Needs a key with the scope `{scope}`, or `admin`."
+        other = "" if scope == "admin" else ", or `admin`"
+        operation["description"] = f"Needs a key with the scope `{scope}`{other}."
     if body is not None:
         operation["requestBody"] = {
             "required": True,

@@ -86,7 +86,8 @@ class Fallback:
             table, everywhere, wish, limits, abilities, tokens=wanted.needs.prompt_tokens
         ).candidates
         gone = self._gone()
-        return [c.model for c in chosen if c.model not in gone], str(ref)
+        names = [c.model for c in chosen if c.model not in gone and c.model in abilities]
+        return (names, str(ref)) if names else None
 
     def _by_price(self, wish: Rates | Goal, wanted: UnderstoodRequest) -> list[str]:
         """Expensive models are taken for good ones: nothing else is known of them without a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -162,6 +163,12 @@ def wishes_of(headers: Mapping[str, str], body: RequestWishes) -> RequestWishes:
     `Problem`."""
     said: dict[str, Any] = {}
     limits: dict[str, Any] = {}
+    known = {name for name, _, _ in HEADERS}
+    for name in headers:
+        if name.startswith(PREFIX) and name not in known and name not in RETURNED:
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise Problem(400, f"there is no header {name[:80]}{hint}", param=name[:80])
     for name, place, convert in HEADERS:
         if (text := headers.get(name)) is None:
             continue
@@ -203,6 +210,24 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(name.strip() for name in text.split(",") if name.strip())
 
 
+PREFIX = "x-pointsman-"
+RETURNED = frozenset(
+    f"{PREFIX}{name}"
+    for name in (
+        "model",
+        "cluster",
+        "table",
+        "confidence",
+        "cost-usd",
+        "expected-cost-usd",
+        "request-id",
+        "default",
+        "kept",
+        "left-out",
+        "cascade",
+    )
+)
+"""Headers of answers, which a program may send back with the next request."""
 HEADERS: tuple[tuple[str, str, Any], ...] = (
     ("x-pointsman-profile", "profile", Profile),
     ("x-pointsman-preferences", "preferences", _preferences),

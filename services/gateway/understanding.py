@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -169,9 +170,11 @@ def _named(name: str, catalog: Catalog, gone: frozenset[str]) -> str:
     try:
         model = catalog.model(name)
     except CatalogError:
+        near = difflib.get_close_matches(name, [AUTO, *catalog.models], n=1, cutoff=0.6)
+        hint = f" (did you mean {near[0]}?)" if near else ""
         raise Problem(
             404,
-            f"there is no model {name[:80]!r}; GET /v1/models lists them, and "
+            f"there is no model {name[:80]!r}{hint}; GET /v1/models lists them, and "
             f"{AUTO!r} lets Pointsman choose",
             code="model_not_found",
             param="model",

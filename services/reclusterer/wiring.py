@@ -93,6 +93,8 @@ class Learner:
     current: RoutingTable | None = None
     anchor: RoutingTable | None = None
     pinned: bool = False
+    after: tuple[int, int] = (0, 0)
+    """The newest version that is known."""
     brought: bool = False
     """Whether the current table was brought by a person, and nothing learnt has been added yet."""
     told_strangers: tuple[str, ...] = ()
@@ -212,6 +214,7 @@ class Learner:
             self.term = self.turn.terms
             log.info("writing", epoch=self.epoch)
         self._take(published)
+        self.after = published[-1].ref.version if published else (0, 0)
         self.end = await end(self.kafka)
         self.published_of = self._state() if self._knows_all(published) else NOTHING
 
@@ -369,7 +372,9 @@ class Learner:
             or proposal.table.models != (self.current.models if self.current else None),
             epoch=self.epoch,
             basis=basis,
+            after=self.after,
         )
+        self.after = version.ref.version
         self.current = proposal.table
         self.brought = False
         self.end = await end(self.kafka)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any
 
@@ -217,6 +218,9 @@ def _columns(header: list[str], passed: Collection[str]) -> list[tuple[str, str,
         )
     columns: list[tuple[str, str, str | None]] = []
     for name in header:
+        if near := next((s for s in SUFFIXES if re.search(rf"[:. -]{s}$", name)), None):
+            meant = f"{name[: -len(near) - 1]}_{near}"
+            raise OutcomesInvalid(f"column {name} is no model's score; did you mean {meant}?")
         suffix = next((s for s in SUFFIXES if name.endswith(f"_{s}")), None)
         if name in passed:
             columns.append((name, "", None))

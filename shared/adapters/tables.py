@@ -50,6 +50,7 @@ async def publish(
     epoch: int | None = None,
     basis: dict[str, int] | None = None,
     pinned: bool = False,
+    after: tuple[int, int] | None = None,
 ) -> TablePublished:
     """Publish `table` as the next version: on the topic, then in Redis, which tells everybody.
 
@@ -67,6 +68,7 @@ async def publish(
         epoch=epoch,
         basis=basis,
         pinned=pinned,
+        after=after,
     )
     hot = HotTables(redis)
     try:

@@ -14,6 +14,7 @@ from published import build_and_publish
 from redis.asyncio import Redis
 
 from services.workbench.building import TableSource, make_table
+from shared.adapters.errors import PublishConflict
 from shared.adapters.kafka.client import read_all
 from shared.adapters.kafka.tables import append, find, versions
 from shared.adapters.redis.tables import HotTables
@@ -127,6 +128,11 @@ async def test_prompts_wait_for_the_first_table(
         wanted = await flow(pipeline, 5, 50, "early")
         await eventually(lambda: pipeline.logged("waiting for the first routing table"))
         table = await make_table(TableSource(simulated=True, k="10"))
+        newest = await versions(pipeline.kafka)
+        after = newest[-1].ref.version if newest else (0, 0)
+        with pytest.raises(PublishConflict, match="meanwhile"):
+            late = (after[0], after[1] - 1)
+            await append(pipeline.kafka, table, "made of an older one", Origin.learnt, after=late)
         await append(pipeline.kafka, table, "at last, and Redis is not told", Origin.brought)
         assert len(await pipeline.collect(wanted)) == 5
 

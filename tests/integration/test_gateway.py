@@ -671,3 +671,21 @@ async def test_models_are_those_that_can_be_chosen(door: Door) -> None:
         assert {"auto", "gpt-5.6-luna"} <= listed
         assert "claude-2" not in listed
         assert (await http.get("/v1/models/claude-2")).status_code == 200, "it can be asked by name"
+
+
+async def test_what_looks_like_ours_and_is_not_is_refused(door: Door) -> None:
+    async with door.http() as http:
+        body = {"messages": [{"role": "user", "content": PROMPT}]}
+        misspelt = {"x-pointsman-profil": "economy"}
+        got = await http.post("/v1/chat/completions", json=body, headers=misspelt)
+        assert got.status_code == 400
+        assert "did you mean x-pointsman-profile?" in got.json()["error"]["message"]
+        sent_back = {"x-pointsman-request-id": "chatcmpl-1", "x-pointsman-model": "gpt-5.6"}
+        taken = await http.post("/v1/chat/completions", json=body, headers=sent_back)
+        assert taken.status_code == 200
+    got = await door.chat(model="gpt-5.6-lunar")
+    assert got.status_code == 404
+    assert "did you mean gpt-5.6-luna?" in got.json()["error"]["message"]
+    denied = await door.chat(model="gpt-5.6", pointsman={"constraints": {"deny": ["gpt-5.6"]}})
+    assert denied.status_code == 400
+    assert denied.json()["error"]["param"] == "pointsman.constraints"

@@ -163,7 +163,7 @@ class Gateway:
                 else {"profile": self.settings.default_profile}
             )
         limits = self._named(wishes.constraints)
-        return understand(
+        understood = understand(
             asked,
             wishes.model_copy(update={"constraints": limits}),
             call.request_id,
@@ -173,6 +173,12 @@ class Gateway:
             len(call.body),
             self.settings.aliases,
         )
+        if (model := understood.model) is not None and (
+            model in limits.deny or (limits.allow is not None and model not in limits.allow)
+        ):
+            text = f"the model {model} is asked for by name, and the constraints rule it out"
+            raise Problem(400, text, param="pointsman.constraints")
+        return understood
 
     def _named(self, limits: Constraints) -> Constraints:
         """Limits whose models have the catalogue's names. Raises `Problem` for one that nobody
@@ -232,7 +238,13 @@ class Gateway:
     async def _answer(self, call: HttpCall, asked: AskedRequest) -> None:
         wanted = self._understand(call, asked)
         choice = await choose(
-            wanted, self.router, self.conversations, self.settings, call.key.name, self.assess
+            wanted,
+            self.router,
+            self.conversations,
+            self.settings,
+            call.key.name,
+            self.assess,
+            known=self.catalog().models,
         )
         DOOR_SECONDS.labels(FLOW.name, "decision").observe(time.monotonic() - call.began)
         if choice.no_decision is not None:
@@ -388,7 +400,8 @@ class Gateway:
         wanted: FeedbackRequest = parse(FeedbackRequest, call.body)
         missing = Problem(
             404,
-            f"no answer {wanted.request_id[:80]!r} of this key is known; it may be too old",
+            f"no answer {wanted.request_id[:80]!r} of this key is known that was routed; it may be "
+            "too old, or its request named a model, so that nothing was chosen",
             code="not_found",
             param="request_id",
         )

@@ -86,14 +86,21 @@ async def append(
     epoch: int | None = None,
     basis: dict[str, int] | None = None,
     pinned: bool = False,
+    after: tuple[int, int] | None = None,
 ) -> TablePublished:
     """Write `table` to the topic as the next version. Raises `PublishConflict` if another writer
     was faster, or is of a later epoch.
 
+    `after` is the version that it was made from: if another has come since, it is not written.
     `epoch` is the writer's own; None goes on in the current one, as a person's command does.
     """
     published = await versions(kafka)
     current, sequence = published[-1].ref.version if published else (0, 0)
+    if after is not None and (current, sequence) != after:
+        raise PublishConflict(
+            f"version {current}.{sequence} was published meanwhile; what was learnt is added to it "
+            "next"
+        )
     if epoch is not None and epoch < current:
         raise PublishConflict(f"epoch {epoch} is over; another writer has begun epoch {current}")
     if epoch is not None and epoch > current:

@@ -26,7 +26,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from shared.adapters.llm.simulated_answers import SimulatedMessage, answered
+from shared.adapters.llm.simulated_answers import SimulatedMessage, answered, invalid
 from shared.catalog import models, tasks
 from shared.catalog.estimates import BYTES_PER_TOKEN
 from shared.catalog.models import Catalog
@@ -152,11 +152,18 @@ class World:
             return 500, {
                 "error": {"message": "simulated failure", "type": "server_error", "code": 500}
             }
+        if (wrong := invalid(body)) is not None:
+            param, text = wrong
+            error = {"message": f"{param}: {text}", "type": "invalid_request_error", "param": param}
+            return 400, {"error": error | {"code": "invalid_value"}}
         messages = [
             self._answer(entry.name, content, body, number)
             for number in range(min(MOST_ANSWERS, max(1, int(body.get("n") or 1))))
         ]
-        prompt_tokens = max(1, len(content.encode()) // BYTES_PER_TOKEN)
+        read = [content, *(_said(m) for m in (body.get("messages") or [])[:-1])]
+        if body.get("tools"):
+            read.append(json.dumps(body["tools"]))
+        prompt_tokens = max(1, sum(len(part.encode()) for part in read) // BYTES_PER_TOKEN)
         length = int(100 + 300 * _share(self.seed, "length", entry.name, content))
         most = body.get("max_completion_tokens") or body.get("max_tokens")
         length = min(length, most) if isinstance(most, int) and most > 0 else length
@@ -345,6 +352,8 @@ def _deltas(message: dict[str, Any]) -> list[dict[str, Any]]:
     """A message in parts: word by word, and a call's arguments in two."""
     words = re.findall(r"\s*\S+|\s+$", message.get("content") or "")
     deltas: list[dict[str, Any]] = [{"content": word} for word in words]
+    if deltas:
+        deltas[0]["role"] = "assistant"
     for i, call in enumerate(message.get("tool_calls") or ()):
         function = call["function"]
         half = len(function["arguments"]) // 2
@@ -360,7 +369,12 @@ def _event(value: dict[str, Any]) -> bytes:
 
 
 def _last(messages: list[dict[str, Any]]) -> str:
-    content = messages[-1].get("content") if messages else ""
+    return _said(messages[-1]) if messages else ""
+
+
+def _said(message: dict[str, Any]) -> str:
+    """The words of a message."""
+    content = message.get("content")
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, dict)]
         return "\n".join(text for text in texts if isinstance(text, str))

@@ -85,6 +85,33 @@ def answered(
     return limited(said, body, f"\n\n<!-- {mark} -->")
 
 
+def invalid(body: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What a provider would refuse of a request: the field, and why."""
+    for name, low, high in (("n", 1, 128), ("max_tokens", 1, None), ("temperature", 0, 2)):
+        value = body.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return name, "a number is needed"
+        if value < low or (high is not None and value > high):
+            return name, f"from {low}" + (f" to {high}" if high is not None else "")
+    names = {
+        (tool.get("function") or {}).get("name")
+        for tool in body.get("tools") or ()
+        if isinstance(tool, Mapping)
+    }
+    choice = body.get("tool_choice")
+    if choice == "required" and not names:
+        return "tool_choice", "there are no tools"
+    if isinstance(choice, Mapping) and (choice.get("function") or {}).get("name") not in names:
+        return "tool_choice", "there is no such tool"
+    form = body.get("response_format")
+    kinds = ("text", "json_object", "json_schema")
+    if isinstance(form, Mapping) and form.get("type") not in kinds:
+        return "response_format.type", f"one of {', '.join(kinds)}"
+    return None
+
+
 def limited(said: str, body: Mapping[str, Any], behind: str = "") -> SimulatedMessage:
     """A text up to the first stop sequence, or to the limit of tokens; `behind` it stands what is
     not part of the answer."""

@@ -242,6 +242,7 @@ def test_a_csv_file_says_the_same_as_json_lines() -> None:
         ("prompt,m,m_cost_usd\nx,1,-1\n", "row 2, column m_cost_usd: "),
         ("prompt,m,m_cost_usd\nx,1,cheap\n", "row 2, column m_cost_usd: not a number"),
         ("prompt,m_response\nx,1\n", "column m_response belongs to no model: there is no column m"),
+        ("prompt,m,m:cost_usd\nx,1,0.1\n", "did you mean m_cost_usd?"),
         ("prompt,m,m\nx,1,1\n", "column m comes twice"),
         ("prompt,m\n,1\n", "row 2, column prompt: "),
         ("prompt,m\nx\n", "row 2: 1 cells, the header has 2"),

@@ -653,3 +653,40 @@ def test_a_conversation_is_known_by_what_its_user_says_first() -> None:
     long = "Look at the whole repository and tell me what its build needs, step by step."
     assert begins("billing: 1", long) == begins("billing: 2", long)
     assert begins("Be brief.", "Hi") != begins("Be long.", "Hi")
+
+
+class _Routes:
+    """A hot path that decides by a table."""
+
+    def __init__(self, models_: tuple[str, ...]) -> None:
+        self.made = table(models=models_)
+        self.fallback = _hot_path()
+
+    async def route(self, _message: Submitted) -> Any:
+        return decide(placed(self.made), self.made, {}, wish(), 10)
+
+    def default(self, asked: UnderstoodRequest) -> tuple[list[str], str]:
+        return self.fallback.default(asked)
+
+
+async def test_a_table_of_models_that_nobody_can_call_leaves_the_default_model() -> None:
+    known = CATALOG.models
+    nobody = await choose(
+        wanted(), _Routes(("a", "b", "c")), Remembers(), GatewaySettings(), "k", known=known
+    )
+    assert nobody.order
+    assert set(nobody.order) <= set(known)
+    assert "in no catalogue" in nobody.headers("m")["x-pointsman-default"]
+    some = await choose(
+        wanted(), _Routes(("a", "gpt-5.6", "c")), Remembers(), GatewaySettings(), "k", known=known
+    )
+    assert some.order == ("gpt-5.6",)
+    assert some.decided is not None
+
+
+def test_a_table_of_strangers_is_passed_over_for_defaults_too() -> None:
+    made = table(models=("a", "b", "c"))
+    ref = TableRef(epoch=2, sequence=3, digest=made.digest)
+    best, version_ = _hot_path(lambda: (ref, made)).default(wanted())
+    assert version_ == ""
+    assert set(best) <= set(CATALOG.models)
