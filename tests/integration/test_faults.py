@@ -130,8 +130,8 @@ async def test_prompts_wait_for_the_first_table(
         table = await make_table(TableSource(simulated=True, k="10"))
         newest = await versions(pipeline.kafka)
         after = newest[-1].ref.version if newest else (0, 0)
+        late = (after[0], after[1] - 1)
         with pytest.raises(PublishConflict, match="meanwhile"):
-            late = (after[0], after[1] - 1)
             await append(pipeline.kafka, table, "made of an older one", Origin.learnt, after=late)
         await append(pipeline.kafka, table, "at last, and Redis is not told", Origin.brought)
         assert len(await pipeline.collect(wanted)) == 5
