@@ -17,15 +17,21 @@ document.addEventListener("keydown", (event) => {
 
 // Keys that come while a vote is under way wait for the pair that they are meant for: nothing that was pressed is dropped.
 const pressed = [];
+let again = 0;
 function pressNext() {
   const working = document.querySelector(".htmx-request");
   document.getElementById("desk")?.classList.toggle("busy", Boolean(working));
-  if (working || !pressed.length) return;
+  if (working) {
+    clearTimeout(again);
+    again = setTimeout(pressNext, 50);
+    return;
+  }
+  if (!pressed.length) return;
   const button = document.querySelector(`[data-key="${CSS.escape(pressed.shift())}"]`);
   if (button && !button.disabled) button.click();
   else pressNext();
 }
-document.addEventListener("htmx:beforeRequest", () => document.getElementById("desk")?.classList.add("busy"));
+document.addEventListener("htmx:beforeRequest", () => setTimeout(pressNext));
 document.addEventListener("htmx:afterSettle", () => setTimeout(pressNext));
 document.addEventListener("htmx:responseError", () => { pressed.length = 0; });
 document.addEventListener("htmx:sendError", () => { pressed.length = 0; });
