@@ -10,9 +10,9 @@ from shared.routing.deciding.table import Array, RoutingTable
 FEWEST = 10
 """Embeddings since the last time below which nothing is concluded from them."""
 
-ENOUGH = 0.25
-"""So many new prompts, as a share of those there were, tell whether prompts lie further away:
-new ones always lie a little further than those the clusters were made of."""
+FEWEST_FAR = 50
+"""New prompts from which on it is told whether prompts lie further away: new ones always lie a
+little further than those the clusters were made of."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Trigger:
         if (
             self.usual
             and self.distance / self.count > (1 + s.drift) * self.usual
-            and self.count >= max(s.min_size, ENOUGH * self.at_last)
+            and self.count >= max(s.min_size, FEWEST_FAR)
         ):
             return (
                 f"prompts lie {self.distance / self.count / self.usual - 1:.0%} further from "
