@@ -239,7 +239,7 @@ async def test_twenty_pairs_rated_by_keyboard_alone_change_the_ranking(
                 await press(window, "t")
                 await press(window, "u")
         assert sides == {0, 1}, "sides are drawn by lot"
-        await expect(window.page.locator("#desk")).to_contain_text("20 rated by you")
+        await expect(window.page.locator("#desk")).to_contain_text("20 rated as “ann”")
         assert await window.ran() == []
     assert len(said) > 40
     told = [text for text in said if FIRST in text or SECOND in text or '"model"' in text]
@@ -282,7 +282,7 @@ async def test_two_people_in_two_windows_get_different_pairs_and_one_person_in_t
         await press(bob, "a")
         await again.keyboard.press("b")
         await expect(again.locator("[role=alert]")).to_contain_text("rated already")
-        await expect(again.locator("#desk")).to_contain_text("1 rated by you")
+        await expect(again.locator("#desk")).to_contain_text("1 rated as “bob”")
         assert await ann.ran() == await bob.ran() == []
 
 
