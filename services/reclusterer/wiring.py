@@ -46,6 +46,7 @@ EVERY_COMPLETIONS = 20
 """Completions after which costs and latencies are worth publishing."""
 NEWS = 0.02
 """New votes that make another version, as a share of those in the version in use."""
+LOOK_AT_END_S = 60.0
 WAITS = 15
 """After so many looks (`every_s`) any news at all is published."""
 ARRIVED = 50
@@ -98,6 +99,8 @@ class Learner:
     brought: bool = False
     """Whether the current table was brought by a person, and nothing learnt has been added yet."""
     told_strangers: tuple[str, ...] = ()
+    looked_at: float = float("-inf")
+    """When the end of the topic was looked at last."""
     waiting_since: float | None = None
     """Since when there has been something to publish that was not worth a version of its own."""
     end: int = -1
@@ -206,7 +209,7 @@ class Learner:
 
     async def _catch_up(self) -> None:
         """When a turn begins, or somebody else has published: take what stands on the topic."""
-        if self.term == self.turn.terms and self.turn.newest < self.end:
+        if self.term == self.turn.terms and self.turn.newest < self.end and not await self._moved():
             return
         published = await versions(self.kafka)
         if self.term != self.turn.terms:  # perhaps only while the topic was read
@@ -217,6 +220,15 @@ class Learner:
         self.after = published[-1].ref.version if published else (0, 0)
         self.end = await end(self.kafka)
         self.published_of = self._state() if self._knows_all(published) else NOTHING
+
+    async def _moved(self) -> bool:
+        """Whether the topic has moved on though nobody has told: what was published just while the
+        group formed is not heard. Looked at once a minute, since it takes a connection."""
+        now = time.monotonic()
+        if now - self.looked_at < LOOK_AT_END_S:
+            return False
+        self.looked_at = now
+        return await end(self.kafka) != self.end
 
     def _state(self) -> tuple[int, int, tuple[Model, ...]]:
         """What a table is made of; the same state gives the same table."""
@@ -250,6 +262,7 @@ class Learner:
         state = self._state()
         if due or self._worth_publishing(state):
             if await end(self.kafka) != self.end:
+                self.looked_at = float("-inf")
                 return  # somebody else has published: the next turn begins with that
             self.published_of = state
             self.waiting_since = None

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.adapters.kafka.positions import last, position
+from shared.adapters.telemetry import log
 
 RING_EVERY_S = 0.25
 """A publisher rings no more often."""
@@ -77,7 +78,11 @@ async def attend(consumer: Callable[[], Any], folder: Path | None, look_every_s:
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
         bell.setblocking(False)
-        bell.bind(str(path))
+        try:
+            bell.bind(str(path))
+        except OSError as error:  # a folder that has gone, or whose name is too long for a socket
+            log.warning("no doorbell; asking the broker all the time", error=str(error))
+            return
         loop.add_reader(bell.fileno(), _hear, bell, rung)
         try:
             while True:

@@ -84,3 +84,7 @@ def test_without_a_folder_nothing_rings(tmp_path: Path) -> None:
         with pytest.raises(BlockingIOError):
             bell.recv(16)
         ringer.close()
+
+
+async def test_without_a_place_for_its_bell_a_consumer_goes_on_asking(tmp_path: Path) -> None:
+    await doorbell.attend(lambda: None, tmp_path / "gone", 1.0)
