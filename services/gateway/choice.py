@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
@@ -192,7 +192,7 @@ async def choose(
     settings: GatewaySettings,
     spender: str,
     assess: Assess | None = None,
-    known: Container[str] | None = None,
+    known: Collection[str] | None = None,
 ) -> Choice:
     """The model that is named, or that is decided, or the default. `known`: the catalogue's models;
     nobody can call another, whatever a table says. Raises `Problem` if the constraints leave none.
@@ -250,12 +250,15 @@ async def choose(
     if settings.keep_model:
         order, kept = _kept(decided.decision, conversation.before, settings.stay_points)
     if known is not None:
+        kept = kept and order[0] in known
         order = tuple(name for name in order if name in known)
     if settings.keep_model:
         await conversation.keep(conversations, order[0])
     held = settings.cascade == "streams" or (settings.cascade == "whole" and not wanted.stream)
     fits = held and not kept and wanted.turns == 1 and one_text(wanted.parameters)
     cascade = decided.decision.cascade if fits else None
+    if cascade is not None and known is not None and not {cascade.first, cascade.then} <= {*known}:
+        cascade = None
     if cascade is not None and not (assess is not None and await assess.ready(decided)):
         cascade = None
     return Choice(

@@ -9,6 +9,7 @@ import numpy as np
 from services.gateway.requests import Problem
 from services.gateway.settings import GatewaySettings
 from services.gateway.understanding import UnderstoodRequest
+from shared.catalog.estimates import ANSWER_TOKENS
 from shared.catalog.models import Catalog
 from shared.contracts.places import TableRef
 from shared.routing.deciding.assignment import Assignment
@@ -87,7 +88,9 @@ class Fallback:
         ).candidates
         gone = self._gone()
         names = [c.model for c in chosen if c.model not in gone and c.model in abilities]
-        return (names, str(ref)) if names else None
+        if not any(model in abilities for model in table.models):
+            return None  # a table of strangers says nothing of the models that can be called
+        return names, str(ref)
 
     def _by_price(self, wish: Rates | Goal, wanted: UnderstoodRequest) -> list[str]:
         """Expensive models are taken for good ones: nothing else is known of them without a
@@ -105,6 +108,11 @@ class Fallback:
             and wanted.needs.shortfall(m.abilities) is None
             and m.kind == "chat"
             and (limits.max_latency_s is None or m.latency_s <= limits.max_latency_s)
+            and (
+                limits.max_cost_usd is None
+                or m.price.cost_usd(wanted.needs.prompt_tokens, ANSWER_TOKENS)
+                <= limits.max_cost_usd
+            )
         ]
         price = _ranks({m.name: m.price.output for m in eligible})
         slow = _ranks({m.name: m.latency_s for m in eligible})

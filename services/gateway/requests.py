@@ -166,9 +166,10 @@ def wishes_of(headers: Mapping[str, str], body: RequestWishes) -> RequestWishes:
     known = {name for name, _, _ in HEADERS}
     for name in headers:
         if name.startswith(PREFIX) and name not in known and name not in RETURNED:
-            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise Problem(400, f"there is no header {name[:80]}{hint}", param=name[:80])
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.85)
+            if near:  # others may be a proxy's own, or a newer version's
+                meant = f"there is no header {name[:80]}; did you mean {near[0]}?"
+                raise Problem(400, meant, param=name[:80])
     for name, place, convert in HEADERS:
         if (text := headers.get(name)) is None:
             continue

@@ -265,16 +265,25 @@ class Evidence:
         inputs = space.inputs if space else self.encoder.dimension if self.encoder else 0
         read = (table.text or "description") if table is not None else self.text
         copy = Evidence(self.settings, self.encoder, newest=self.newest)
+        pretended = {o.request_id for o in self.opinions.values() if o.simulated} | {
+            key.partition("\0")[0] for key, one in self.seen.items() if one.simulated
+        }
         real = any(
-            not item.simulated for items in (self.opinions, self.seen) for item in items.values()
-        )
+            o.kind is RaterKind.judge and not o.simulated for o in self.opinions.values()
+        ) or any(key.partition("\0")[0] not in pretended for key in self.seen)
         for name in ("samples", "opinions", "seen"):
             mine = {
                 key: item
                 for key, item in getattr(self, name).items()
                 if len(item.vector) >= inputs
                 and item.read == read
-                and not (real and getattr(item, "simulated", False))
+                and not (
+                    real
+                    and (
+                        getattr(item, "simulated", False)
+                        or (name == "opinions" and item.request_id in pretended)
+                    )
+                )
             }
             if mine:
                 features = np.stack([item.vector[:inputs] for item in mine.values()])

@@ -209,7 +209,12 @@ class Learner:
 
     async def _catch_up(self) -> None:
         """When a turn begins, or somebody else has published: take what stands on the topic."""
-        if self.term == self.turn.terms and self.turn.newest < self.end and not await self._moved():
+        if (
+            self.term == self.turn.terms
+            and self.end >= 0
+            and self.turn.newest < self.end
+            and not await self._moved()
+        ):
             return
         published = await versions(self.kafka)
         if self.term != self.turn.terms:  # perhaps only while the topic was read
@@ -262,7 +267,7 @@ class Learner:
         state = self._state()
         if due or self._worth_publishing(state):
             if await end(self.kafka) != self.end:
-                self.looked_at = float("-inf")
+                self.end = -1
                 return  # somebody else has published: the next turn begins with that
             self.published_of = state
             self.waiting_since = None

@@ -249,7 +249,11 @@ class Seldom(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.startswith("pointsman"):
             return True
-        if _settled and not logging.getLogger("pointsman").isEnabledFor(logging.DEBUG):
+        if (
+            _settled
+            and record.name.startswith("aiokafka")
+            and not logging.getLogger("pointsman").isEnabledFor(logging.DEBUG)
+        ):
             return False
         what = (record.name, str(record.msg))
         now = time.monotonic()
@@ -260,7 +264,7 @@ class Seldom(logging.Filter):
 
 
 def settle() -> None:
-    """From now on libraries say what they say at DEBUG only: the service has begun, and says itself
+    """From now on aiokafka says what it says at DEBUG only: the service has begun, and says itself
     when its broker goes and when it is back."""
     global _settled  # noqa: PLW0603  # one a process, as logging is
     _settled = True

@@ -11,11 +11,16 @@ document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
   if (!document.querySelector(`[data-key="${CSS.escape(key)}"]`)) return;
   event.preventDefault();
+  if (pressed.length || document.querySelector(".htmx-request")) {
+    if ("su".includes(key)) pressed.push(key);
+    else say("That key came before the next pair was there, so it was not counted.");
+    return;
+  }
   pressed.push(key);
   pressNext();
 });
 
-// Keys that come while a vote is under way wait for the pair that they are meant for: nothing that was pressed is dropped.
+// While a vote is under way, skip and undo wait. A vote does not: it would be on a pair that nobody has seen, and the page says so.
 const pressed = [];
 let again = 0;
 function pressNext() {

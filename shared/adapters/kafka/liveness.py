@@ -38,6 +38,8 @@ WATCH_EVERY_S = 5.0
 """How often partitions are looked at that might stand still."""
 TWIN_JOINS, TWIN_SESSIONS = 6, 3.0
 """Joins within so many sessions that look as if two processes took a name from each other."""
+BEAT_S = 5.0
+"""It looks at least so often, however long the session."""
 HEARTBEATS = 10
 """How often in a session a service looks whether it has stood still."""
 
@@ -123,7 +125,7 @@ class Liveness:
             self.require_session()
             self.alive_at = time.monotonic()
             ALIVE_AT.labels(self.stage.service).set_to_current_time()
-            await asyncio.sleep(self._session_s / HEARTBEATS)
+            await asyncio.sleep(min(BEAT_S, self._session_s / HEARTBEATS))
 
     async def watch(self, offsets: Offsets, fetching: Fetching) -> None:
         """Name, for good, partitions that stand still, and be ready only while there are none."""

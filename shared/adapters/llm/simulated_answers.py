@@ -36,6 +36,8 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n+")
 DEEPEST = 12
 """Levels of a schema that refers to itself."""
+MOST_ITEMS, MOST_LETTERS = 50, 1000
+"""Of a list and of a text, whatever a schema asks for."""
 FORMATS: Mapping[str, str] = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T09:30:00Z",
@@ -100,6 +102,8 @@ def invalid(body: Mapping[str, Any]) -> tuple[str, str] | None:
         for tool in body.get("tools") or ()
         if isinstance(tool, Mapping)
     }
+    if not all(isinstance(name, str) and name for name in names):
+        return "tools", "a function needs a name"
     choice = body.get("tool_choice")
     if choice == "required" and not names:
         return "tool_choice", "there are no tools"
@@ -257,6 +261,8 @@ class _Maker:
 
     def value(self, schema: Any, at: str, depth: int) -> Any:
         """A value; `at` is its place, `depth` how far down it is."""
+        if depth > 2 * DEEPEST:
+            return None
         if not isinstance(schema, Mapping):  # true: anything
             return self._word(at)
         if "$ref" in schema:
@@ -280,7 +286,15 @@ class _Maker:
             kind = (
                 "object" if "properties" in schema else "array" if "items" in schema else "string"
             )
-        return getattr(self, f"_{kind}", self._string)(schema, at, depth)
+        kinds = {
+            "object": self._object,
+            "array": self._array,
+            "integer": self._integer,
+            "number": self._number,
+            "boolean": self._boolean,
+            "null": self._null,
+        }
+        return kinds.get(str(kind), self._string)(schema, at, depth)
 
     def _referred(self, ref: str) -> dict[str, Any]:
         """What `#/…` names."""
@@ -305,7 +319,7 @@ class _Maker:
         return {n: self.value(properties.get(n, {}), f"{at}/{n}", depth + 1) for n in names}
 
     def _array(self, schema: Mapping[str, Any], at: str, depth: int) -> list[Any]:
-        least = int(schema.get("minItems") or 0)
+        least = min(MOST_ITEMS, int(schema.get("minItems") or 0))
         most = int(schema.get("maxItems", max(least, 2)))
         count = least if depth >= DEEPEST // 2 else min(most, max(least, 2))
         first = schema.get("prefixItems") or ()
@@ -318,7 +332,7 @@ class _Maker:
     def _string(self, schema: Mapping[str, Any], at: str, _depth: int) -> str:
         if (form := str(schema.get("format"))) in FORMATS:
             return FORMATS[form]
-        least = int(schema.get("minLength") or 0)
+        least = min(MOST_LETTERS, int(schema.get("minLength") or 0))
         most = schema.get("maxLength")
         said = self._word(at)
         while len(said) < least:

@@ -126,6 +126,21 @@ def test_a_schema_that_refers_to_itself_and_joins_others_has_an_end() -> None:
     assert value["on"]
 
 
+def test_no_schema_makes_a_model_hang_or_fail() -> None:
+    for schema in (
+        {"type": "string", "minLength": 10**9},
+        {"type": "array", "minItems": 10**9, "items": {"type": "null"}},
+        {"$ref": "#"},
+        {"type": "object", "properties": {"x": {"$ref": "#"}}, "required": ["x"]},
+        {"type": "word"},
+        {"type": "any_of"},
+    ):
+        assert len(json.dumps(made_for(schema, PROMPT, draw))) < 10_000
+    nameless = {"tools": [{"type": "function", "function": {}}], "tool_choice": "required"}
+    asked = {"model": "gpt-5.6", "messages": [{"role": "user", "content": "x"}], **nameless}
+    assert World().respond(asked)[0] == 400
+
+
 def test_structured_outputs_are_json_alone() -> None:
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
     form = {"type": "json_schema", "json_schema": {"name": "p", "schema": schema, "strict": True}}

@@ -147,6 +147,27 @@ def test_embedders_follow_the_lag_of_what_they_hear(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_rule_opens_all_ports(name: str) -> None:
+    for policy in of_kind(rendered(name), "NetworkPolicy").values():
+        assert all(rule["ports"] for rule in policy["spec"]["egress"])
+
+
+@pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not installed")
+def test_without_ports_of_its_own_a_rule_is_left_out() -> None:
+    made = subprocess.run(
+        [
+            *("helm", "template", "pointsman", "deploy/helm/pointsman"),
+            *("--kube-version", "1.33.0", "--set-json", "networkPolicies.tracePorts=[]"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    policies = of_kind([d for d in yaml.safe_load_all(made) if d], "NetworkPolicy")
+    assert all(rule["ports"] for p in policies.values() for rule in p["spec"]["egress"])
+
+
 def test_only_those_who_ask_language_models_may_go_out() -> None:
     policies = of_kind(rendered("default"), "NetworkPolicy")
     out = {

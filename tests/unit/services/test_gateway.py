@@ -56,7 +56,7 @@ from shared.adapters.keys import (
 from shared.adapters.llm.breaker import Breaker
 from shared.catalog import models
 from shared.contracts.answers import Answer
-from shared.contracts.decisions import CandidateScore, Decision
+from shared.contracts.decisions import CandidateScore, CascadePlan, Decision
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Submitted, to_json
 from shared.contracts.places import TableRef
@@ -690,3 +690,51 @@ def test_a_table_of_strangers_is_passed_over_for_defaults_too() -> None:
     best, version_ = _hot_path(lambda: (ref, made)).default(wanted())
     assert version_ == ""
     assert set(best) <= set(CATALOG.models)
+
+
+def test_a_limit_of_cost_holds_for_default_models_too() -> None:
+    limits = {"max_cost_usd": 1e-9}
+    made = table(models=("gpt-5.6", "gpt-5.6-luna", "deepseek-v4-pro"))
+    strangers = table(models=("a", "b", "c"))
+    for one in (made, strangers):
+        ref = TableRef(epoch=2, sequence=3, digest=one.digest)
+        with pytest.raises(Problem, match="no model is left"):
+            _hot_path(lambda ref=ref, one=one: (ref, one)).default(wanted(constraints=limits))
+    with pytest.raises(Problem, match="no model is left"):
+        _hot_path().default(wanted(constraints=limits))
+
+
+def test_foreign_headers_pass_and_misspelt_ones_do_not() -> None:
+    body = RequestWishes()
+    assert wishes_of({"x-pointsman-tenant": "a"}, body) == body
+    with pytest.raises(Problem, match="did you mean x-pointsman-profile"):
+        wishes_of({"x-pointsman-profil": "economy"}, body)
+
+
+async def test_a_cascade_of_strangers_is_left_out() -> None:
+    class Plans(_Routes):
+        async def route(self, message: Submitted) -> Any:
+            decided = await super().route(message)
+            plan = CascadePlan(
+                first="a",
+                then="gpt-5.6",
+                accept_at=0.5,
+                success=0.9,
+                cost_usd=0.1,
+                latency_s=1.0,
+                escalated=0.1,
+                gain=0.1,
+            )
+            decision = decided.decision.model_copy(update={"cascade": plan})
+            return decided.model_copy(update={"decision": decision})
+
+    class Ready:
+        async def ready(self, _message: Any) -> bool:
+            return True
+
+    routes = Plans(("a", "gpt-5.6", "c"))
+    settings = GatewaySettings(cascade="whole")
+    ready: Any = Ready()
+    asked = wanted(), routes, Remembers(), settings, "k", ready
+    assert (await choose(*asked)).cascade is not None
+    assert (await choose(*asked, known=CATALOG.models)).cascade is None

@@ -290,3 +290,27 @@ def test_clusters_are_made_anew_for_growth_novelty_drift_and_age() -> None:
     assert after([farther] * 40, 1000, usual=0.2) == "", "a few always lie further"
     assert "further" in after([farther] * 60, 1000, usual=0.2)
     assert "hours old" in after([near] * 30, 1000, now=1e6)
+
+
+def test_nothing_simulated_counts_once_anything_is_real_and_not_before() -> None:
+    memory = Evidence(ReclustererSettings())
+    vector = np.array([1.0, 0, 0, 0], np.float32)
+
+    def voted(request: str, kind: RaterKind, *, simulated: bool) -> None:
+        rater = Rater(kind=kind, name="x", simulated=simulated)
+        one = Evaluated(
+            request_id=request,
+            first="a",
+            second="b",
+            rater=rater,
+            votes=Votes(straight_first=1),
+            embedding=embedding(vector),
+        )
+        memory.evaluated(one, 1.0)
+
+    voted("pretended", RaterKind.judge, simulated=True)
+    voted("pretended", RaterKind.human, simulated=False)  # as the version before wrote it
+    assert len(memory.seen_by(None).opinions) == 2, "a person's old vote makes nothing real"
+    voted("real", RaterKind.judge, simulated=False)
+    left = memory.seen_by(None).opinions.values()
+    assert [(o.request_id, o.kind) for o in left] == [("real", RaterKind.judge)]
