@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 from rich.markup import escape
 from rich.table import Table
 
-from services.local.settings import all_settings, explain, unknown, variable_of
+from services.local.settings import all_settings, explain, unknown, variables_of
 from services.screen import as_json as print_json
 from services.screen import err, out
 from shared.adapters.errors import AdapterError
@@ -24,10 +24,7 @@ def rows() -> list[dict[str, Any]]:
     result = []
     for kind in all_settings():
         settings = kind()
-        for name, field in kind.model_fields.items():
-            variable = variable_of(
-                str(kind.model_config["env_prefix"]), str(field.validation_alias or name)
-            )
+        for variable, name in variables_of(kind):
             value = getattr(settings, name)
             if isinstance(value, SecretStr):
                 value = (
@@ -40,7 +37,9 @@ def rows() -> list[dict[str, Any]]:
                     "name": variable,
                     "value": _plain(value),
                     "changed": variable in os.environ or AGREED.get(name, "") in os.environ,
-                    "about": " ".join(filter(None, (field.description, _common(name, kind)))),
+                    "about": " ".join(
+                        filter(None, (kind.model_fields[name].description, _common(name, kind)))
+                    ),
                 }
             )
     return result

@@ -305,11 +305,6 @@ async def _table() -> Finding:
             mend="pointsman table build --outcomes FILE   (or --simulated to try it)",
         )
     table = published[-1].read_table()
-    kind = {
-        "none yet": "no rankings yet",
-        "simulated": "rankings of SIMULATED outcomes",
-        "real": "rankings of real outcomes",
-    }[origin(table)]
     if strangers := strangers_of(table):
         return Finding(
             "routing table",
@@ -319,6 +314,11 @@ async def _table() -> Finding:
             mend="add them to the file of POINTSMAN_CATALOG, or: pointsman table rollback VERSION",
             needed=False,
         )
+    kind = {
+        "none yet": "no rankings yet",
+        "simulated": "rankings of SIMULATED outcomes",
+        "real": "rankings of real outcomes",
+    }[origin(table)]
     return Finding(
         "routing table",
         ok=True,

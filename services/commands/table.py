@@ -111,8 +111,7 @@ def _check_models(table: RoutingTable, how: Publishing) -> list[str]:
 def strangers_of(table: RoutingTable) -> list[str]:
     """The models of a table that are in no catalogue, so that nobody can call them."""
     file = os.environ.get(AGREED["catalog"])
-    catalog = models.load(Path(file) if file else None)
-    return [model for model in table.models if model not in catalog.models]
+    return list(models.load(Path(file) if file else None).strangers(table.models))
 
 
 def _learning(version: TablePublished, strangers: Sequence[str] = ()) -> str:
@@ -173,10 +172,8 @@ def list_versions(files: Sequence[Path], *, whole: bool, as_json: bool) -> None:
     shown = Table(
         "version", "digest", "published", "clusters", "models", "outcomes", "note", box=None
     )
-    folded = [] if whole else [v for v in published[:-1] if not v.remarkable]
-    for version in published:
-        if version in folded:
-            continue
+    listed = [v for v in published if whole or v.remarkable or v is published[-1]]
+    for version in listed:
         pinned = " [yellow](pinned)[/]" if version.pinned else ""
         table = version.read_table()
         kind = {"simulated": "[yellow]simulated[/]"}.get(origin(table), origin(table))
@@ -191,8 +188,8 @@ def list_versions(files: Sequence[Path], *, whole: bool, as_json: bool) -> None:
             version.note + pinned,
         )
     out.print(shown)
-    if folded:
-        out.print(f"[dim]and {len(folded)} with new rankings alone: --all shows them[/]")
+    if folded := len(published) - len(listed):
+        out.print(f"[dim]and {folded} with new rankings alone: --all shows them[/]")
     out.print(
         "the newest is in use; "
         f"{_learning(published[-1], strangers_of(published[-1].read_table()))}"

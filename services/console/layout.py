@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from services.console.pictures import Floats
+
 WIDE, HIGH, EDGE = 1000.0, 640.0, 74.0
 STEPS = 120
 """Of stress majorisation."""

@@ -170,11 +170,6 @@ class History:
     def current(self) -> Version | None:
         return next(reversed(self.versions.values()), None)
 
-    @property
-    def single(self) -> str | None:
-        """The best single model of the current table: what one would use who had to use one."""
-        return self._single
-
     def decided(self, message: Decided, at: float) -> None:
         """A decision that was published at `at`."""
         if message.request_id in self._forgotten:

@@ -8,8 +8,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from services.gateway import FLOW, documented
+from services.gateway import FLOW
 from services.gateway.answering import Models
+from services.gateway.requests import ANSWER_HEADERS
 from services.gateway.settings import GatewaySettings
 from services.gateway.wiring.endpoints import Gateway
 from services.gateway.wiring.routes import routes
@@ -19,7 +20,7 @@ from shared.adapters.http import HttpService
 FOR_PAGES: dict[str, Any] = {
     "allow_methods": ["GET", "POST", "DELETE"],
     "allow_headers": ["*"],
-    "expose_headers": [*documented.ANSWER_HEADERS, "retry-after"],
+    "expose_headers": [*ANSWER_HEADERS, "retry-after"],
     "max_age": 600,
 }
 """What pages of `origins` may do."""

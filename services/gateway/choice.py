@@ -200,17 +200,22 @@ async def choose(
     conversation = await _conversation(wanted, conversations, spender)
     if wanted.model is not None:
         return Choice((wanted.model,), None, conversation=conversation)
-    began = time.monotonic()
-    if wanted.submitted is None:
+
+    def by_default(why: str, reason: NoDecision, took_s: float | None = None) -> Choice:
         fallback, table = router.default(wanted)
         return Choice(
             tuple(fallback[: settings.models]),
             None,
-            WORDLESS,
-            NoDecision.wordless,
+            why,
+            reason,
             table=table,
+            took_s=took_s,
             conversation=conversation,
         )
+
+    began = time.monotonic()
+    if wanted.submitted is None:
+        return by_default(WORDLESS, NoDecision.wordless)
     submitted = wanted.submitted
     if settings.keep_model:
         so_far = conversation.so_far(wanted.needs.prompt_tokens, settings.cache_s)
@@ -218,16 +223,7 @@ async def choose(
     try:
         decided = await router.route(submitted)
     except Unrouted as error:
-        fallback, table = router.default(wanted)
-        return Choice(
-            tuple(fallback[: settings.models]),
-            None,
-            str(error),
-            error.reason,
-            table=table,
-            took_s=time.monotonic() - began,
-            conversation=conversation,
-        )
+        return by_default(str(error), error.reason, time.monotonic() - began)
     took_s = time.monotonic() - began
     order = tuple(c.model for c in decided.decision.candidates)
     if not order:
@@ -236,16 +232,8 @@ async def choose(
         )
     conversation = conversation.decided(decided)
     if known is not None and not any(name in known for name in order):
-        fallback, table = router.default(wanted)
-        return Choice(
-            tuple(fallback[: settings.models]),
-            None,
-            "the routing table ranks only models that are in no catalogue",
-            NoDecision.not_callable,
-            table=table,
-            took_s=took_s,
-            conversation=conversation,
-        )
+        why = "the routing table ranks only models that are in no catalogue"
+        return by_default(why, NoDecision.not_callable, took_s)
     kept = False
     if settings.keep_model:
         order, kept = _kept(decided.decision, conversation.before, settings.stay_points)
@@ -257,8 +245,8 @@ async def choose(
     held = settings.cascade == "streams" or (settings.cascade == "whole" and not wanted.stream)
     fits = held and not kept and wanted.turns == 1 and one_text(wanted.parameters)
     cascade = decided.decision.cascade if fits else None
-    if cascade is not None and known is not None and not {cascade.first, cascade.then} <= {*known}:
-        cascade = None
+    if cascade is not None and known is not None:
+        cascade = cascade if cascade.first in known and cascade.then in known else None
     if cascade is not None and not (assess is not None and await assess.ready(decided)):
         cascade = None
     return Choice(

@@ -14,7 +14,14 @@ from services.gateway.forms.completions import CompletionsRequest
 from services.gateway.forms.embeddings import EmbeddingsRequest
 from services.gateway.forms.messages import MessagesRequest
 from services.gateway.forms.responses import ResponsesRequest
-from services.gateway.requests import HEADERS, HELP, ChatRequest, FeedbackRequest, RouteRequest
+from services.gateway.requests import (
+    ANSWER_HEADERS,
+    HEADERS,
+    HELP,
+    ChatRequest,
+    FeedbackRequest,
+    RouteRequest,
+)
 from services.gateway.samples import SAMPLES, filled
 from shared.catalog.models import Model
 from shared.contracts.decisions import Decision
@@ -109,25 +116,6 @@ RESPONSE_ID = {
     "required": True,
     "description": "The response's `id`",
     "schema": {"type": "string", "minLength": 1},
-}
-ANSWER_HEADERS = {
-    "x-pointsman-model": "The model that answered",
-    "x-pointsman-cluster": "The nearest task cluster",
-    "x-pointsman-table": "Version of the routing table",
-    "x-pointsman-confidence": "Probability that the selected model is really better than the "
-    "runner-up",
-    "x-pointsman-cost-usd": "What the answer cost (not of a stream, whose last chunk has it)",
-    "x-pointsman-expected-cost-usd": "What it was expected to cost",
-    "x-pointsman-request-id": "The request's id",
-    "server-timing": "`decision;dur=`: milliseconds from publishing the prompt to having its "
-    "decision",
-    "x-pointsman-default": "Why the profile's default model answered, if routing was not available",
-    "x-pointsman-kept": "Says so, if the conversation stays with its model though another would be "
-    "a little better",
-    "x-pointsman-left-out": "What of the request did not reach the model that answers, or not as "
-    "it came",
-    "x-pointsman-cascade": "If a cheaper model was asked first: `accepted` or `escalated`, that "
-    "model, how probably its answer is good",
 }
 
 

@@ -163,10 +163,9 @@ def wishes_of(headers: Mapping[str, str], body: RequestWishes) -> RequestWishes:
     `Problem`."""
     said: dict[str, Any] = {}
     limits: dict[str, Any] = {}
-    known = {name for name, _, _ in HEADERS}
     for name in headers:
-        if name.startswith(PREFIX) and name not in known and name not in RETURNED:
-            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.85)
+        if name.startswith(PREFIX) and name not in HELP and name not in ANSWER_HEADERS:
+            near = difflib.get_close_matches(name, HELP, n=1, cutoff=0.85)
             if near:  # others may be a proxy's own, or a newer version's
                 meant = f"there is no header {name[:80]}; did you mean {near[0]}?"
                 raise Problem(400, meant, param=name[:80])
@@ -212,23 +211,6 @@ def _names(text: str) -> frozenset[str]:
 
 
 PREFIX = "x-pointsman-"
-RETURNED = frozenset(
-    f"{PREFIX}{name}"
-    for name in (
-        "model",
-        "cluster",
-        "table",
-        "confidence",
-        "cost-usd",
-        "expected-cost-usd",
-        "request-id",
-        "default",
-        "kept",
-        "left-out",
-        "cascade",
-    )
-)
-"""Headers of answers, which a program may send back with the next request."""
 HEADERS: tuple[tuple[str, str, Any], ...] = (
     ("x-pointsman-profile", "profile", Profile),
     ("x-pointsman-preferences", "preferences", _preferences),
@@ -250,3 +232,23 @@ HELP: Mapping[str, str] = {
     "x-pointsman-allow": "names of models, separated by commas",
     "x-pointsman-deny": "names of models, separated by commas",
 }
+ANSWER_HEADERS: Mapping[str, str] = {
+    "x-pointsman-model": "The model that answered",
+    "x-pointsman-cluster": "The nearest task cluster",
+    "x-pointsman-table": "Version of the routing table",
+    "x-pointsman-confidence": "Probability that the selected model is really better than the "
+    "runner-up",
+    "x-pointsman-cost-usd": "What the answer cost (not of a stream, whose last chunk has it)",
+    "x-pointsman-expected-cost-usd": "What it was expected to cost",
+    "x-pointsman-request-id": "The request's id",
+    "server-timing": "`decision;dur=`: milliseconds from publishing the prompt to having its "
+    "decision",
+    "x-pointsman-default": "Why the profile's default model answered, if routing was not available",
+    "x-pointsman-kept": "Says so, if the conversation stays with its model though another would be "
+    "a little better",
+    "x-pointsman-left-out": "What of the request did not reach the model that answers, or not as "
+    "it came",
+    "x-pointsman-cascade": "If a cheaper model was asked first: `accepted` or `escalated`, that "
+    "model, how probably its answer is good",
+}
+"""Of an answer; a program may send them back with the next request."""

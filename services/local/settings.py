@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -89,12 +89,9 @@ def unknown(environment: Mapping[str, str]) -> list[Stranger]:
 def _known(environment: Mapping[str, str]) -> set[str]:
     known = {*OTHERS, *AGREED.values()}
     for kind in all_settings():
-        for name, field in kind.model_fields.items():
-            variable = variable_of(
-                str(kind.model_config["env_prefix"]), str(field.validation_alias or name)
-            )
+        for variable, name in variables_of(kind):
             known.add(variable)
-            if field.annotation is SecretStr:
+            if kind.model_fields[name].annotation is SecretStr:
                 known.add(f"{variable}_FILE")
     if environment.get("POINTSMAN_LLM_PROVIDERS"):
         with suppress(CatalogError):
@@ -108,6 +105,13 @@ def _set_by(prefix: str, name: str) -> str:
     own = variable_of(prefix, name)
     common = AGREED.get(name, "")
     return common if common in os.environ and own not in os.environ else own
+
+
+def variables_of(kind: type[BaseSettings]) -> Iterator[tuple[str, str]]:
+    """The environment variable of each field, and the field's name."""
+    prefix = str(kind.model_config["env_prefix"])
+    for name, field in kind.model_fields.items():
+        yield variable_of(prefix, str(field.validation_alias or name)), name
 
 
 def variable_of(prefix: str, name: str) -> str:

@@ -237,8 +237,10 @@ class Learner:
 
     def _state(self) -> tuple[int, int, tuple[Model, ...]]:
         """What a table is made of; the same state gives the same table."""
-        models = tuple(ranked(self.catalog(), self.settings, self.anchor))
-        return (self.opinions, self.seen // EVERY_COMPLETIONS, models)
+        return (self.opinions, self.seen // EVERY_COMPLETIONS, tuple(self._ranked()))
+
+    def _ranked(self) -> list[Model]:
+        return ranked(self.catalog(), self.settings, self.anchor)
 
     def _knows_all(self, published: Sequence[TablePublished]) -> bool:
         """Whether the newest table was learnt from all that is there, of the same models at the
@@ -249,7 +251,7 @@ class Learner:
         unread = Counter[str]()
         for place, offset in self.following.positions.items():
             unread[place.rpartition("-")[0]] += abs(offset - basis.get(place, 0))
-        models = ranked(self.catalog(), self.settings, self.anchor)
+        models = self._ranked()
         prices = np.array([model.price.input / 1e6 for model in models], np.float32)
         return (
             not unread[EVALUATIONS.name]
@@ -293,8 +295,7 @@ class Learner:
         learning would have to drop them, so it leaves that table alone."""
         if self.current is None or not self.brought:
             return False
-        known = self.catalog().models
-        strangers = tuple(model for model in self.current.models if model not in known)
+        strangers = self.catalog().strangers(self.current.models)
         if strangers and strangers != self.told_strangers:
             log.warning(
                 "the current table is left as it is: models that it ranks are in no catalogue; add "
@@ -328,7 +329,7 @@ class Learner:
             )
 
     async def _publish(self, due: str) -> None:
-        models = ranked(self.catalog(), self.settings, self.anchor)
+        models = self._ranked()
         basis = dict(self.following.positions)
         memory = self.memory
         total = memory.told
@@ -370,12 +371,8 @@ class Learner:
             if due and not proposal.refused
             else proposal.refused or proposal.why
         )
-        note += "".join(
-            f"; {text}"
-            for where, text in proposal.changed.items()
-            if where not in self.told_changes
-        )
-        told = self.told_changes
+        news = [text for at, text in proposal.changed.items() if at not in self.told_changes]
+        note += "".join(f"; {text}" for text in news)
         self.told_changes = set(proposal.changed)
         version = await publish(
             self.kafka,
@@ -386,7 +383,7 @@ class Learner:
             evaluations=proposal.evaluations,
             reclustered=proposal.reclustered,
             remarkable=proposal.reclustered
-            or bool(proposal.changed.keys() - told)
+            or bool(news)
             or proposal.table.models != (self.current.models if self.current else None),
             epoch=self.epoch,
             basis=basis,

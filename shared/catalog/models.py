@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
@@ -165,6 +165,10 @@ class Catalog(BaseModel):
                 f"the catalogue has no model {name}; it has {', '.join(sorted(self.models))}"
             )
         return match
+
+    def strangers(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of `names` that it does not have, so that nobody can call them."""
+        return tuple(name for name in names if name not in self.models)
 
     def profile(self, name: str) -> tuple[Model, ...]:
         """The models of a profile, in its order. Raises `CatalogError`."""

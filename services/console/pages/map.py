@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.console.desk import Desk, PageError, PageRoute, Viewer
-from services.console.layout import HIGH, WIDE, Floats, labelled, on_picture
+from services.console.layout import HIGH, WIDE, labelled, on_picture
 from services.console.memory import History, SeenDecision, Version
-from services.console.pages.common import about, choice, colour, cut_short, scatter, task_of
+from services.console.pages.common import about, choice, colour, scatter, task_of
 from services.console.pages.views import (
     AcrossMark,
     Area,
@@ -26,7 +26,7 @@ from services.console.pages.views import (
     Point,
     RankRow,
 )
-from services.console.pictures import axis, hull, inner, ticks
+from services.console.pictures import Floats, axis, hull, inner, ticks
 from shared.contracts.figures import usd
 from shared.contracts.scopes import Scope
 from shared.contracts.wishes import Profile
@@ -62,7 +62,6 @@ def map_of(memory: History, version: Version, profile: Profile) -> MapPage:
         {
             "id": cluster.id,
             "label": cluster.label,
-            "title": cut_short(cluster.label),
             "named": labels[c],
             "x": round(float(spots[c][0]), 1),
             "y": round(float(spots[c][1]), 1),

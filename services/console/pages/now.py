@@ -54,10 +54,9 @@ def row(seen: SeenDecision, models: Sequence[str], *, prompts: bool) -> Decision
 
 def _singles(totals: Totals) -> str:
     """The best single model, or how it was one part of the time."""
-    named = [(name, count) for name, count in totals.singles.most_common(2) if count > 0]
-    if not named:
+    if not totals.count:
         return "the best single model"
-    name, count = named[0]
+    ((name, count),) = totals.singles.most_common(1)
     return name if count == totals.count else f"{name} (best for {count / totals.count:.0%})"
 
 

@@ -124,7 +124,6 @@ class FreshRows(TypedDict):
 class Area(TypedDict):
     id: str
     label: str
-    title: str
     named: Label | None
     x: float
     y: float

@@ -186,9 +186,7 @@ class Gateway:
         if limits.allow is None and not limits.deny:
             return limits
         catalog = self.catalog()
-        at_hand = self.tables.at_hand()
-        ranked = at_hand[1].models if at_hand is not None else ()
-        known = {*catalog.models, *catalog.retired, *ranked}
+        known = {*catalog.models, *catalog.retired, *self._ranked()}
 
         def named(which: str, names: frozenset[str]) -> frozenset[str]:
             found = set()
@@ -439,15 +437,21 @@ class Gateway:
             200, said | {"compared": [evaluation.first, evaluation.second], "thumb": wanted.thumb}
         )
 
+    def _ranked(self) -> tuple[str, ...]:
+        """The models of the routing table in use."""
+        at_hand = self.tables.at_hand()
+        return at_hand[1].models if at_hand is not None else ()
+
     def _listed(self) -> list[dict[str, Any]]:
         """The profiles and the models that can be chosen, as OpenAI lists them: those of the
         routing table in use and of the profile. Any other of the catalogue answers, too, where it
         is asked for by its name."""
         catalog = self.catalog()
         gone = self.catalog.gone()
-        at_hand = self.tables.at_hand()
-        ranked = at_hand[1].models if at_hand is not None else ()
-        chosen = {*ranked, *catalog.profiles.get(self.settings.profile, catalog.models)} - gone
+        chosen = {
+            *self._ranked(),
+            *catalog.profiles.get(self.settings.profile, catalog.models),
+        } - gone
         rows: list[dict[str, Any]] = [
             documented.listed(name, "pointsman")
             for name in ("auto", *(f"auto:{p}" for p in Profile))

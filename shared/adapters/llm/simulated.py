@@ -26,10 +26,11 @@ from typing import Any
 import httpx
 import numpy as np
 
-from shared.adapters.llm.simulated_answers import SimulatedMessage, answered, invalid
+from shared.adapters.llm.simulated_answers import SimulatedMessage, answered, invalid, most_tokens
 from shared.catalog import models, tasks
 from shared.catalog.estimates import BYTES_PER_TOKEN
 from shared.catalog.models import Catalog
+from shared.protocols import text_of_parts
 from shared.routing.deciding.extraction import extract
 
 DESCRIBER = "simulated-describer"
@@ -160,13 +161,16 @@ class World:
             self._answer(entry.name, content, body, number)
             for number in range(min(MOST_ANSWERS, max(1, int(body.get("n") or 1))))
         ]
-        read = [content, *(_said(m) for m in (body.get("messages") or [])[:-1])]
+        read = [
+            content,
+            *(text_of_parts(m.get("content")) for m in (body.get("messages") or [])[:-1]),
+        ]
         if body.get("tools"):
             read.append(json.dumps(body["tools"]))
         prompt_tokens = max(1, sum(len(part.encode()) for part in read) // BYTES_PER_TOKEN)
         length = int(100 + 300 * _share(self.seed, "length", entry.name, content))
-        most = body.get("max_completion_tokens") or body.get("max_tokens")
-        length = min(length, most) if isinstance(most, int) and most > 0 else length
+        most = most_tokens(body)
+        length = min(length, most) if most is not None and most > 0 else length
         completion_tokens = length * len(messages)
         latency = entry.latency_s * math.exp(
             0.3 * _normal(self.seed, "latency", entry.name, content)
@@ -369,16 +373,7 @@ def _event(value: dict[str, Any]) -> bytes:
 
 
 def _last(messages: list[dict[str, Any]]) -> str:
-    return _said(messages[-1]) if messages else ""
-
-
-def _said(message: dict[str, Any]) -> str:
-    """The words of a message."""
-    content = message.get("content")
-    if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "\n".join(text for text in texts if isinstance(text, str))
-    return content if isinstance(content, str) else ""
+    return text_of_parts(messages[-1].get("content")) if messages else ""
 
 
 def _between_fences(content: str) -> str:

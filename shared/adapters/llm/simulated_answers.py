@@ -15,10 +15,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from shared.routing.deciding.extraction import extract
 
+T = TypeVar("T")
 Draw = Callable[[str], float]
 """A number in 0..1 for a name; the same for the same name."""
 SAYS = "SIMULATED answer."
@@ -116,15 +117,21 @@ def invalid(body: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def most_tokens(body: Mapping[str, Any]) -> int | None:
+    """The limit of tokens that a request sets."""
+    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    return most if isinstance(most, int) else None
+
+
 def limited(said: str, body: Mapping[str, Any], behind: str = "") -> SimulatedMessage:
     """A text up to the first stop sequence, or to the limit of tokens; `behind` it stands what is
     not part of the answer."""
     stops = body.get("stop") or ()
     ends = [said.find(s) for s in ([stops] if isinstance(stops, str) else stops) if s in said]
     said = said[: min(ends)] if ends else said
-    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    most = most_tokens(body)
     words = re.findall(r"\s*\S+", said)
-    if isinstance(most, int) and len(words) > most:
+    if most is not None and len(words) > most:
         return SimulatedMessage("".join(words[:most]) + behind, (), "length")
     return SimulatedMessage(said + behind)
 
@@ -162,7 +169,12 @@ def text(prompt: str, grade: float, draw: Draw) -> str:
 def _other(draw: Draw) -> str:
     """Another subject."""
     others = ("the weather", "a holiday by the sea", "the history of tea", "a garden in spring")
-    return others[int(draw("other") * len(others)) % len(others)]
+    return _drawn(others, draw("other"))
+
+
+def _drawn(values: Sequence[T], share: float) -> T:
+    """One of several, by a number in 0..1."""
+    return values[int(share * len(values)) % len(values)]
 
 
 def _points(prompt: str) -> list[str]:
@@ -186,9 +198,7 @@ def _on(point: str, draw: Draw) -> str:
         "For “{0}” the plain way is the best one, and it is given here in full.",
         "“{0}”: taken as it stands, with its figures and names kept.",
     )
-    return phrases[int(draw(f"phrase {point}") * len(phrases)) % len(phrases)].format(
-        point.rstrip(".!?")
-    )
+    return _drawn(phrases, draw(f"phrase {point}")).format(point.rstrip(".!?"))
 
 
 def _code(subject: str) -> str:
@@ -374,7 +384,7 @@ class _Maker:
         return self._one_of(self._words, at)
 
     def _one_of(self, values: Sequence[Any], at: str) -> Any:
-        return values[int(self._draw(at) * len(values)) % len(values)]
+        return _drawn(values, self._draw(at))
 
 
 def _but_ref(schema: Mapping[str, Any]) -> dict[str, Any]:

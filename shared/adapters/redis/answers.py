@@ -11,8 +11,7 @@ from typing import cast
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from shared.adapters.redis.client import RedisSettings, client, redis_answering
-from shared.adapters.telemetry import log
+from shared.adapters.redis.client import Outage, RedisSettings, client, redis_answering
 from shared.contracts.answers import Answer, Conflict, answer_name
 from shared.contracts.base import Part
 from shared.contracts.flow import RedisKeys
@@ -30,7 +29,7 @@ class RedisAnswers:
     def __init__(self, settings: RedisSettings) -> None:
         self._redis = client(settings)
         self._prefix = settings.key_prefix
-        self._away = False
+        self._outage = Outage("no Redis; an answer given before may be paid again", "Redis is back")
         self._address = settings.address
 
     async def get(self, request_id: str, model: str, asked: str) -> Answer | None:
@@ -42,7 +41,7 @@ class RedisAnswers:
                 await self._redis.get(self._key(RedisKeys.answer, request_id, model)),
             )
         except RedisError as error:
-            self._note(error)
+            self._outage.note(error)
             return None
         try:
             remembered = None if value is None else _Kept.model_validate_json(value)
@@ -60,7 +59,7 @@ class RedisAnswers:
                 self._key(RedisKeys.answer, request_id, answer.model), value, ex=keep_s
             )
         except RedisError as error:
-            self._note(error)
+            self._outage.note(error)
 
     async def claim(self, request_id: str, model: str, for_s: float) -> bool:
         try:
@@ -68,16 +67,16 @@ class RedisAnswers:
                 self._key(RedisKeys.asking, request_id, model), b"1", nx=True, ex=math.ceil(for_s)
             )
         except RedisError as error:
-            self._note(error)
+            self._outage.note(error)
             return True
-        self._note(None)
+        self._outage.note(None)
         return bool(taken)
 
     async def release(self, request_id: str, model: str) -> None:
         try:
             await self._redis.delete(self._key(RedisKeys.asking, request_id, model))
         except RedisError as error:
-            self._note(error)
+            self._outage.note(error)
 
     async def forget(self, request_id: str, models: Sequence[str]) -> int:
         """Delete what is known of the request's answers by these models; returns how many there
@@ -95,16 +94,6 @@ class RedisAnswers:
     def _key(self, kind: RedisKeys, request_id: str, model: str) -> str:
         named = hashlib.sha256(answer_name(request_id, model).encode()).hexdigest()[:40]
         return f"{self._prefix}{kind}:{named}"
-
-    def _note(self, error: RedisError | None) -> None:
-        if (error is not None) != self._away:
-            self._away = error is not None
-            if error is None:
-                log.info("Redis is back")
-            else:
-                log.warning(
-                    "no Redis; an answer given before may be paid again", error=type(error).__name__
-                )
 
     async def close(self) -> None:
         await self._redis.aclose()

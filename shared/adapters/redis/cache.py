@@ -7,8 +7,7 @@ from typing import cast
 
 from redis.exceptions import RedisError
 
-from shared.adapters.redis.client import RedisSettings, client, redis_answering
-from shared.adapters.telemetry import log
+from shared.adapters.redis.client import Outage, RedisSettings, client, redis_answering
 from shared.contracts.flow import RedisKeys
 
 
@@ -19,23 +18,23 @@ class TextCache:
         self._redis = client(settings)
         self._prefix = f"{settings.key_prefix}{keys}:"
         self._ttl_s = ttl_s
-        self._away = False
+        self._outage = Outage("going on without the cache", "the cache is back")
         self._address = settings.address
 
     async def get(self, key: str) -> str | None:
         try:
             value = cast("bytes | None", await self._redis.get(self._prefix + key))
         except RedisError as error:
-            self._note(error)
+            self._outage.note(error)
             return None
-        self._note(None)
+        self._outage.note(None)
         return None if value is None else value.decode()
 
     async def put(self, key: str, text: str) -> None:
         try:
             await self._redis.set(self._prefix + key, text, ex=self._ttl_s)
         except RedisError as error:
-            self._note(error)
+            self._outage.note(error)
 
     async def forget(self, keys: Sequence[str]) -> int:
         """Delete these texts; returns how many there were. Raises `CacheUnreachable`."""
@@ -43,14 +42,6 @@ class TextCache:
             return 0
         with redis_answering(self._address):
             return int(await self._redis.delete(*(self._prefix + key for key in keys)))
-
-    def _note(self, error: RedisError | None) -> None:
-        if (error is not None) != self._away:
-            self._away = error is not None
-            if error is None:
-                log.info("the cache is back")
-            else:
-                log.warning("going on without the cache", error=type(error).__name__)
 
     async def close(self) -> None:
         await self._redis.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.adapters.errors import CacheUnreachable
 from shared.adapters.secrets import SecretSettings
+from shared.adapters.telemetry import log
 
 __all__ = ["RedisError", "RedisSettings", "client"]
 
@@ -61,6 +63,25 @@ def redis_answering(address: str) -> Iterator[None]:
     except RedisError as error:
         text = f"no Redis answers at {address} ({type(error).__name__})"
         raise CacheUnreachable(text) from None
+
+
+@dataclass(slots=True)
+class Outage:
+    """A word in the log when Redis goes, for what goes on without it, and one when it is back."""
+
+    gone: str
+    back: str
+    lasts: bool = False
+
+    def note(self, error: RedisError | None) -> None:
+        """What a command came to; None: it succeeded."""
+        if (error is not None) == self.lasts:
+            return
+        self.lasts = error is not None
+        if error is None:
+            log.info(self.back)
+        else:
+            log.warning(self.gone, error=type(error).__name__)
 
 
 async def server_version(settings: RedisSettings) -> str:

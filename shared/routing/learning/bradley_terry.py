@@ -97,8 +97,7 @@ class Ranking:
     covariance: Floats
     """(clusters, models, models), before any model is taken as the reference."""
     changed: tuple[ModelChange, ...] = ()
-    """Cluster, model and time of the changes that were found; what was known of the model there
-    before is left out."""
+    """The changes that were found; what was known of the model there before is left out."""
 
 
 def decay(ages_s: Floats, half_life_s: float) -> Floats:

@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 
+from shared.routing.deciding.selection import INTERVAL
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.learning.task2vec import corresponding
 
-SURE = 1.96
-"""Standard errors from which on another first place is called a change: 95%."""
 SHOWN = 6
 """Changes within noise that are named."""
 
@@ -70,7 +69,7 @@ def differences(a: RoutingTable, b: RoutingTable) -> list[str]:
         if first == then:
             continue
         errors = _turned_by(a, i, b, j, first, then)
-        if errors is None or errors >= SURE:
+        if errors is None or errors >= INTERVAL:
             by = "" if errors is None else f", {errors:.1f} standard errors"
             text = f"“{b.clusters[j].label}”: strongest was {first}, is {then}{by}"
             clear.append((-(errors or np.inf), f"cluster {cluster.id} {text}"))
