@@ -36,6 +36,7 @@ from shared.adapters.llm.chat import LLMSettings
 from shared.catalog import tasks
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.figures import percentile, usd
+from shared.contracts.places import Assigned
 from shared.contracts.tables import TablePublished
 from shared.contracts.topics import EVALUATIONS
 from shared.contracts.wishes import Profile
@@ -43,6 +44,8 @@ from shared.contracts.wishes import Profile
 LEARN_PATIENCE_S = 40.0
 """How long nothing may come while there is something to be learnt."""
 RANK_WITHIN_S = 30.0
+MOSTLY = 0.6
+"""The weight from which a prompt is shown as of one cluster."""
 PATIENCE_S = 60.0
 """How long nothing may come before the demo gives up on what is missing."""
 
@@ -312,17 +315,12 @@ def _show(outcome: Outcome, number: int, total: int) -> None:
     message = outcome.decided
     decision = message.decision
     description = message.description
-    cluster = message.assignment.clusters[0]
     simulated = ", simulated" if description.simulated else ""
     out.print(
         f"{head} [bold]{escape(description.text)}[/] [dim]({description.origin}{simulated})[/]",
         soft_wrap=True,
     )
-    novel = " [yellow]novel[/]" if message.assignment.novel else ""
-    out.print(
-        f"{indent}[cyan]{cluster.id}[/] “{escape(cluster.label)}” {cluster.weight:.0%}{novel}",
-        soft_wrap=True,
-    )
+    out.print(f"{indent}{_place(message.assignment)}", soft_wrap=True)
     if decision.model is None:
         out.print(f"{indent}[bold red]{escape(decision.why)}[/]", soft_wrap=True)
         return
@@ -335,6 +333,19 @@ def _show(outcome: Outcome, number: int, total: int) -> None:
         soft_wrap=True,
     )
     out.print(f"{indent}[dim]{escape(decision.why)}[/]", soft_wrap=True)
+
+
+def _place(assigned: Assigned) -> str:
+    """The cluster of a prompt; where no cluster has most of it, the two nearest, and why."""
+    near = [
+        f"[cyan]{cluster.id}[/] “{escape(cluster.label)}” {cluster.weight:.0%}"
+        for cluster in assigned.clusters
+    ]
+    if assigned.novel:
+        return f"{near[0]} [yellow]novel: no known task is near, this one is the nearest[/]"
+    if assigned.clusters[0].weight < MOSTLY and len(near) > 1:
+        return f"{near[0]}, {near[1]} [yellow]between tasks[/]"
+    return near[0]
 
 
 def _summary(

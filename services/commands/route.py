@@ -118,7 +118,7 @@ def show(message: Decided, latency_s: float) -> None:
     for c in decision.candidates:
         interval = f"{c.success_low:.2f}–{c.success_high:.2f}"
         shown.add_row(
-            c.model,
+            f"{c.model} [yellow](little evidence)[/]" if c.caution > 0 else c.model,
             f"{c.success:.3f}",
             interval,
             usd(c.cost_usd),
@@ -126,12 +126,11 @@ def show(message: Decided, latency_s: float) -> None:
             f"{c.utility:+.3f}",
         )
     out.print(shown)
-    if unproven := [c.model for c in decision.candidates if c.caution > 0]:
-        text = (
-            f"too little is known yet of {', '.join(unproven)}: utility counts the lower end "
-            "of the interval"
+    if any(c.caution > 0 for c in decision.candidates):
+        out.print(
+            "[yellow]little evidence: the utility counts the lower end of the interval[/]",
+            soft_wrap=True,
         )
-        out.print(f"[yellow]{text}[/]", soft_wrap=True)
     for ruled in decision.ruled_out:
         out.print(f"[dim]ruled out {ruled.model}: {ruled.reason}[/]", soft_wrap=True)
     if isinstance(message, Completed):

@@ -40,7 +40,7 @@ REMEMBER_S = 24 * 3600
 
 
 def effective(settings: JudgeSettings) -> JudgeSettings:
-    """The settings with judge models that can be had: without a key, SIMULATED ones."""
+    """The settings with available judge models: without a key, SIMULATED ones."""
     if not LLMSettings().simulated:
         return settings
     simulated = tuple(f"{JUDGE}-{i + 1}" for i in range(len(settings.models)))
@@ -55,7 +55,7 @@ class Judging:
         self._kafka = KafkaSettings()
         self._redis = RedisSettings()
         self._catalog = CurrentCatalog(settings.catalog)
-        self._catalog().profile(settings.profile)  # one that is not there is said at the start
+        self._catalog().profile(settings.profile)  # an unknown one ends the start
         self._sampler = Sampler(settings)
         self._attendance = Attendance(settings.rest_s)
         self._tables = Tables(FLOW.name, self._kafka, self._redis)
@@ -81,7 +81,7 @@ class Judging:
             yield
 
     async def work(self, batch: Sequence[Completed]) -> Sequence[list[Evaluated] | Exception]:
-        """Judge a batch, and count what came of it."""
+        """Judge a batch, and count the results."""
         return await asyncio.gather(*(self._judge(message) for message in batch))
 
     async def _judge(self, message: Completed) -> list[Evaluated]:
@@ -116,7 +116,7 @@ class Judging:
 
 @dataclass(frozen=True, slots=True)
 class CatalogPrices:
-    """Bounds from the catalogue; a model without a price is taken for very dear."""
+    """Bounds from the catalogue; a model without a price counts as very expensive."""
 
     catalog: Catalog
 
@@ -195,8 +195,8 @@ def attend(evaluation: Evaluated, attendance: Attendance) -> None:
     for reason, count in abstained.items():
         ABSTAINED.labels(name, reason).inc(count)
     if abstained:
-        log.warning(
-            "votes that say nothing",
+        log.info(
+            "votes that could not be read",
             judge=name,
             request_id=evaluation.request_id,
             cost_usd=evaluation.cost_usd,

@@ -33,7 +33,7 @@ from shared.routing.learning.clustering import (
     settle,
     sums,
 )
-from shared.routing.learning.labels import label, named_by_library
+from shared.routing.learning.labels import named_by_library, typical_label
 from shared.routing.learning.matching import lineage, pair
 from shared.routing.learning.regressing import FEWEST, aligned, fit_votes_estimator
 from shared.routing.learning.settling import settled
@@ -226,7 +226,7 @@ def _named(
     for c in range(k):
         members = np.flatnonzero(clustering.labels == c)
         if len(members):
-            typical[c] = label(texts[members[distances[members].argmin()]])
+            typical[c] = typical_label([texts[int(i)] for i in members], distances[members])
         else:
             typical[c] = old[kept[c]].label
     called: list[str | None] = [old[j].label if j >= 0 else None for j in kept]

@@ -26,6 +26,18 @@ def label(text: str, length: int = 80) -> str:
     return line if len(line) <= length else line[:length].rsplit(" ", 1)[0] + "…"
 
 
+TYPICAL = 10
+"""A cluster's label is the shortest of so few descriptions that are nearest to its centroid."""
+
+
+def typical_label(texts: Sequence[str], distances: Array) -> str:
+    """The label of a cluster that no task of the library fits: of the descriptions nearest to the
+    centroid, the shortest. `distances` (n,): of each of the `texts` to the centroid."""
+    nearest = np.argsort(distances, kind="stable")[:TYPICAL]
+    told = [text for i in nearest if (text := label(texts[int(i)]))]
+    return min(told, key=len, default="")
+
+
 def named_by_library(
     means: Array, fallback: Sequence[str], before: Sequence[str | None], library: Points | None
 ) -> list[str]:

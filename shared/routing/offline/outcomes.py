@@ -1,8 +1,8 @@
 """A first routing table from an outcome matrix: prompts x models, with scores and, where known,
 cost and latency.
 
-A cluster's success of a model is its mean score there, shrunk toward the model's mean over all
-prompts as if `SHRINKAGE` prompts had scored that mean: a cluster with few prompts says little.
+A model's success in a cluster is its mean score there, shrunk toward its mean over all prompts. The
+shrinkage is as if `SHRINKAGE` more prompts had scored that mean.
 Strength is its log-odds less the reference model's, whose own success the table says too.
 """
 
@@ -31,7 +31,7 @@ from shared.routing.deciding.table import Array, Cluster, Encoder, Provenance, R
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.learning.clustering import Clustering, kmeans
 from shared.routing.learning.fitting import fit_estimator, success_rates
-from shared.routing.learning.labels import label
+from shared.routing.learning.labels import typical_label
 from shared.routing.learning.task2vec import signatures
 from shared.routing.offline.measures import Curve, area
 
@@ -57,7 +57,7 @@ SURELY = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """`scores` (prompts, models) in 0..1; `cost_usd` and `latency_s` likewise, or (models,) if
+    """`scores` (prompts, models) in 0..1; `cost_usd` and `latency_s`  the same, or (models,) if
     known only on average.
 
     NaN: that model did not answer that prompt. `texts` are what was embedded, one a prompt.
@@ -275,7 +275,7 @@ def build_table(
 
 
 def enough(counts: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Which of so many scores are enough to say how good a model is: `FEW`, or, where nobody has
+    """Which of this many scores are enough to say how good a model is: `FEW`, or, where nobody has
     those, the most there are."""
     many: npt.NDArray[np.bool_] = np.asarray(counts) >= min(FEW, np.max(counts))
     return many
@@ -368,10 +368,9 @@ def choose(
     all cost the same, by quality.
 
     `features` are those of each text. Among tables without an estimator the best stands for all. An
-    estimator, which is a mean of many, is taken unless that one is surely better, and the prompt
-    itself is read unless another text is surely better: choosing the best of several by a few
-    hundred prompts did worse than that (docs/decisions/0010-true-units.md).
-    """
+    estimator, which is a mean of many, is taken unless that one is clearly better. The prompt
+    itself is read unless another text is clearly better. Choosing the best of several by a few
+    hundred prompts did worse (docs/decisions/0010-true-units.md)."""
     tried: dict[Recipe, tuple[Matrix, Matrix]] = {}
     reached: dict[Recipe, float] = {}
     for recipe in recipes:
@@ -455,15 +454,12 @@ def _expected(values: Matrix, clustering: Clustering) -> Matrix:
 def named_clusters(
     texts: Sequence[str], vectors: Array, clustering: Clustering
 ) -> tuple[Cluster, ...]:
-    """Clusters with labels: the text nearest to each centroid."""
+    """Clusters with labels, each a typical text of its own."""
     width = max(2, len(str(len(clustering.centroids) - 1)))
     clusters = []
     for c, centroid in enumerate(clustering.centroids):
         members = np.flatnonzero(clustering.labels == c)
-        nearest = members[np.linalg.norm(vectors[members] - centroid, axis=1).argmin()]
-        clusters.append(
-            Cluster(
-                f"c{c:0{width}d}", label(texts[nearest]), len(members), float(clustering.radii[c])
-            )
-        )
+        distances = np.linalg.norm(vectors[members] - centroid, axis=1)
+        name = typical_label([texts[int(i)] for i in members], distances)
+        clusters.append(Cluster(f"c{c:0{width}d}", name, len(members), float(clustering.radii[c])))
     return tuple(clusters)
