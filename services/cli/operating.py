@@ -15,7 +15,7 @@ app = typer.Typer()
 @app.command()
 def topics(
     create: Annotated[
-        bool, typer.Option("--create", help="Create what is missing, widen, mend settings.")
+        bool, typer.Option("--create", help="Create and widen topics, and correct their settings.")
     ] = False,
     wait: Annotated[
         float, typer.Option(help="Seconds to wait for a Kafka that does not answer yet.")
@@ -26,7 +26,7 @@ def topics(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Check the topics against what they should be; exit code 1 if they are not."""
+    """Check topics and their settings; exit code 1 if something is wrong."""
     from services.commands import topics as command
 
     raise typer.Exit(
@@ -50,7 +50,7 @@ def connect(
     write: Annotated[
         bool, typer.Option("--write", help="Write the client's settings, keeping a backup.")
     ] = False,
-    undo: Annotated[bool, typer.Option("--undo", help="Put back what was there before.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Restore the earlier settings.")] = False,
     json_: Json = False,
 ) -> None:
     """Show the settings that point an agent, an editor or a chat front-end at the gateway."""
@@ -80,11 +80,11 @@ def config(
 @app.command()
 def doctor(
     ask: Annotated[
-        bool, typer.Option("--ask", help="Have the describer's model say a word, which costs.")
+        bool, typer.Option("--ask", help="Also call the describer's model, which costs a little.")
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Say what is missing, and the command that mends it."""
+    """Check the installation, and print the commands that repair what is wrong."""
     from services.commands import doctor as command
 
     raise typer.Exit(command.doctor(ask=ask, as_json=json_))
@@ -113,7 +113,7 @@ def flow(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Draw which service hears, says and reads which topics."""
+    """Draw which service reads and writes which topics."""
     from services.commands import flow as command
 
     command.show(write, as_json=json_)
@@ -127,25 +127,26 @@ def forget(
     session: Annotated[str | None, typer.Option(help="All requests of this session.")] = None,
     metadata: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=VALUE: all requests that bear it; may be repeated."),
+        typer.Option(help="KEY=VALUE: all requests with it; may be repeated."),
     ] = None,
     key: Annotated[
         str | None, typer.Option(help="All requests that came with this key to the gateway.")
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do it; otherwise only what there is is shown.")
+        bool, typer.Option("--yes", help="Delete; without it the command only shows what there is.")
     ] = False,
     now: Annotated[
         bool,
         typer.Option(
             "--now",
-            help="Also delete topics up to the newest of theirs, with all that lies before.",
+            help="Also delete every record up to and including the newest matching one. Other "
+            "people's older records go with it.",
         ),
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Delete what is known of requests, of a session or of a sender, as far as that can be, and say
-    what stays and until when."""
+    """Delete the data of requests, of a session or of a sender, and say what stays and
+    until when."""
     from services.commands import forget as command
 
     tagged = [*(metadata or []), *([f"gateway.key={key}"] if key else [])]

@@ -33,7 +33,7 @@ Keep = Annotated[
 ]
 Spend = Annotated[
     float | None,
-    typer.Option(min=0, help="Spend at most so many USD on 1,000 prompts, for the most success."),
+    typer.Option(min=0, help="Spend at most this many USD on 1,000 prompts."),
 ]
 Describe = Annotated[
     str,

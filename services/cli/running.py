@@ -47,7 +47,8 @@ def up(
     hot_path: Annotated[
         bool,
         typer.Option(
-            "--hot-path", help="Only from prompt to decision: nobody answers, judges or learns."
+            "--hot-path",
+            help="Only the services from prompt to decision, without answers and learning.",
         ),
     ] = False,
 ) -> None:
@@ -86,13 +87,13 @@ def demo(
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8089,
-    seed: Annotated[int, typer.Option(help="What is true follows from it.")] = 0,
+    seed: Annotated[int, typer.Option(help="The simulated truth follows from it.")] = 0,
     time_scale: Annotated[
-        float, typer.Option(min=0, help="How much of a model's latency is really waited; 0: none.")
+        float, typer.Option(min=0, help="Fraction of a model's latency to really wait; 0: none.")
     ] = 0.0,
     script: Annotated[
         Path | None,
-        typer.Option(help="YAML of the very answers to give instead (docs/providers.md)."),
+        typer.Option(help="YAML with the exact answers to give instead (docs/providers.md)."),
     ] = None,
 ) -> None:
     """Serve simulated language models and judges as an OpenAI-compatible API, with a truth that is
@@ -119,8 +120,7 @@ def send(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Publish a file of prompts (or the 25 tasks' own) at a rate, without waiting for what comes of
-    them."""
+    """Publish a file of prompts (or the 25 tasks' own) at a rate, without waiting for decisions."""
     from services.commands import send as command
 
     command.send(prompts, rate, answer=answer, repeat=repeat, as_json=json_)

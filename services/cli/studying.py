@@ -30,11 +30,11 @@ def rank(
         typer.Option(min=0, help="USD that judging may cost; the estimate must be below it, too."),
     ] = 25.0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be asked and what it would cost.")
+        bool, typer.Option("--dry-run", help="Only print the number of calls and their cost.")
     ] = False,
     results: Annotated[
         Path,
-        typer.Option(help="Folder for results; a run that was stopped goes on from what is there."),
+        typer.Option(help="Folder for results; a stopped run continues from it."),
     ] = Path("rank-results"),
     kafka: Annotated[
         str | None, typer.Option(help="A real Kafka's address; by default an embedded one.")
@@ -44,8 +44,8 @@ def rank(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Have every model answer the 25 tasks and every pair judged six times, through the services;
-    print and write the ranking."""
+    """Rank models: every model answers the 25 tasks, and every pair of answers is judged six
+    times. Print and write the ranking."""
     supervise.warm()
     from services.commands import rank as command
 
@@ -61,7 +61,7 @@ def rank(
 
 @app.command()
 def evidence(json_: Json = False) -> None:
-    """Show how far votes can be relied on: ties, position bias, agreement of judges and people,
+    """Show how reliable votes are: ties, position bias, agreement of judges and people,
     money spent today."""
     from services.commands import evidence as command
 
@@ -82,7 +82,9 @@ def evaluate(
     splits: Annotated[int, typer.Option(min=1, max=200, help="Random 70/30 splits.")] = 5,
     folds: Annotated[
         int | None,
-        typer.Option(min=2, max=50, help="Cross-validation with so many folds instead of splits."),
+        typer.Option(
+            min=2, max=50, help="Cross-validation with this many folds instead of splits."
+        ),
     ] = None,
     k: Annotated[
         int | None,
@@ -111,12 +113,12 @@ def evaluate(
         Path | None, typer.Option(help="Write a report with pictures: a Markdown file.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Of intervals and disturbances.")
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of intervals and disturbances.")
     ] = 0,
     json_: Json = False,
 ) -> None:
-    """Say what routing would have gained on known outcomes, by the code that the services run,
-    beside the field's baselines."""
+    """Measure what routing would have gained on known outcomes, beside the field's baselines. It
+    runs the services' code."""
     from services.commands import evaluate as command
     from services.workbench.findings import Options
 

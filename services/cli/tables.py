@@ -43,9 +43,7 @@ def table_build(
     ] = None,
     simulated: Annotated[
         bool,
-        typer.Option(
-            "--simulated", help="The 25 tasks with simulated outcomes, as the demo has it."
-        ),
+        typer.Option("--simulated", help="The 25 tasks with simulated outcomes, as in the demo."),
     ] = False,
     k: Annotated[
         str,
@@ -80,7 +78,7 @@ def table_build(
     cascade: Annotated[
         bool,
         typer.Option(
-            help="Learn to tell good answers of cheap models, where the outcomes have responses."
+            help="Learn to recognise good answers of cheap models, from responses in the outcomes."
         ),
     ] = True,
     seed: Annotated[int, typer.Option(help="Seed of clustering and simulation.")] = 0,
@@ -186,7 +184,7 @@ def table_rollback(
 
 @table_app.command("unpin")
 def table_unpin(json_: Json = False) -> None:
-    """Let what is learnt from traffic replace the current table, where that is pinned or held."""
+    """Let learning replace the current table again."""
     from services.commands import table as command
 
     command.unpin(as_json=json_)

@@ -59,7 +59,7 @@ def list_letters(*, as_json: bool) -> None:
     out.print(shown)
     out.print(
         "look at one with [bold]pointsman dead-letters show ID[/], send it again with [bold]replay "
-        "ID[/] (mended: [bold]--value FILE[/])"
+        "ID[/] (corrected: [bold]--value FILE[/])"
     )
 
 
@@ -69,15 +69,15 @@ def show(id_: str) -> None:
     sys.stdout.buffer.write(_find(asyncio.run(letters()), [id_])[0].value or b"")
 
 
-def replay(ids: list[str], value: Path | None, mended: Path | None, *, as_json: bool) -> None:
+def replay(ids: list[str], value: Path | None, corrected: Path | None, *, as_json: bool) -> None:
     """Send them again."""
     if value is not None and len(ids) != 1:
         raise InvalidMessage("--value replaces one record: name its ID")
-    if mended is not None and (ids or value):
-        raise InvalidMessage("--mended names the records itself; leave the IDs and --value out")
+    if corrected is not None and (ids or value):
+        raise InvalidMessage("--corrected names the records itself; leave out the IDs and --value")
     servers.find_running()
-    if mended is not None:
-        sent = asyncio.run(replay_mended(read_mended(mended)))
+    if corrected is not None:
+        sent = asyncio.run(replay_corrected(read_corrected(corrected)))
     else:
         sent = asyncio.run(_replay(ids, value.read_bytes() if value else None))
     if as_json:
@@ -89,20 +89,20 @@ def replay(ids: list[str], value: Path | None, mended: Path | None, *, as_json: 
         )
 
 
-def read_mended(file: Path) -> dict[str, Any]:
+def read_corrected(file: Path) -> dict[str, Any]:
     """{"id": …, "value": …} a line. Raises `InvalidMessage`."""
-    mended: dict[str, Any] = {}
+    corrected: dict[str, Any] = {}
     for number, line in enumerate(file.read_bytes().decode("utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
                 entry = json.loads(line)
-                mended[str(entry["id"])] = entry["value"]
+                corrected[str(entry["id"])] = entry["value"]
             except (ValueError, KeyError, TypeError):
                 raise InvalidMessage(
                     f'{file}, line {number}: expected {{"id": "topic-partition-offset", "value": '
                     "{…}}"
                 ) from None
-    return mended
+    return corrected
 
 
 async def _replay(ids: list[str], value: bytes | None) -> list[str]:
@@ -111,11 +111,11 @@ async def _replay(ids: list[str], value: bytes | None) -> list[str]:
     return await _send([(d, d.value if value is None else value) for d in chosen])
 
 
-async def replay_mended(mended: Mapping[str, Any]) -> list[str]:
+async def replay_corrected(corrected: Mapping[str, Any]) -> list[str]:
     """Send what stands for each id in its place: a message as an object, or any text as it is."""
     texts = {
         id_: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for id_, value in mended.items()
+        for id_, value in corrected.items()
     }
     return await _send(
         [(d, texts[d.id].encode("utf-8", "replace")) for d in _find(await letters(), list(texts))]

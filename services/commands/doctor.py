@@ -1,4 +1,4 @@
-"""`pointsman doctor`: what is missing, and the command that mends it."""
+"""`pointsman doctor`: what is wrong, and the command that repairs it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from shared.routing.learning.comparing import origin
 
 ASK_WITHIN_S = 30.0
 LOOK_AGAIN_S = 5.0
-"""After that a partition whose committed offset is the same stands still."""
+"""After that a partition whose committed offset is the same is stalled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ async def _standing() -> Finding:
         return Finding("partitions", ok=True, found=f"not known: {error}", needed=False)
     if not standing:
         moving = sum(one.records for one in before)
-        return Finding("partitions", ok=True, found=f"none stands still, {moving} records wait")
+        return Finding("partitions", ok=True, found=f"none stalled, {moving} records wait")
     places = "; ".join(
         f"{one.topic}/{one.partition} at offset {one.offset}, {one.records} records wait for the "
         f"{one.service}"
@@ -286,12 +286,12 @@ async def _standing() -> Finding:
     more = f"; and {len(standing) - 5} more" if len(standing) > 5 else ""
     running = any(here[one.service] or one.unread for one in standing)
     mend = (
-        "see docs/operations.md, A partition stands still"
+        "see docs/troubleshooting.md, A partition is stalled"
         if running
         else "start the services: pointsman run, or docker compose up"
     )
     return Finding(
-        "partitions", ok=False, found=f"standing still: {places}{more}", mend=mend, needed=running
+        "partitions", ok=False, found=f"stalled: {places}{more}", mend=mend, needed=running
     )
 
 

@@ -6,8 +6,8 @@ far as that can be.
   record without a value on `evaluations`.
 - Answers and descriptions that Redis remembers are deleted.
 - The other topics keep them until their retention ends: Kafka deletes a partition's records from
-  its beginning only. `--now` does that, up
-  to the newest of theirs, with all that lies before; the services must have read that far.
+  its beginning only. `--now` does that, up to the newest matching record, with every record before
+  it; the services must have read that far.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def _show(report: Mapping[str, Any]) -> None:
     if report["labels"]:
         shown_in = ", ".join(report["labels"])
         out.print(
-            f"tables {shown_in} name a task by a description of theirs; the next re-clustering "
-            "chooses anew",
+            f"routing tables {shown_in} use one of these descriptions as a cluster label; the next "
+            "re-clustering replaces it",
             soft_wrap=True,
         )
     out.print(f"[dim]{TRANSIENT}[/]", soft_wrap=True)

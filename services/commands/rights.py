@@ -36,7 +36,7 @@ class Rights:
 
 
 SENDER = Rights((DECISIONS, COMPLETIONS, DEAD_LETTERS), (PROMPTS,))
-"""A system that publishes prompts and reads what comes of them."""
+"""A system that publishes prompts and reads the results."""
 
 
 def rights() -> dict[str, Rights]:

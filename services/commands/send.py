@@ -1,5 +1,4 @@
-"""`pointsman send`: a file of prompts onto the topic, at a rate, without waiting for what comes of
-them."""
+"""`pointsman send`: a file of prompts onto the topic, at a rate, without waiting for decisions."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from shared.adapters.kafka.settings import KafkaSettings
 
 
 def topics(*, create: bool, wait_s: float = 0.0, as_json: bool) -> int:
-    """Check, and create or mend first if asked. `wait_s`: how long to wait for a broker that does
+    """Check, and first create or repair if asked. `wait_s`: how long to wait for a broker that does
     not answer yet. Returns 1 if something is still not as it should be."""
     servers.find_running()
     kafka = KafkaSettings()
@@ -47,7 +47,7 @@ def topics(*, create: bool, wait_s: float = 0.0, as_json: bool) -> int:
         shown.add_row(state.name, str(state.partitions), keeps, state.topic.about, _verdict(state))
     out.print(shown)
     if wrong:
-        out.print("mend it with [bold]pointsman topics --create[/]")
+        out.print("repair it with [bold]pointsman topics --create[/]")
     return 1 if wrong else 0
 
 

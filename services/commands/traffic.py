@@ -20,7 +20,7 @@ from shared.contracts.topics import COMPLETIONS, DEAD_LETTERS, DECISIONS, PROMPT
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one prompt: a decision or a dead letter, and the seconds from publishing it to
+    """The result of one prompt: a decision or a dead letter, and the seconds from publishing it to
     having read that."""
 
     request_id: str
@@ -32,7 +32,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Traffic:
-    """Publishes prompts and collects what comes of them. Made by `open_traffic`."""
+    """Publishes prompts and collects the results. Made by `open_traffic`."""
 
     kafka: KafkaSettings
     out: Publisher

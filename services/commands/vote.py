@@ -35,7 +35,7 @@ KEYS = {
 
 
 def vote(rater: str, count: int, ask: Callable[[str], str] = input) -> int:
-    """Show pairs of answers without names, in an order drawn by lot, and publish the votes. Returns
+    """Show pairs of answers without names, in random order, and publish the votes. Returns
     the exit code."""
     servers.find_running()
     pairs, table = asyncio.run(_open_pairs(rater))

@@ -76,7 +76,7 @@ class Desk(Protocol):
     """People who watch Now."""
     evaluations_heard: int
     evidence: tuple[int, dict[str, Any]] | None
-    """What was worked out from so many votes that were heard."""
+    """What was computed, and from how many votes."""
 
     async def decide(self, message: Submitted) -> Decided:
         """Publish a prompt and wait for its decision. Raises `Undecided`."""

@@ -79,8 +79,8 @@ class SeenDecision:
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over the decisions in memory that a ranking was known for, and of which it is known what
-    the best single model would have done."""
+    """Sums over the decisions in memory that were ranked and name the figures of the best single
+    model."""
 
     count: int = 0
     singles: Counter[str] = field(default_factory=Counter)

@@ -26,12 +26,12 @@ class ConsoleSettings(ServiceSettings):
     history: Annotated[int, Field(ge=100)] = 100_000
     """Decisions kept in memory, the newest; what the pages count."""
     points: Annotated[int, Field(ge=1)] = 2000
-    """Of these, so many are kept with their embedding and their prompt's beginning: what Map
+    """Of these, how many are kept with their embedding and their prompt's beginning: what Map
     shows."""
     tables: Annotated[int, Field(ge=2)] = 12
     """Routing tables kept for histories."""
     rate_twice: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """The share of pairs that two people rate, so that their agreement is known."""
+    """Fraction of pairs that two people rate, to measure their agreement."""
     route_s: Annotated[float, Field(gt=0)] = 15.0
     """Seconds that Try waits for a decision."""
     catalog: Path | None = None

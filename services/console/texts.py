@@ -43,8 +43,8 @@ COMMENT = re.compile(r"\s*<!--[^>]{0,200}-->\s*$")
 
 
 def safe(text: str) -> str:
-    """HTML of a foreign text. It is parsed as Markdown without HTML, and what comes out is cleaned
-    all the same. A comment at its end is left out."""
+    """HTML of a foreign text. It is parsed as Markdown without HTML, and the result is still
+    cleaned. A comment at its end is left out."""
     return nh3.clean(
         _markdown.render(COMMENT.sub("", text)),
         tags=TAGS,

@@ -91,7 +91,7 @@ class Rating:
 
     def at(self, rater: str) -> ShownPair | None:
         """What is on this person's screen: what was shown last and not rated, else the next pair,
-        its sides drawn by lot."""
+        with random sides."""
         desk = self.desk(rater)
         if desk.shown:
             return next(reversed(desk.shown.values()))

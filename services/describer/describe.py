@@ -111,7 +111,7 @@ class RememberedDescription(Remembered):
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a description can be had by."""
+    """The ways to get a description."""
 
     settings: DescriberSettings
     ask: Ask
@@ -160,7 +160,7 @@ async def by_library(message: Submitted, means: Means) -> Described:
     prompt = message.task_text()
     if nearest.confidence >= means.settings.library_from:
         text = refined(nearest.name, prompt)
-    else:  # its point goes on all the same: it was made to find that no task is near
+    else:  # its point still goes on: it was made to find that no task is near
         text = extract(prompt)
         nearest = nearest.model_copy(update={"name": ""})
     return _with(message, text, Source.local, began, library=nearest)

@@ -1,4 +1,4 @@
-"""What the describer knows of prompts like the one at hand, so that it need not ask about each.
+"""What the describer knows of prompts like the present one, so that it does not ask about each.
 
 Keeps the newest prompts that a language model described, as points, and learns from them where a
 description would lie (`shared.routing.learning.foresight`). It keeps no word, neither of a prompt
@@ -41,11 +41,11 @@ Encode = Callable[[Sequence[str]], Array]
 READ_CHARS = 600
 """Of a prompt, for its embedding: 128 tokens foresee as well as 256, at half the cost."""
 GROWN = 0.2
-"""Learn anew once so large a share of the pairs is new."""
+"""Learn again once this fraction of the pairs is new."""
 AGAIN_S = 30.0
-"""…or there is another routing table, but no sooner than after so long."""
+"""…or once there is another routing table, at the earliest after this time."""
 AT_LEAST_EVERY_S = 3600.0
-"""…or after so long, if anything is new."""
+"""…or after this time, if anything is new."""
 
 
 @dataclass(frozen=True, slots=True)

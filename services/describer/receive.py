@@ -12,7 +12,7 @@ from shared.contracts.messages import Submitted, read, unknown_fields
 def receive(value: bytes | None, place: str, written_at: datetime, replies: str) -> Submitted:
     """The message, with the defaults that only its record knows.
 
-    `place` names the record where it bears no id; `replies` is the topic that copies go to. Raises
+    `place` names the record where it has no id; `replies` is the topic that copies go to. Raises
     `InvalidMessage`.
     """
     message = read(Submitted, value)

@@ -85,7 +85,7 @@ def _ordered(name: str, named: list[str], read: str) -> bool:
 
 
 def _languages(read: str) -> str:
-    """ " from German to English", as far as it is said."""
+    """ " from German to English", as far as the prompt says it."""
     source = target = None
     for match in _LANGUAGE.finditer(read):
         before = read[max(0, match.start() - 16) : match.start()]

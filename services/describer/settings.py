@@ -26,7 +26,7 @@ class DescriberSettings(ServiceSettings):
     backend: Literal["auto", "llm", "library", "local", "prompt"] = "auto"
     """llm: a language model; library: the nearest task of the library, found by the encoder; local:
     extractive rules; prompt: the prompt itself. auto: a language model where there is a key
-    (POINTSMAN_LLM_API_KEY), else the library, whose words are shown to people while the prompt
+    (POINTSMAN_LLM_API_KEY), else the library. People see the library's words, while the prompt
     itself is embedded. Without an encoder beside the describer the library is left for the
     rules."""
     library_from: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -53,13 +53,12 @@ class DescriberSettings(ServiceSettings):
     cache_ttl_s: Annotated[int, Field(ge=1)] = 7 * 24 * 3600
     """How long a description is kept for the same prompt."""
     foresee: bool = True
-    """Whether the language model is left out where its description makes no difference: where the
-    routing table reads the prompt itself, and where what it would say of a prompt is foreseen from
-    what it said of others. Needs the encoder beside the describer, and an embedder that embeds the
-    description alone."""
+    """Whether to skip the language model where its description makes no difference. That is where
+    the routing table reads the prompt itself, and where the description is foreseen from others.
+    Needs the encoder beside the describer, and an embedder that embeds the description alone."""
     foresee_target: Annotated[float, Field(gt=0, lt=1)] = 0.97
-    """Share of the foreseen prompts that are to get the models that the language model's
-    description would have given them."""
+    """Fraction of foreseen prompts that must get the same model as with the language model's
+    description."""
     profiles: dict[Profile, Preferences] = Field(default={}, validation_alias=PROFILES_VARIABLE)
     """What profiles mean here, where they are to mean something else: JSON such as `{"balanced":
     {"keep": 0.97}}`."""
@@ -73,8 +72,8 @@ class DescriberSettings(ServiceSettings):
     foresee_pairs: Annotated[int, Field(ge=100)] = 4000
     """Prompts and their descriptions kept to foresee from, the newest: 5 KB each, as points."""
     foresee_check: Annotated[float, Field(ge=0, le=1)] = 0.02
-    """Share of the prompts that could be foreseen of which the language model is asked all the
-    same, to see whether it holds."""
+    """Fraction of foreseeable prompts that are still sent to the language model, to check that
+    foresight is right."""
     encoder_dir: Path | None = None
     """Directory of the encoder, as the embedder's. None: the default encoder."""
     threads: Annotated[int, Field(ge=0)] = 0

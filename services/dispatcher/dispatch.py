@@ -75,8 +75,8 @@ async def dispatch(
     """Add the answer; nothing if none is asked for. Models are asked in the decision's order until
     one answers.
 
-    Where the decision has a cascade and answers can be assessed, the cheap model is asked first,
-    and the other only if its answer is not good enough. A request that wants models compared gets
+    Where the decision has a cascade and answers can be assessed, the cheap model comes first. The
+    other is asked only if its answer is not good enough. A request that wants models compared gets
     all their answers. Each is asked once for a request, as far as Redis remembers.
     """
     if not message.answer and not message.compare:
@@ -190,7 +190,7 @@ async def _cascaded(
     assessed = Assessed(first=plan.first, good=good, escalated=True)
     try:
         better = await asker.ask(plan.then)
-    except ModelUnavailable as error:  # then the answer that is there is the best that can be had
+    except ModelUnavailable as error:  # then the answer that is there is the best available
         failed = (FailedCall(model=plan.then, error=str(error)),)
         return Completion(
             status="answered",

@@ -61,7 +61,7 @@ class Dispatching:
             yield
 
     async def work(self, batch: Sequence[Decided]) -> Sequence[Completed | tuple[()] | Exception]:
-        """Dispatch a batch, and count what came of it."""
+        """Dispatch a batch, and count the results."""
         call = self._call
         answers = self._answers
         assert call is not None, "use it inside running()"

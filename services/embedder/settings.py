@@ -34,13 +34,13 @@ class EmbedderSettings(ServiceSettings):
     routing table was made with; before there is one, the description where a language model wrote
     it, else the prompt."""
     guard: bool = False
-    """Whether texts are also embedded without their edges, so that a string put before or behind
-    every prompt can't push it to a dearer model: the least expensive of three choices stands. Costs
+    """Whether texts are also embedded without their edges, and the least expensive of three choices
+    counts. So a string at the edge of a prompt can't push it to a more expensive model. Costs
     up to three times the encoder's time for texts of 16 words and more."""
     provider: Literal["auto", "cpu", "cuda"] = "auto"
-    """Execution provider; auto takes CUDA where it is to be had."""
+    """Execution provider; auto takes CUDA where it is available."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Texts of one batch are encoded by so many threads side by side; 0: one for each core."""
+    """Threads that encode the texts of one batch side by side; 0: one for each core."""
     batch: Annotated[int, Field(ge=1)] = 64
     """The most texts encoded together. A GPU wants more: 1024."""
     gpu_tokens: Annotated[int, Field(ge=256)] = 16_384

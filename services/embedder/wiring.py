@@ -62,8 +62,8 @@ class BatchEmbedder:
         log.info("encoder ready", encoder=str(encoder.identity), provider=encoder.provider)
 
     async def _follow_table(self) -> None:
-        """Go over to the encoder of the table in use, so that a table from before the default
-        encoder was another keeps working, and the next one, too."""
+        """Change to the encoder of the table in use, so that a table of an earlier default encoder
+        keeps working."""
         async with self._switching:
             current = self._tables.at_hand() if self._tables and self._follow else None
             wanted = current[1].encoder if current else None

@@ -90,14 +90,14 @@ class Answering:
         return sum(answer.cost_usd for answer in (self.answer, *self.before) if answer is not None)
 
     def after(self, first: _First | None) -> Answering:
-        """With what came of asking another first."""
+        """With the result of asking another first."""
         if first is not None and first.told.answer is not None:
             self.before = (first.told.answer,)
             self.cascade = first.told.cascade
         return self
 
     def headers(self) -> dict[str, str]:
-        """What is said of a cascade beside the answer."""
+        """What headers say of a cascade."""
         if self.cascade is None:
             return {}
         good = "" if self.cascade.good is None else f"; good={self.cascade.good:.3f}"
@@ -109,7 +109,7 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class _First:
-    """What came of asking the cheap model of a cascade."""
+    """The result of asking the cheap model of a cascade."""
 
     told: Answering
     came: Mapping[str, Any]
@@ -162,7 +162,7 @@ async def ask_whole(
         raise unanswered(failed)
     first.told.failed = failures(
         failed
-    )  # nobody better answers, so the answer that is there is the best that can be had
+    )  # nobody better answers, so the answer that is there is the best available
     return first.told, _body(wanted, first.came, first.told)
 
 
@@ -242,7 +242,7 @@ async def ask_streamed(
         raise unanswered(failed)
     first.told.failed = failures(
         failed
-    )  # nobody better answers, so the answer that is there is the best that can be had
+    )  # nobody better answers, so the answer that is there is the best available
     yield first.speaking(wanted)
 
 
@@ -253,8 +253,8 @@ async def _begin(
     within_s: float,
     assess: Assess | None,
 ) -> tuple[tuple[str, ...], _First | None, list[tuple[str, ModelUnavailable]]]:
-    """The models that are left to ask, in order; what came of asking a cheap one first, where there
-    is a cascade; and who failed."""
+    """The models that are left to ask, in order; the result of asking a cheap one first, where
+    there is a cascade; and who failed."""
     plan = choice.cascade
     decided = choice.decided
     if plan is None or decided is None or assess is None:

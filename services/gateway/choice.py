@@ -145,9 +145,9 @@ class Choice:
     conversation: Conversation | None = None
 
     def history(self, wanted: UnderstoodRequest, model: str) -> Sequence[Mapping[str, Any]]:
-        """The chat as `model` takes it: what only another understands is left out of the turns
-        that another wrote. A turn of which nobody knows is taken for one of who is asked first;
-        where only the last speaker is remembered, for one of theirs."""
+        """The chat as `model` takes it: what only another understands is left out of the turns that
+        another wrote. A turn of unknown origin counts as written by the model that is asked first;
+        where only the last speaker is remembered, by that one."""
         if wanted.turns == 1:
             return wanted.chat
         conversation = self.conversation
@@ -161,7 +161,7 @@ class Choice:
         return history(wanted.chat, own)
 
     def headers(self, model: str) -> dict[str, str]:
-        """What is said of the choice beside the answer."""
+        """What headers say of the choice, beside the answer."""
         headers = {"x-pointsman-model": model}
         if self.took_s is not None:
             headers["server-timing"] = timing(self.took_s)
@@ -278,7 +278,7 @@ def timing(decision_s: float) -> str:
 def _kept(
     decision: Decision, before: Spoke | None, stay_points: float
 ) -> tuple[tuple[str, ...], bool]:
-    """Stay with the conversation's model unless another is so many points ahead."""
+    """Stay with the conversation's model unless another leads by the given points."""
     order = tuple(c.model for c in decision.candidates)
     utility = {c.model: c.utility for c in decision.candidates}
     if before is None or before.model not in utility or before.model == order[0]:

@@ -208,7 +208,7 @@ def openapi() -> dict[str, Any]:
             "/v1/completions": {
                 "post": _operation(
                     "complete",
-                    "Go on with a text, as of old",
+                    "Continue a text, OpenAI's legacy form",
                     CompletionsRequest,
                     None,
                     stream=True,

@@ -89,12 +89,11 @@ class Fallback:
         gone = self._gone()
         names = [c.model for c in chosen if c.model not in gone and c.model in abilities]
         if not any(model in abilities for model in table.models):
-            return None  # a table of strangers says nothing of the models that can be called
+            return None  # a table of other models says nothing of those that can be called
         return names, str(ref)
 
     def _by_price(self, wish: Rates | Goal, wanted: UnderstoodRequest) -> list[str]:
-        """Expensive models are taken for good ones: nothing else is known of them without a
-        table."""
+        """Without a routing table, price stands in for quality."""
         weights = weights_of(wish if isinstance(wish, Rates) else PROFILES["balanced"])
         catalog = self._catalog()
         limits = wanted.wishes.constraints

@@ -21,8 +21,8 @@ class ExpectedReply(Protocol):
 
 
 class Asking(Protocol):
-    """Publish a prompt and hear what comes of it. `send` raises an error of any kind when the
-    broker is away."""
+    """Publish a prompt and receive the results. `send` raises an error of any kind when the broker
+    is unreachable."""
 
     def expecting(self, request_id: str) -> AbstractContextManager[ExpectedReply]: ...
     async def send(self, message: Submitted) -> None: ...

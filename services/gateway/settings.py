@@ -62,10 +62,10 @@ class GatewaySettings(ServiceSettings):
     profile: str = "current"
     """The catalogue's models that may be such a default while there is no routing table."""
     cascade: Literal["off", "whole", "streams"] = "whole"
-    """Whether a cheap model is asked first, and another only if its answer is not good enough,
-    where the routing table knows how to tell: never; where the whole answer is wanted; or for
-    streams, too, which are then held back until the first answer is there. Needs the encoder beside
-    the gateway (the extra `cpu`)."""
+    """When to ask a cheap model first, and another only if its answer is not good enough. It needs
+    a routing table that can tell. off: never; whole: where the whole answer is wanted; streams: for
+    streams too, which then wait for the first answer. Needs the encoder beside the gateway (the
+    extra `cpu`)."""
     encoder_dir: Path | None = None
     """Directory of the encoder that answers are assessed with, as the embedder's. None: the default
     encoder."""
@@ -75,11 +75,11 @@ class GatewaySettings(ServiceSettings):
     """Whether a conversation is remembered when its next turn is decided: what it was about, and
     who has read it already."""
     stay_points: Annotated[float, Field(ge=0, le=1)] = 0.02
-    """Points of utility that another model has to be ahead to take a conversation over, beside what
-    it costs that it reads all of it anew."""
+    """Points of utility by which another model must lead to take over a conversation, beside its
+    cost of reading all of it."""
     cache_s: Annotated[float, Field(ge=0)] = 300.0
-    """How long a provider is taken to keep what a model has read of a conversation: until then
-    another model has to be worth that it reads all of it anew."""
+    """How long a provider is assumed to cache a conversation. Until then another model must be
+    worth the cost of reading all of it."""
     conversation_s: Annotated[int, Field(ge=1)] = 3600
     """How long a conversation is remembered after its last request."""
     feedback_s: Annotated[int, Field(ge=1)] = 24 * 3600

@@ -24,7 +24,7 @@ class Attendance:
     _until: dict[str, float] = field(default_factory=dict)
 
     def votes(self, model: str) -> bool:
-        """Whether it is asked now. After its rest it is tried anew."""
+        """Whether it is asked now. After its rest it is tried again."""
         if model in self._until and self.clock() >= self._until[model]:
             del self._until[model], self._seen[model]
         return model not in self._until

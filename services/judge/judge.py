@@ -92,12 +92,11 @@ async def judge(
     remembered: Kept,
     attendance: Attendance,
 ) -> list[Evaluated]:
-    """Compare the chosen pairs. A pair that the budget does not allow, or whose answers can't be
-    had, is left out.
+    """Compare the chosen pairs. A pair that the budget does not allow, or whose answers are not
+    available, is left out.
 
     Votes that were paid for are `remembered`, so that a message that comes again is not paid for
-    again.
-    """
+    again."""
 
     async def one(pair: Pair) -> list[Evaluated]:
         key = votes_key(message, pair.first, pair.second)

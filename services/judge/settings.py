@@ -24,8 +24,8 @@ class JudgeSettings(ServiceSettings):
     """How answers are compared. votes: a judge model votes six times, three times in each
     order."""
     rate: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """The share of answered prompts that are compared when what they teach is of the usual worth;
-    more where they teach more."""
+    """Fraction of answered prompts that are compared. It is higher where a comparison teaches
+    more."""
     pairs: Annotated[int, Field(ge=1, le=50)] = 1
     """Pairs compared on a prompt that is sampled; further ones share its answers, so they cost less
     and say less."""
@@ -37,12 +37,12 @@ class JudgeSettings(ServiceSettings):
     does not have are asked of the default provider. Each comparison falls to one of them, in
     rotation."""
     both: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """The share of comparisons that fall to two judge models, so that their agreement is known."""
+    """Fraction of comparisons that two judge models get, to measure their agreement."""
     price_input: Annotated[float, Field(ge=0)] = 1.0
     """USD per million tokens that a judge model is taken to cost before its own figure is known: a
     bound, not a guess."""
     price_output: Annotated[float, Field(ge=0)] = 5.0
-    """Likewise for what it writes."""
+    """The same for output tokens."""
     orders: Annotated[int, Field(ge=1, le=10)] = 3
     """Votes in each of the two orders."""
     max_tokens: Annotated[int, Field(ge=16)] = 2000

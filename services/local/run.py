@@ -34,7 +34,7 @@ def build(name: str) -> FastStream | HttpService:
 def run(name: str, *, supervised: bool = False) -> int:
     """Run it. SIGTERM and Ctrl-C finish what was taken and commit it. Returns the exit code.
 
-    `supervised`: whoever started it has said already what is said of all services.
+    `supervised`: the supervisor has already printed what concerns all services.
     """
     settings = TelemetrySettings()
     telemetry.start(name, settings)

@@ -1,7 +1,7 @@
 """Services as processes of their own: started, watched, started again, and stopped together.
 
-They are forked from one server process that has imported what they have in common
-(multiprocessing's forkserver), since importing takes a service two seconds and forking takes none.
+They are forked from one server process (multiprocessing's forkserver). It has imported what they
+share: importing takes a service two seconds, forking takes none.
 Little is imported here, so that the server can start before anything else does.
 """
 
@@ -30,9 +30,9 @@ STOP_WITHIN_S = 15.0
 RESTART_AFTER_S = 0.5
 SHORT_LIFE_S = 5.0
 SERVED_S = 0.5
-"""For so long a life must have taken records to count for more than another attempt to start."""
+"""Seconds a service must take records to count as started."""
 FALSE_STARTS = 3
-"""So often may a service end before it ever took a record; then it is not started again."""
+"""How often a service may end before its first record; then it is not started again."""
 Say = Callable[[str, str, str], None]
 """Called with service, level and text for what people should see of a service's log."""
 
@@ -101,12 +101,11 @@ class _Child:
 
 
 def pause_s(lived_s: float, in_vain: int) -> float:
-    """How long to wait before a service is started again, after so many lives in a row in which it
-    took no record.
+    """How long to wait before a service is started again, after `in_vain` starts in a row in which
+    it took no record.
 
     One that took records and was killed comes back at once; one that can't get so far is tried less
-    and less often.
-    """
+    and less often."""
     return 0.0 if lived_s >= SHORT_LIFE_S else RESTART_AFTER_S * min(max(1, in_vain), 10)
 
 
@@ -124,7 +123,7 @@ class Supervisor:
             self._environment.get("POINTSMAN_LOG_LEVEL", "INFO"), 0
         )
         self._least = level if level > logging.INFO else 0
-        if self._least:  # that a service takes records is said at INFO, and has to be heard
+        if self._least:  # services report readiness at INFO, and the supervisor needs it
             self._environment["POINTSMAN_LOG_LEVEL"] = "INFO"
         self._say = say
         self._stopping = asyncio.Event()

@@ -20,7 +20,7 @@ GUARD_TOLERANCE = 0.01
 """Nats a comparison by which new clusters may predict recent comparisons worse than the old before
 they are refused."""
 GUARD_SURE = 2.0
-"""…and by at least so many standard errors."""
+"""…and by at least this many standard errors."""
 GUARD_FROM = 60
 """Comparisons below which there is nothing to guard with."""
 

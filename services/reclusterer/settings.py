@@ -22,7 +22,7 @@ class ReclustererSettings(ServiceSettings):
     )
 
     method: Literal["kmeans", "dbscan", "hdbscan"] = "kmeans"
-    """How tasks are found. k-means goes over to mini-batches by itself where there are many
+    """How tasks are found. k-means changes to mini-batches by itself where there are many
     embeddings."""
     clusters: Annotated[int, Field(ge=1)] = 25
     """Clusters that k-means begins with, once there are prompts enough for them."""
@@ -36,14 +36,14 @@ class ReclustererSettings(ServiceSettings):
     profile: str = "current"
     """The catalogue's models that are ranked."""
     reference: str | None = None
-    """The reference model, whose strength is 0. None: the dearest of the profile."""
+    """The reference model, whose strength is 0. None: the most expensive of the profile."""
     catalog: Path | None = None
     """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""
     encoder_dir: Path | None = None
     """Directory of the encoder, as the embedder's: the library's tasks stand in it. None: those of
     the default encoder."""
     sample: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The share of embeddings that is looked at, by hash of the request id."""
+    """Fraction of embeddings that are used, by hash of the request id."""
     embeddings: Annotated[int, Field(ge=100)] = 100_000
     """Embeddings kept in memory: a uniform sample, 1.6 KB each, of what has passed."""
     evaluations: Annotated[int, Field(ge=100)] = 200_000
@@ -53,14 +53,13 @@ class ReclustererSettings(ServiceSettings):
     every_s: Annotated[float, Field(gt=0)] = 30.0
     """How often it is looked whether there is something to publish."""
     grown: Annotated[float, Field(gt=0)] = 0.5
-    """Re-cluster when there are so many more embeddings than at the last time, as a share of
-    them."""
+    """Re-cluster once the number of embeddings has grown by this fraction since the last time."""
     novel: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Re-cluster when so large a share of the embeddings since the last time is novel."""
+    """Re-cluster when this fraction of the embeddings since the last time is novel."""
     drift: Annotated[float, Field(gt=0)] = 0.15
-    """Re-cluster when the mean distance to the nearest centroid has grown by this share."""
+    """Re-cluster when the mean distance to the nearest centroid has grown by this fraction."""
     age_s: Annotated[float, Field(gt=0)] = 24 * 3600.0
-    """Re-cluster when that was so long ago."""
+    """Re-cluster when the last time was this long ago."""
     half_life_s: Annotated[float, Field(gt=0)] = 30 * 24 * 3600.0
     """After this time an evaluation counts half."""
     weigh_judge: Annotated[float, Field(ge=0)] = 1.0
@@ -70,8 +69,8 @@ class ReclustererSettings(ServiceSettings):
     weigh_feedback: Annotated[float, Field(ge=0)] = 0.3
     """How much a sender's thumb counts."""
     unproven: Annotated[float, Field(gt=0)] = 1.5
-    """A model whose standard error (in logits) is above this stands before a proven one only where
-    it would if it did as badly as the worst."""
+    """A model with a larger standard error (in logits) is unproven. It ranks above a proven model
+    only if it would with the performance of the worst model."""
     top_p: Annotated[int, Field(ge=1)] = 4
     """Clusters that an assignment has at most."""
     seed: int = 0

@@ -1,4 +1,4 @@
-"""When to cluster anew."""
+"""When to cluster again."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ FEWEST = 10
 """Embeddings since the last time below which nothing is concluded from them."""
 
 FEWEST_FAR = 50
-"""New prompts from which on it is told whether prompts lie further away: new ones always lie a
-little further than those the clusters were made of."""
+"""New prompts needed to tell whether prompts lie further away than before. New ones always lie a
+little further away than the clusters' own."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Trigger:
         self.distance += distance
 
     def due(self, now: float) -> str:
-        """Why it is time to cluster anew; "" if it is not."""
+        """Why it is time to cluster again; "" if it is not."""
         s = self.settings
         if self.count >= max(FEWEST, s.grown * self.at_last):
             return f"there are {self.count} new prompts"

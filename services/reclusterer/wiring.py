@@ -45,10 +45,10 @@ FIRST_S = 0.2
 EVERY_COMPLETIONS = 20
 """Completions after which costs and latencies are worth publishing."""
 NEWS = 0.02
-"""New votes that make another version, as a share of those in the version in use."""
+"""New votes that make another version, as a fraction of those in the version in use."""
 LOOK_AT_END_S = 60.0
 WAITS = 15
-"""After so many looks (`every_s`) any news at all is published."""
+"""After this many checks (`every_s`) any news at all is published."""
 ARRIVED = 50
 """Embeddings in a row of another space than the table's after which a learnt table is left for
 one of that space."""
@@ -243,8 +243,8 @@ class Learner:
         return ranked(self.catalog(), self.settings, self.anchor)
 
     def _knows_all(self, published: Sequence[TablePublished]) -> bool:
-        """Whether the newest table was learnt from all that is there, of the same models at the
-        same prices: then a restart has nothing to publish."""
+        """Whether the newest table was learnt from every record, with the same models and prices.
+        Then a restart has nothing to publish."""
         if not published or published[-1].came_by is not Origin.learnt or self.current is None:
             return False
         basis = published[-1].basis
@@ -276,9 +276,8 @@ class Learner:
             await self._publish(due)
 
     def _worth_publishing(self, state: tuple[int, int, tuple[Model, ...]]) -> bool:
-        """Whether there is so much news that another version is worth it: a first one, other
-        models, enough votes beside those of the version in use; or any news at all that has waited
-        long enough."""
+        """Whether the news is worth another version. It is for a first version, for other models,
+        for enough new votes, and for any news that has waited long enough."""
         if state == self.published_of:
             return False
         opinions, _, models = self.published_of
@@ -291,8 +290,8 @@ class Learner:
         return now - self.waiting_since >= WAITS * self.settings.every_s
 
     def _held(self) -> bool:
-        """Whether the current table was brought and ranks models that the catalogue does not have:
-        learning would have to drop them, so it leaves that table alone."""
+        """Whether a person published the current table and it ranks models outside the catalogue.
+        Learning would have to drop them, so it leaves that table alone."""
         if self.current is None or not self.brought:
             return False
         strangers = self.catalog().strangers(self.current.models)
@@ -306,7 +305,7 @@ class Learner:
         return bool(strangers)
 
     def _take(self, published: list[TablePublished]) -> None:
-        """What stands on the topic, whoever wrote it. The newest table that was not learnt from
+        """What the topic has, by any writer. The newest table that was not learnt from
         traffic is the anchor."""
         if not published:
             return

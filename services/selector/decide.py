@@ -159,8 +159,8 @@ def _guarded(whole: Selection, views: Sequence[Selection]) -> Selection:
 
 
 def _assignment(place: Place, table: RoutingTable, before: Mapping[str, float]) -> Assignment:
-    """The clusters of a prompt with those of the turns before it: a task lasts longer than a turn,
-    and what a turn seems to be about may be a mistake."""
+    """The clusters of a prompt with those of the turns before it. A task lasts longer than a turn,
+    and one turn's task may be a mistake."""
     weights = {part.id: part.weight for part in place.clusters}
     distances = {part.id: part.distance for part in place.clusters}
     farthest = max(distances.values())

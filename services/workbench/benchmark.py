@@ -258,8 +258,8 @@ async def _robustness(
     options: Options,
     bar: Progress,
 ) -> dict[str, dict[str, float]]:
-    """For each router the share of choices that stay under each disturbance, and what accuracy they
-    lose."""
+    """For each router the fraction of choices that stay under each disturbance, and what accuracy
+    they lose."""
     scores = np.where(np.isfinite(data.outcomes.scores), data.outcomes.scores, 0.0)[rows]
     prompts = [data.outcomes.texts[i] for i in rows]
     at = np.arange(len(rows))

@@ -38,22 +38,27 @@ COLOURS = {
 }
 LEGEND = """\
 Each router learns from 70% of the prompts and is scored on the rest. It expects a
-**success** on 0..1 and a cost in USD of each model, and chooses by success less cost
-over what a point of success is worth. **auto** is what `pointsman table build` makes of
-the same prompts: it chooses by cross-validation on the part that it learns from.
-Avengers-Pro chooses by the score of its paper; the k-means rows are the same clusters
+**success** on 0..1 and a cost in USD of each model. It chooses by success minus cost
+divided by the worth of a point of success. The row **auto** is what `pointsman table
+build` makes of the same prompts, by cross-validation on the part that it learns from.
+Avengers-Pro chooses by the score of its paper. The k-means rows have the same clusters
 with choices in true units.
 
-**accuracy**: mean score when quality alone counts, ± the standard error over splits.
-**less Avengers-Pro**: paired by prompt and split, with a 95% interval from resampling
-prompts. **PerfGain** and **CostSave** (LLMRouterBench, arXiv 2601.07206): how much
-better than the best single model the best point of the quality-cost curve is, and what
-part of that model's cost is saved at no less than its quality. **area**: mean quality
-over the range of costs of the models (RouterBench, arXiv 2403.12031). **APGR**,
-**CPT(x)** (RouteLLM, arXiv 2406.18665): the part of the gap between the two models that
-is recovered, averaged over all shares of prompts given to the stronger; and the least
-share that recovers x%. **regret**: what an oracle would have scored more. **ECE**: the
-expected calibration error of success, in 15 bins."""
+| column | meaning |
+|---|---|
+| accuracy | mean score when only quality counts, ± the standard error over splits |
+| less Avengers-Pro | difference by prompt and split, with a 95% interval from resampling prompts |
+| PerfGain [1] | gain of the best point of the quality-cost curve over the best single model |
+| CostSave [1] | fraction of that model's cost that is saved at its quality or better |
+| area [2] | mean quality over the range of costs of the models |
+| APGR [3] | recovered part of the gap between two models, the mean over all call fractions |
+| CPT(x) [3] | the smallest call fraction that recovers x% of the gap |
+| regret | how much more an oracle would have scored |
+| ECE | expected calibration error of success, in 15 bins |
+
+A call fraction is the fraction of prompts given to the stronger model. Sources: [1]
+LLMRouterBench (arXiv 2601.07206), [2] RouterBench (arXiv 2403.12031), [3] RouteLLM
+(arXiv 2406.18665)."""
 
 
 def write(findings: Sequence[Findings], path: Path) -> None:
@@ -180,7 +185,7 @@ def _summary(findings: Sequence[Findings]) -> list[str]:
         "## All sets",
         "",
         (
-            "`auto` less the best of the simple baselines, whichever that is on the set itself: "
+            "`auto` minus the best simple baseline of each set: "
             "the "
             "area under the quality-cost curve, or APGR"
         ),
@@ -227,7 +232,7 @@ def _beside(findings: Findings) -> list[str]:
         f"{name} ({times})"
         for name, times in sorted(findings.results[OURS].recipes.items(), key=lambda item: -item[1])
     )
-    return [*lines, "", f"auto chose, in so many splits: {chose}.", ""]
+    return [*lines, "", f"auto chose, and in how many splits: {chose}.", ""]
 
 
 def _goals(findings: Findings) -> list[str]:
@@ -276,8 +281,8 @@ def _save(plt: Any, figure: Any, path: Path) -> None:
 
 
 def _curves(findings: Findings, path: Path) -> None:
-    """Quality against cost; for two models the gap recovered against the share of prompts given to
-    the stronger."""
+    """Quality against cost; for two models the gap recovered against the fraction of prompts given
+    to the stronger."""
     plt = _plot()
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     outcomes = findings.data.outcomes

@@ -1,5 +1,5 @@
-"""The settings that point programs of others at the gateway: agents, editors, chat front-ends. Pure
-but for the home directory's name."""
+"""The settings that point programs of others at the gateway: agents, editors, chat front-ends.
+Pure, except for the home directory's name."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _cursor(gateway: GatewayAddress) -> str:
         f"  OpenAI API Key            {gateway.key}\n"
         f"  Override OpenAI Base URL  {gateway.address}/v1\n"
         f"  Add model                 {gateway.model}\n"
-        "Cursor's servers make the calls: the address must be one that they can reach, not "
+        "Cursor's servers make the calls. The address must be one that they can reach, not "
         "127.0.0.1.\n"
     )
 

@@ -44,15 +44,15 @@ from shared.contracts.topics import (
 
 
 def searched() -> dict[Topic, list[str]]:
-    """The topics that are searched, as a prompt passes them, and who must have read what is to be
-    deleted: those whose records carry a prompt, and dead letters."""
+    """The topics to search, in the order in which a prompt passes them, and who must have read them
+    first. They are the topics whose records carry a prompt, and dead letters."""
     carrying = [t for t in TOPICS.values() if t.message is None or issubclass(t.message, Submitted)]
     return dict(heard_by(flows(), carrying))
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureSubject:
-    """Whose records are meant: a request's, a session's, or those that bear some metadata."""
+    """Whose records are meant: a request's, a session's, or those with some metadata."""
 
     ids: frozenset[str] = frozenset()
     session: str | None = None
@@ -101,7 +101,7 @@ class Found:
     models: set[str] = field(default_factory=set)
     completed: list[Completed] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    """Tables that show a description of theirs as the name of a task."""
+    """Tables that use one of these descriptions as the name of a task."""
     texts: set[str] = field(default_factory=set)
 
 
@@ -150,20 +150,20 @@ async def erase(wanted: ErasureSubject, *, yes: bool, now: bool) -> dict[str, An
 
 
 async def _under_way(kafka: KafkaSettings, wanted: ErasureSubject, belongings: Found) -> str:
-    """Why it is too early: a service has yet to read something of theirs, or has just said
-    something new. Empty: it is not."""
+    """Why it is too early: a service has yet to read a matching record, or has just published one.
+    Empty: it is not."""
     for topic, groups in searched().items():
         for group in groups:
             if topic.name in belongings.last and (
                 late := await not_passed(kafka, group, belongings.last[topic.name])
             ):
                 return (
-                    f"the {group} has yet to read {topic.name} in {len(late)} partitions as "
-                    "far as something of theirs lies"
+                    f"the {group} has yet to read {topic.name} in {len(late)} partitions up to the "
+                    "newest matching record"
                 )
     again = await _find(kafka, wanted)
     same = (again.records, again.evaluations) == (belongings.records, belongings.evaluations)
-    return "" if same else "something of theirs is still on its way through the services"
+    return "" if same else "a matching record is still on its way through the services"
 
 
 async def _find(kafka: KafkaSettings, wanted: ErasureSubject) -> Found:

@@ -18,7 +18,7 @@ PEER = "Avengers-Pro, k=60"
 OURS = "auto"
 """What `table build` makes of the same prompts."""
 AS_GOOD = 0.02
-"""A cheaper model within so many points of the best single one is as good for most."""
+"""Points below the best single model at which a cheaper one counts as just as good."""
 SINGLE = "best single model"
 NARROW = 150
 """Letters of a window in which only the first columns are shown."""

@@ -30,8 +30,8 @@ class TaskPrompt:
 class Grasp:
     """`together` of `prompts` lie in a cluster that mostly held their own task before.
 
-    The chances to win against the reference model, by the SIMULATED truth: of the one best model,
-    of the models that the table takes to be best, and of those that are.
+    The others are chances to win against the reference model, by the SIMULATED truth. `single`: of
+    the one best model; `reached`: of the models that the table chooses; `oracle`: of the best ones.
     """
 
     prompts: int

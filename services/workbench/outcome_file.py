@@ -9,9 +9,9 @@ Only `prompt` and `scores` are needed. A model that is missing in a row did not 
 are the answers themselves. Prices are `{"prices": {"model-a": 0.2, "model-b": {"input": 3,
 "output": 15}}}`, in USD per million tokens.
 
-A CSV file has the columns `prompt`, for each model one with its scores, and, where known, that name
-with `_response`, `_cost_usd`, `_latency_s`, `_input_tokens` or `_output_tokens` behind it; and
-`description`. An empty cell says nothing.
+A CSV file has the columns `prompt`, one for each model with its scores, and optionally
+`description`. A model's name with `_response`, `_cost_usd`, `_latency_s`, `_input_tokens` or
+`_output_tokens` behind it is optional too. An empty cell means unknown.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def check_target(path: Path | None) -> None:
 
 
 def read(
-    path: Path, prices: Path | None, few_are: str = "taken for average until there are more"
+    path: Path, prices: Path | None, few_are: str = "treated as average until there are more"
 ) -> tuple[list[Row], dict[str, models.Price]]:
     """The rows of a file, JSON lines or CSV (by its name, `.gz` unpacked), and prices: of the file,
     else of the catalogue.

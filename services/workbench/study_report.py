@@ -45,7 +45,8 @@ def study_of(
     task_of: Mapping[str, str],
     pool: Sequence[Model],
 ) -> Study:
-    """Rank `models` on each task by `evaluations`. The reference is the dearest model of `pool`."""
+    """Rank `models` on each task by `evaluations`. The reference is the most expensive model of
+    `pool`."""
     named_tasks = [(t.id, t.name) for t in tasks.methodology()]
     position = {task: i for i, (task, _) in enumerate(named_tasks)}
     where = {model: i for i, model in enumerate(models)}

@@ -13,7 +13,7 @@ from shared.catalog.tasks import Task
 from shared.catalog.tasks.points import Array, Points, space_of, task_part
 
 REACH = 0.9
-"""Share of a task's prompts that its reach takes in."""
+"""Fraction of a task's prompts within its reach."""
 Encode = Callable[[Sequence[str]], Array]
 
 
@@ -57,8 +57,8 @@ def _means(encode: Encode, library: Sequence[Task]) -> Array:
 def _calibrated(
     cosines: Array, tasks: npt.NDArray[np.intp], labels: npt.NDArray[np.intp]
 ) -> tuple[float, float, float]:
-    """A logistic regression of whether the nearest of `tasks` is the right one, on test prompts: of
-    tasks that were learnt, and of others, for which none is right."""
+    """A logistic regression of whether the nearest of `tasks` is the right one. The test prompts
+    are of learnt tasks, and of other tasks, for which none is right."""
     from sklearn.linear_model import LogisticRegression
 
     best = tasks[cosines.argmax(axis=1)]

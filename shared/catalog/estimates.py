@@ -1,4 +1,4 @@
-"""What is taken for granted about tokens where nothing has been counted."""
+"""What is treated as granted about tokens where nothing has been counted."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Price(BaseModel):
         ) / 1e6
 
     def saved_usd(self, cached_tokens: float) -> float:
-        """What a prompt costs less because the provider has so many of its tokens cached."""
+        """What a prompt costs less because the provider has this many of its tokens cached."""
         price = self.of(cached_tokens)
         return max(0.0, price.input - price.cached) * cached_tokens / 1e6
 

@@ -51,7 +51,7 @@ class DeadLetter:
     def of(
         cls, value: bytes | None, key: bytes | None, headers: Iterable[tuple[str, bytes]]
     ) -> DeadLetter | None:
-        """Read one back from a record of `dead-letters`; None if a stranger put something else
+        """Read one back from a record of `dead-letters`; None if another program put something else
         there."""
         original = tuple((name, text) for name, text in headers if not name.startswith(PREFIX))
         details = {

@@ -32,7 +32,7 @@ class CandidateScore(Part):
     cost_penalty: NonNegative
     latency_penalty: NonNegative
     switching_cost_usd: NonNegative = 0.0
-    """Part of `cost_usd`: what it costs that this model reads the conversation anew, where another
+    """Part of `cost_usd`: what it costs that this model reads the conversation again, where another
     has it in its cache. A quarter of it counts in `cost_penalty`: it is paid once, for the turns
     that follow, too."""
     caution: NonNegative = 0.0

@@ -33,8 +33,7 @@ class Evaluated(BaseModel):
     has the same id.
 
     Judges and people write the same message. Only `request_id`, `first`, `second`, `rater` and
-    `votes` need be given; a request whose embedding is not given must have had one before.
-    """
+    `votes` are required. A request without an embedding must have had one before."""
 
     model_config = ConfigDict(
         frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False
@@ -90,7 +89,7 @@ class Evaluated(BaseModel):
 
     @property
     def comparison_id(self) -> str:
-        """The pair of answers, whoever judges it."""
+        """The pair of answers, for every rater."""
         return hashlib.sha256(
             "\0".join((self.request_id, self.first, self.second)).encode()
         ).hexdigest()[:32]

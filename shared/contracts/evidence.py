@@ -17,7 +17,7 @@ from shared.routing.learning.bradley_terry import Comparisons, fit_votes
 from shared.routing.learning.votes import Ballots, Hits, agreement, verdicts
 
 FEWEST = 10
-"""Comparisons from which on a rater's accuracy and pull say more than what is assumed of
+"""Comparisons from which a rater's accuracy and pull say more than what is assumed of
 anybody."""
 
 

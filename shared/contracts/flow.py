@@ -1,9 +1,9 @@
 """Who hears and says what: one `Flow` a service, from which everything else is derived.
 
-From it come the Kafka wiring, `pointsman rights`, what `pointsman forget` searches, the AsyncAPI
-document, the order in which `pointsman up` starts them, and the drawings and table of README.md and
-docs/architecture.md. Compose, Helm, Prometheus and the import contracts are checked against it.
-"""
+From it come the Kafka wiring, `pointsman rights`, what `pointsman forget` searches and the order in
+which `pointsman up` starts them. The AsyncAPI document, and the drawing and table of
+docs/architecture.md, come from it too. Compose, Helm, Prometheus and the import contracts are
+checked against it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Flow:
     """The topic whose records are its work: read in the consumer group of its name, each committed
     when it is done, or a dead letter."""
     says: tuple[Topic, ...] = ()
-    """What it publishes; first what comes of its work."""
+    """What it publishes; first the results of its work."""
     reads: tuple[Topic, ...] = ()
     """What it follows besides, without a group."""
     single_writer: Topic | None = None
@@ -54,10 +54,10 @@ class Flow:
     """Whether it copies what it says to where `reply_to` asks for it."""
     keys: tuple[RedisKeys, ...] = ()
     port: int | None = None
-    """The default port of its HTTP server; None: it has none but for metrics."""
+    """The default port of its HTTP server; None: it has none, except for metrics."""
 
     def __post_init__(self) -> None:
-        """A service whose work is a topic says what comes of it. Raises `ValueError`."""
+        """A service that reads a topic publishes its results. Raises `ValueError`."""
         if self.hears is not None and not self.says:
             raise ValueError(
                 f"the {self.name} hears {self.hears.name} and says nothing: name a topic"

@@ -250,7 +250,7 @@ def as_turn(turn: ChatMessage) -> dict[str, Any]:
 
 
 def answer_room(parameters: Mapping[str, Any], otherwise: int = ANSWER_ROOM) -> int:
-    """Tokens that an answer may have, as far as that is said."""
+    """Tokens that an answer may have, as far as the parameters say."""
     limit = output_limit(parameters)
     return min(otherwise if limit is None else limit, MOST_ANSWER_ROOM)
 

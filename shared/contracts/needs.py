@@ -75,7 +75,7 @@ def _by_parameters(parameters: Mapping[str, Any]) -> Iterable[Ability]:
 
 
 def output_limit(parameters: Mapping[str, Any]) -> int | None:
-    """Tokens of the longest answer that is asked for; None: nothing is said."""
+    """Tokens of the longest answer that is asked for; None: not stated."""
     return next(
         (
             limit
@@ -91,9 +91,9 @@ def output_limit(parameters: Mapping[str, Any]) -> int | None:
 def fitting(
     parameters: Mapping[str, Any], model: Abilities
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The parameters as `model` takes them, and the names of those that had to change: an answer
-    is no longer than its largest, a temperature goes to whoever takes one, and who reasons is told
-    the nearest effort that it knows."""
+    """The parameters as `model` takes them, and the names of those that had to change. An answer is
+    at most as long as the model's longest. A temperature goes to models that take one. A reasoning
+    model gets the nearest effort that it knows."""
     fit = dict(parameters)
     changed = []
     for name in OUTPUT_LIMITS:

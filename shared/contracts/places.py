@@ -60,7 +60,7 @@ class Foreseen(Part):
     vector: Vector
     encoder: EncoderRef
     agreement: Probability
-    """Share of the descriptions it might get by which the same models are selected."""
+    """Fraction of the descriptions it might get by which the same models are selected."""
 
 
 class LibraryTask(Part):
@@ -71,7 +71,7 @@ class LibraryTask(Part):
     confidence: Probability
     """How probably the nearest task is the right one."""
     vector: Vector
-    """The prompt's own embedding: whoever needs it in this space need not make it again."""
+    """The prompt's own embedding, so that later services in this space do not compute it again."""
     encoder: EncoderRef
 
 

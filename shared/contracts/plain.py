@@ -56,7 +56,7 @@ def unfit(value: Any, place: str, level: int = 0) -> Unfit | None:
 
 
 def unfit_in_chat(messages: Iterable[ChatMessage] | None) -> Unfit | None:
-    """Likewise in the turns of a chat."""
+    """The same in the turns of a chat."""
     for number, turn in enumerate(messages or ()):
         misfit = unfit(turn.model_extra, f"messages.{number}") or unfit(
             turn.content, f"messages.{number}.content"

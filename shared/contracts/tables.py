@@ -24,16 +24,16 @@ class Origin(StrEnum):
     learnt = "learnt"
     """From live traffic."""
     rolled_back = "rolled_back"
-    """An earlier version's table anew."""
+    """An earlier version's table again."""
     unpinned = "unpinned"
-    """The same table anew, so that learning may replace it."""
+    """The same table again, so that learning may replace it."""
 
 
 class TablePublished(BaseModel):
     """One version of the routing table, published for good. Versions are ordered by epoch, then by
     sequence.
 
-    The same table may stand under several versions: rolling back publishes an old one anew.
+    The same table may stand under several versions: rolling back publishes an old one again.
     """
 
     model_config = ConfigDict(
@@ -54,7 +54,7 @@ class TablePublished(BaseModel):
     """How many evaluations of live traffic are in its rankings. None: it was not learnt from
     traffic, or by a version of Pointsman that did not say."""
     reclustered: bool = False
-    """Whether its clusters were found anew, and not kept."""
+    """Whether its clusters were found again, and not kept."""
     remarkable: bool = True
     """False where it has new rankings and nothing else: lists of versions may pass over it."""
     pinned: bool = False

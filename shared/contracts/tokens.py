@@ -2,9 +2,9 @@
 and most are not public.
 
 The figures are on the high side of the tokenizers of GPT-4 and Llama 3, since they say what still
-fits: a Latin letter is a quarter of a token, a digit or a sign half of one, a letter of another
-alphabet half of one, a Chinese, Japanese or Korean character 1.2, an emoji 2; letters in long runs
-without a space (hexadecimal, base64) come to 0.6 and more.
+fits. In tokens: a Latin letter 1/4; a digit, a sign or a letter of another alphabet 1/2; a Chinese,
+Japanese or Korean character 1.2; an emoji 2. Letters in long runs without a space (hexadecimal,
+base64) are 0.6 and more.
 """
 
 from __future__ import annotations

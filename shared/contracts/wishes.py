@@ -41,7 +41,7 @@ class Preferences(Asked):
     keep: Annotated[float, Field(gt=0, le=1)] | None = None
     """A goal: to keep this part of the best model's success, at the least cost. 0.97 keeps 97%."""
     spend_usd_per_1000: Positive | None = None
-    """A goal: to spend at most so many USD on 1,000 prompts, for the most success."""
+    """A goal: to spend at most this many USD on 1,000 prompts, for the most success."""
     performance: NonNegative = 0.0
     """A weight, the older form. Only the ratio of the three weights matters."""
     cost: NonNegative = 0.0

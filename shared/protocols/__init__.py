@@ -1,15 +1,15 @@
 """The protocols in which programs ask language models, and one inner form of a conversation.
 
-The inner form is that of OpenAI's Chat Completions, since topics, tokens and judges know it: turns
-with a role and content, parameters beside them, answers as whole completions or as chunks. Four
+The inner form is that of OpenAI's Chat Completions, since topics, tokens and judges know it. It has
+turns with a role and content, parameters, and answers as whole completions or as chunks. Four
 things are added to it:
 
 - An assistant's turn may have `reasoning_content` (its thoughts in words), `reasoning_details`
   (OpenRouter's) and `thinking_blocks` (Anthropic's, with their signatures).
 - Content parts and tools may have `cache_control`.
-- A turn, the parameters, a chunk or a whole answer may hold under `NATIVE` what it was made from,
-  untouched: a model that speaks the same protocol gets that and nothing else, so nothing is lost on
-  the way. It never leaves the process (`plain`).
+- A turn, the parameters, a chunk or a whole answer may hold its original, unchanged, under
+  `NATIVE`. A model that speaks the same protocol gets exactly that, so nothing is lost. It never
+  leaves the process (`plain`).
 - What can't be put into another protocol is named in a set that travels beside (`left_out`), and
   never dropped in silence.
 

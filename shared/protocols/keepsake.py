@@ -1,10 +1,9 @@
 """What a model wants back untouched in the next turn, carried through a client of another protocol.
 
 Models sign their thoughts and calls, and refuse a history whose signatures are missing or foreign.
-A protocol that has no place for another's signatures has one opaque place of its own: a thinking
-block's `signature` (Anthropic), a reasoning item's `encrypted_content` (OpenAI). The keepsake goes
-there: the fields of the assistant's turn as they came, and who wrote it.
-"""
+A protocol without a place for another's signatures has one opaque field: a thinking block's
+`signature` (Anthropic), a reasoning item's `encrypted_content` (OpenAI). The keepsake goes there:
+the fields of the assistant's turn as they came, and who wrote it."""
 
 from __future__ import annotations
 
@@ -21,8 +20,8 @@ from shared.protocols import AUTHOR, KEEPSAKE, compact, mapping, objects, words_
 OF_TURN = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
 OF_CALL = ("extra_content", "provider_specific_fields", "thought_signature")
 MOST_TIMES, LEAST_BYTES = 8, 1024
-"""A keepsake unpacks to at most so many times its own length, and that much: what models write is
-packed to a fifth at best, and nobody shall fill the memory with a few bytes."""
+"""A keepsake unpacks to at most this many times its own length, and to that many bytes. Models'
+text compresses to a fifth at best, so more is an attempt to fill the memory."""
 
 
 @dataclass(slots=True)
@@ -116,7 +115,7 @@ def signed(turn: Mapping[str, Any]) -> bool:
 
 
 def opened(text: Any) -> dict[str, Any] | None:
-    """What a keepsake holds; None: it is none of ours, or damaged."""
+    """What a keepsake holds; None: it is not ours, or damaged."""
     if not isinstance(text, str) or not text.startswith(KEEPSAKE):
         return None
     try:

@@ -40,8 +40,8 @@ def portable(chat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def history(
     chat: Sequence[Mapping[str, Any]], own: Callable[[Mapping[str, Any]], bool]
 ) -> list[dict[str, Any]]:
-    """The turns as the model takes them that wrote those of which `own` is true: these stay as
-    they are, so that its provider finds them in its cache; the others become portable."""
+    """The turns for one model, which wrote those of which `own` is true. These stay unchanged, so
+    that its provider finds them in its cache; the others become portable."""
     kept_ids: set[str] = set()
     turns: list[dict[str, Any]] = []
     for turn in chat:
@@ -58,7 +58,7 @@ def history(
 
 def _foreign(turn: Mapping[str, Any]) -> dict[str, Any]:
     """A turn that another wrote. What came in Anthropic's form stays for a model of Anthropic's,
-    but for the thoughts that another has signed."""
+    except for the thoughts that another has signed."""
     portable_turn = plain(_turn(turn))
     native = turn.get(NATIVE)
     if isinstance(native, list):

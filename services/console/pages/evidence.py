@@ -38,7 +38,7 @@ def spending_of(memory: History, now: datetime) -> list[tuple[str, str]]:
 
 
 async def show(desk: Desk, _request: Request, viewer: Viewer) -> Response:
-    """How far votes can be relied on. Worked out anew only when more were heard."""
+    """How far votes can be relied on. Computed again only when more have arrived."""
     heard = desk.evaluations_heard
     if desk.evidence is None or desk.evidence[0] != heard:
         evaluations = list(desk.memory.evaluations.values())

@@ -29,7 +29,7 @@ BATCH_S = 0.25
 LOOK_AGAIN_S = 5.0
 """How often a page that stays open shows that its key still holds."""
 IDLE_S = 60.0
-"""After so long without a decision the page shows the last window that had any."""
+"""Seconds without a decision after which the page shows the last window that had any."""
 SHOWN = 25
 """Decisions listed on Now."""
 

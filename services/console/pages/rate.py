@@ -20,7 +20,7 @@ TOO_LATE = "That pair was rated already, perhaps in another window. Here is the 
 def _desk(
     desk: Desk, request: Request, viewer: Viewer, said: str = "", status: int = 200
 ) -> Response:
-    """The pair in front of this viewer, and what was said of the last."""
+    """The pair in front of this viewer, and the message about the last vote."""
     shown = desk.rating.at(viewer.name)
     both, same = desk.rating.agreement()
     answers = shown.pair.answers if shown else ()

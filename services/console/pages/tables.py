@@ -119,7 +119,7 @@ async def compare(desk: Desk, request: Request, viewer: Viewer) -> Response:
 
 
 async def roll_back(desk: Desk, request: Request, viewer: Viewer) -> Response:
-    """Publish an old version anew."""
+    """Publish an old version again."""
     name = (await form_of(request)).get("version", "")
     if not any(row["version"] == name for row in tables_of(desk.memory)):
         raise PageError(404, "there is no such version; choose one of the list")

@@ -1,5 +1,5 @@
-"""Who is at the desk: a key in a header, a session that began with one, or whoever sits at this
-very machine."""
+"""Who uses the console: a key in a header, a session that began with one, or a person at this
+machine."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ class Console:
         return any(str(published.ref) == name for published, _ in self.memory.known.values())
 
     async def roll_back(self, name: str, viewer: Viewer) -> TablePublished:
-        """Publish an old version anew; returns when the pages show it."""
+        """Publish an old version again; returns when the pages show it."""
         version = await roll_back(self.kafka, self.redis, name)
         log.info("rolled back", to=name, version=str(version.ref), by=viewer.name)
         return await self._heard_of(version)

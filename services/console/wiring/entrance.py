@@ -49,8 +49,8 @@ class Entrance:
             return self._to_login(request, error)
         if needs is not None and not viewer.may(needs):
             text = (
-                f"this needs a key with the scope “{needs.value}”; whoever runs Pointsman can make "
-                "one"
+                f"this needs a key with the scope “{needs.value}”; the operator of Pointsman can "
+                "make one"
             )
             return self._draw.trouble(viewer, 403, text)
         if request.method == "POST" and not from_here(request):

@@ -93,7 +93,7 @@ class Describing:
 
 
 def effective(settings: DescriberSettings) -> DescriberSettings:
-    """The settings with a backend that can be had."""
+    """The settings with an available backend."""
     if settings.backend != "auto":
         return settings
     return settings.model_copy(update={"backend": "library" if LLMSettings().simulated else "llm"})

@@ -62,8 +62,8 @@ async def table_encoder(kafka: KafkaSettings) -> Encoder | None:
 def loaded_encoder(
     settings: DescriberSettings, table: Encoder | None
 ) -> tuple[Encode, Encoder] | None:
-    """The encoder beside the describer, where its image has one: that of the table in use, where it
-    comes with Pointsman, else that of the settings."""
+    """The encoder beside the describer, where its image has one. It is that of the table in use, if
+    it comes with Pointsman, else that of the settings."""
     try:
         from shared.adapters.onnx.load import load
         from shared.adapters.onnx.prepare import variant_of
@@ -183,7 +183,7 @@ class _Foreseeing:
         await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
         if reading.done() and (error := reading.exception()) is not None:
             log.warning(
-                "earlier descriptions can't be read, so foreseeing begins anew",
+                "earlier descriptions can't be read, so foresight begins without them",
                 error=where(error, TelemetrySettings()),
             )
         reading.cancel()
@@ -215,7 +215,7 @@ class _Foreseeing:
         log.info("foreseeing begins with the library of tasks", prompts=len(pairs))
 
     async def keep_learning(self) -> None:
-        """Learn anew now and then, beside the thread that looks."""
+        """Learn again when due, beside the thread that foresees."""
         warned_of: Encoder | None = None
         while True:
             await asyncio.sleep(LOOK_EVERY_S)

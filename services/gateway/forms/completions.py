@@ -1,4 +1,4 @@
-"""OpenAI's Completions of old: a text goes on. Models of today are asked as in a chat."""
+"""OpenAI's legacy Completions: a text is continued. Models of today are asked as in a chat."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ from shared.contracts.wishes import Constraints, Profile
 
 EMBEDS = {"pointsman": {"kind": "embedding", "price": None}}
 SILENCES, REST_S = 3, 5.0
-"""After so many requests in a row without a decision the hot path is not waited for, for so many
-seconds."""
+"""After this many requests in a row without a decision, the gateway does not wait for the hot path
+for this many seconds."""
 RECORDED_WITHIN_S = (0.0, 0.1, 0.2, 0.4)
 """Waits until an answer that was just given is found."""
 

@@ -39,7 +39,7 @@ beside that, which is five times a second by default."""
 EARLIEST_YEAR = 2000
 """Records are no older than Kafka."""
 BATCH_BYTES = 64 * 1024
-"""aiokafka sends one batch at a time to a partition; its own 16 KiB are four messages of ours. No
+"""aiokafka sends one batch at a time to a partition; its own 16 KiB hold four of our messages. No
 topic may take less in one go."""
 LOST_COUNT = (
     OutOfOrderSequenceNumber,
@@ -83,9 +83,8 @@ class Publisher:
     `producer`.
 
     aiokafka gives every batch sequence numbers and forgets those of a batch that expires while the
-    broker is away; the broker then refuses all that follows (OutOfOrderSequenceNumber), for good.
-    So a producer that has lost count is replaced.
-    """
+    broker is unreachable; the broker then refuses all that follows (OutOfOrderSequenceNumber), for
+    good. So a producer that has lost count is replaced."""
 
     def __init__(self, kafka: KafkaSettings, guard: Callable[[], object] = lambda: None) -> None:
         """`guard` is called before every request to a broker; what it raises ends the producer, and
@@ -149,7 +148,7 @@ class Publisher:
         return sent
 
     async def send_and_wait(self, topic: str, value: bytes | None, **more: Any) -> Any:
-        """Likewise, and wait for the acknowledgement."""
+        """Publish, and wait for the acknowledgement."""
         return await (await self.send(topic, value, **more))
 
     def _look(self, sent: asyncio.Future[Any]) -> None:
@@ -162,7 +161,7 @@ class Publisher:
         try:
             fresh = await self._connected()
         except (BrokerUnreachable, KafkaError, OSError):
-            return  # whoever sends next finds out again
+            return  # the next sender finds out again
         old = self._out
         self._out = fresh
         log.info("a new producer goes on for one that had lost count")
@@ -404,7 +403,7 @@ async def _settings(client: AIOKafkaAdminClient, name: str) -> dict[str, str]:
 async def create_topics(
     kafka: KafkaSettings, topics: Iterable[Topic] = TOPICS.values()
 ) -> list[str]:
-    """Create the topics that are missing, widen those with too few partitions, mend settings.
+    """Create the topics that are missing, widen those with too few partitions, correct settings.
     Returns what was done.
 
     Waits until the cluster tells of what was done: it answers a creation before all of it knows.

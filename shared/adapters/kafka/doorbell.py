@@ -2,10 +2,9 @@
 
 A real broker answers a waiting fetch as soon as a record arrives. The embedded one waits the fetch
 out, so it has to be asked every few milliseconds, and that costs a core. With a doorbell a consumer
-asks so often only while there is traffic: publishers ring, by a datagram to every socket in a
-folder, and consumers that rest wake up. Somebody who publishes without ringing is heard at the next
-look.
-"""
+asks that often only while there is traffic. Publishers ring by a datagram to every socket in a
+folder, and resting consumers wake up. Somebody who publishes without ringing is heard at the next
+look."""
 
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ class Ringer:
     _socket: socket.socket | None = None
 
     def ring(self) -> None:
-        """Wake whoever rests; at most once in `RING_EVERY_S`."""
+        """Wake consumers that rest; at most once in `RING_EVERY_S`."""
         now = time.monotonic()
         if self.folder is None or now - self.rung_at < RING_EVERY_S:
             return

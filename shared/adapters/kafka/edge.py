@@ -1,13 +1,13 @@
 """The one owner of every Kafka edge: from a topic, through a service's work, to the next topic.
 
-A record is committed only after what came of it is acknowledged by all in-sync replicas. A record
-that is wrong goes to `dead-letters`, and the partition goes on. What may mend itself (a broker that
-is away) is waited for. Records are worked on in batches of what is waiting; an offset is never
-committed beyond a record that is not done. Records with the same key stay in order.
+A record is committed only after its results are acknowledged by all in-sync replicas. A record that
+is wrong goes to `dead-letters`, and the partition goes on. What may recover by itself (an
+unreachable broker) is waited for. Records are worked on in batches of what is waiting; an offset is
+never committed beyond a record that is not done. Records with the same key stay in order.
 
-Nothing stands still in silence: what is raised while a record is taken becomes its dead letter;
-what is raised while records are fetched is logged; and a partition whose committed offset does not
-move while records wait is named, counted, and makes the service not ready.
+Nothing stalls in silence: what is raised while a record is taken becomes its dead letter; what is
+raised while records are fetched is logged; and a partition whose committed offset does not move
+while records wait is named, counted, and makes the service not ready.
 
     intake     1. takes records, as many as there is room for
     edge       2. has them worked on, batch by batch
@@ -128,7 +128,7 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
                 await asyncio.wait(earlier)
 
     async def run(self, batch: list[Taken[In]]) -> None:
-        """Work on a batch and publish what comes of it."""
+        """Work on a batch and publish the results."""
         BATCH.labels(self.stage.service).observe(len(batch))
         readable = [taken for taken in batch if self._read(taken)]
         outcomes = await self._outcomes(readable) if readable else []
@@ -159,12 +159,11 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         return read(cast("type[In]", self.stage.consumes.message), record.value)
 
     async def _outcomes(self, batch: list[Taken[In]]) -> Sequence[Outcome[Out]]:
-        """What comes of each; where the work fails as a whole, each record is tried alone, so that
+        """The results of each; where the work fails as a whole, each record is tried alone, so that
         one can't spoil the others.
 
-        What is wrong outside is no record's fault: a broker or a cache that is away is waited for,
-        and an encoder that fails on anything is left to a restart.
-        """
+        An outside failure is no record's fault. An unreachable broker or cache is waited for. An
+        encoder that fails on every text is left to a restart."""
         try:
             return await self._worked_on(batch)
         except Exception as error:
@@ -184,14 +183,14 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
         return await self._outcomes(batch)
 
     async def _worked_on(self, batch: list[Taken[In]]) -> Sequence[Outcome[Out]]:
-        """The work's results, tried again while something outside is away."""
+        """The work's results, tried again while something outside is unreachable."""
         messages = [taken.message for taken in batch if taken.message is not None]
         return await patiently(lambda: self.stage.work(messages), _may_pass, PUBLISH_WITHIN_S)
 
     # publishing and committing
 
     async def _finish(self, worked_on: Iterable[tuple[Taken[In], Outcome[Out]]]) -> None:
-        """Publish what came of a batch, and note which records are done."""
+        """Publish the results of a batch, and note which records are done."""
         ended: list[tuple[Taken[In], Outcome[Out], list[Outgoing]]] = []
         for taken, outcome in worked_on:
             if taken.ours:
@@ -218,14 +217,16 @@ class Edge(ConsumerRebalanceListener, Generic[In, Out]):
     def _written(
         self, taken: Taken[In], outcome: Outcome[Out]
     ) -> tuple[Outcome[Out], list[Outgoing]]:
-        """What came of a record, as it is published; what can't be written becomes the record's
-        dead letter."""
+        """The results of a record, as they are published; what can't be written becomes the
+        record's dead letter."""
         try:
             return outcome, self.outbox.outgoing(taken, outcome)
         except Exception as error:
-            log.error("what came of a record can't be written", error=where(error, self.telemetry))
+            log.error(
+                "the results of a record can't be written", error=where(error, self.telemetry)
+            )
             text = (
-                f"internal error ({type(error).__name__}): what came of it can't be written; the "
+                f"internal error ({type(error).__name__}): its results can't be written; the "
                 "service's log says where"
             )
             return ContractError(text), [self.outbox.dead_letter(taken, text)]

@@ -72,11 +72,9 @@ def subscribe(
 
 
 def leave(consumer: Any) -> None:
-    """Say goodbye when `consumer` stops, also if it has a name: who ends in order does not come
-    back under it.
-
-    aiokafka leaves the partitions of a named member to nobody until its session ends.
-    """
+    """Say goodbye when `consumer` stops, also if it has a name, since a member that ends in order
+    does not come back under it. The library aiokafka leaves the partitions of a named member
+    unassigned until its session ends."""
     if consumer is not None:
         # what aiokafka asks before it says goodbye; it has no public way
         consumer._coordinator._group_instance_id = None  # noqa: SLF001

@@ -35,7 +35,7 @@ class Following:
         learn: Callable[[Topic, ConsumerRecord], None],
         last: int | None = None,
     ) -> None:
-        """`last`: begin about so many records before the end, not at the beginning."""
+        """`last`: begin about this many records before the end, not at the beginning."""
         self._kafka = kafka
         self._topics = {kafka.name(t): t for t in topics}
         self._learn = learn

@@ -41,13 +41,12 @@ async def scan(kafka: KafkaSettings, topic: Topic) -> AsyncGenerator[Any, None]:
 async def copy_without(
     kafka: KafkaSettings, topic: Topic, unwanted: Callable[[Any], bool]
 ) -> tuple[int, int]:
-    """Publish anew all records of a topic but the unwanted, with their times, then delete what was
-    there before.
+    """Publish again all records of a topic except the unwanted, with their times, then delete what
+    was there before.
 
     For topics whose records may come twice without harm. Returns how many were copied and how many
     left out. What is published meanwhile stays as it is. If it is broken off, records are there
-    twice, and none is lost.
-    """
+    twice, and none is lost."""
     copied = left_out = 0
     ends: dict[Part, int] = {}
     async with publisher(kafka) as out:

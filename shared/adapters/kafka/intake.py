@@ -37,7 +37,7 @@ class Intake(Generic[In]):
     queue: deque[Taken[In]] = field(default_factory=deque)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     mean_gap_s: float = 1.0
-    """Between the records of late."""
+    """Between the latest records."""
     last_at: float = 0.0
 
     @property
@@ -66,7 +66,7 @@ class Intake(Generic[In]):
         try:
             fetched = await consumer.getmany(partition, timeout_ms=0, max_records=room)
         except Exception:
-            # told again to whoever asks for one; those before must not be passed over
+            # told again to each caller; those before must not be passed over
             with suppress(KafkaError):
                 consumer.seek(partition, record.offset + 1)
         else:
@@ -81,7 +81,7 @@ class Intake(Generic[In]):
     def put(self, record: Record) -> None:
         """Queue one record."""
         if self.draining:
-            return  # not committed, so whoever has the partition next gets it again
+            return  # not committed, so the partition's next owner gets it again
         lane = self.progress.lane(TopicPartition(record.topic, record.partition))
         lane.take(record.offset)
         now = time.monotonic()

@@ -35,9 +35,9 @@ from shared.adapters.telemetry import (
 )
 
 WATCH_EVERY_S = 5.0
-"""How often partitions are looked at that might stand still."""
+"""How often to check for stalled partitions."""
 TWIN_JOINS, TWIN_SESSIONS = 6, 3.0
-"""Joins within so many sessions that look as if two processes took a name from each other."""
+"""Joins within this many sessions that look as if two processes took a name from each other."""
 BEAT_S = 5.0
 """It looks at least so often, however long the session."""
 HEARTBEATS = 10
@@ -81,7 +81,7 @@ class Liveness:
     draining: bool = False
     contact: Contact = field(init=False)
     standing: dict[TopicPartition, float] = field(default_factory=dict)
-    """Partitions that stand still, and for how many seconds."""
+    """Stalled partitions, and for how many seconds."""
     joined_at: deque[float] = field(default_factory=lambda: deque(maxlen=TWIN_JOINS))
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class Liveness:
         return self.kafka.session_timeout_ms / 1000
 
     def fail(self, error: BaseException) -> None:
-        """What we can't mend is left to a restart: nothing uncommitted is lost."""
+        """What can't be repaired here is left to a restart: nothing uncommitted is lost."""
         if self.failed is None:
             self.failed = error
             ours = isinstance(error, AdapterError)  # its text is ours and quotes nothing
@@ -128,7 +128,7 @@ class Liveness:
             await asyncio.sleep(min(BEAT_S, self._session_s / HEARTBEATS))
 
     async def watch(self, offsets: Offsets, fetching: Fetching) -> None:
-        """Name, for good, partitions that stand still, and be ready only while there are none."""
+        """Name stalled partitions until the end, and be ready only while there are none."""
         looking: Standing[TopicPartition] = Standing(self.kafka.stalled_s + self.stage.patience_s)
         topic = self.stage.consumes.name
         while True:
@@ -142,7 +142,7 @@ class Liveness:
             self.standing = looking.look(now)
             for part in self.standing.keys() - before.keys():
                 log.error(
-                    "a partition stands still",
+                    "a partition is stalled",
                     topic=topic,
                     partition=part.partition,
                     offset=now[part].offset,
@@ -175,7 +175,7 @@ class Liveness:
         short = self.joined_at[-1] - self.joined_at[0] < TWIN_SESSIONS * self._session_s
         if self.kafka.instance and often and short:
             log.warning(
-                "joined again and again: another process may bear the same name "
+                "joined repeatedly: another process may have the same name "
                 "(POINTSMAN_KAFKA_INSTANCE)",
                 name=self.kafka.instance,
             )

@@ -41,7 +41,7 @@ class Offsets:
             async with asyncio.timeout(COMMIT_WITHIN_S):
                 await consumer.commit(offsets)
             self.progress.committed(offsets)
-        except (KafkaError, TimeoutError) as error:  # a rebalance, or a broker that is away
+        except (KafkaError, TimeoutError) as error:  # a rebalance, or a broker that is unreachable
             log.info("commit postponed", error=type(error).__name__)
             self._leave_behind(consumer)
             return False

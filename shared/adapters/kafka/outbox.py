@@ -1,4 +1,4 @@
-"""Publishing what came of records: to the next topic, to `dead-letters`, and to askers."""
+"""Publishing the results of records: to the next topic, to `dead-letters`, and to askers."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Outbox:
     async def _acknowledged(self, record: Outgoing) -> None:
         async def acknowledgement() -> None:
             sent = record.sent
-            record.sent = None  # what has failed is handed over anew
+            record.sent = None  # what has failed is handed over again
             await (sent or await self._hand_over(record))
 
         try:
@@ -131,8 +131,8 @@ class Outbox:
             raise
 
     async def reply(self, published: Sequence[Outgoing]) -> None:
-        """Copy what was published to those who asked for it, as far as their topic takes it: the
-        original stands on its topic all the same."""
+        """Copy what was published to those who asked for it, as far as their topic takes it. The
+        original is on its topic anyway."""
         replies = [copy for one in published if (copy := self._copy(one)) is not None]
         if not replies:
             return

@@ -31,7 +31,7 @@ AGAIN_S = 1.0
 
 @dataclass(slots=True)
 class AwaitedReply:
-    """What will come of one prompt."""
+    """The results of one prompt, to come."""
 
     described: asyncio.Event = field(default_factory=asyncio.Event)
     """The describer is done; set at the latest with the decision."""
@@ -41,7 +41,7 @@ class AwaitedReply:
 
 
 class Replies:
-    """Publishes prompts and hears what comes of them. Use inside `running`."""
+    """Publishes prompts and receives the results. Use inside `running`."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka

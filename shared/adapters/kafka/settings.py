@@ -36,8 +36,8 @@ class KafkaSettings(SecretSettings):
     session_timeout_ms: Annotated[int, Field(ge=1000)] = 10_000
     """Silence after which the group takes a service for dead and gives its partitions to others."""
     instance: str = ""
-    """Names this process in its consumer group; no other may have the name. Killed and started
-    again under it, it goes on with its partitions at once, where one without a name waits until the
+    """Names this process in its consumer group; no other may have the name. A killed member that
+    restarts under its name gets its partitions back at once. Without a name it waits until the
     session of its predecessor ends. {host} stands for the machine's name."""
     fetch_max_wait_ms: Annotated[int, Field(ge=1)] = 500
     """How long a broker holds a fetch that finds nothing. The embedded broker waits it out, so it
@@ -46,11 +46,11 @@ class KafkaSettings(SecretSettings):
     """Folder in which consumers of an embedded broker are woken (`shared.adapters.kafka.doorbell`).
     A real broker wakes them by itself: leave it empty."""
     metadata_max_age_ms: Annotated[int, Field(ge=100)] = 30_000
-    """How long it may take until a topic that was made anew, or widened, is seen as it is."""
+    """How long it may take until a topic that was created again, or widened, is seen as it is."""
     stalled_s: Annotated[float, Field(gt=0)] = 60.0
-    """How long the committed offset of a partition may stand still while records wait there, beside
-    what one record may rightly take. After that the partition is named in the log and the service
-    is not ready."""
+    """How long the committed offset of a partition may stay the same while records wait there,
+    beside what one record may rightly take. After that the partition is named in the log and the
+    service is not ready."""
     request_timeout_ms: Annotated[int, Field(ge=1000)] = 20_000
     """How long one request to a broker may take."""
 

@@ -29,7 +29,7 @@ Out = TypeVar("Out", bound=Keyed)
 
 Record: TypeAlias = ConsumerRecord
 Outcome: TypeAlias = Out | Sequence[Out] | Exception
-"""What comes of one message: a message, any number of them, or the error that goes to
+"""The results of one message: a message, any number of them, or the error that goes to
 `dead-letters` with it."""
 Work = Callable[[Sequence[In]], Awaitable[Sequence[Out | Sequence[Out] | Exception]]]
 """Takes messages and gives an `Outcome` for each."""
@@ -88,8 +88,8 @@ class Taken(Generic[In]):
 
     @property
     def ours(self) -> bool:
-        """Whether its partition is still this process's; else it is not committed, and whoever has
-        the partition now does it."""
+        """Whether its partition is still this process's; else it is not committed, and the
+        partition's new owner does it."""
         if self.lane.lost and self.span is not None:
             self.span.failed("left to another")
         return not self.lane.lost

@@ -1,4 +1,4 @@
-"""Which partitions stand still: records wait, and the committed offset does not move."""
+"""Which partitions are stalled: records wait, and the committed offset does not move."""
 
 from __future__ import annotations
 

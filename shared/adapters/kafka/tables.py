@@ -20,8 +20,8 @@ KEEP = 50
 async def versions(kafka: KafkaSettings) -> list[TablePublished]:
     """Every version that counts, oldest first.
 
-    Of two records with the same version the first in the log counts, and one that is older than
-    what stands before it never counts: whoever wrote it had lost the right to write.
+    Of two records with the same version the first in the log counts. A record that is older than an
+    earlier one never counts: its writer had lost the right to write.
     """
     counted: dict[tuple[int, int], TablePublished] = {}
     newest = (-1, -1)

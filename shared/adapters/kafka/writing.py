@@ -1,4 +1,4 @@
-"""The one writer of the routing table: whoever owns the single partition of `routing-tables` in the
+"""The one writer of the routing table: the owner of the single partition of `routing-tables` in the
 group of the re-clusterers."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Leadership(ConsumerRebalanceListener):
         self.joined = False
         """Whether it is a member of its group."""
         self.newest = -1
-        """Offset of the newest record of the topic that was heard, whoever wrote it."""
+        """Offset of the newest record of the topic that was read, by any writer."""
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         if revoked:

@@ -23,13 +23,13 @@ from shared.adapters.llm.breaker import Breaker
 from shared.adapters.llm.dialect import Dialect
 from shared.adapters.llm.reading import (
     Reader,
-    mended,
     names,
     number,
     of_a_request,
     parsed,
     raise_error,
     refusal,
+    repaired,
     said,
     unreadable,
     usage,
@@ -189,14 +189,13 @@ class Chat:
     ) -> ChatAnswer:
         """Ask `model`. Waiting for room, retries and their pauses all count towards `within_s`.
 
-        `once` names what is asked, the same each time it is asked again: it goes along as
-        `Idempotency-Key`, so that a provider that heeds it bills once. `parameters` go to the API
-        as they are, but for those that `optional` names, which are left out where the model refuses
-        them; without `parameters` the temperature is 0. A model that fails several times in a row
-        rests. With `stream` the answer tells when its first token came; nobody sees it before it is
-        whole, so one that is cut off is asked for again. Raises `ModelUnreachable`, whose text
-        never quotes what was sent or received.
-        """
+        `once` names what is asked, the same each time it is asked again. It goes along as
+        `Idempotency-Key`, so that a provider that supports it bills once. `parameters` go to the
+        API unchanged, except for those that `optional` names, which are left out where the model
+        refuses them; without `parameters` the temperature is 0. A model that fails several times in
+        a row rests. With `stream` the answer tells when its first token came; nobody sees it before
+        it is whole, so one that is cut off is asked for again. Raises `ModelUnreachable`, whose
+        text never quotes what was sent or received."""
         given: dict[str, Any] = {"temperature": 0} if parameters is None else dict(parameters)
         optional |= {"temperature"} if parameters is None else frozenset()
         if max_tokens is not None:
@@ -340,7 +339,7 @@ class Chat:
         """Count a call that failed, and tell the log of it once a minute: never what the API said,
         which may quote the prompt."""
         if error.of_the_request and error.status not in OPERATORS:
-            return  # the sender's to mend, and told to the sender
+            return  # the sender can correct it, and is told
         why = str(error.status or error.trouble)
         MODEL_FAILURES.labels(call.model, why).inc()
         now = time.monotonic()
@@ -623,7 +622,7 @@ def encoded(body: Mapping[str, Any]) -> bytes:
     asked."""
     try:
         return json.dumps(
-            mended(dict(body)), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+            repaired(dict(body)), ensure_ascii=False, separators=(",", ":"), allow_nan=False
         ).encode()
     except (ValueError, TypeError, RecursionError):
         text = (

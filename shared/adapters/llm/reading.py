@@ -116,8 +116,8 @@ def cut_off() -> ModelUnreachable:
 
 
 def parsed(data: bytes) -> Any:
-    """JSON as a value that can be written as JSON again, but for halves of surrogate pairs
-    (`mended`). Raises `ModelUnreachable`."""
+    """JSON as a value that can be written as JSON again, except for halves of surrogate pairs
+    (`repaired`). Raises `ModelUnreachable`."""
     text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
     try:
         value = json.loads(
@@ -154,14 +154,14 @@ def _children(value: Any) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value
 
 
-def mended(value: Any) -> Any:
+def repaired(value: Any) -> Any:
     """`value` with U+FFFD for every half of a surrogate pair."""
     if isinstance(value, str):
         return LONE.sub("\ufffd", value)
     if isinstance(value, dict):
-        return {mended(key): mended(item) for key, item in value.items()}
+        return {repaired(key): repaired(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [mended(item) for item in value]
+        return [repaired(item) for item in value]
     return value
 
 
@@ -240,7 +240,7 @@ def failure(error: Any) -> ModelUnreachable:
     )
     named = (
         f" (code {code})"
-        if isinstance(code, (int, str)) and CODE.fullmatch(mended(str(code)))
+        if isinstance(code, (int, str)) and CODE.fullmatch(repaired(str(code)))
         else ""
     )
     unreachable = ModelUnreachable(
@@ -307,7 +307,7 @@ def _words(fields: Mapping[str, Any], status: int | None) -> dict[str, str] | No
     texts = {
         key: fields[key] for key in ("message", "param", "code") if isinstance(fields.get(key), str)
     }
-    return {key: str(mended(text))[:WORDS] for key, text in texts.items()} or None
+    return {key: str(repaired(text))[:WORDS] for key, text in texts.items()} or None
 
 
 def raise_error(value: Mapping[str, Any]) -> None:
@@ -442,12 +442,12 @@ def whole(value: Any) -> dict[str, Any]:
         )
     if not choices:
         raise unreadable()
-    answer: dict[str, Any] = mended(value | {"choices": choices})
+    answer: dict[str, Any] = repaired(value | {"choices": choices})
     return answer
 
 
 def _given(choice: Mapping[str, Any], *names_: str) -> dict[str, Any] | None:
-    """What a choice says: under one of these names, or as the text of a completion of old."""
+    """What a choice says: under one of these names, or as the text of a legacy completion."""
     said_ = next((choice[name] for name in names_ if isinstance(choice.get(name), dict)), None)
     return (
         {"content": choice["text"]}
@@ -543,10 +543,10 @@ class _Choice:
             del told["id"]
         if slot.name and function.get("name") in (slot.name, ""):
             function.pop("name", None)
-        slot.id = slot.id or mended(told.get("id")) or None
-        slot.name += mended(function.get("name") or "")
-        slot.arguments += mended(function.get("arguments") or "")
-        slot.rest |= mended(
+        slot.id = slot.id or repaired(told.get("id")) or None
+        slot.name += repaired(function.get("name") or "")
+        slot.arguments += repaired(function.get("arguments") or "")
+        slot.rest |= repaired(
             {
                 key: item
                 for key, item in told.items()
@@ -663,7 +663,7 @@ class Joined:
             choice.pop("usage") for choice in given if isinstance(choice.get("usage"), dict)
         ]  # as Moonshot has it
         choices = [self._choice(choice, place) for place, choice in enumerate(given)]
-        chunk: dict[str, Any] = mended(value | {"choices": choices})
+        chunk: dict[str, Any] = repaired(value | {"choices": choices})
         for usage_ in (*usages, chunk.get("usage")):
             if isinstance(usage_, dict):
                 before = self._rest.get("usage") or {}
@@ -689,7 +689,7 @@ class Joined:
         state = self.choices.setdefault(index, _Choice())
         delta = dict(_given(choice, "delta", "message") or {})
         if "delta" not in choice and "content" in delta and any(state.texts.get("content", ())):
-            del delta["content"]  # the whole message once more, at the end
+            del delta["content"]  # the whole message again, at the end
         ending = bool(choice.get("finish_reason"))
         if "content" in delta or (ending and state.half):
             delta["content"] = state.content(text_of(delta.get("content")), ending=ending)

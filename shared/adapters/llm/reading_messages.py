@@ -11,9 +11,9 @@ from shared.adapters.errors import ModelUnreachable, Trouble
 from shared.adapters.llm.reading import (
     Reader,
     failure,
-    mended,
     parsed,
     raise_error,
+    repaired,
     unreadable,
     whole,
 )
@@ -33,7 +33,7 @@ class MessagesReader(Reader):
         raise_error(value)
         if not isinstance(value.get("content"), list):
             raise unreadable()
-        return whole(completion_of(mended(value)))
+        return whole(completion_of(repaired(value)))
 
     def _event(self, name: str, lines: list[bytes]) -> Iterator[dict[str, Any]]:
         data = b"\n".join(lines).strip()
@@ -43,7 +43,7 @@ class MessagesReader(Reader):
             value = parsed(data)
             if name == "error" or value.get("type") == "error":
                 raise failure(value.get("error") or value)
-            chunk = self._chunks_of.take(mended(value))
+            chunk = self._chunks_of.take(repaired(value))
         except ModelUnreachable:
             if self.joined.finished:  # nothing after the end costs the answer
                 return

@@ -1,14 +1,11 @@
 """Simulated language models: an OpenAI-compatible API with models of known skill, and a judge that
 is not always right.
 
-Everything follows from a seed: which task a prompt poses, how good each model's answer to it is,
-what it costs and how long it would have taken. An answer carries its quality in a mark that only
-the simulated judge reads. So the truth is known, and it can be shown that the system finds it; that
-it is simulated is said in every answer, message and screen.
-
-Whoever has no key gets it inside the process (`providers`); `pointsman simulate` serves the same
-over HTTP.
-"""
+Everything follows from a seed: a prompt's task, how good each model's answer to it is, what it
+costs and how long it takes. An answer carries its quality in a mark that only
+the simulated judge reads. So the truth is known, and it can be shown that the system finds it;
+every answer, message and screen says SIMULATED. Without a key it runs inside the process
+(`providers`); `pointsman simulate` serves the same over HTTP."""
 
 from __future__ import annotations
 
@@ -56,12 +53,12 @@ class World:
     judge_accuracy: float = 0.8
     """How often a vote that does not follow the position goes to the better answer."""
     judge_pull: float = 0.2
-    """The share of votes that go to the first position whatever is there."""
+    """The fraction of votes that go to the first position whatever is there."""
     judge_ties: float = 0.05
     judge_garbage: float = 0.01
-    """The share of judgements that can't be read."""
+    """The fraction of judgements that can't be read."""
     errors: dict[str, float] = field(default_factory=dict)
-    """Model: the share of its calls that fail with HTTP 500."""
+    """Model: the fraction of its calls that fail with HTTP 500."""
     shifts: dict[str, float] = field(default_factory=dict)
     """Model, or "model/task": logits added to its skill; how a model's quality drops overnight."""
     time_scale: float = 0.0
@@ -77,22 +74,21 @@ class World:
         """In logits: P(i's answer is better than j's) is the logistic of the difference of their
         skills.
 
-        On each task the models of a profile stand about `spacing` apart, in an order of its own in
-        which dearer models tend to be ahead.
-        """
+        On each task the models of a profile stand about `spacing` apart, in an order of its own.
+        More expensive models tend to lead."""
         if (model, task) not in self.base:
             peers = next(
                 (names for names in self.catalog.profiles.values() if model in names), (model,)
             )
-            dear = sorted(
+            expensive = sorted(
                 peers,
                 key=lambda n: (
                     self.catalog.models[n].price.output if n in self.catalog.models else 0.0
                 ),
             )
             taste = {
-                n: 1.5 * i / max(1, len(dear) - 1) + _normal(self.seed, "taste", n, task)
-                for i, n in enumerate(dear)
+                n: 1.5 * i / max(1, len(expensive) - 1) + _normal(self.seed, "taste", n, task)
+                for i, n in enumerate(expensive)
             }
             for i, name in enumerate(sorted(peers, key=lambda n: taste[n])):
                 self.base[name, task] = self.spacing * i + 0.15 * _normal(
@@ -223,7 +219,7 @@ class World:
         }
 
     def mark(self, quality: float, prompt: str, model: str) -> str:
-        """Quality in a form that says nothing to whoever does not know the seed."""
+        """Quality in a form that only the seed can decode."""
         nonce = hashlib.sha256(f"{model}\0{prompt}".encode()).hexdigest()[:16]
         return f"[[sim:{nonce}:{_fixed(quality) ^ _key(self.seed, nonce):08x}]]"
 

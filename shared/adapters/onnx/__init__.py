@@ -4,5 +4,5 @@ onnxruntime."""
 import os
 
 # onnxruntime 1.32 sends telemetry from Linux unless told not to, and reads this when it is
-# imported. Whoever wants it sets 0.
+# imported. To allow it, set 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

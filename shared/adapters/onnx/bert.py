@@ -1,11 +1,10 @@
 """A BERT encoder as an ONNX graph, built from its weights without torch.
 
 The graph takes ``input_ids`` and ``attention_mask`` (batch, tokens) int64 and gives
-``sentence_embedding`` (batch, hidden) float32: mean-pooled over the attended tokens and
-L2-normalised, so that nothing is left to do outside the session. Layer and weight names follow the
-published checkpoint (BERT, arXiv 1810.04805; mean pooling as in Sentence-BERT, arXiv 1908.10084).
-Segment embeddings are folded into the word embeddings, since a single text has only segment 0.
-"""
+``sentence_embedding`` (batch, hidden) float32. These are mean-pooled over the attended tokens and
+L2-normalised, all inside the session. Layer and weight names follow the published checkpoint (BERT,
+arXiv 1810.04805; mean pooling as in Sentence-BERT, arXiv 1908.10084). Segment embeddings are folded
+into the word embeddings, since a single text has only segment 0."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Checkpoint:
         from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
         made = Tokenizer(models.Unigram(list(self.pieces), unk_id=self.unknown))
-        # XLM-R's normalisation is NFKC but for controls, which go, and blanks, which become one
+        # XLM-R's normalisation is NFKC, except for controls, which go, and blanks, which become one
         made.normalizer = normalizers.Sequence(
             [
                 normalizers.Replace(Regex(_CONTROLS), ""),

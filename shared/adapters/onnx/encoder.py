@@ -26,12 +26,12 @@ CARD = "pointsman.json"
 """Our own file beside the graph: what optimum's layout does not say."""
 POOLED = "sentence_embedding"
 PADDING = 0.25
-"""The share of its own length by which a row may be padded before it starts another group."""
+"""The fraction of its own length by which a row may be padded before it starts another group."""
 GPU_TOKENS = 16_384
 """On an H100 larger batches gain nothing (docs/performance.md)."""
 GPU_STEP = 8
-"""Lengths that a GPU gets are rounded up to multiples of this: fewer shapes to plan for, and what
-its matrix units take in one piece."""
+"""Lengths on a GPU are rounded up to multiples of this. It gives fewer shapes, and suits the matrix
+units."""
 Ids = npt.NDArray[np.int64]
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 CUDA_OPTIONS = {"use_tf32": "0"}
@@ -164,12 +164,11 @@ class OnnxEncoder:
 
 
 def groups(lengths: Sequence[int], most: int, tokens: int | None = None) -> list[list[int]]:
-    """Rows that are run together: sorted by length, at most so many, with at most so many tokens,
-    and none padded by more than `PADDING`.
+    """Rows that are run together: sorted by length, at most this many, with at most this many
+    tokens, and none padded by more than `PADDING`.
 
     A row costs what the longest of its group costs, and small groups cost little more a row than
-    large ones.
-    """
+    large ones."""
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     batches: list[list[int]] = []
     for row in order:
@@ -256,10 +255,9 @@ def _session(path: Path, provider: Provider) -> onnxruntime.InferenceSession:
             "model export`"
         ) from None
     raise EncoderInvalid(
-        "onnxruntime found no GPU that it can use, and says above what is missing: it takes "
-        "NVIDIA's driver 580 or later (in a "
-        "container NVIDIA's runtime, too) and the extra `gpu`; or set "
-        "POINTSMAN_EMBEDDER_PROVIDER=cpu"
+        "onnxruntime found no usable GPU, and says above what is missing. It needs "
+        "NVIDIA's driver 580 or later, in a container NVIDIA's runtime too, and the extra `gpu`. "
+        "Or set POINTSMAN_EMBEDDER_PROVIDER=cpu"
     )
 
 

@@ -1,5 +1,6 @@
-"""A task head for an encoder that was exported: a linear map on its embedding, learnt from the
-library of tasks while the encoder stays as it is, and put into its graph."""
+"""A task head for an exported encoder: a linear map on its embedding, put into its graph.
+
+The map is learnt from the library of tasks; the encoder stays unchanged."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The task encoder, the default: the first layers of multilingual-e5-small with what the library of
 tasks taught them (`shared.adapters.onnx.training`), as one ONNX graph.
 
-Its embedding has two parts, one behind the other: what is asked, and what else is to be told of a
-text (how hard it is, what it is about). A table may be made of the whole or of either.
+Its embedding has two parts: first what is asked, then the rest (how hard the text is, what it is
+about). A table may be made of the whole or of either.
 """
 
 from __future__ import annotations

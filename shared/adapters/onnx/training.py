@@ -1,15 +1,15 @@
-"""Training the task encoder: the first layers of multilingual-e5-small, taught with the library of
-tasks what is asked, whatever it is about and in whatever language.
+"""Training the task encoder: the first layers of multilingual-e5-small learn from the library of
+tasks what is asked, for any topic and language.
 
 Needs torch and transformers (the extra `export`); nothing at run time does. What is learnt is one
 safetensors file: what the layers changed by, and two heads on the mean of their tokens.
 
-- The task head: prompts of one task come together, whatever their topic and language, and so do
-  its descriptions: supervised contrastive learning (Khosla et al., arXiv 2004.11362), and a
+- The task head puts prompts of one task and its descriptions together, for any topic and
+  language. Its losses are supervised contrastive learning (Khosla et al., arXiv 2004.11362), and a
   softmax over all tasks with a learnt vector for each.
-- The general head tells what the first three layers of all-MiniLM-L6-v2 tell of English text and
-  code, by which prompts were routed before (docs/decisions/0002-encoder.md): distillation, as the
-  task alone does not say how hard a prompt is.
+- The general head is distilled from the first three layers of all-MiniLM-L6-v2, the earlier
+  encoder (docs/decisions/0002-encoder.md), on English text and code. The task alone does not say
+  how hard a prompt is.
 
 Learns from the `train` prompts only, and never from a task that is kept whole.
 """
@@ -41,7 +41,7 @@ class Schedule:
 
     steps: int = 750
     tasks: int = 32
-    """Tasks of a batch, half of them of one family, whose tasks are hardest to tell apart."""
+    """Tasks of a batch, half of them of one family, whose tasks are hardest to distinguish."""
     prompts: int = 3
     """Prompts of each of them, beside one of its descriptions."""
     others: int = 48

@@ -1,5 +1,5 @@
-"""Answers that were paid for, so that a repeated request is not billed twice. While Redis is away
-nothing is remembered."""
+"""Answers that were paid for, so that a repeated request is not billed twice. While Redis is
+unreachable nothing is remembered."""
 
 from __future__ import annotations
 

@@ -87,8 +87,8 @@ class DailyBudget:
             await self._redis.aclose()
 
     async def reserve(self, usd: float) -> bool:
-        """Whether `usd` may be spent now. False also while Redis is away: then nobody knows what
-        others spend."""
+        """Whether `usd` may be spent now. False also while Redis is unreachable: then it is unknown
+        what others spend."""
         if usd > self._cap:
             return False
         day = _today()

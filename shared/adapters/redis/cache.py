@@ -1,4 +1,4 @@
-"""An exact cache of texts. While Redis is away it forgets, and says so once."""
+"""An exact cache of texts. While Redis is unreachable it forgets, and says so once."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ COUNT_HOLDS_S = 2.0
 
 
 class KeyBudgets:
-    """A purse for every key that has a budget. Use inside `running`."""
+    """The budget of every key that has one. Use inside `running`."""
 
     def __init__(self, kafka: KafkaSettings, redis: RedisSettings) -> None:
         self._kafka = kafka
@@ -37,7 +37,7 @@ class KeyBudgets:
 
     @asynccontextmanager
     async def running(self, budgets: Iterable[tuple[str, float]]) -> AsyncGenerator[None, None]:
-        """With the purses of these (name, USD a day) at hand from the start; others follow when
+        """With the budgets of these (name, USD a day) from the start; others follow when
         they are first used."""
         async with self._stack:
             for name, usd in budgets:
@@ -45,7 +45,7 @@ class KeyBudgets:
             yield
 
     async def of(self, name: str, usd_per_day: float) -> DailyBudget:
-        """The purse of the key `name`."""
+        """The budget of the key `name`."""
         place = name, usd_per_day
         if place not in self._purses:
             self._purses[place] = purse = DailyBudget(

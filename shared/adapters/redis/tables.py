@@ -56,7 +56,7 @@ class News:
 
 class HotTables:
     """Versions of the routing table in Redis. Every method raises `CacheUnreachable`
-    when Redis is away."""
+    when Redis is unreachable."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._redis: Redis = client(settings)

@@ -9,7 +9,7 @@ from shared.protocols import NATIVE, compact, objects, words_of
 from shared.protocols.keepsake import give_back, joined, opened
 
 EFFORT_BY_BUDGET = ((4096, "low"), (16384, "medium"))
-"""Up to so many tokens of thinking are that effort; more is high."""
+"""Up to this many tokens of thinking are that effort; more is high."""
 SAME = ("temperature", "top_p", "service_tier")
 """Parameters that both call alike."""
 CARRIED = frozenset(

@@ -10,10 +10,9 @@ embeddings of prompt and answer and their forms:
 Logistic regression makes a probability of it. Before anything is asked, `plan` weighs asking the
 cheap model first against asking any model alone. Once the cheap answer is there, accepting it is
 worth its probability of being good; asking the other is worth that one's success less its cost and
-its time. So the answer is accepted from `accept_at` on, which is just that, and what the cascade is
-worth beforehand is the mean of the better of the two, less what the cheap model costs. (Optimal
-stopping; Weitzman 1979.)
-"""
+its time. So the answer is accepted from that value on (`accept_at`). Beforehand, the cascade is
+worth the mean of the better of the two, less what the cheap model costs. (Optimal stopping;
+Weitzman 1979.)"""
 
 from __future__ import annotations
 
@@ -68,10 +67,9 @@ class Answered:
 class Heads:
     """For each of c cheap models, how probably an answer of its is good.
 
-    `weights` (c, inputs), `intercept` (c,), `center` and `spread` (c, 2 * form.SIZE) of the forms,
-    `told` (c,): standard deviation of the log-odds that the answer adds to what the prompt alone
-    tells; all float32.
-    """
+    All float32: `weights` (c, inputs); `intercept` (c,); `center` and `spread` (c, 2 * form.SIZE)
+    of the forms; `told` (c,), the standard deviation of the log-odds that the answer adds to the
+    prompt's."""
 
     sees: str
     models: tuple[str, ...]

@@ -2,19 +2,17 @@
 clusters, calibrated.
 
 Clusters know what kind of prompt it is, and are best where prompts are of many kinds; a regression
-knows how models fare along directions of the space, and is best where all are of one kind. Which is
-which can't be told from some hundreds of prompts, and every way to choose or weigh them did worse
-than their mean somewhere (docs/decisions/0010-true-units.md). The members:
+knows how models fare along directions of the space, and is best where all are of one kind. Some
+hundreds of prompts can't decide between them. Every way to choose or weigh them did worse than
+their mean somewhere (docs/decisions/0010-true-units.md). The members:
 
 - a logistic regression for each model on the embedding and the prompt's form;
-- committees of cluster profiles, in the space of the embedding and in one that outcomes have pulled
-  apart (`projection.contrastive`):
-  several clusterings each, coarse and fine, since one clustering is one draw (bagging; Breiman
-  1996) of the profiles of Avengers-Pro (arXiv 2508.12631).
+- committees of cluster profiles, in the space of the embedding and in the contrastive one
+  (`projection.contrastive`). Each has several clusterings, coarse and fine, since one clustering is
+  one draw (bagging; Breiman 1996) of the profiles of Avengers-Pro (arXiv 2508.12631).
 
 All are a few matrix products, and travel with the table. What is learnt from votes has the
-regression alone: the probability of winning against the reference.
-"""
+regression alone: the probability of winning against the reference."""
 
 from __future__ import annotations
 
@@ -64,7 +62,7 @@ class Inputs:
         )
 
     def weights(self, wide: int) -> Array:
-        """(wide,): what each of so many numbers is multiplied by."""
+        """(wide,): what each of this many numbers is multiplied by."""
         return np.repeat(
             np.array([1.0, self.weight * 2.0 / np.sqrt(SIZE)], np.float32), [wide - SIZE, SIZE]
         )

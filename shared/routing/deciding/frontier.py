@@ -1,7 +1,7 @@
 """What a rate reaches over the traffic, and the rate that reaches a goal.
 
-The frontier is measured where outcomes are known: each prompt is decided by a table that has not
-seen it, at each of `STEPS` rates, and its true score and cost count. What the table itself expected
+The frontier is measured where outcomes are known. A table that has not seen a prompt decides it, at
+each of `STEPS` rates, and the true score and cost count. What the table itself expected
 of the same choices is kept beside it, since the best of several estimates promises more than it
 holds: `success - expected_success` is what a promise is to be corrected by.
 """
@@ -117,9 +117,8 @@ def frontier_of(
     """The frontier over n prompts, given what is expected of all models for them, both (n, models).
 
     `outcomes` are true scores and costs of the same prompts, (n, models) each, NaN where a model
-    did not answer: it then scores 0, as in the evaluation. Without them, what is expected stands
-    for what is true.
-    """
+    did not answer. It then scores 0, as in the evaluation. Without them, what is expected stands
+    for what is true."""
     true, paid = (success, cost) if outcomes is None else outcomes
     known = np.where(np.isfinite(true), true, 0.0)
     paid = np.where(np.isfinite(paid), paid, cost)

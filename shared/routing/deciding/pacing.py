@@ -1,12 +1,11 @@
 """Holding a goal over the traffic as it comes: `keep` a part of the best model's success, or
-`spend` no more than so much.
+`spend` no more than a given amount.
 
 The table's frontier says which rate reaches the goal over the traffic that it was made from. Live
-traffic is never quite that, so a pacer keeps what was expected of the last `WINDOW` prompts, finds
-the rate that would have reached the goal on them, and makes up for what the prompts before were
-short of or beyond it. Over 2,000 prompts the goal is then met although traffic, prices or models
-change.
-"""
+traffic is never quite that. So a pacer keeps what was expected of the last `WINDOW` prompts, and
+finds the rate that would have reached the goal on them. It corrects for earlier prompts that missed
+or passed the goal. Over 2,000 prompts the goal is then met although traffic, prices or models
+change."""
 
 from __future__ import annotations
 

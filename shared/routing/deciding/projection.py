@@ -5,11 +5,12 @@ Every kind is one matrix, so that a table with a projection is placed as fast as
 needs no pickle. `features` are embeddings (n, dimension), or embeddings with the prompt's form
 appended (n, dimension + form.SIZE).
 
-- contrastive: prompts on which the models fare alike come to lie close together. Of all linear
-  maps, those onto the leading directions
-  of the ridge regression of outcomes on features minimise the spectral contrastive loss (HaoChen et
-  al., arXiv 2106.04156) for pairs drawn by how alike their outcomes are; they are added to what the
-  encoder itself says, and the whole is cut to its main axes.
+- contrastive: prompts on which the models fare alike come to lie close together. The map leads onto
+  the leading
+  directions of the ridge regression of outcomes on features. Of all linear maps these minimise the
+  spectral contrastive loss (HaoChen et al., arXiv 2106.04156), for pairs drawn by how alike their
+  outcomes are. They are added to the encoder's own directions, and the whole is cut to its main
+  axes.
 - delta: the embedding of the response less that of the prompt; a new prompt, which has no response
   yet, is placed by ridge regression.
 - keys: the embedding of the response; a new prompt is looked up by the response it is expected to
@@ -35,7 +36,7 @@ TASK = 128
 """Numbers of an embedding, from its first, that tell the task, where the encoder has a task
 head."""
 TASK_SHARE = 0.8
-"""Their share of its squared length."""
+"""Their fraction of its squared length."""
 DIMENSIONS = 64
 """Axes kept; 32 to 384 routed alike, and fewer are faster
 (docs/decisions/0007-representations.md)."""

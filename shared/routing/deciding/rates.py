@@ -56,7 +56,7 @@ class Weights:
     def rates(self) -> Rates:
         """The exchange rates that these weights stand for.
 
-        `USD_AT_EQUAL_WEIGHTS` times performance over cost, and likewise for seconds; a weight of 0
+        `USD_AT_EQUAL_WEIGHTS` times performance over cost, and the same for seconds; a weight of 0
         is the most a rate can be.
         """
         a = self.normalised()
@@ -104,7 +104,7 @@ OLD_PROFILES: Mapping[str, Weights] = {
 
 
 def weights_of(rates: Rates) -> Weights:
-    """The weights that tables of format 1 decide by: the profile's of old, else those that
+    """The weights that tables of format 1 decide by: the profile's earlier ones, else those that
     `Weights.rates` makes these rates of."""
     for name, own in PROFILES.items():
         if own == rates:

@@ -1,7 +1,7 @@
 """The score of Avengers-Pro (arXiv 2508.12631): performance, cost and latency, each scaled to 0..1
 over the eligible models.
 
-Tables of format 1 are decided by it until they are built anew, and `pointsman evaluate` compares
+Tables of format 1 are decided by it until they are built again, and `pointsman evaluate` compares
 with it. Scaling throws the size of a gain away, so nothing else may use it
 (docs/decisions/0010-true-units.md).
 """

@@ -1,19 +1,17 @@
 """Which model is best for a prompt: success, cost and latency in true units, weighed as its sender
 wants.
 
-For each eligible model over the assigned clusters: `success` is the expected score of its answer on
-0..1 (where the table comes from outcomes), or its probability of winning against the reference
-model (where it comes from votes; the reference has 0.5); cost is in USD, latency in seconds. With
-the sender's rates (`shared.routing.deciding.rates`), in points of success:
+Each eligible model has a `success` over the assigned clusters. In a table from outcomes it is the
+expected score of its answer on 0..1. In a table from votes it is the probability of winning against
+the reference model, which itself has 0.5. Cost is in USD, latency in seconds. With the sender's
+rates (`shared.routing.deciding.rates`), in points of success:
 
     utility = success - cost_usd / usd_per_point - latency_s / s_per_point - caution
 
-`caution` is 0 for a model that enough is known of, so each model's utility is its own: the choice
-between two never depends on a third. Where the table has a predictor, its share of the success is
-what it predicts. The arithmetic is written for many prompts at once; the live selector asks for
-one, the evaluation for all. Tables of format 1 are decided as they were
-(`shared.routing.deciding.scaled`).
-"""
+`caution` is 0 for a model with enough evidence. Each model's utility is its own, so the choice
+between two never depends on a third. A predictor of the table gives its fraction of the success.
+The arithmetic is written for many prompts at once; the live selector asks for one, the evaluation
+for all. Tables of format 1 are decided as they were (`shared.routing.deciding.scaled`)."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ Vector = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 MOSTLY = 0.8
-"""The part of a prompt in its nearest cluster from which on its reason names that one alone."""
+"""The part of a prompt in its nearest cluster from which its reason names that one alone."""
 INTERVAL = 1.96
 """Standard errors on either side of a 95% interval of a normal distribution."""
 
@@ -51,7 +49,7 @@ class Limits:
     deny: frozenset[str] = frozenset()
     needs: Needs = NO_NEEDS
     retired: frozenset[str] = frozenset()
-    """Models the catalogue has taken out, whoever allows them."""
+    """Models the catalogue has taken out, even if they are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class Candidate:
     cost_penalty: float
     latency_penalty: float
     switching_cost_usd: float = 0.0
-    """Part of the cost: what reading the conversation anew costs, where another model has it
+    """Part of the cost: what reading the conversation costs, where another model has it
     cached."""
     caution: float = 0.0
     """Points that an unproven model's success is taken to be lower."""
@@ -178,7 +176,7 @@ def predict(
     share: float | None = None,
 ) -> list[Prediction | None]:
     """The estimates for features (n, …) that lie at `points`; None for each where the table has no
-    estimator, or a share of 0.
+    estimator, or a fraction of 0.
 
     `share` replaces the table's own.
     """
@@ -403,8 +401,8 @@ def _expected(
 def _with_caches(
     everyone: Expectations, models: Sequence[str], caches: Mapping[str, Cached]
 ) -> tuple[Expectations, Expectations]:
-    """With what each model is expected to cost this time, and with what of it counts: reading a
-    conversation anew is paid once, and serves the turns that follow."""
+    """With what each model is expected to cost this time, and with the part of it that counts.
+    Reading a conversation is paid once, and serves the turns that follow."""
     saved = np.array([caches.get(model, NO_CACHE).saved_usd for model in models])
     lost = np.array([caches.get(model, NO_CACHE).lost_usd for model in models])
     least = LEAST_COST * everyone.cost_usd

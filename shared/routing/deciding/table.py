@@ -259,7 +259,7 @@ class RoutingTable:
         return self.points(np.stack([one[: self.inputs] for one in features]))
 
     def require(self, numbers: int) -> None:
-        """Raise `EmbeddingInvalid` if so many numbers of a prompt's features are too few."""
+        """Raise `EmbeddingInvalid` if this many numbers of a prompt's features are too few."""
         if numbers < self.inputs:
             raise EmbeddingInvalid(
                 f"{numbers} numbers stand for a prompt, and table {self.digest[:12]} reads "

@@ -2,7 +2,7 @@
 its views.
 
 "Rerouting LLM Routers" (arXiv 2501.01818) finds strings of ten tokens that, put before or behind
-any prompt, make a router choose its dearest model. Decided in each view by itself, the least
+any prompt, make a router choose its most expensive model. Decided in each view by itself, the least
 expensive choice stands: a gadget at one edge is missing in one of the views.
 """
 

@@ -2,15 +2,13 @@
 the others.
 
 P(i's answer is better than j's) = logistic(strength_i - strength_j). Strengths of a cluster are
-drawn around the model's strength over all clusters, with a spread that is itself estimated
-(empirical Bayes), so a cluster with three comparisons says little and one with three hundred speaks
-for itself. Which answer was better is hidden behind votes (`shared.routing.learning.votes`); it is
-summed out, so six votes on one pair of answers never count as six comparisons. Several pairs of the
-same prompt share answers, so they count less than as many prompts would: by how much is estimated
-(`overlap`). The maximum a posteriori is found by Newton steps, whose blocks are as small as the
-number of models, and standard errors come from the observed information (Louis 1982). Bradley and
-Terry 1952; ties are left out.
-"""
+drawn around the model's strength over all clusters, with an estimated spread (empirical Bayes). So
+three comparisons in a cluster count little, and three hundred count fully. Which answer was better
+is hidden behind votes (`shared.routing.learning.votes`); it is summed out, so six votes on one pair
+of answers never count as six comparisons. Several pairs of the same prompt share answers, so they
+count less than as many prompts would: by how much is estimated (`overlap`). The maximum a
+posteriori is found by Newton steps, in blocks as small as the number of models. Standard errors
+come from the observed information (Louis 1982). Bradley and Terry 1952; ties are left out."""
 
 from __future__ import annotations
 
@@ -45,9 +43,9 @@ enough."""
 STEPS = 60
 TOLERANCE = 1e-5
 CHANGES = 3
-"""At most so many changes are looked for in a cluster."""
+"""At most this many changes are looked for in a cluster."""
 ROUNDS = 12
-"""At most so many rounds of estimating hit rates."""
+"""At most this many rounds of estimating hit rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +80,8 @@ class Comparisons:
 class Ranking:
     """Strengths in logits. Shapes: (clusters, models), and (models,) for `overall`.
 
-    `standard_error` is such that the variance of a difference is about the sum of both squares
-    (quasi-variances, Firth and de Menezes 2004), which is how the selector uses it;
+    The squares of two `standard_error` add up to about the variance of the difference
+    (quasi-variances, Firth and de Menezes 2004). The selector uses them so;
     `reference_error` is that of the difference to the reference model.
     """
 
@@ -143,7 +141,8 @@ def _find_variance(comparisons: Comparisons, ratio: Floats, clusters: int, model
 
 
 def _thinned(comparisons: Comparisons, most: int) -> tuple[Comparisons, Ints]:
-    """Every so-manieth prompt with all its comparisons, and which rows those are."""
+    """A systematic sample: every n-th prompt with all its comparisons. Returns the sample and its
+    rows."""
     step = -(-len(comparisons) // most) if len(comparisons) else 1
     rows = np.flatnonzero(comparisons.prompt % step == 0)
     return comparisons.rows(rows), rows

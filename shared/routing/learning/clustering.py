@@ -18,7 +18,7 @@ MINI_BATCH_FROM = 50_000
 """Embeddings from which mini-batch k-means takes over."""
 
 MERGE_WITHIN = 0.25
-"""Clusters whose centroids are nearer than this share of a cluster's reach are one."""
+"""Clusters whose centroids are nearer than this fraction of a cluster's reach are one."""
 RETIRE_FROM = 50
 """Prompts a cluster in the window from which a cluster without any is taken to be gone."""
 SPLIT_FROM = 300
@@ -138,15 +138,14 @@ EVOLVING = "kmeans"
 
 
 def evolve(vectors: Array, centroids: Array, reach: Array, min_size: int, most: int) -> Clustering:
-    """k-means from the clusters there are: prompts beyond `reach` (clusters,) of all of them found
-    new ones, where they stand together.
+    """k-means from the clusters there are: prompts beyond `reach` (clusters,) of all of them start
+    new ones, where they lie together.
 
     So a task that is new gets a cluster of its own while the others stay where they were; one that
-    has grown inside a wide cluster splits off if the two parts stand further apart than halves of a
-    single heap would (`_split`). A cluster that lies close to a larger one (`MERGE_WITHIN`) joins
-    it. One that has no prompt among these `vectors` (n, dim) stays where it is, unless there are so
-    many of them (`RETIRE_FROM` a cluster) that it would have.
-    """
+    has grown inside a wide cluster splits off if the two parts lie further apart than halves of a
+    single cluster would (`_split`). A cluster that lies close to a larger one (`MERGE_WITHIN`)
+    joins it. One without a prompt among these `vectors` (n, dim) stays where it is. With enough of
+    them (`RETIRE_FROM` a cluster) it retires."""
     distances, nearest = nearest_of(vectors, centroids)
     novel = np.flatnonzero(distances > reach[nearest])
     near = float(np.median(reach))
@@ -251,8 +250,8 @@ def _split(vectors: Array, centroids: Array, labels: Labels, min_size: int) -> A
     """Centroids with those clusters in two that are really two: SigClust (Liu, Hayes, Nobel and
     Marron 2008).
 
-    A cluster's best division explains a share of its spread; so it does for a Gaussian heap of the
-    same covariance. Only a share that is clearly larger than any of some such heaps' counts.
+    A cluster's best division explains a fraction of its spread; so it does for a Gaussian heap of
+    the same covariance. Only a share that is clearly larger than any of some such heaps' counts.
     """
     grown = [centroids]
     rng = np.random.default_rng(0)
@@ -283,7 +282,7 @@ def _split(vectors: Array, centroids: Array, labels: Labels, min_size: int) -> A
 
 
 def _halved(scores: Array) -> tuple[float, npt.NDArray[np.bool_]]:
-    """The share of the spread that the best division in two explains, and the division; 2-means
+    """The fraction of the spread that the best division in two explains, and the division; 2-means
     from each of the first axes."""
     best = -1.0
     found = np.zeros(len(scores), np.bool_)

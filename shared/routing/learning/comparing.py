@@ -37,7 +37,7 @@ def differences(a: RoutingTable, b: RoutingTable) -> list[str]:
     if (kinds := [t.projection.kind if t.projection else "plain" for t in (a, b)])[0] != kinds[1]:
         lines.append(f"task representation: {kinds[0]} → {kinds[1]}")
     elif a.space != b.space and a.encoder == b.encoder:
-        lines.append(f"task representation: {kinds[0]}, learnt anew")
+        lines.append(f"task representation: {kinds[0]}, learnt again")
     lines += [f"model gone: {m}" for m in a.models if m not in b.models] + [
         f"model new: {m}" for m in b.models if m not in a.models
     ]
@@ -105,7 +105,7 @@ def _heirs(a: RoutingTable, b: RoutingTable) -> tuple[dict[int, int], bool]:
     since ids say nothing.
 
     Ids stay with a task while tables evolve in one space. Where another projection was learnt
-    clusters are made anew, and their Task2Vec signatures tell which pose the same task.
+    clusters are made again, and their Task2Vec signatures tell which pose the same task.
     """
     if (
         a.space != b.space

@@ -1,11 +1,10 @@
-"""Has a model changed? Then what was known of it before says nothing of it now.
+"""Has a model changed? Then earlier evidence says nothing of it now.
 
-For each model in each cluster, its comparisons in the order of their time are cut in two wherever
-they can be, and it is tested whether its strength is the same before and after: the score test for
-a change at an unknown time (Andrews 1993), which needs one fit and no more. Where it is not the
-same, comparisons before the change no longer count for that model there. A quality that has dropped
-overnight is so found after a dozen comparisons, however many hundreds spoke for the model before.
-"""
+For each model in each cluster, its comparisons in the order of time are cut in two at every place.
+The test asks whether the strength is the same before and after. It is the score test for a change
+at an unknown time (Andrews 1993), which needs only one fit. Where it is not the same, comparisons
+before the change no longer count for that model there. So a drop in quality is found after a dozen
+comparisons, even behind hundreds of older ones."""
 
 from __future__ import annotations
 
@@ -18,17 +17,17 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 SURE = 18.0
-"""The statistic from which on a change is believed. It is looked again and again, at each model in
-each cluster: over a day of stable traffic (25 clusters, 7 models, 10,000 comparisons, 100 looks)
-14 gives six false alarms, 18 one every other day, and a real change is found nearly as soon
-(`make bench-learning`)."""
+"""The statistic from which a change is believed. The test runs repeatedly, for each model in each
+cluster. Over a day of stable traffic (25 clusters, 7 models, 10,000 comparisons, 100 tests) 14
+gives six false alarms, and 18 one every other day. A real change is found nearly as soon (`make
+bench-learning`)."""
 FEWEST = 10
 """Comparisons of a model in a cluster, on either side of a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChange:
-    """A model that is not what it was, in one cluster, and what says so."""
+    """A model that has changed in one cluster, and the evidence."""
 
     cluster: int
     model: int
@@ -40,7 +39,7 @@ class ModelChange:
     """Comparisons before the change, and since."""
     since: int
     won_before: float
-    """The share of these that the model has won, 0 to 1."""
+    """The fraction of these that the model has won, 0 to 1."""
     won_since: float
 
 
@@ -60,9 +59,9 @@ def changes(
     into account, and ask again.
 
     n comparisons, all arrays (n,): `score` is the derivative of the log-likelihood by the first
-    model's strength (by the second's it is the negative), `information` minus its second
-    derivative, both at the fitted strengths; `won` is the probability that the first was better.
-    """
+    model's strength; by the second's it is the negative. `information` is minus its second
+    derivative. Both are at the fitted strengths. `won` is the probability that the first was
+    better."""
     rows = np.tile(np.arange(len(cluster)), 2)
     group = np.concatenate([cluster * models + first, cluster * models + second])
     value = np.concatenate([score, -score])

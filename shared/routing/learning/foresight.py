@@ -1,13 +1,11 @@
-"""Foreseeing where a prompt's description would lie, so that a language model need not be asked for
-it.
+"""Foreseeing where a prompt's description would lie, without asking a language model.
 
-A linear map leads from the embedding of a prompt to that of its description (ridge regression). How
-wrong it may be is taken from where prompts are alike: the leave-one-out residuals of the nearest
-known prompts, added to what is foreseen, are descriptions it might get just as well. If the table's
-models would be the same for nearly all of them, asking changes nothing. What share that must be is
-calibrated on the known prompts themselves, each foreseen from the others; and a prompt that is like
-no known one is never sure.
-"""
+A linear map leads from the embedding of a prompt to that of its description (ridge regression). Its
+error is estimated from similar prompts. The leave-one-out residuals of the nearest known prompts,
+added to the foreseen point, are other plausible descriptions. If the table's models would be the
+same for nearly all of them, asking changes nothing. The necessary fraction is calibrated on the
+known prompts themselves, each foreseen from the others; and a prompt that is like no known one is
+never sure."""
 
 from __future__ import annotations
 
@@ -27,8 +25,8 @@ NEIGHBOURS = 32
 residual for all much worse."""
 RIDGE = 0.3
 FAMILIAR = 0.1
-"""A prompt is familiar if its NEIGHBOURS-th neighbour is as near as that of all but so large a
-share of the known ones."""
+"""A prompt is familiar if its NEIGHBOURS-th neighbour is as near as that of all known prompts
+except this fraction of them."""
 CALIBRATE_ON = 1000
 """Known prompts that the calibration looks at, at the most."""
 FEWEST = 50
@@ -45,7 +43,7 @@ class Foresight:
     """What is known of prompts and their descriptions. Made by `learn`.
 
     `prompts` and `residuals` (n, d) float32; `matrix` (d, d) and `offset` (d,) float64. `familiar`
-    is the least similarity to the NEIGHBOURS-th known prompt, `agreement` the least share of
+    is the least similarity to the NEIGHBOURS-th known prompt, `agreement` the least fraction of
     possible descriptions that must lead to the same models; above 1: never sure. One `agreement`
     for each of `PROFILES`.
     """
@@ -79,7 +77,7 @@ def learn(
     """Learn from known prompts (n, d) and their descriptions (n, d), both L2-normalised, and the
     prompts' forms (n, form.SIZE).
 
-    `target` is the share of the sure prompts that are to be routed as by their own descriptions,
+    `target` is the fraction of the sure prompts that are to be routed as by their own descriptions,
     under each of the four profiles. Raises `RoutingError` if there are no more than NEIGHBOURS
     prompts.
     """
@@ -182,7 +180,7 @@ def _neighbours(
 def _agreement(
     means: Array, residuals: Array, forms: Array, table: RoutingTable, preferences: Sequence[Rates]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Both (n, preferences): the models chosen for `means` (n, d), and the share of possible
+    """Both (n, preferences): the models chosen for `means` (n, d), and the fraction of possible
     descriptions that lead to the same."""
     n, tried, d = residuals.shape
     chosen = _routes(_unit(means), forms, table, preferences)
@@ -219,7 +217,7 @@ def _unit(vectors: Array) -> Array:
 def _threshold(
     agreement: npt.NDArray[np.float64], same: npt.NDArray[np.float64], target: float
 ) -> float:
-    """The least agreement from which on at least `target` of the routes are the same, by `SURE`
+    """The least agreement from which at least `target` of the routes are the same, by `SURE`
     standard errors; 2 if there is none."""
     order = np.argsort(-agreement, kind="stable")
     agreement = agreement[order]

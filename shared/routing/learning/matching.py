@@ -13,7 +13,7 @@ from shared.routing.deciding.table import Array
 Labels = npt.NDArray[np.intp]
 
 MOSTLY = 0.5
-"""A cluster comes from, or went into, another if more than this share of its prompts did."""
+"""A cluster comes from, or went into, another if more than this fraction of its prompts did."""
 
 
 @dataclass(frozen=True, slots=True)

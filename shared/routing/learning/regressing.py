@@ -5,9 +5,8 @@ Bradley-Terry with features: P(i's answer is better than j's) = logistic(lead), 
 x·(b_i - b_j), where x are the main axes of the prompt's embedding and form. Which answer was better
 is hidden behind votes and summed out, as in `bradley_terry`. Ridge on b and a Gaussian prior on a;
 the maximum a posteriori is found by L-BFGS (scikit-learn's own choice for logistic regression;
-Nocedal 1980). How strong the ridge is, and how much of the success comes from here rather than from
-the clusters' rankings, is what predicts comparisons of other prompts best.
-"""
+Nocedal 1980). The strength of the ridge, and the weight beside the clusters' rankings, are those
+that predict comparisons of other prompts best."""
 
 from __future__ import annotations
 
@@ -118,8 +117,8 @@ def fit_votes_estimator(
 def _chosen(
     x: Floats, data: Comparisons, ratio: Floats, clusters: int, models: int, reference: int
 ) -> tuple[float, float]:
-    """Penalty and share of the least loss on comparisons of other prompts; a share of 0 where the
-    clusters alone do as well."""
+    """Penalty and fraction of the least loss on comparisons of other prompts; a fraction of 0 where
+    the clusters alone do as well."""
     lost = {(penalty, share): np.zeros(len(data)) for penalty in PENALTIES for share in SHARES}
     alone = np.zeros(len(data))
     for fold in (0, 1):

@@ -1,9 +1,8 @@
 """Which comparison teaches most: the one whose result may change who is best, and is open.
 
-A pair's worth is its expected improvement (Jones, Schonlau and Welch 1998): the chance that one of
-the two is better than the best after all, times by how much, from the table's strengths and
-standard errors; divided by what the comparison costs.
-"""
+A pair's worth is its expected improvement (Jones, Schonlau and Welch 1998): the probability that
+one of the two beats the best, times the difference. It comes from the table's strengths and
+standard errors, and is divided by what the comparison costs."""
 
 from __future__ import annotations
 
@@ -37,9 +36,8 @@ def pairs(
     """Pairs worth comparing on a prompt that `answered` has answered, best first.
 
     One side is the model that answered or the reference model, so that all comparisons hang
-    together. `costs` maps a model to what its answer is expected to cost, in USD: a dear challenger
-    must promise more.
-    """
+    together. `costs` maps a model to what its answer is expected to cost, in USD: a expensive
+    challenger must promise more."""
     w = assignment.weights.astype(np.float64)
     strength = w @ table.strength[assignment.clusters].astype(np.float64)
     error = np.sqrt((w**2) @ table.standard_error[assignment.clusters].astype(np.float64) ** 2)

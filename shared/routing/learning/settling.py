@@ -1,10 +1,8 @@
-"""Staying with the strongest model of before, unless another is clearly stronger.
+"""Staying with the earlier strongest model, unless another is clearly stronger.
 
-Two models that are about as good change places with every few votes. Nothing is won by following
-them, and whoever looks on loses trust. So the model that was strongest in a cluster stays so while
-another is ahead by less than one standard error of their difference: the two are then held to be
-equal.
-"""
+Two models that are about as good change places with every few votes. Following them gains nothing,
+and people lose trust. So the strongest model of a cluster stays first while another leads by less
+than one standard error of their difference. The two then count as equal."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
 """What raters' votes say about which of two answers is better.
 
 A comparison's votes are not independent: they judge the same two answers. So each comparison has
-one hidden truth, which of its answers is better, and a rater finds it with a hit rate that depends
-on the position in which the better answer was shown (Dawid and Skene 1979, with position in place
-of class). What votes say is then one number, the log-likelihood ratio of "the first model's answer
-is better", however many votes there were. Ties and abstentions say nothing and are left out.
-"""
+one hidden truth: which of its answers is better. A rater finds it with a hit rate that depends on
+the position of the better answer (Dawid and Skene 1979, position for class). What
+votes say is then one number, the log-likelihood ratio of "the first model's answer is better",
+however many votes there were. Ties and abstentions say nothing and are left out."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ class Hits:
 
     @property
     def pull(self) -> float:
-        """The share of votes that go to the first position whatever is there (negative: to the
+        """The fraction of votes that go to the first position whatever is there (negative: to the
         second)."""
         return self.first - self.second
 

@@ -88,7 +88,7 @@ class SplitPart:
     strong: Array
 
     def value(self, times: npt.NDArray[np.intp], by_gap: bool) -> float:
-        """The area, or the APGR, where each prompt of the file comes so many `times`."""
+        """The area, or the APGR, where each prompt of the file comes this many `times`."""
         drawn = np.repeat(np.arange(len(self.rows)), times[self.rows])
         if by_gap:
             return apgr(

@@ -1,16 +1,15 @@
 """Measures of a router, by the names under which the field publishes them.
 
 - quality-cost curve: the mean score and mean cost that a router reaches as its sender's weights go
-  from cost to quality. Its area is
-  the mean quality over the range of costs of the single models, on the non-decreasing hull (AIQ of
-  RouterBench, arXiv 2403.12031).
+  from cost to quality. Its area is the mean quality over the range of costs of the single models,
+  on the non-decreasing hull (AIQ of RouterBench, arXiv 2403.12031).
 - PerfGain and CostSave (LLMRouterBench, arXiv 2601.07206): the best quality on the curve relative
-  to the best single model's; and the
-  part of that model's cost that is saved where the curve is at least as good.
-- APGR and CPT (RouteLLM, arXiv 2406.18665), for a weak and a strong model: the part of the gap
-  between them that is recovered, averaged
-  over all shares of prompts given to the strong one; and the least share that recovers 50% or 80%
-  of it.
+  to the best single model's; and the part of that model's cost that is saved where the curve is at
+  least as good.
+- APGR and CPT (RouteLLM, arXiv 2406.18665), for a weak and a strong model. APGR is the recovered
+  part
+  of the gap between them, averaged over all fractions of prompts given to the strong one. CPT is
+  the smallest fraction that recovers 50% or 80% of the gap.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ def apgr(gap: Vector) -> float:
 
 
 def cpt(gap: Vector, part: float) -> float:
-    """The call-performance threshold: the least share of prompts given to the strong model that
+    """The call-performance threshold: the least fraction of prompts given to the strong model that
     recovers `part` of the gap."""
     return (
         float(np.argmax(gap >= part) / (len(gap) - 1)) if np.isfinite(gap).all() else float("nan")

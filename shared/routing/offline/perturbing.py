@@ -20,7 +20,7 @@ NEAR = {
 }  # fmt: skip
 """Keys beside a key, on a QWERTY keyboard."""
 TYPO_RATE = 0.03
-"""Share of words of at least four letters that get a typo; never none where there is such a
+"""Fraction of words of at least four letters that get a typo; never none where there is such a
 word."""
 FILLERS = (
     "Please help me with this.",

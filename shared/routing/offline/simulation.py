@@ -13,9 +13,8 @@ from shared.routing.offline.outcomes import Matrix
 def simulated_skills(tasks: int, price_ranks: Sequence[float], seed: int) -> Matrix:
     """(tasks, models): the probability that a model answers a prompt of a task well.
 
-    Dearer models are better on the whole, and each model has tasks that it is better or worse at
-    than its price says. `price_ranks` (models,) in 0..1.
-    """
+    More expensive models are better on the whole, and each model has tasks that it is better or
+    worse at than its price says. `price_ranks` (models,) in 0..1."""
     random = np.random.default_rng(seed)
     difficulty = random.normal(0.6, 0.6, (tasks, 1))
     general = 1.2 * (np.asarray(price_ranks)[None, :] - 0.5)

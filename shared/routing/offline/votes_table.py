@@ -1,7 +1,7 @@
 """A first routing table from votes: pairs of answers to prompts, and which was better.
 
 Clusters are k-means', rankings Bradley-Terry's as the re-clusterer makes them, and success is the
-probability of winning against the reference model. A vote is taken for what its rater meant: one
+probability of winning against the reference model. A vote counts as what its rater meant: one
 vote a comparison leaves nothing to be told of raters.
 """
 
