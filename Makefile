@@ -14,7 +14,7 @@ FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-conversations bench-protocols bench-tasks bench-console bench-idle screenshots bench-learning bench-evaluate evaluate asyncapi flow train-tasks test-export test-llm test-clients fuzz lock audit sbom format clean setup setup-dev
+.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-conversations bench-protocols bench-tasks bench-console bench-idle screenshots bench-learning bench-evaluate evaluate asyncapi flow cli train-tasks test-export test-llm test-clients fuzz lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -31,11 +31,12 @@ coverage: setup-dev ## Say how much of the code the unit tests run
 test: setup-dev ## Pass all tests, the integration tests on a real Kafka and a real Redis
 	@$(BIN)/pytest -n 2 --dist loadfile
 
-check: setup-dev ## Lint, format, strict types, import contracts
+check: setup-dev ## Lint, format, strict types, import contracts, prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/prose.py
 
 bench: setup-dev ## Measure latency, throughput, memory and accuracy on a real Kafka; OUTCOMES=file adds routing accuracy, FLAMES=folder flame graphs
 	@PYTHONPATH=deploy/local:tests $(BIN)/python -u tests/benchmarks/run.py $(if $(OUTCOMES),--outcomes "$(OUTCOMES)") $(if $(PRICES),--prices "$(PRICES)") $(if $(FLAMES),--flames "$(FLAMES)")
@@ -46,7 +47,7 @@ bench-gpu: setup-dev ## Measure the encoder on a GPU, fp16 beside fp32, and the 
 bench-gateway: setup-dev ## Measure what the gateway adds, and many streams at once
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/gateway.py
 
-bench-conversations: setup-dev ## Measure what conversations cost, beside always staying and always choosing anew (SIMULATED)
+bench-conversations: setup-dev ## Measure what conversations cost, beside always staying and always choosing again (SIMULATED)
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/conversations.py $(if $(SEEDS),--seeds $(SEEDS))
 
 bench-protocols: setup-dev ## Measure what Anthropic's and OpenAI's newer protocol cost beside Chat Completions
@@ -58,10 +59,10 @@ bench-idle: setup-dev ## Measure the CPU of a running Pointsman without traffic,
 bench-console: setup-dev ## Measure the console's first paint and frames in a browser
 	@PYTHONPATH=deploy/local:tests $(BIN)/python tests/benchmarks/console.py
 
-bench-scale: setup-dev ## Reckon what larger loads need, from what `make bench` measured
+bench-scale: setup-dev ## Calculate what larger loads need, from what `make bench` measured
 	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python tests/benchmarks/scale.py
 
-bench-adversarial: setup-dev ## Measure how far suffixes push prompts to the dearest models; OUTCOMES=file PRICES=file
+bench-adversarial: setup-dev ## Measure how far suffixes push prompts to the most expensive models; OUTCOMES=file PRICES=file
 	@test -n "$(OUTCOMES)" || { echo "name an outcome matrix: make bench-adversarial OUTCOMES=file PRICES=file" >&2; exit 2; }
 	@OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/benchmarks/adversarial.py "$(OUTCOMES)" $(if $(PRICES),--prices "$(PRICES)")
 
@@ -108,9 +109,11 @@ chart-crds: setup-dev ## Check the objects of KEDA, Strimzi and the Prometheus o
 chaos: setup-dev ## Break an installation in every way listed in tests/chaos, and count; FAULTS="kill-selector …" takes some
 	@PYTHONPATH=deploy/local:tests:tests/chaos $(BIN)/python -u tests/chaos/run.py $(FAULTS)
 
-flow: setup-dev ## Write the drawings and the table of README and docs/architecture.md from the code
-	@$(BIN)/pointsman flow --write README.md
+flow: setup-dev ## Write the drawing and the table of docs/architecture.md from the code
 	@$(BIN)/pointsman flow --write docs/architecture.md
+
+cli: setup-dev ## Write docs/cli.md from the commands' own help
+	@$(BIN)/python -m typer services/__main__.py utils docs --name pointsman --title Commands --output docs/cli.md
 
 asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
 	@$(BIN)/pointsman topics --asyncapi docs/asyncapi.yaml
@@ -152,7 +155,7 @@ $(LLM)/.ready: $(REQ)/llm.txt $(REQ)/llm-model.txt
 fuzz: setup-dev ## Look for bytes that the readers of providers, of HTTP and of topics can't take; SECONDS=3600
 	@PYTHONPATH=tests $(BIN)/python -u tests/fuzz.py --seconds $(or $(SECONDS),3600)
 
-lock: setup-dev ## Pin all dependencies anew
+lock: setup-dev ## Pin all dependencies again
 	cd $(REQ) && for f in bootstrap model llm llm-model clients; do ../../$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --custom-compile-command "make lock" $$([[ $$f = *model ]] && echo --no-deps) $$f.in -o $$f.txt $(UPGRADE); done
 	cd tests/clients && npm install --package-lock-only --ignore-scripts --no-audit --no-fund --omit-lockfile-registry-resolved

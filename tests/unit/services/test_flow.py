@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
-import textwrap
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -112,10 +112,9 @@ def test_what_is_erased_is_looked_for_wherever_a_prompt_passes() -> None:
     assert heard["replies"] == []
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
-def test_pages_show_the_flow_as_it_is(name: str) -> None:
+def test_the_architecture_page_shows_the_flow_as_it_is() -> None:
     """If this fails: make flow."""
-    page = ROOT / name
+    page = ROOT / "docs/architecture.md"
     assert command.rewritten(page.read_text(), page.name) == page.read_text()
 
 
@@ -124,40 +123,18 @@ def test_a_page_without_marks_is_named() -> None:
         command.rewritten("nothing", "x.md")
 
 
-GREETER = {
-    "__init__.py": '''
-        """Hears decisions, says greetings."""
-
-        from shared.contracts.flow import Flow
-        from shared.contracts.messages import Decided
-        from shared.contracts.topics import DECISIONS, Topic
-
-        GREETINGS = Topic("greetings", Decided, "Decisions, greeted")
-        FLOW = Flow(name="greeter", about="Greets", hears=DECISIONS, says=(GREETINGS,))
-    ''',
-    "app.py": """
-        from services.greeter import FLOW
-        from shared.adapters.kafka.edge import Stage, connect
-
-
-        def build():
-            async def work(batch):
-                return [m.model_copy(update={"metadata": {"greeting": "hello"}}) for m in batch]
-
-            return connect(Stage(FLOW, work))
-    """,
-}
-
-
 @pytest.mark.slow
 async def test_a_service_is_a_folder_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is found, has its rights, is drawn, and runs on the embedded broker."""
+    """CONTRIBUTING.md's example is found, has its rights, is drawn, and runs on the embedded
+    broker."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
     folder = tmp_path / "greeter"
     folder.mkdir()
-    for name, text in GREETER.items():
-        (folder / name).write_text(textwrap.dedent(text))
+    for name, text in re.findall(r"```python\n# services/greeter/(\S+)\n(.*?)```", page, re.DOTALL):
+        (folder / name).write_text(text)
+    assert len(list(folder.iterdir())) == 2
     monkeypatch.setattr(services, "__path__", [*services.__path__, str(tmp_path)])
     try:
         assert names()[4:6] == ("dispatcher", "greeter")

@@ -1,5 +1,10 @@
 """One prompt through the services' own functions."""
 
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from described import REF, Asking, Remembering, backend
 from support import ENCODER, submitted, table, wish
@@ -8,20 +13,32 @@ from services.assigner.assign import place
 from services.describer.describe import describe
 from services.embedder.embed import embed
 from services.selector.decide import decide
-from shared.contracts.messages import Placed
 from shared.contracts.wishes import Profile
+
+PAGE = Path(__file__).parents[3] / "docs/architecture.md"
 
 
 async def test_one_prompt_can_be_read_as_code() -> None:
-    """The README's snippet: a prompt through all stages, without a broker."""
+    """docs/architecture.md's lines: a prompt through all stages, without a broker."""
+    lines = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
     tab = table()
-    message = await describe(
-        submitted(profile=Profile.quality), backend("local"), Asking(""), Remembering()
-    )
-    vectors = embed([message], lambda texts: np.ones((len(texts), 4), np.float32) / 2, ENCODER)
-    assigned = place(vectors, REF, tab)[0]
-    assert isinstance(assigned, Placed)
-    decided = decide(assigned, tab, {}, wish("balanced"), candidates=10)
+    names = {
+        "submitted": submitted(profile=Profile.quality),
+        "settings": backend("local"),
+        "ask": Asking(""),
+        "cache": Remembering(),
+        "encode": lambda texts: np.ones((len(texts), 4), np.float32) / 2,
+        "encoder": ENCODER,
+        "ref": REF,
+        "table": tab,
+        "contexts": {},
+        "default": wish("balanced"),
+    }
+    functions = {"describe": describe, "embed": embed, "place": place, "decide": decide}
+    body = textwrap.indent(lines + "return decided", "    ")
+    room: dict[str, Any] = {**names, **functions}
+    exec(f"async def read():\n{body}", room)
+    decided = await room["read"]()
     assert decided.decision.model in tab.models
     assert decided.description.text == "Translate this notice into French"
     assert decided.prompt == submitted().prompt
