@@ -1,4 +1,4 @@
-"""`make fuzz`: look for bytes that a reader can't take, for so many seconds; a finding is printed
+"""`make fuzz`: look for bytes that a reader can't take, for this many seconds; a finding is printed
 with the number that makes it again."""
 
 from __future__ import annotations

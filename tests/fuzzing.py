@@ -344,7 +344,7 @@ def _places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def encoded(value: Any, rng: random.Random) -> bytes:
-    """JSON, mostly; now and then with some bytes cut, put in or swapped."""
+    """JSON, mostly; from time to time with some bytes cut, put in or swapped."""
     data = json.dumps(value, ensure_ascii=rng.random() < 0.7).encode("utf-8", "replace")
     deep = rng.choice((20, 99, 101, 200, 5000))
     nest = b"[" * deep + b"]" * deep if rng.random() < 0.5 else b'{"a":' * deep + b"0" + b"}" * deep
@@ -391,7 +391,7 @@ def provider(rng: random.Random) -> None:
 
 
 def anthropic(rng: random.Random) -> None:
-    """Likewise of Anthropic's API."""
+    """The same for Anthropic's API."""
     if rng.random() < 0.3:
         data = encoded(some(MESSAGE, rng), rng)
     else:

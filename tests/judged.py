@@ -82,8 +82,8 @@ def followed_after(
 def false_alarms(
     seed: int, *, clusters: int = 25, models: int = 7, comparisons: int = 10_000, looks: int = 100
 ) -> int:
-    """How often a model is said to have changed in stable traffic, which is looked at so often
-    while it comes: a day of it by default."""
+    """How often a model counts as changed in stable traffic, a day of it by default, with `looks`
+    tests."""
     rng = np.random.default_rng(seed)
     data, ballots = traffic(rng, rng.normal(0, 1, (clusters, models)), comparisons)
     rows, cast = ballots["judge"]

@@ -25,7 +25,7 @@ async def relearn(
     settings: ReclustererSettings,
     kafka: KafkaSettings,
 ) -> RoutingTable | None:
-    """The table of `version`, made anew."""
+    """The table of `version`, made again."""
     memory = Evidence(settings)
 
     def learn(topic: Topic, record: Any) -> None:

@@ -1,14 +1,13 @@
-"""`make bench-adversarial OUTCOMES=file`: how far a gadget pushes prompts to the dearest models
-("Rerouting LLM Routers", arXiv 2501.01818).
+"""`make bench-adversarial OUTCOMES=file`: how far a gadget pushes prompts to the most expensive
+models ("Rerouting LLM Routers", arXiv 2501.01818).
 
-A gadget is a string of ten tokens that an attacker puts before or behind every prompt, whatever it
-asks, found by hill climbing against the very table, encoder and defence that decide (white box), on
-prompts that are not those it is measured on. Routed by the whole prompt, that is the undefended
-router; by a description of the prompt, which keeps the words that pose the task, it is half a
-defence; with views of the text (POINTSMAN_EMBEDDER_GUARD) a whole one. Where descriptions are
-foreseen, the language model is assumed not to heed the gadget, and its description is the clean
-prompt's, local: a STAND-IN, since none is at hand.
-"""
+A gadget is a string of ten tokens that an attacker puts before or behind every prompt. Hill
+climbing finds it against the table, encoder and defence that decide (white box), on other prompts
+than those it is measured on. Routed by the whole prompt, that is the undefended router; by a
+description of the prompt, which keeps the words that pose the task, it is half a defence; with
+views of the text (POINTSMAN_EMBEDDER_GUARD) a whole one. Where descriptions are foreseen, the
+language model is assumed to ignore the gadget. Its description is the clean prompt's, local: a
+STAND-IN, since none is available."""
 
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ from shared.routing.offline.outcomes import Recipe, build_table
 out = Console(width=150, highlight=False)
 TOKENS, CANDIDATES, STEPS = 10, 16, 25
 DEAR = 0.8
-"""Of the dearest model's mean cost: what costs as much counts as dearest too."""
+"""Of the most expensive model's mean cost: what costs as much counts as most expensive too."""
 CLIMB_ON, MEASURED_ON = 32, 400
 READS: dict[str, Callable[[str], str]] = {"prompt": lambda prompt: prompt, "description": extract}
 
@@ -77,37 +76,37 @@ class Router:
     ) -> None:
         self._encoder, self._table, self._read, self.rates = encoder, table, read, rates
         cost = table.cost_usd.mean(axis=0)
-        self.dear = cost >= DEAR * cost.max()
+        self.expensive = cost >= DEAR * cost.max()
 
     def points(self, prompts: Sequence[str]) -> Any:
         """(n, d): where these prompts are routed from."""
         return self._encoder.encode([self._read(p) for p in prompts])
 
     def margins(self, prompts: Sequence[str]) -> Any:
-        """(n,): by how much the best of the dearest models is ahead of the best other."""
+        """(n,): by how much the best of the most expensive models is ahead of the best other."""
         utility = terms_of(expectations(self._table, self.points(prompts)), self.rates).utility
-        return utility[:, self.dear].max(axis=1) - utility[:, ~self.dear].max(axis=1)
+        return utility[:, self.expensive].max(axis=1) - utility[:, ~self.expensive].max(axis=1)
 
     def calibrate(self, prompts: Sequence[str]) -> None:
-        """Find the rate at which half of the prompts go to the dearest models, as the paper does;
-        an attacker has most room there."""
+        """Find the rate at which half of the prompts go to the most expensive models, as the paper
+        does; an attacker has most room there."""
         expected = expectations(self._table, self._encoder.encode([self._read(p) for p in prompts]))
         tried = [Rates(float(usd)) for usd in np.geomspace(1e-5, 10.0, 241)]
-        shares = [self.dear[choices(expected, rates)].mean() for rates in tried]
+        shares = [self.expensive[choices(expected, rates)].mean() for rates in tried]
         self.rates = tried[int(np.abs(np.array(shares) - 0.5).argmin())]
 
     def to_dearest(self, prompts: Sequence[str]) -> float:
-        """The share of prompts that go to one of the dearest models."""
+        """The fraction of prompts that go to one of the most expensive models."""
         return float((self.margins(prompts) > 0).mean())
 
     def pull(self, prompts: Sequence[str]) -> float:
-        """What the attacker climbs: how far the best of the dearest models is before the best
-        other, on average."""
+        """What the attacker climbs: how far the best of the most expensive models is before the
+        best other, on average."""
         return float(np.tanh(8.0 * self.margins(prompts)).mean())
 
 
 class Guarded(Router):
-    """Decides in each view of the text; the dearest models win where they win in all."""
+    """Decides in each view of the text; the most expensive models win where they win in all."""
 
     def margins(self, prompts: Sequence[str]) -> Any:
         texts = [[self._read(text) for text in (prompt, *views(prompt))] for prompt in prompts]
@@ -270,7 +269,7 @@ def main() -> None:
         "routed by",
         "USD a point",
         "gadget",
-        "to the dearest models, clean",
+        "to the most expensive models, clean",
         "with the worst gadget",
         "points more",
         "…than undefended",

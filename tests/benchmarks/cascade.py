@@ -2,10 +2,9 @@
 the evaluation says of it.
 
 Two models; tables are built by the product from 70% of the prompts, and the dispatcher answers the
-rest, with backends that replay the recorded answers (SCRIPTED: nothing is called). What a point of
-success is worth goes from little to much; for each the share of prompts that were escalated to the
-strong model, the success, and what it cost.
-"""
+rest. Its backends replay the recorded answers (SCRIPTED: nothing is called). What a point of
+success is worth goes from little to much; for each the fraction of prompts that were escalated to
+the strong model, the success, and what it cost."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`make bench-conversations`: what conversations cost and how well they are answered, by the
-product's own decisions, beside always staying with the first model and always choosing anew.
+"""`make bench-conversations`: cost and quality of conversations by the product's own
+decisions, beside always staying with the first model and always choosing again.
 
 SIMULATED: models' skills on 25 tasks are drawn, and known; prices are the catalogue's. A
 conversation has 5 to 60 turns. It begins with instructions and tools of 500 to 15,000 tokens, and
@@ -7,8 +7,8 @@ each turn adds to them. Its task lasts, with excursions; a turn seems to be abou
 time in four. A provider keeps what a model has read for five minutes. Answers are as good as the
 model is at the turn's true task.
 
-The three ways are compared at equal quality: each is run at many exchange rates, and what it costs
-to reach a quality is read off its cheapest runs.
+The three ways are compared at equal quality. Each runs at many exchange rates, and its cost of a
+quality is that of its cheapest runs.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ KEPT_S = 300.0
 """How long a provider keeps what a model has read."""
 ANSWER = 300
 MISTAKEN = 0.25
-"""Share of turns that seem to be about another task."""
+"""Fraction of turns that seem to be about another task."""
 EXCURSION = 0.1
-"""Share of turns at which the task changes."""
+"""Fraction of turns at which the task changes."""
 ENCODER = Encoder("conversations", "1", 4, "mean", "none")
 RATES = tuple(float(usd) for usd in np.geomspace(0.003, 3.0, 10))
 
@@ -136,16 +136,16 @@ class Simulation:
         message = placed.model_copy(update={"conversation": so_far})
         return decide(message, self.world.table, self.catalog, Wish(rates), 10)
 
-    def anew(self, placed: Placed, talk: Conversation, tokens: float, rates: Rates) -> str:
+    def again(self, placed: Placed, talk: Conversation, tokens: float, rates: Rates) -> str:
         """The best of this turn, whatever was before."""
         decision = self.decided(placed, ConversationSoFar(tokens=int(tokens)), rates).decision
         return str(decision.model)
 
     def stays(self, placed: Placed, talk: Conversation, tokens: float, rates: Rates) -> str:
-        """Whoever answered first."""
+        """The model that answered first."""
         if talk.before is not None:
             return talk.before.model
-        return self.anew(placed, talk, tokens, rates)
+        return self.again(placed, talk, tokens, rates)
 
     def ours(self, placed: Placed, talk: Conversation, tokens: float, rates: Rates) -> str:
         """As the gateway does it."""
@@ -155,7 +155,7 @@ class Simulation:
         return order[0]
 
     def run(self, choose: Choose, rates: Rates) -> tuple[float, float, float]:
-        """USD in all, mean success, and the share of turns at which the model changed."""
+        """USD in all, mean success, and the fraction of turns at which the model changed."""
         usd, success, changes, turns = 0.0, 0.0, 0, 0
         for begins, said in self.conversations:
             read = begins
@@ -228,7 +228,7 @@ def main() -> None:
     if given.tune:
         tune(worlds)
         return
-    ways = {"always anew": "anew", "always stay": "stays", "ours": "ours"}
+    ways = {"at each turn": "again", "always stay": "stays", "ours": "ours"}
     rates = {f"{usd:.3g} USD a point": Rates(usd) for usd in RATES}
     rates |= {name: PROFILES[name] for name in ("quality", "balanced", "economy")}
     runs: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
@@ -249,23 +249,23 @@ def main() -> None:
     table = Table(box=None, pad_edge=False)
     for name in (
         "rate or profile",
-        "anew: USD, success",
+        "at each turn: USD, success",
         "stay",
         "ours",
-        "models change anew, ours",
-        "ours at anew's success",
+        "models change: at each turn, ours",
+        "ours at that success",
     ):
         table.add_column(name)
     for row in facts["rows"]:
         table.add_row(
             row["rate"],
             *(f"{row[way]['usd']:.2f}  {row[way]['success']:.3f}" for way in ways),
-            f"{row['always anew']['changes']:.0%}  {row['ours']['changes']:.0%}",
+            f"{row['always again']['changes']:.0%}  {row['ours']['changes']:.0%}",
             f"{row['cost_at_equal_quality']:.2f}",
         )
     out.print(table)
     out.print(
-        "mean (geometric) of the last column over the rates at which choosing anew changes models "
+        "mean (geometric) of the last column over the rates at which choosing at each turn changes models "
         f"at one turn in twenty or more: {facts['mean']:.2f}; goal 0.80"
     )
 
@@ -279,12 +279,12 @@ def summary(runs: Any, ways: dict[str, str]) -> dict[str, Any]:
             row[way] = dict(zip(("usd", "success", "changes"), map(float, means), strict=True))
         ratios = [
             cheapest([runs["ours"][r][i] for r in runs["ours"]], one[1]) / one[0]
-            for i, one in enumerate(runs["always anew"][rate])
+            for i, one in enumerate(runs["always again"][rate])
         ]
         row["cost_at_equal_quality"] = float(np.exp(np.mean(np.log(ratios))))
         rows.append(row)
     counted = [
-        row["cost_at_equal_quality"] for row in rows if row["always anew"]["changes"] >= 0.05
+        row["cost_at_equal_quality"] for row in rows if row["always again"]["changes"] >= 0.05
     ]
     return {"rows": rows, "mean": float(np.exp(np.mean(np.log(counted))))}
 
@@ -292,14 +292,14 @@ def summary(runs: Any, ways: dict[str, str]) -> dict[str, Any]:
 def tune(worlds: list[Simulation]) -> None:
     """Other settings of the rule, on the worlds named."""
     global STAY_POINTS
-    anew = [[world.run(world.anew, Rates(usd)) for usd in RATES[3:]] for world in worlds]
+    again = [[world.run(world.again, Rates(usd)) for usd in RATES[3:]] for world in worlds]
     tried = [
         (f, t, s) for f in (0.0, 0.5, 0.7, 0.8, 0.9) for t in (1, 2, 4, 8) for s in (0.0, 0.02)
     ]
     for fading, turns, stay in track(tried, "settings", console=Console(stderr=True)):
         choice.FADING, selection.TURNS_SERVED, STAY_POINTS = fading, turns, stay
         ratios, changes = [], []
-        for world, reached in zip(worlds, anew, strict=True):
+        for world, reached in zip(worlds, again, strict=True):
             mine = [world.run(world.ours, Rates(usd)) for usd in RATES]
             ratios += [cheapest(mine, one[1]) / one[0] for one in reached]
             changes += [one[2] for one in mine[3:]]

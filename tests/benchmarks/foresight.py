@@ -4,9 +4,8 @@ route stays the same.
 Of each split, 70% of the prompts are known with their descriptions, and the table is learnt from
 their outcomes; the other 30% are looked at as the describer does, and routed by what is foreseen
 and by the description they would have got. Descriptions are local, a STAND-IN for a language
-model's, which is not at hand here. Then tasks are left out whole (clusters of descriptions), to see
-what becomes of what was never seen.
-"""
+model's, which is not available here. Then tasks are left out whole (clusters of descriptions), to
+see what becomes of what was never seen."""
 
 from __future__ import annotations
 

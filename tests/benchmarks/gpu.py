@@ -1,9 +1,8 @@
 """`make bench-gpu`: the embedder's encoder on a GPU, beside the CPU of the same machine.
 
-For short and long texts and several batch sizes: texts a second, how many the tokenizer alone could
-do, how long one text takes, and how far fp16 is from fp32. `--provider cpu` runs the same on a CPU,
-to see that it runs; its figures say nothing of a GPU.
-"""
+It takes short and long texts and several batch sizes. It prints texts a second, the tokenizer's own
+rate, the time of one text, and the distance of fp16 from fp32. `--provider cpu` runs the same on a
+CPU, to see that it runs; its figures say nothing of a GPU."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ MOST = 160
 
 
 def embeddings(count: int, tasks: int, seed: int = 0) -> np.ndarray:
-    """Unit vectors of 384 dimensions around so many directions."""
+    """Unit vectors of 384 dimensions around this many directions."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(tasks, 384)).astype(np.float32)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)

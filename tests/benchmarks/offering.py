@@ -1,8 +1,8 @@
 """The load generator of the benchmarks, a process of its own, so that what it does is not counted
 as the services'.
 
-Open loop: a prompt's clock starts when it was due, whether or not the ones before it have come
-back, so that a system that stalls can't hide it (coordinated omission). Decisions are read as bytes
+Open loop: a prompt's clock starts when it was due, even if earlier ones have not come back. So a
+system that stalls can't hide it (coordinated omission). Decisions are read as bytes
 and understood only after the last has come.
 """
 
@@ -26,12 +26,12 @@ from shared.contracts.topics import DEAD_LETTERS, DECISIONS, PROMPTS
 
 GIVE_UP_S = 120.0
 WARM = 0.1
-"""The share of a load at its beginning whose latencies are left out."""
+"""The fraction of a load at its beginning whose latencies are left out."""
 
 
 @dataclass(frozen=True)
 class Offered:
-    """What came of one load. Latencies in ms, from when each prompt was due to when its decision
+    """The results of one load. Latencies in ms, from when each prompt was due to when its decision
     was read."""
 
     prompts: int

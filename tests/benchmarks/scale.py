@@ -1,11 +1,10 @@
-"""`make bench-scale`: what an installation needs for so many prompts a minute, from the costs that
-`make bench` measured.
+"""`make bench-scale`: what an installation needs for this many prompts a minute, from the costs
+that `make bench` measured.
 
-Each hot-path service is simulated as a server that takes what waits, works on it for `turn + n *
+Each hot-path service is simulated as a server. It takes what waits, works on it for `turn + n *
 each` seconds, and hands it on (SIMULATED queues, measured costs): `each` is the CPU a decision
 takes under a burst, `turn` what a lone record takes beyond that. Replicas are as many as keep a
-service's cores at 60%; the latency is that of the four in a row, without the broker's own.
-"""
+service's cores at 60%; the latency is that of the four in a row, without the broker's own."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ from shared.routing.deciding.extraction import extract
 
 LOADS = {"1,000": 1000 / 60, "100,000": 100_000 / 60, "10 million": 10_000_000 / 60}
 BUSY = 0.6
-"""The share of its core that a replica uses."""
+"""The fraction of its core that a replica uses."""
 BATCH = 64
 HOT = ("describer", "embedder", "assigner", "selector")
 BROKER_MB_S = 50.0
@@ -66,14 +65,15 @@ def costs(measured: Mapping[str, Any]) -> dict[str, Cost]:
 
 
 def replicas(cost: Cost, rate: float) -> int:
-    """So many that each, taking what waits every turn, is busy for at most `BUSY` of the time."""
+    """The number for which each, taking what waits every turn, is busy for at most `BUSY` of the
+    time."""
     return max(1, math.ceil(rate * (cost.each + cost.turn / BATCH) / BUSY))
 
 
 def latency(
     parts: Mapping[str, Cost], rate: float, count: Mapping[str, int], seconds: float = 20.0
 ) -> tuple[float, float]:
-    """p50 and p99 in ms through one replica of each service in a row, each with its share of the
+    """p50 and p99 in ms through one replica of each service in a row, each with its fraction of the
     load. SIMULATED."""
     rng = np.random.default_rng(0)
     waits = []
@@ -106,7 +106,7 @@ def _served(came: np.ndarray, cost: Cost) -> np.ndarray:
 
 
 def one_prompt() -> tuple[dict[str, int], float]:
-    """Bytes of a prompt on each topic, and the seconds that whoever reads every embedding takes for
+    """Bytes of a prompt on each topic, and the seconds that a reader of every embedding needs for
     one (the re-clusterer)."""
     encoder = load(None, "int8")
     known = table(
@@ -159,7 +159,7 @@ def one_prompt() -> tuple[dict[str, int], float]:
 
 
 def sure_and_ms(file: Path) -> tuple[float, float] | None:
-    """The share of prompts whose description can be foreseen under `balanced`, and the CPU
+    """The fraction of prompts whose description can be foreseen under `balanced`, and the CPU
     milliseconds that it takes to see that; None: not measured."""
     if not file.exists():
         return None

@@ -29,7 +29,7 @@ from shared.catalog.tasks.points import task_part
 
 DRAWS = 20
 KNOWN, UNSEEN = 50, 25
-"""Tasks that are told apart at a time."""
+"""Tasks that are distinguished at a time."""
 
 
 @dataclass

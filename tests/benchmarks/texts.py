@@ -77,7 +77,7 @@ def distinct_prompts(count: int, seed: int) -> list[str]:
 
 
 def of_length(length: int, count: int, seed: int) -> list[str]:
-    """Distinct prompts of about so many characters: a task, and material for it."""
+    """Distinct prompts of about this many characters: a task, and material for it."""
     rng = random.Random(seed)
     base = distinct_prompts(count, seed)
     words = " ".join(base).split()

@@ -1,4 +1,4 @@
-"""The faults. Each breaks something under load, mends it, and says what the ledger counted.
+"""The faults. Each breaks something under load, repairs it, and says what the ledger counted.
 
 A fault is a coroutine that takes a scene and the size of the trial and returns `Findings`; `FAULTS`
 lists them all.
@@ -46,7 +46,7 @@ class Size:
     rate: float
     """Prompts a second."""
     every_answer: int
-    """One prompt in so many asks for an answer, which is then judged."""
+    """One prompt in this many asks for an answer, which is then judged."""
     kills: int
     stops: int
     outage_s: float
@@ -65,7 +65,7 @@ SHORT = Size(40, 10, 1, 1, 8, 5, 1, 540, 60, 60, 6, 6)
 
 @dataclass(slots=True)
 class Findings:
-    """What came of one fault. `wrong` says what should not have been; nothing: all is well."""
+    """The results of one fault. `wrong` says what should not have been; nothing: all is well."""
 
     fault: str
     counted: Counted
@@ -83,7 +83,7 @@ async def trial(
     scene: Scene, fault: str, size: Size, *, rate: float | None = None, named: bool = True
 ) -> AsyncGenerator[tuple[Ledger, Load, Findings], None]:
     """Load while the block runs; then everything accepted must come out, and nothing twice.
-    `named`: every call must bear a name."""
+    `named`: every call must have a name."""
     findings = Findings(fault, Counted(0, 0, 0, 0, 0, 0), 0)
     rate = size.rate if rate is None else rate
     billed = scene.models.billed.copy()
@@ -112,7 +112,7 @@ async def trial(
 
 
 async def killed(scene: Scene, size: Size, service: str) -> Findings:
-    """SIGKILL, again and again; a supervisor starts it anew."""
+    """SIGKILL, again and again; a supervisor starts it again."""
     async with trial(scene, f"SIGKILL {service}", size) as (ledger, _, findings):
         findings.times, times = size.kills, list[float]()
         await _flowing(ledger, service)
@@ -326,7 +326,7 @@ POISON: dict[str, Callable[[str], bytes]] = {
 
 
 async def poisoned(scene: Scene, size: Size) -> Findings:
-    """Messages that can't be taken among those that can; then they are mended and sent again."""
+    """Messages that can't be taken among those that can; then they are corrected and sent again."""
     from services.commands import dead_letters
 
     async with trial(scene, f"{len(POISON)} kinds of poison", size, rate=0) as (
@@ -384,20 +384,20 @@ async def poisoned(scene: Scene, size: Size) -> Findings:
                 beside < 2 * before,
                 f"good ones' p99 went from {1000 * before:.0f} to {1000 * beside:.0f} ms",
             )
-        mended = {
-            dead[r].id: {"prompt": "Name three facts about mended messages.", "request_id": r}
+        corrected = {
+            dead[r].id: {"prompt": "Name three facts about corrected messages.", "request_id": r}
             for r in dead
         }
-        sent = await dead_letters.replay_mended(mended)
+        sent = await dead_letters.replay_corrected(corrected)
         back = await ledger.until(lambda: set(bad) <= ledger.first[DECISIONS].keys(), 90)
-        findings.figures["mended and replayed"] = len(sent)
+        findings.figures["corrected and replayed"] = len(sent)
         findings.require(
             back,
-            f"{len(set(bad) - ledger.first[DECISIONS].keys())} mended messages came to nothing",
+            f"{len(set(bad) - ledger.first[DECISIONS].keys())} corrected messages came to nothing",
         )
     decided = [read(Decided, r.value).request_id for r in await read_all(scene.kafka, DECISIONS)]
     once = sum(decided.count(r) == 1 for r in list(bad)[:200])
-    findings.require(once == min(200, len(bad)), "a mended message had more effects than one")
+    findings.require(once == min(200, len(bad)), "a corrected message had more effects than one")
     return findings
 
 

@@ -35,14 +35,14 @@ WATCHED = (DESCRIPTIONS, EMBEDDINGS, ASSIGNMENTS, DECISIONS, COMPLETIONS, EVALUA
 
 @dataclass(slots=True)
 class Ledger:
-    """Times are of `time.monotonic`. Made by `watching`; `account` reads the topics anew, from
+    """Times are of `time.monotonic`. Made by `watching`; `account` reads the topics again, from
     their beginning to their end."""
 
     kafka: KafkaSettings
     due: dict[str, float] = field(default_factory=dict)
     """When each request was to be sent."""
     accepted: set[str] = field(default_factory=set)
-    """Requests that the broker has acknowledged. One that it has not may be there all the same."""
+    """Requests that the broker has acknowledged. One that it has not may still be there."""
     answers: set[str] = field(default_factory=set)
     """Requests that asked for an answer."""
     first: dict[Topic, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
@@ -162,7 +162,7 @@ class Counted:
     lost: int
     """Accepted, and neither decided (and answered, if asked for) nor among the dead letters."""
     repeated: int
-    """Records that say what another says; whoever heeds request and evaluation ids takes each
+    """Records that repeat another; a reader that checks request and evaluation ids takes each
     once."""
     evaluations: int
     """By id."""

@@ -1,5 +1,5 @@
 """Prompts at a steady rate, open loop, from a producer with bounded memory that waits for a broker
-that is away."""
+that is unreachable."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """SIMULATED language models over HTTP that fail as real ones do, and know what they have billed.
 
-A call that bears an `Idempotency-Key` is billed once: asked again, the same answer comes, as from a
-provider that heeds it.
-"""
+A call with an `Idempotency-Key` is billed once: asked again, the same answer comes, as from a
+provider that supports it."""
 
 from __future__ import annotations
 

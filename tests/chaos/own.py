@@ -57,7 +57,7 @@ def small_disk() -> Iterator[Path]:
 
 async def disk_full(size: Size) -> Findings:
     """The broker's disk fills up under load; then there is room again, and the broker is started
-    anew if it ended."""
+    again if it ended."""
     size = replace(
         size, every_answer=0
     )  # there is no dispatcher: only the hot path and the broker are looked at

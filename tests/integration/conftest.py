@@ -1,7 +1,7 @@
 """A real Apache Kafka and a real Redis for the whole session, and the services as processes of
 their own.
 
-No broker to be had is a failure that says what to install: nothing here skips.
+No available broker is a failure that says what to install: nothing here skips.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Pipeline:
         return request_id
 
     async def one(self, value: bytes | dict[str, Any]) -> Outcome:
-        """One prompt, and what came of it."""
+        """One prompt, and its results."""
         request_id = await self.send(value)
         return (await self.collect({request_id}))[request_id]
 
     async def collect(self, wanted: set[str], within_s: float = WAIT_S) -> dict[str, Outcome]:
-        """Wait until something came of all of them."""
+        """Wait until all of them have a result."""
         found: dict[str, Outcome] = {}
         async with asyncio.timeout(within_s):
             while wanted - found.keys():

@@ -1,4 +1,4 @@
-"""The judges' budget on a real Redis: never passed, whoever spends, and counted again when Redis
+"""The judges' budget on a real Redis: never exceeded by any spender, and counted again when Redis
 was wiped."""
 
 from __future__ import annotations

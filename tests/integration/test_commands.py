@@ -44,7 +44,7 @@ async def pointsman(
     return out.decode() + (err.decode() if code else "")
 
 
-async def test_topics_are_created_checked_widened_and_mended(
+async def test_topics_are_created_checked_widened_and_repaired(
     installation: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prefix = installation["POINTSMAN_KAFKA_TOPIC_PREFIX"] + "topics."
@@ -133,7 +133,7 @@ async def test_route_prints_the_decision_with_its_reasons_or_what_was_wrong(
     assert "no eligible model" in none
 
 
-async def test_doctor_finds_everything_or_says_what_mends_it(pipeline: Pipeline) -> None:
+async def test_doctor_finds_everything_or_says_what_repairs_it(pipeline: Pipeline) -> None:
     good = {f["what"]: f for f in json.loads(await pointsman("doctor", "--json"))}
     assert all(
         good[w]["ok"]
@@ -188,7 +188,7 @@ async def test_a_service_without_kafka_says_so_in_a_sentence(installation: dict[
     assert "pointsman topics --create" in missing
 
 
-async def test_a_dead_letter_can_be_read_mended_and_sent_again(
+async def test_a_dead_letter_can_be_read_corrected_and_sent_again(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     dead = (await pipeline.one(b'{"prompt": "Name a bird.", "profile": "cheapest"}')).dead
@@ -199,12 +199,14 @@ async def test_a_dead_letter_can_be_read_mended_and_sent_again(
         await pointsman("dead-letters", "show", dead.id)
         == '{"prompt": "Name a bird.", "profile": "cheapest"}'
     )
-    mended = tmp_path / "mended.json"
-    mended.write_text('{"prompt": "Name a bird.", "profile": "economy", "request_id": "mended-1"}')
-    pipeline.traffic.sent["mended-1"] = time.monotonic()
-    pipeline.traffic.waiting.add("mended-1")
-    await pointsman("dead-letters", "replay", dead.id, "--value", str(mended))
-    outcome = (await pipeline.collect({"mended-1"}))["mended-1"]
+    corrected = tmp_path / "corrected.json"
+    corrected.write_text(
+        '{"prompt": "Name a bird.", "profile": "economy", "request_id": "corrected-1"}'
+    )
+    pipeline.traffic.sent["corrected-1"] = time.monotonic()
+    pipeline.traffic.waiting.add("corrected-1")
+    await pointsman("dead-letters", "replay", dead.id, "--value", str(corrected))
+    outcome = (await pipeline.collect({"corrected-1"}))["corrected-1"]
     assert outcome.decided is not None
     assert "no dead letter nobody-1" in await pointsman(
         "dead-letters", "replay", "nobody-1", code=1

@@ -199,7 +199,7 @@ def lead(table: RoutingTable) -> float:
 
 
 async def press(window: Watched, key: str) -> None:
-    """A key on the page Rate, and wait for what comes of it."""
+    """A key on the page Rate, and wait for the result."""
     before = await window.page.locator("input[name=token]").get_attribute("value")
     await window.page.keyboard.press(key)
     await expect(window.page.locator("input[name=token]")).not_to_have_value(before or "")

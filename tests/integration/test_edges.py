@@ -183,7 +183,7 @@ def own(installation: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> KafkaS
 
 
 @pytest.mark.parametrize(("before", "after"), [(6, 6), (6, 2), (2, 6)])
-async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
+async def test_a_topic_that_is_made_again_is_read_from_its_beginning(
     own: KafkaSettings, before: int, after: int
 ) -> None:
     await create_topics(own.model_copy(update={"partitions": before}))
@@ -209,7 +209,7 @@ async def _gone(client: Any, kafka: KafkaSettings) -> bool:
     return kafka.name(PROMPTS) not in set(await client.list_topics())
 
 
-async def test_a_partition_that_stands_still_is_named_from_inside_and_outside_and_the_service_is_not_ready(
+async def test_a_partition_that_is_stalled_is_named_from_inside_and_outside_and_the_service_is_not_ready(
     own: KafkaSettings,
 ) -> None:
     """The assigner waits for a first routing table, and nobody makes one."""

@@ -26,7 +26,7 @@ PROMPT = "Translate a short notice into French, please: closed on Monday, number
 
 
 async def flow(pipeline: Pipeline, count: int, rate: float, tag: str) -> set[str]:
-    """Publish so many prompts at a steady rate."""
+    """Publish this many prompts at a steady rate."""
     wanted = set()
     for i in range(count):
         wanted.add(await pipeline.send({"prompt": PROMPT.format(i)}, f"{tag}-{i:04d}"))
@@ -90,8 +90,8 @@ async def test_rubbish_on_the_table_topic_is_passed_over(pipeline: Pipeline) -> 
 async def test_the_hot_path_goes_on_and_starts_without_redis(
     installation: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Redis of its own that is stopped while prompts pass, and services that start while it is
-    away."""
+    """A Redis of its own that is stopped while prompts pass, and services that start without
+    it."""
     monkeypatch.setenv(
         "POINTSMAN_KAFKA_TOPIC_PREFIX", installation["POINTSMAN_KAFKA_TOPIC_PREFIX"] + "noredis."
     )

@@ -22,8 +22,8 @@ from shared.contracts.vector import pack
 SECRET = "tell-nobody-4711"
 
 
-async def test_a_foreign_producer_and_consumer_need_nothing_of_ours(pipeline: Pipeline) -> None:
-    """As in the README: plain aiokafka, no key, no id, no header of ours, and headers that are no
+async def test_a_foreign_producer_and_consumer_need_none_of_our_code(pipeline: Pipeline) -> None:
+    """As in the README: plain aiokafka, no key, no id, none of our headers, and headers that are no
     UTF-8."""
     kafka = pipeline.kafka
     consumer = AIOKafkaConsumer(

@@ -121,7 +121,7 @@ def prompts(task: str, count: int, start: int = 0) -> list[str]:
 async def traffic(
     learning: Pipeline, task: str, count: int, tag: str, start: int = 0
 ) -> dict[str, str]:
-    """So many prompts of a task, answered and judged; the model each went to, by request id."""
+    """This many prompts of a task, answered and judged; the model each went to, by request id."""
     wanted = set()
     for i, prompt in enumerate(prompts(task, count, start)):
         wanted.add(

@@ -295,9 +295,7 @@ ANSWERED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("reply", "text"), ANSWERED.values(), ids=ANSWERED)
-async def test_no_answer_that_could_be_had_is_lost(
-    house: House, reply: dict[str, Any], text: str
-) -> None:
+async def test_no_available_answer_is_lost(house: House, reply: dict[str, Any], text: str) -> None:
     house.provider.script = script(reply)
     assert await house.streamed(model="gpt-5.6") == (text, None, "stop")
     whole = await house.chat(model="gpt-5.6")

@@ -1,9 +1,8 @@
 """A Kafka with TLS, SCRAM and ACLs, and a Redis with TLS and ACLs: each service has its own user
-and its own rights, and they suffice.
+with enough rights.
 
 Canaries stand for secrets and for prompts: none of them may turn up in a log, in a header or in
-`pointsman config`.
-"""
+`pointsman config`."""
 
 from __future__ import annotations
 
@@ -372,7 +371,7 @@ async def test_nobody_can_do_what_is_not_theirs(
         ),
     ],
 )
-async def test_what_is_wrong_with_the_access_is_said(
+async def test_the_message_names_what_is_wrong_with_the_access(
     secured: Secured, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], words: str
 ) -> None:
     for name, value in change.items():
@@ -419,7 +418,7 @@ def test_every_service_has_rights_and_the_forms_for_servers_are_those_in_deploy(
         there = "\n".join(
             line for line in (folder / file).read_text().splitlines() if not line.startswith("#")
         )
-        assert there.strip() == text, f"make rights writes {file} anew"
+        assert there.strip() == text, f"make rights writes {file} again"
 
 
 def test_prompts_topic_is_no_services_to_write() -> None:

@@ -66,7 +66,7 @@ async def test_an_answer_brings_text_model_tokens_and_the_providers_own_cost() -
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_each_try_of_a_call_bears_the_same_name_and_says_nothing_of_the_request(
+async def test_each_try_of_a_call_has_the_same_name_and_says_nothing_of_the_request(
     stream: bool,
 ) -> None:
     seen: list[str | None] = []

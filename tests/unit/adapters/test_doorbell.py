@@ -1,4 +1,5 @@
-"""Consumers of the embedded broker rest while nobody publishes, and are woken by whoever does."""
+"""Consumers of the embedded broker rest while nobody publishes, and are woken by every
+publisher."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""How the edge gathers records and publishes what came of them, without a broker."""
+"""How the edge gathers records and publishes the results, without a broker."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_each_record_of_a_batch_ends_in_its_own_way() -> None:
     assert made.progress.in_flight == 0
 
 
-async def test_a_record_that_is_not_acknowledged_is_handed_over_anew_at_every_attempt(
+async def test_a_record_that_is_not_acknowledged_is_handed_over_again_at_every_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(retrying, "FIRST_WAIT_S", 0.001)
@@ -222,7 +222,8 @@ async def test_what_can_not_be_read_is_not_passed_over() -> None:
 
 
 class Broken:
-    """A consumer whose fetches fail so many times, one way after another, before a record comes."""
+    """A consumer whose fetches fail this many times, one way after another, before a record
+    comes."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -330,7 +331,7 @@ async def test_partitions_that_are_gone_are_let_go_of_so_that_the_others_are_com
     assert made.progress.uncommitted() == {}
 
 
-def test_a_partition_stands_still_when_records_wait_and_nothing_is_committed() -> None:
+def test_a_partition_is_stalled_when_records_wait_and_nothing_is_committed() -> None:
     now = [0.0]
     standing: Standing[str] = Standing(60, clock=lambda: now[0])
     told = []
@@ -373,7 +374,7 @@ def test_no_topic_takes_less_than_a_batch() -> None:
     assert min(int(topic.config()["max.message.bytes"]) for topic in TOPICS.values()) >= BATCH_BYTES
 
 
-async def test_what_is_away_is_waited_for_and_makes_no_dead_letters() -> None:
+async def test_what_is_unreachable_is_waited_for_and_makes_no_dead_letters() -> None:
     away = [BrokerUnreachable("away"), KafkaTimeoutError()]
 
     async def sometimes(batch: Sequence[Described]) -> Sequence[Embedded | Exception]:

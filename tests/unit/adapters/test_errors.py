@@ -78,7 +78,7 @@ async def _with_tables(use: Callable[[HotTables], Awaitable[object]]) -> None:
         await hot.close()
 
 
-async def test_no_redis_is_said_in_our_words_by_whatever_can_not_go_on_without() -> None:
+async def test_no_redis_gets_our_own_message_from_whatever_can_not_go_on_without() -> None:
     settings = RedisSettings(url="unix:///nowhere/redis.sock", timeout_s=0.2)
     version = TablePublished.model_construct(
         epoch=1, sequence=1, digest=table().digest, published_at=None, table=""

@@ -257,7 +257,7 @@ async def test_a_developer_is_called_system_where_the_role_is_refused() -> None:
         assert [body["messages"][0]["role"] for body in script.asked] == ["developer", "system"]
 
 
-async def test_a_refusal_that_another_dialect_does_not_mend_ends_and_is_not_remembered() -> None:
+async def test_a_refusal_that_another_dialect_does_not_repair_ends_and_is_not_remembered() -> None:
     everything = {
         "error": {"message": "no max_tokens, no temperature, no stream_options, no developer"}
     }

@@ -47,4 +47,4 @@ def test_what_was_taken_from_a_partition_that_went_to_another_is_no_longer_ours(
     progress.drop(["b"])
     assert not ours.lost
     assert theirs.lost
-    assert not progress.lane("b").lost, "should it come back, it begins anew"
+    assert not progress.lane("b").lost, "should it come back, it begins again"

@@ -199,7 +199,7 @@ def test_an_error_inside_a_200_is_an_error_with_the_providers_code_and_words(bro
         ),
     ],
 )
-def test_what_is_no_answer_is_never_taken_for_one(broken: bytes, trouble: Trouble) -> None:
+def test_what_is_no_answer_never_counts_as_one(broken: bytes, trouble: Trouble) -> None:
     with pytest.raises(ModelUnreachable) as caught:
         read(broken)
     assert caught.value.trouble is trouble
@@ -245,7 +245,7 @@ def test_what_came_before_an_error_was_handed_on() -> None:
         },
     ],
 )
-def test_trouble_that_does_not_call_itself_an_error_is_one_all_the_same(
+def test_trouble_that_does_not_call_itself_an_error_is_still_one(
     after: dict[str, Any],
 ) -> None:
     with pytest.raises(ModelUnreachable) as caught:
@@ -485,7 +485,7 @@ def test_a_letter_whose_halves_came_in_two_chunks_is_whole_and_a_half_alone_is_r
         json.dumps(chunks, ensure_ascii=False).encode()
 
 
-def test_a_half_letter_at_the_very_end_is_said_too() -> None:
+def test_a_half_letter_at_the_very_end_is_kept_too() -> None:
     reader, chunks = read(events(chunk({"content": "ok \ud83d"}), chunk({}, "stop"), "[DONE]"))
     assert reader.answer()["choices"][0]["message"]["content"] == "ok \ufffd"
     assert "".join(one["choices"][0]["delta"].get("content") or "" for one in chunks) == "ok \ufffd"
@@ -513,7 +513,7 @@ def test_a_tool_call_needs_no_sound_index(index: Any) -> None:
     ]
 
 
-def test_an_id_and_a_name_that_every_chunk_repeats_are_said_once() -> None:
+def test_an_id_and_a_name_that_every_chunk_repeats_come_once() -> None:
     """As llama-cpp-python's server (0.3.36) streams a tool call."""
     parts = [
         {

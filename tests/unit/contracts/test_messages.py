@@ -158,7 +158,7 @@ def test_bad_input_is_refused_with_a_reason_that_never_quotes_it(
     assert len(str(caught.value)) < 500
 
 
-def test_the_limit_is_in_bytes_and_takes_exactly_so_many() -> None:
+def test_the_limit_is_in_bytes_and_takes_exactly_that_many() -> None:
     read(
         Submitted,
         json.dumps({"prompt": "ä" * (MAX_PROMPT_BYTES // 2)}, ensure_ascii=False).encode(),

@@ -32,7 +32,7 @@ def test_a_dead_letter_keeps_the_original_bytes_and_headers() -> None:
     assert letter.id == "prompts-3-41"
 
 
-def test_a_strangers_record_among_the_dead_letters_is_passed_over() -> None:
+def test_a_foreign_record_among_the_dead_letters_is_passed_over() -> None:
     assert DeadLetter.of(b"x", None, [("pointsman-dead-letter-topic", b"prompts")]) is None
 
 

@@ -225,7 +225,7 @@ def test_what_a_newer_service_adds_passes_an_older_one_by(message: BaseModel) ->
         {"reply_to": {"topic": "replies", "partition": 0, "x": 1}},
     ],
 )
-def test_what_a_sender_misspells_is_an_error_all_the_same(asked: dict[str, Any]) -> None:
+def test_what_a_sender_misspells_is_still_an_error(asked: dict[str, Any]) -> None:
     with pytest.raises(InvalidMessage, match="there is no such field"):
         read(Submitted, json.dumps({"prompt": "Translate this.", **asked}).encode())
 

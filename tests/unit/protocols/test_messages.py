@@ -456,7 +456,7 @@ def test_anthropics_own_answer_goes_through_as_it_came_under_our_name() -> None:
     assert (got[4]["usage"]["input_tokens"], got[4]["usage"]["cost"]) == (5, 0.5)
 
 
-def test_an_error_is_said_in_anthropics_words() -> None:
+def test_an_error_has_anthropics_form() -> None:
     assert error_of(429, "slow down", "msg_1") == {
         "type": "error",
         "error": {"type": "rate_limit_error", "message": "slow down"},

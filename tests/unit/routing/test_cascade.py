@@ -46,7 +46,7 @@ def heads(told: float = 2.0) -> Heads:
     )
 
 
-CHEAP, DEAR = Alone("cheap", 0.6, 0.0002, 1.0), Alone("dear", 0.85, 0.01, 4.0)
+CHEAP, DEAR = Alone("cheap", 0.6, 0.0002, 1.0), Alone("expensive", 0.85, 0.01, 4.0)
 
 
 def utility(model: Alone, rates: Rates) -> float:
@@ -58,7 +58,7 @@ def test_it_saves_where_the_answer_tells_whether_it_is_good() -> None:
     alone = max(utility(m, rates) for m in (CHEAP, DEAR))
     found = plan([CHEAP, DEAR], heads(), rates, alone)
     assert found is not None
-    assert (found.first, found.then) == ("cheap", "dear")
+    assert (found.first, found.then) == ("cheap", "expensive")
     assert found.accept_at == pytest.approx(0.85 - DEAR.penalty(rates))
     assert found.cost_usd == pytest.approx(0.0002 + found.escalated * 0.01)
     assert found.success - found.cost_usd / 0.05 - found.latency_s / 30_000 == pytest.approx(
@@ -89,9 +89,9 @@ def test_a_plan_never_promises_less_than_a_model_alone_nor_more_than_knowing_all
     first: float, second: float, one: float, two: float, usd: float, told: float
 ) -> None:
     rates = Rates(usd)
-    cheap, dear = Alone("cheap", first, one, 0.0), Alone("dear", second, two, 0.0)
-    alone = max(utility(cheap, rates), utility(dear, rates))
-    found = plan([cheap, dear], heads(told), rates, alone)
+    cheap, expensive = Alone("cheap", first, one, 0.0), Alone("expensive", second, two, 0.0)
+    alone = max(utility(cheap, rates), utility(expensive, rates))
+    found = plan([cheap, expensive], heads(told), rates, alone)
     if found is None:
         return
     assert found.gain > MARGIN
@@ -104,7 +104,9 @@ def test_heads_tell_good_answers_from_bad_and_travel_with_the_table() -> None:
     data, good = answered()
     scores = np.stack([good, np.ones(len(good))], axis=1)
     rows = np.arange(len(good))
-    found = fit_heads({"cheap": (rows[:500], data.rows(rows[:500]))}, scores, ("cheap", "dear"))
+    found = fit_heads(
+        {"cheap": (rows[:500], data.rows(rows[:500]))}, scores, ("cheap", "expensive")
+    )
     assert found is not None
     chance = found("cheap", data.rows(rows[500:]))
     assert chance[good[500:] > 0].mean() > chance[good[500:] == 0].mean() + 0.25
@@ -120,9 +122,9 @@ def test_too_few_answers_or_answers_that_are_all_alike_teach_nothing() -> None:
     data, good = answered(FEWEST - 1)
     rows = np.arange(len(good))
     assert (
-        fit_heads({"cheap": (rows, data)}, np.stack([good, good], axis=1), ("cheap", "dear"))
+        fit_heads({"cheap": (rows, data)}, np.stack([good, good], axis=1), ("cheap", "expensive"))
         is None
     )
     data, good = answered(300)
     rows = np.arange(300)
-    assert fit_heads({"cheap": (rows, data)}, np.ones((300, 2)), ("cheap", "dear")) is None
+    assert fit_heads({"cheap": (rows, data)}, np.ones((300, 2)), ("cheap", "expensive")) is None

@@ -39,8 +39,8 @@ PRICES = np.array([0.001, 0.003, 0.01])
 
 
 def planted(count: int = 400, seed: int = 0, models: int = 3) -> Data:
-    """Four tasks; the cheapest model is right on the first two, the dearest on the others, the
-    middle one now and then."""
+    """Four tasks; the cheapest model is right on the first two, the most expensive on the others,
+    the middle one from time to time."""
     rng = np.random.default_rng(seed)
     task = rng.integers(0, 4, count)
     vectors = np.eye(4)[task] + rng.normal(0, 0.05, (count, 4))
@@ -51,7 +51,7 @@ def planted(count: int = 400, seed: int = 0, models: int = 3) -> Data:
     features = np.hstack([vectors, np.zeros((count, SIZE))]).astype(np.float32)
     cost = np.tile(PRICES if models == 3 else PRICES[[0, 2]], (count, 1))
     texts = tuple(f"task {t} prompt {i}" for i, t in enumerate(task))
-    names = ("cheap", "middle", "dear") if models == 3 else ("cheap", "dear")
+    names = ("cheap", "middle", "expensive") if models == 3 else ("cheap", "expensive")
     return Data(
         Outcomes(texts, names, scores, cost, np.zeros(len(names))), {"prompt": features}, ENCODER
     )
@@ -59,7 +59,7 @@ def planted(count: int = 400, seed: int = 0, models: int = 3) -> Data:
 
 def test_the_area_is_the_mean_quality_over_the_range_of_costs() -> None:
     steps = Curve(np.array([3.0, 1.0, 2.0]), np.array([0.5, 0.2, 0.6]))
-    # 0.2 up to 2, then 0.6, since the dearer point is worse and nobody need take it
+    # 0.2 up to 2, then 0.6, since the more expensive point is worse and nobody need take it
     assert area(steps, 1.0, 4.0) == pytest.approx((1 * 0.2 + 2 * 0.6) / 3)
     assert area(steps, 0.0, 1.0) == pytest.approx(0.2)
     assert area(steps, 2.5, 3.5) == pytest.approx(0.6)

@@ -112,7 +112,7 @@ def nearest(of: RoutingTable) -> Assignment:
     return Assignment(np.array([0]), np.ones(1, np.float32), np.zeros(1, np.float32), novel=False)
 
 
-def test_what_is_open_is_worth_more_than_what_is_known_and_what_is_cheap_more_than_what_is_dear() -> (
+def test_what_is_open_is_worth_more_than_what_is_known_and_what_is_cheap_more_than_what_is_expensive() -> (
     None
 ):
     models = ("a", "b", "c", "d")
@@ -131,10 +131,10 @@ def test_what_is_open_is_worth_more_than_what_is_known_and_what_is_cheap_more_th
         pairs(newcomer, nearest(newcomer), "a", models, dict.fromkeys(models, 1e-3))[0].second
         == "d"
     )
-    dear = pairs(
+    expensive = pairs(
         newcomer, nearest(newcomer), "a", models, {"a": 1e-3, "b": 1e-3, "c": 1e-3, "d": 1.0}
     )
-    worth = {p.second: p.worth for p in dear if p.first == "a"}
+    worth = {p.second: p.worth for p in expensive if p.first == "a"}
     assert (
         worth["d"]
         < pairs(newcomer, nearest(newcomer), "a", models, dict.fromkeys(models, 1e-3))[0].worth

@@ -12,7 +12,7 @@ from shared.routing.deciding.frontier import frontier_of, rates_for, reached
 from shared.routing.deciding.pacing import Offer, Pacer
 from shared.routing.deciding.rates import MOST_USD, Goal, Rates
 
-MODELS = ("cheap", "middle", "dear")
+MODELS = ("cheap", "middle", "expensive")
 COSTS = np.array([0.0002, 0.001, 0.006])
 
 
@@ -95,7 +95,7 @@ def test_a_goal_out_of_reach_is_come_as_near_to_as_can_be() -> None:
     assert cost.mean() > 0.5 * CHANGES[0][1][:, 2].mean(), "more than all can be spent on"
 
 
-def test_models_that_are_not_eligible_are_not_reckoned_with() -> None:
+def test_models_that_are_not_eligible_are_not_counted() -> None:
     frontier = frontier_of(*CHANGES[0], MODELS)
     pacer = Pacer(Goal(keep=0.95))
     for own, paid in zip(*CHANGES[0], strict=True):
@@ -111,7 +111,7 @@ def test_models_that_are_not_eligible_are_not_reckoned_with() -> None:
 def test_the_frontier_says_which_rate_reaches_a_goal() -> None:
     success, cost = CHANGES[0]
     frontier = frontier_of(success, cost, MODELS)
-    assert frontier.single == "dear"
+    assert frontier.single == "expensive"
     rows = np.arange(len(success))
     for goal, low, high in ((Goal(keep=0.95), 0.945, 0.955), (Goal(spend_usd=0.002), 0.98, 1.02)):
         rate = rates_for(frontier, goal).usd_per_point

@@ -89,7 +89,7 @@ def test_rankings_intervals_and_the_judges_faults_are_found() -> None:
     assert 0.90 <= np.mean(covered) <= 0.99
 
 
-def test_votes_in_one_order_mislead_whoever_counts_them() -> None:
+def test_votes_in_one_order_mislead_a_plain_count() -> None:
     theta = truth(3)
     data, ballots = votes_of(theta, 12, 3)
     both = fit_votes(data, ballots, 25, 5, 4, {})[0].strength

@@ -204,7 +204,7 @@ def test_an_unusual_form_does_not_throw_a_prompt_out_of_its_cluster() -> None:
     np.testing.assert_allclose(made.points(strange), made.points(clipped), atol=1e-3)
 
 
-def test_spaces_are_told_apart() -> None:
+def test_spaces_are_distinguished() -> None:
     made, _, _ = learnt()
     other = build_table(
         *hidden(seed=1), SPACE, Recipe("contrastive", k=8), source="t", simulated=True

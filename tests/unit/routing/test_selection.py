@@ -160,7 +160,7 @@ def test_costs_and_rates_scaled_together_change_nothing(
 
 
 @given(seeds, rates, unproven, st.floats(1.0, 1e4))
-def test_success_worth_less_usd_never_picks_a_dearer_model(
+def test_success_worth_less_usd_never_picks_a_more_expensive_model(
     seed: int, wanted: Rates, error: float | None, times: float
 ) -> None:
     tab, at = placed(seed, error)
@@ -180,7 +180,7 @@ def test_success_worth_fewer_seconds_never_picks_a_slower_model(
 
 
 @given(seeds, st.floats(0, 0.9), st.floats(0.001, 0.1), st.booleans())
-def test_more_weight_on_cost_never_picks_a_dearer_model(
+def test_more_weight_on_cost_never_picks_a_more_expensive_model(
     seed: int, cost: float, more: float, old: bool
 ) -> None:
     """The older form of preferences, on tables of both formats."""

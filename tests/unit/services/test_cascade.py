@@ -160,7 +160,7 @@ async def test_an_answer_that_is_not_good_enough_or_can_not_be_told_is_replaced_
     assert done.completion.cascade.escalated
 
 
-async def test_whoever_fails_the_sender_gets_an_answer() -> None:
+async def test_when_any_model_fails_the_sender_gets_an_answer() -> None:
     done = await go(Judging(0.01), Asked(frozenset({"large"})))
     assert [a.model for a in done.completion.answers] == ["small"]
     assert [f.model for f in done.completion.failed] == ["large"]
@@ -278,7 +278,7 @@ async def test_a_held_stream_gives_the_words_of_one_model(good: float, words: st
     assert "x-pointsman-cascade" in speaking.told.headers()
 
 
-async def test_whoever_fails_at_the_gateway_the_client_gets_an_answer() -> None:
+async def test_when_any_model_fails_at_the_gateway_the_client_gets_an_answer() -> None:
     told, _ = await ask_whole(
         wanted(), following(), Talking(frozenset({"large"})), 5, Judging(0.01)
     )  # type: ignore[arg-type]

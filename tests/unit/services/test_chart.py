@@ -25,7 +25,7 @@ FOLDER = Path("deploy/helm")
 EXAMPLES = ("default", "strimzi", "managed-kafka")
 KUBERNETES = "1.33"
 FOREIGN = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule"}
-"""Of KEDA and the Prometheus operator, whose schemas are not at hand."""
+"""Of KEDA and the Prometheus operator, whose schemas are not available here."""
 
 
 def rendered(name: str) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from services.__main__ import app
 from services.commands import config, health, rank
 from services.commands.config import rows
-from services.commands.dead_letters import read_mended
+from services.commands.dead_letters import read_corrected
 from services.commands.demo import read_prompts
 from services.commands.traffic import as_message
 from services.flows import hot_path, names
@@ -203,7 +203,7 @@ def test_a_line_of_a_file_ends_where_json_lines_end(sign: str, tmp_path: Path) -
         json.dumps({"id": "prompts-0-1", "value": f"one{sign}two"}, ensure_ascii=False) + "\n",
         encoding="utf-8-sig",
     )
-    assert read_mended(path) == {"prompts-0-1": f"one{sign}two"}
+    assert read_corrected(path) == {"prompts-0-1": f"one{sign}two"}
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_the_asyncapi_document_is_the_codes(tmp_path: Path) -> None:
         assert f"'#/components/schemas/{schema}'" in made.read_text()
 
 
-def test_a_taken_port_is_said_before_anything_else() -> None:
+def test_a_taken_port_is_named_before_anything_else() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -303,7 +303,7 @@ def test_a_taken_port_is_said_before_anything_else() -> None:
     assert "SIMULATED" not in result.output
 
 
-def test_a_line_that_no_json_can_say_is_sent_all_the_same() -> None:
+def test_a_line_that_no_json_can_say_is_still_sent() -> None:
     assert json.loads(as_message('{"prompt": "ok \\ud83d"}', "1"))["request_id"] == "1"
     assert as_message("[" * 100_000, "1")
     assert as_message('{"a":' * 100_000, "1").startswith(b'{"a":')
@@ -338,7 +338,9 @@ def test_a_misspelt_setting_is_named_with_the_one_that_is_meant(
     assert config.check(as_json=True) == 0
 
 
-def test_no_setting_of_ours_is_a_stranger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_setting_of_our_services_is_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Those that files name, agreed ones, and those that the images, the compose file and the
     chart set."""
     files = ("deploy/Dockerfile", "docker-compose.yml", ".env.example")

@@ -286,7 +286,7 @@ def test_two_people_do_not_get_the_same_pair_unless_two_are_wanted_or_one_has_le
     assert second.pair.comparison_id == shown.pair.comparison_id
 
 
-def test_sides_are_drawn_by_lot_and_recorded_in_the_vote() -> None:
+def test_sides_are_random_and_recorded_in_the_vote() -> None:
     _, desks, _ = rating(60)
     sides = set()
     for _ in range(60):

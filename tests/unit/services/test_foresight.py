@@ -76,7 +76,7 @@ async def test_the_language_model_is_not_asked_where_the_table_reads_the_prompt_
     assert not ask.asked
 
 
-async def test_the_language_model_is_asked_where_nothing_is_sure_and_now_and_then_where_it_is() -> (
+async def test_the_language_model_is_asked_where_nothing_is_sure_and_sometimes_where_it_is() -> (
     None
 ):
     for seen, settings in (

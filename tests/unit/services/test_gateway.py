@@ -1,5 +1,5 @@
 """The gateway without a network: what is understood, who is let in, what streams become, what
-answers when routing is away."""
+answers when routing is unreachable."""
 
 from __future__ import annotations
 
@@ -591,7 +591,7 @@ def test_what_the_turns_before_were_about_fades_and_is_dropped_in_another_space(
     assert "old" not in Conversation("k", before=other).decided(message).tasks
 
 
-async def test_what_was_said_and_read_is_remembered() -> None:
+async def test_what_was_written_and_read_is_remembered() -> None:
     texts = Remembers()
     talk = Conversation("k", cluster="c")
     answer = _answer().model_copy(update={"text": " Hello. "})
@@ -684,7 +684,7 @@ async def test_a_table_of_models_that_nobody_can_call_leaves_the_default_model()
     assert some.decided is not None
 
 
-def test_a_table_of_strangers_is_passed_over_for_defaults_too() -> None:
+def test_a_table_of_unknown_models_is_passed_over_for_defaults_too() -> None:
     made = table(models=("a", "b", "c"))
     ref = TableRef(epoch=2, sequence=3, digest=made.digest)
     best, version_ = _hot_path(lambda: (ref, made)).default(wanted())
@@ -711,7 +711,7 @@ def test_foreign_headers_pass_and_misspelt_ones_do_not() -> None:
         wishes_of({"x-pointsman-profil": "economy"}, body)
 
 
-async def test_a_cascade_of_strangers_is_left_out() -> None:
+async def test_a_cascade_of_unknown_models_is_left_out() -> None:
     class Plans(_Routes):
         async def route(self, message: Submitted) -> Any:
             decided = await super().route(message)

@@ -1,5 +1,5 @@
-"""What requests need of a model: over the built-in catalogue nothing goes to a model that can't take
-it, and nothing is refused that some model could take."""
+"""What requests need of a model. Over the built-in catalogue nothing goes to a model that can't
+take it, and nothing is refused that some model could take."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ ALL = requests()
 
 
 def can(model: Model, needed: set[str], needs: Needs) -> bool:
-    """Reckoned here anew, from the catalogue alone."""
+    """Calculated here again, from the catalogue alone."""
     has = set(model.can or ())
     implied = {"structured_output": "json", "parallel_tools": "tools"}
     has |= {implied[ability] for ability in has if ability in implied}

@@ -137,7 +137,7 @@ def test_every_clustering_but_the_evolving_may_find_the_clusters_of_a_table(meth
     assert best == {pool[0].name, pool[2].name}
 
 
-def test_a_raters_second_vote_replaces_the_first_and_strangers_are_left_out() -> None:
+def test_a_raters_second_vote_replaces_the_first_and_unknown_models_are_left_out() -> None:
     memory = learnt(4)
     before = len(memory.opinions)
     known = next(iter(memory.opinions.values()))
@@ -234,19 +234,19 @@ def test_what_is_learnt_stays_in_the_space_of_the_table_that_was_brought() -> No
         "what the brought table knows is combined with the votes"
     )
     assert sum(c.size for c in ranked.table.clusters) == len(memory.samples)
-    anew = propose(
+    again = propose(
         memory, ranked.table, [c.id for c in brought.clusters], pool, settings, recluster=True
     )
-    assert anew is not None
-    assert anew.table.space == brought.space
-    assert anew.table.centroids.shape[1] == 3
-    best = {anew.table.models[int(row.argmax())] for row in anew.table.strength}
+    assert again is not None
+    assert again.table.space == brought.space
+    assert again.table.centroids.shape[1] == 3
+    best = {again.table.models[int(row.argmax())] for row in again.table.strength}
     assert best == {pool[0].name, pool[2].name}
     again = propose(
         memory, ranked.table, [c.id for c in brought.clusters], pool, settings, recluster=True
     )
     assert again is not None
-    assert again.table == anew.table
+    assert again.table == again.table
     plain = table(2, tuple(m.name for m in pool))
     apart = propose(memory, brought, [], pool, settings, recluster=False, anchor=plain)
     assert apart is not None
@@ -269,7 +269,7 @@ def test_what_has_no_form_is_left_aside_where_one_is_needed() -> None:
     assert watch.distance > 0.0
 
 
-def test_clusters_are_made_anew_for_growth_novelty_drift_and_age() -> None:
+def test_clusters_are_made_again_for_growth_novelty_drift_and_age() -> None:
     tab = table(1, centroids=np.array([[1.0, 0, 0, 0]]))
     near, far = np.array([1.0, 0, 0, 0], np.float32), np.array([0, 1.0, 0, 0], np.float32)
 

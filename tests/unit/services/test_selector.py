@@ -146,22 +146,22 @@ def test_a_decision_is_made_with_the_assignments_own_table_and_no_other() -> Non
         )
 
 
-def test_a_decision_lists_at_most_so_many_candidates() -> None:
+def test_a_decision_lists_at_most_the_wanted_number_of_candidates() -> None:
     tab = table(models=tuple(f"m{i}" for i in range(30)))
     assert len(decide(placed(tab), tab, {}, wish("balanced"), 5).decision.candidates) == 5
 
 
 def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() -> None:
-    """What a gadget at one edge does: the whole text and one view lie with the dear model, the
+    """What a gadget at one edge does: the whole text and one view lie with the expensive model, the
     other view does not."""
     centroids = np.eye(4, dtype=np.float32)[:2]
-    dear, cheap = [5.0, 0.0], [0.0, 5.0]
+    expensive, cheap = [5.0, 0.0], [0.0, 5.0]
     tab = table(
         2,
-        ("dear", "cheap"),
+        ("expensive", "cheap"),
         top_p=1,
         centroids=centroids,
-        strength=np.array([dear, cheap]),
+        strength=np.array([expensive, cheap]),
         cost_usd=np.array([[1.0, 0.1]] * 2),
     )
     whole, other = np.eye(4, dtype=np.float32)[0], np.eye(4, dtype=np.float32)[1]
@@ -181,23 +181,23 @@ def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() ->
         assert read(Placed, to_json(at)) == at
         return decide(at, tab, {}, wish("quality"), candidates=10)
 
-    assert decided([]).decision.model == "dear"
-    assert decided([whole, whole]).decision.model == "dear"
+    assert decided([]).decision.model == "expensive"
+    assert decided([whole, whole]).decision.model == "expensive"
     found = decided([other, whole])
     assert found.decision.model == "cheap"
-    assert "costs less than dear, which wins with it" in found.decision.why
+    assert "costs less than expensive, which wins with it" in found.decision.why
     assert found.assignment.clusters[0].id == "c00", "the prompt is assigned as a whole"
-    assert decided([other, whole], deny=frozenset({"cheap"})).decision.model == "dear"
+    assert decided([other, whole], deny=frozenset({"cheap"})).decision.model == "expensive"
     assert decided([other, whole], max_cost_usd=0.01).decision.status == "no_eligible_model"
 
 
 def test_a_view_can_only_make_a_choice_cheaper_and_breaks_no_limit() -> None:
-    """The other way round: where a view lies, the dear model is cheap and wins. It must not win by
-    that."""
+    """The other way round: where a view lies, the expensive model is cheap and wins. It must not
+    win by that."""
     centroids = np.eye(4, dtype=np.float32)[:2]
     tab = table(
         2,
-        ("dear", "middle"),
+        ("expensive", "middle"),
         top_p=1,
         centroids=centroids,
         strength=np.array([[0.0, 5.0], [5.0, 0.0]]),
@@ -242,7 +242,7 @@ def _at(tab: RoutingTable, cluster: str, **so_far: Any) -> Placed:
     return message.model_copy(update={"assignment": where, "conversation": conversation})
 
 
-def test_moving_a_conversation_costs_what_it_takes_to_read_it_anew() -> None:
+def test_moving_a_conversation_costs_what_it_takes_to_read_it_again() -> None:
     tab = _two((0.62, 0.60))
     models = {name: model_of(name) for name in tab.models}
     rates = Wish(Rates(1.0))
