@@ -58,6 +58,8 @@ INSTEAD = {
     r"(?:from|on) which on": "from … on",
     r"at hand": "available",
     r"strangers?": "name the unknown thing",
+    r"doors?": "gateway and console; or: HTTP service",
+    r"in vain": "without result",
     r"as it were|so to speak": "leave it out",
 }
 """Words that make a reader stop, and what to write instead. They are matched without their case."""
@@ -106,8 +108,8 @@ def in_python(source: str, *, test: bool) -> Iterator[Passage]:
         and isinstance(statement.value.value, str)
     }
     for constant in docstrings.values():
-        plain = DRAWING.sub("", inspect.cleandoc(str(constant.value)))
-        for passage in in_markdown(plain):
+        text = DRAWING.sub("", inspect.cleandoc(str(constant.value)))
+        for passage in in_markdown(text):
             yield replace(passage, line=constant.lineno + passage.line - 1)
     yield from _comments(source)
     if test:
@@ -216,11 +218,15 @@ def passages(path: str, source: str) -> Iterator[Passage]:
         yield from in_configuration(source)
 
 
+def plain(text: str) -> str:
+    """A text in one line, without code and targets of links."""
+    text = re.sub(r"`[^`]*`", "X", text)
+    return re.sub(r"\s+", " ", re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text))
+
+
 def sentences(text: str) -> list[str]:
     """The sentences of a text. A semicolon ends one, and so does a colon before a capital."""
-    text = re.sub(r"`[^`]*`", "X", text)
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"\b(e\.g|i\.e|cf|al|vs|etc|Dr|No)\.", r"\1", re.sub(r"\s+", " ", text))
+    text = re.sub(r"\b(e\.g|i\.e|cf|al|vs|etc|Dr|No)\.", r"\1", plain(text))
     return re.split(
         r"(?<=[.!?])[)*”\"]*\s+(?=[\W_]*[A-Z0-9])|;\s|(?<=:)\s+(?=[A-Z])|\s[–—]\s", text
     )
@@ -234,7 +240,7 @@ def words(sentence: str) -> int:
 def findings(path: str, source: str) -> Iterator[str]:
     """What is wrong with the words of a file, one line each."""
     for passage in passages(path, source):
-        text = re.sub(r"\s+", " ", re.sub(r"`[^`]*`", "X", passage.text))
+        text = plain(passage.text)
         for pattern, instead in BANNED.items():
             for found in pattern.finditer(text):
                 around = text[max(0, found.start() - 40) : found.end() + 30]

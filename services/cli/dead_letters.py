@@ -33,6 +33,15 @@ def dead_show(
     command.show(id_)
 
 
+@dead_app.command("export")
+def dead_export() -> None:
+    """Write the dead letters as JSON lines, to correct them and give them to `replay
+    --corrected`."""
+    from services.commands import dead_letters as command
+
+    command.export()
+
+
 @dead_app.command("replay")
 def dead_replay(
     ids: Annotated[
@@ -40,15 +49,20 @@ def dead_replay(
     ] = None,
     value: Annotated[
         Path | None,
-        typer.Option(help="Send the content of this file in place of the original (with one ID)."),
+        typer.Option(
+            help="Send the content of this file (- for standard input) in place of the original.",
+            exists=True,
+            allow_dash=True,
+        ),
     ] = None,
     corrected: Annotated[
         Path | None,
         typer.Option(
             "--corrected",
             "--mended",
-            help='File of many corrected records: {"id": …, "value": {…}} a line.',
+            help='Corrected records, one {"id": …, "value": {…}} a line; - for standard input.',
             exists=True,
+            allow_dash=True,
         ),
     ] = None,
     json_: Json = False,

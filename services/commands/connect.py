@@ -34,8 +34,8 @@ def connect(
     gateway = GatewayAddress(address.rstrip("/").removesuffix("/v1"), given, model)
     if (write or undo) and client.file is None:
         err.print(
-            f"[bold red]error:[/] {name} keeps its settings in no file that can be written from "
-            "here; leave the option out, and do as it says"
+            f"[bold red]error:[/] {name} has no settings file that can be written from here; "
+            f"leave out the option, and follow the printed steps"
         )
         return 2
     if undo:
@@ -47,7 +47,7 @@ def connect(
         print_json({"client": name, "file": file, "settings": client.settings(gateway)})
         return 0
     if client.file is not None:
-        out.print(f"put this into {client.file}, or have it done by --write:\n", soft_wrap=True)
+        out.print(f"put this into {client.file}, or use --write:\n", soft_wrap=True)
     print(client.settings(gateway))
     out.print(f"then: {client.start.format(key=given)}", soft_wrap=True, highlight=False)
     if key is None and "POINTSMAN_API_KEY" not in os.environ:

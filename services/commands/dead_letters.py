@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def list_letters(*, as_json: bool) -> None:
     out.print(shown)
     out.print(
         "look at one with [bold]pointsman dead-letters show ID[/], send it again with [bold]replay "
-        "ID[/] (corrected: [bold]--value FILE[/])"
+        "ID[/] (corrected: [bold]--value FILE[/]); many: [bold]export[/], correct, "
+        "[bold]replay --corrected FILE[/]"
     )
 
 
@@ -67,6 +69,26 @@ def show(id_: str) -> None:
     """Write the original bytes of one."""
     servers.find_running()
     sys.stdout.buffer.write(_find(asyncio.run(letters()), [id_])[0].value or b"")
+
+
+def export() -> None:
+    """Write them as JSON lines, in the form that `replay --corrected` takes."""
+    servers.find_running()
+    for letter in asyncio.run(letters()):
+        print(json.dumps(as_entry(letter), ensure_ascii=False))
+
+
+def as_entry(letter: DeadLetter) -> dict[str, Any]:
+    """Its id, its service, its error, and its value: an object where it is JSON, else text. A value
+    that is not UTF-8 is None: `show` writes its bytes."""
+    try:
+        value: Any = (letter.value or b"").decode()
+    except UnicodeDecodeError:
+        value = None
+    else:
+        with suppress(ValueError):
+            value = json.loads(value)
+    return {"id": letter.id, "service": letter.service, "error": letter.error, "value": value}
 
 
 def replay(ids: list[str], value: Path | None, corrected: Path | None, *, as_json: bool) -> None:
@@ -79,7 +101,7 @@ def replay(ids: list[str], value: Path | None, corrected: Path | None, *, as_jso
     if corrected is not None:
         sent = asyncio.run(replay_corrected(read_corrected(corrected)))
     else:
-        sent = asyncio.run(_replay(ids, value.read_bytes() if value else None))
+        sent = asyncio.run(_replay(ids, _bytes(value) if value else None))
     if as_json:
         print_json({"replayed": sent})
     else:
@@ -92,17 +114,24 @@ def replay(ids: list[str], value: Path | None, corrected: Path | None, *, as_jso
 def read_corrected(file: Path) -> dict[str, Any]:
     """{"id": …, "value": …} a line. Raises `InvalidMessage`."""
     corrected: dict[str, Any] = {}
-    for number, line in enumerate(file.read_bytes().decode("utf-8-sig").split("\n"), 1):
+    for number, line in enumerate(_bytes(file).decode("utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
                 entry = json.loads(line)
-                corrected[str(entry["id"])] = entry["value"]
+                if (given := entry["value"]) is None:
+                    raise TypeError
+                corrected[str(entry["id"])] = given
             except (ValueError, KeyError, TypeError):
                 raise InvalidMessage(
                     f'{file}, line {number}: expected {{"id": "topic-partition-offset", "value": '
                     "{…}}"
                 ) from None
     return corrected
+
+
+def _bytes(file: Path) -> bytes:
+    """The content of a file, or of standard input for -."""
+    return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
 
 
 async def _replay(ids: list[str], value: bytes | None) -> list[str]:
@@ -137,7 +166,7 @@ def _find(waiting: list[DeadLetter], ids: list[str]) -> list[DeadLetter]:
     by_id = {d.id: d for d in waiting}
     if missing := [i for i in ids if i not in by_id]:
         raise InvalidMessage(
-            f"there is no dead letter {', '.join(missing)}; `pointsman dead-letters list` shows "
-            "those there are"
+            f"there is no dead letter {', '.join(missing)}; `pointsman dead-letters list` lists "
+            f"them"
         )
     return [by_id[i] for i in ids]

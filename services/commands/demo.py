@@ -158,7 +158,7 @@ async def _doors(running: Supervisor, *, keep: bool, as_json: bool) -> None:
 
 
 def any_ports() -> dict[str, str]:
-    """The doors take any free port, so that a demo runs beside a `pointsman up`."""
+    """Gateway and console take any free port, so that a demo runs beside a `pointsman up`."""
     wanted = {"POINTSMAN_GATEWAY_PORT": "0", "POINTSMAN_CONSOLE_PORT": "0"}
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
@@ -429,12 +429,10 @@ def _print_summary(facts: dict[str, Any]) -> None:
             )
         out.print(ranked)
     if known := learnt and learnt.get("known_tasks"):
-        gain = known["oracle"] - known["single"]
-        part = f", {(known['reached'] - known['single']) / gain:.0%} of the way" if gain > 0 else ""
         out.print(
             f"[bold]{known['together']}[/] of {known['prompts']} prompts lie in a cluster of their "
-            f"own task; by the SIMULATED truth the best model alone wins {known['single']:.2f}, "
-            f"the table's choice {known['reached']:.2f}, an oracle's {known['oracle']:.2f}{part}",
+            f"own task\nSIMULATED success: best single model {known['single']:.2f}, Pointsman "
+            f"{known['reached']:.2f}, perfect choice {known['oracle']:.2f}",
             soft_wrap=True,
         )
     out.print(

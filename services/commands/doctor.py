@@ -128,7 +128,7 @@ def _settings() -> Finding:
     if strangers := unknown(os.environ):
         named = "; ".join(strange.text for strange in strangers)
         return Finding(
-            "settings", ok=False, found=named, mend="pointsman config lists those there are"
+            "settings", ok=False, found=named, mend="pointsman config lists all settings"
         )
     return Finding("settings", ok=True, found=f"valid, {changed} from the environment")
 
@@ -309,8 +309,8 @@ async def _table() -> Finding:
         return Finding(
             "routing table",
             ok=False,
-            found=f"version {published[-1].ref} ranks models that are in no catalogue, so nobody "
-            f"can call them: {', '.join(strangers)}",
+            found=f"version {published[-1].ref} ranks models that are in no catalogue, so "
+            f"services can't call them: {', '.join(strangers)}",
             mend="add them to the file of POINTSMAN_CATALOG, or: pointsman table rollback VERSION",
             needed=False,
         )

@@ -26,8 +26,8 @@ from shared.contracts.errors import InvalidMessage
 from shared.contracts.topics import EVALUATIONS
 
 TRANSIENT = (
-    "answers' places and conversations in Redis hold no text and end by themselves; bills "
-    "on `spending` end after two days"
+    "answers' positions and conversations in Redis hold no text and expire; bills on `spending` "
+    "expire after two days"
 )
 
 
@@ -42,8 +42,7 @@ def forget(
         )
     if not (ids or session or pairs):
         raise InvalidMessage(
-            "name what is to be forgotten: request ids, --session, --metadata KEY=VALUE or --key "
-            "NAME"
+            "say what to forget: request ids, --session, --metadata KEY=VALUE or --key NAME"
         )
     servers.find_running()
     wanted = ErasureSubject(frozenset(ids), session, tuple((key, value) for key, _, value in pairs))
@@ -56,7 +55,7 @@ def forget(
 
 def _show(report: Mapping[str, Any]) -> None:
     if not (report["requests"] or any(topic["records"] for topic in report["topics"].values())):
-        out.print("nothing was found of that")
+        out.print("no matching records")
         return
     shown = Table("topic", "records", "", box=None)
     for name, topic in report["topics"].items():
@@ -70,8 +69,8 @@ def _show(report: Mapping[str, Any]) -> None:
             said = "deleted, with all that lay before"
         else:
             said = (
-                f"until about {topic['until']}, by retention; --now deletes them with all that "
-                "lies before"
+                f"until about {topic['until']}, by retention; --now deletes them and everything "
+                "before them"
             )
         shown.add_row(name, str(topic["records"]), said)
     out.print(f"{report['requests']} requests")
@@ -91,7 +90,7 @@ def _show(report: Mapping[str, Any]) -> None:
         )
     elif "why" in report:
         out.print(
-            f"[bold]nothing was changed[/]: {report['why']}; run this again in a while",
+            f"[bold]nothing was changed[/]: {report['why']}; run this again later",
             soft_wrap=True,
         )
     else:

@@ -105,5 +105,5 @@ def revoke(name: str, file: Path | None) -> int:
             f"{path} has no key {name}; it has {', '.join(key.name for key in keys) or 'none'}"
         )
     write(path, left)
-    out.print(f"{name}'s key is taken out; running services refuse it within seconds")
+    out.print(f"{name}'s key is revoked; running services refuse it within seconds")
     return 0

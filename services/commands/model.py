@@ -94,4 +94,4 @@ def _done(path: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"directory": str(path)})
     else:
-        out.print(f"the encoder lies in [bold]{path}[/]", soft_wrap=True)
+        out.print(f"the encoder is in [bold]{path}[/]", soft_wrap=True)

@@ -136,7 +136,7 @@ def update(
         if catalog is None:
             out.print("use it with POINTSMAN_CATALOG, or with --catalog at the next update")
     elif changes:
-        out.print("nothing is written yet; --write does that")
+        out.print("nothing was written; add --write")
     return 0 if fresh else 1
 
 
@@ -181,9 +181,9 @@ def _tell(
     if changes:
         out.print(table)
     else:
-        out.print(f"{len(fresh)} models are as the list has them")
+        out.print(f"{len(fresh)} models agree with the list")
     if missing:
-        err.print(f"[yellow]not in the list, so left as they are:[/] {', '.join(missing)}")
+        err.print(f"[yellow]not in the list, so unchanged:[/] {', '.join(missing)}")
 
 
 def _said(value: Any) -> str:

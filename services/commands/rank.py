@@ -55,8 +55,8 @@ def rank(
         return 0
     if not LLMSettings().simulated and costs["estimated_usd"]["total"] > budget:
         err.print(
-            "[bold red]error:[/] the estimate is above the budget; allow more with --budget, or "
-            "ask less with --prompts"
+            "[bold red]error:[/] the estimate is above the budget; raise --budget, or lower "
+            "--prompts"
         )
         return 1
     kind = "simulated" if LLMSettings().simulated else "real"
@@ -77,7 +77,9 @@ def rank(
             if not where.embedded:
                 asyncio.run(add_votes_of_people(wanted, file))
         except KeyboardInterrupt:
-            err.print(f"stopped. What was judged is in {file}; the same command goes on from there")
+            err.print(
+                f"stopped. What was judged is in {file}; the same command continues from there"
+            )
             return 130
     study = study_of(
         judged_before(file),

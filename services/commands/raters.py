@@ -18,7 +18,8 @@ def show_raters(facts: Mapping[str, Any]) -> None:
             "too few to say how accurate"
             if line["accuracy"] is None
             else (
-                f"{line['pull']:.0%} for the first whatever it is, accuracy {line['accuracy']:.0%}"
+                f"{line['pull']:.0%} for the first regardless of quality, accuracy "
+                f"{line['accuracy']:.0%}"
             )
         )
         out.print(

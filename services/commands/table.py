@@ -98,7 +98,7 @@ def _check_models(table: RoutingTable, how: Publishing) -> list[str]:
         return []
     verb = "is" if len(strangers) == 1 else "are"
     text = (
-        f"{', '.join(strangers)} {verb} in no catalogue, so nobody can call "
+        f"{', '.join(strangers)} {verb} in no catalogue, so services can't call "
         f"{'it' if len(strangers) == 1 else 'them'}; add a file of models and set "
         f"{AGREED['catalog']} (docs/providers.md)"
     )
@@ -117,15 +117,12 @@ def strangers_of(table: RoutingTable) -> list[str]:
 def _learning(version: TablePublished, strangers: Sequence[str] = ()) -> str:
     """Whether what is learnt replaces a version, in words."""
     if version.pinned:
-        return "pinned: nothing that is learnt replaces it until `pointsman table unpin`"
+        return "pinned: learning does not replace it until `pointsman table unpin`"
     if version.came_by is Origin.brought and strangers:
-        return "held: nothing that is learnt replaces it while models of it are in no catalogue"
+        return "held: learning does not replace it while some of its models are in no catalogue"
     if strangers:
-        return (
-            "what is learnt from traffic replaces it, and drops "
-            f"{', '.join(strangers)}, which no catalogue has"
-        )
-    return "what is learnt from traffic adds to it, and drops none of its models"
+        return f"learning replaces it, and drops {', '.join(strangers)}, which no catalogue has"
+    return "learning adds to it, and drops none of its models"
 
 
 def rollback(name: str, *, as_json: bool) -> None:

@@ -58,7 +58,8 @@ async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -
     show_addresses(running)
     if running.addresses and not where.embedded and KeySettings().file is None:
         out.print(
-            "  keys             none, so the doors admit nobody: `pointsman keys create me --scope "
+            "  keys             none, so gateway and console admit no client: `pointsman keys "
+            "create me --scope "
             "admin --file keys.yaml`,"
         )
         out.print("                   then start again with POINTSMAN_KEYS_FILE=keys.yaml")
@@ -67,8 +68,7 @@ async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -
         out.print(f"  routing table    {published[-1].ref}: {published[-1].note}")
     else:
         out.print(
-            "  routing table    none yet: made of the first prompts, and ranked as answers are "
-            "compared"
+            "  routing table    none yet: the first prompts make one, and compared answers rank it"
         )
         if not where.embedded:
             out.print("                   (or bring one: `pointsman table build --outcomes FILE`)")
@@ -79,7 +79,7 @@ async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -
 
 
 def show_addresses(running: Supervisor) -> None:
-    """Say where the doors are."""
+    """Print the addresses of gateway and console."""
     uses = {
         "gateway": (
             "OPENAI_BASE_URL={0}/v1, ANTHROPIC_BASE_URL={0}, documented at {0}/docs",

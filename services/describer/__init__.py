@@ -1,9 +1,8 @@
 """Hears prompts, says descriptions: a language model distils each prompt into one short task
 description.
 
-Leaves embedding to the embedder. It is the door: what is wrong with a producer's message is found
-here.
-"""
+Leaves embedding to the embedder. It is the entrance: what is wrong with a producer's message is
+found here."""
 
 from shared.contracts.flow import Flow, RedisKeys
 from shared.contracts.topics import DESCRIPTIONS, PROMPTS, ROUTING_TABLES

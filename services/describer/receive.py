@@ -1,4 +1,4 @@
-"""A producer's record as a message: the door, where what is wrong with it is found."""
+"""A producer's record as a message, where what is wrong with it is found."""
 
 from __future__ import annotations
 

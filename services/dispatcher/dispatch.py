@@ -138,7 +138,9 @@ class _Asker:
             if (remembered := await self._known(model)) is not None:
                 return remembered
             if self.left_s() <= 0:
-                raise ModelUnavailable("another dispatcher is asking, and the deadline has passed")
+                raise ModelUnavailable(
+                    "another dispatcher is calling the model, and the deadline has passed"
+                )
             await asyncio.sleep(0.25)
         try:
             if (remembered := await self._known(model)) is not None:

@@ -73,7 +73,7 @@ class BatchEmbedder:
             try:
                 variant = variant_of(wanted)
                 if variant is None:
-                    raise EncoderInvalid("it is none of those that come with Pointsman")
+                    raise EncoderInvalid("it does not come with Pointsman")
                 if encoder.provider == "cuda" and "int8" in variant:
                     raise EncoderInvalid(
                         "int8 is no gain on a GPU; build the table with the encoder that runs here"

@@ -393,7 +393,7 @@ def unanswered(failed: Sequence[tuple[str, ModelUnavailable]]) -> Problem:
         wait = min(error.retry_after_s or BUSY_S for _, error in failed)
         headers = {"retry-after": str(max(1, ceil(wait)))}
         return Problem(
-            429, f"the providers have no room now: {said}", kind="rate_limit_error", headers=headers
+            429, f"the providers are busy now: {said}", kind="rate_limit_error", headers=headers
         )
     status = 504 if all(error.late for _, error in failed) else 502
     return Problem(

@@ -34,11 +34,11 @@ ERRORS = {
     "404": "There is no such model, profile or answer",
     "413": "The request is too large",
     "415": "The content-type is not application/json, or the content-encoding is not read here",
-    "429": "Too much under way, or this key's rate or budget is used up; Retry-After says when to "
-    "come again",
+    "429": "Too many requests, or this key's rate or budget is used up; Retry-After says when to "
+    "try again",
     "500": "A fault of Pointsman's, logged under the request's id",
     "502": "No model answered",
-    "503": "Not available now; Retry-After says when to come again",
+    "503": "Not available now; Retry-After says when to try again",
     "504": "No model answered in time",
 }
 ERROR = {

@@ -52,8 +52,8 @@ class Fallback:
         if not order:
             raise Problem(
                 400,
-                "no model is left by the constraints and by what the request needs, and routing is "
-                "not available",
+                "no model meets the constraints and the request's needs, and routing is not "
+                "available",
                 code="no_eligible_model",
                 param="pointsman.constraints",
             )

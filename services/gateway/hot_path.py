@@ -61,7 +61,8 @@ class HotPath:
         for a while."""
         if not self._rest.allows():
             raise Unrouted(
-                NoDecision.resting, "routing gave no decisions lately, so it is not waited for now"
+                NoDecision.resting,
+                "routing gave no decisions recently, so the gateway does not wait for it now",
             )
         settings = self._settings
         late = NoDecision.no_description

@@ -244,10 +244,9 @@ ANSWER_HEADERS: Mapping[str, str] = {
     "server-timing": "`decision;dur=`: milliseconds from publishing the prompt to having its "
     "decision",
     "x-pointsman-default": "Why the profile's default model answered, if routing was not available",
-    "x-pointsman-kept": "Says so, if the conversation stays with its model though another would be "
-    "a little better",
-    "x-pointsman-left-out": "What of the request did not reach the model that answers, or not as "
-    "it came",
+    "x-pointsman-kept": "Set when the conversation keeps its model although another would be "
+    "slightly better",
+    "x-pointsman-left-out": "Parts of the request that did not reach the model, or were changed",
     "x-pointsman-cascade": "If a cheaper model was asked first: `accepted` or `escalated`, that "
     "model, how probably its answer is good",
 }

@@ -205,7 +205,7 @@ def attend(evaluation: Evaluated, attendance: Attendance) -> None:
     votes = evaluation.votes
     if attendance.note(name, int(sum(votes.counts())) + votes.ties, evaluation.abstained.paid):
         log.error(
-            "a judge model is not asked for a while: most of its votes can't be read",
+            "a judge model rests: most of its votes can't be read",
             judge=name,
             rest_s=attendance.rest_s,
         )

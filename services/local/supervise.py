@@ -96,7 +96,7 @@ class _Child:
     restarts: int = 0
     last_words: str = ""
     address: str = ""
-    """Where it is served, if it is a door."""
+    """Where it is served, if it is an HTTP service."""
     watch: asyncio.Task[None] | None = None
 
 
@@ -160,7 +160,7 @@ class Supervisor:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Where those services are served that are doors."""
+        """Where those services are served that are HTTP services."""
         return {c.name: c.address for c in self._children if c.address}
 
     @property
@@ -177,8 +177,8 @@ class Supervisor:
             if not child.was_ready:
                 said = child.last_words or "nothing"
                 raise ServiceFailed(
-                    f"the {child.name} ended {child.restarts} times before it took a record; the "
-                    f"last it said: {said}"
+                    f"the {child.name} ended {child.restarts} times before it took a record; its "
+                    f"last message: {said}"
                 )
             await child.ready.wait()
             tell(child.name)
@@ -195,8 +195,8 @@ class Supervisor:
         if late:
             slow = [child.name for child in self._children if not child.ready.is_set()]
             raise ServiceFailed(
-                f"no record taken within {within_s:.0f} s by: {', '.join(slow)}; see what "
-                "`pointsman doctor` says"
+                f"no record taken within {within_s:.0f} s by: {', '.join(slow)}; run `pointsman "
+                f"doctor`"
             )
 
     async def _keep(self, child: _Child) -> None:

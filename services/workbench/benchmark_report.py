@@ -38,11 +38,11 @@ COLOURS = {
 }
 LEGEND = """\
 Each router learns from 70% of the prompts and is scored on the rest. It expects a
-**success** on 0..1 and a cost in USD of each model. It chooses by success minus cost
-divided by the worth of a point of success. The row **auto** is what `pointsman table
-build` makes of the same prompts, by cross-validation on the part that it learns from.
-Avengers-Pro chooses by the score of its paper. The k-means rows have the same clusters
-with choices in true units.
+**success** on 0..1 and a cost in USD of each model. It chooses the highest
+success minus cost divided by what a point of success is worth in USD. The row **auto**
+is what `pointsman table build` makes of the same prompts, by cross-validation on the part
+that it learns from. Avengers-Pro chooses by the score of its paper. The k-means rows have
+the same clusters with choices in true units.
 
 | column | meaning |
 |---|---|
@@ -212,7 +212,10 @@ def _summary(findings: Sequence[Findings]) -> list[str]:
     middle = float(np.mean(apart))
     wide = 1.96 * float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
     lines += [
-        f"| **mean** | | | | | | | {middle:+.4f} [{middle - wide:+.4f}, {middle + wide:+.4f}] |",
+        (
+            f"| **mean, areas and APGR** | | | | | | | {middle:+.4f} "
+            f"[{middle - wide:+.4f}, {middle + wide:+.4f}] |"
+        ),
         "",
     ]
     return lines

@@ -7,7 +7,7 @@ AdapterError
 ├── CacheUnreachable    no Redis at the configured address
 ├── ModelUnreachable    a language model that gave no usable answer in time
 ├── EncoderInvalid      a directory that holds no usable encoder
-├── SessionLost         this process stood still for so long that its work is another's by now
+├── SessionLost         this process was paused so long that others have its work now
 ├── NoRoutingTable      no version has been published yet
 ├── PublishConflict     another writer published a version at the same moment
 ├── SecretUnreadable    a file of a secret or a certificate that can't be read
@@ -103,7 +103,7 @@ class EncoderInvalid(AdapterError):
 
 
 class SessionLost(AdapterError):
-    """This process stood still for so long that its work is another's by now."""
+    """This process was paused so long that others have its work now."""
 
 
 class SecretUnreadable(AdapterError):

@@ -39,7 +39,7 @@ class HttpService:
     routes: Callable[[], bool] = lambda: True
     """Whether prompts are routed now: the metric `pointsman_ready` says so."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the door is about to close, so that streams without an end of their own can end."""
+    """Set when the service is about to end, so that streams without an end of their own can end."""
 
     def bind(self) -> socket.socket:
         """A listening socket. Raises `PortTaken`."""

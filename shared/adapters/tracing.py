@@ -1,10 +1,9 @@
-"""Traces over OTLP: one from the door to the decision, the completion and the evaluation. Nothing
-is imported while there is no collector.
+"""Traces over OTLP: one from the gateway to the decision, the completion and the evaluation.
+Nothing is imported while there is no collector.
 
 The context travels in the headers of records and requests (W3C Trace Context). Attributes are
 OpenTelemetry's for generative AI (`gen_ai.*`, which still change) beside our own (`pointsman.*`,
-which do not). Prompts and answers are in none of them.
-"""
+which do not). Prompts and answers are in none of them."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ from shared.routing.deciding.rates import PROFILES, Goal, Rates
 SCHEMA_VERSION = 1
 MAX_PROMPT_BYTES = 256 * 1024
 MAX_MESSAGE_BYTES = 1024 * 1024
-"""At the door. What the stages add comes on top, up to `MAX_STAGE_BYTES`."""
+"""On `prompts`. What the stages add comes on top, up to `MAX_STAGE_BYTES`."""
 MAX_STAGE_BYTES = 3 * 1024 * 1024
 MAX_METADATA = 32
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)

@@ -1,5 +1,5 @@
 """Faults that need an installation of their own kind: a small disk, a clock that can be moved,
-doors."""
+gateway and console."""
 
 from __future__ import annotations
 
@@ -222,7 +222,8 @@ async def clock_jumps(size: Size) -> Findings:
 
 
 def doors_killed(name: str) -> Callable[[Size], Awaitable[Findings]]:
-    """SIGKILL a door under requests; its clients ask again when the connection breaks."""
+    """SIGKILL gateway or console under requests; its clients ask again when the connection
+    breaks."""
 
     async def run(size: Size) -> Findings:
         with installation(size.session_s) as made, tempfile.TemporaryDirectory() as folder:

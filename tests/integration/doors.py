@@ -84,7 +84,7 @@ def wired(provider: Provider, file: Path) -> dict[str, str]:
 async def opened(
     pipeline: Pipeline, folder: Path, environment: dict[str, str] | None = None
 ) -> AsyncIterator[Door]:
-    """A door with keys of all kinds."""
+    """A gateway or console with keys of all kinds."""
     file = folder / "keys.yaml"
     kinds: dict[str, tuple[frozenset[Scope], int | None, float | None]] = {
         "team": (frozenset({Scope.complete, Scope.route}), None, None),

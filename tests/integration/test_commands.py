@@ -208,6 +208,19 @@ async def test_a_dead_letter_can_be_read_corrected_and_sent_again(
     await pointsman("dead-letters", "replay", dead.id, "--value", str(corrected))
     outcome = (await pipeline.collect({"corrected-1"}))["corrected-1"]
     assert outcome.decided is not None
+    exported = [
+        json.loads(line) for line in (await pointsman("dead-letters", "export")).split("\n") if line
+    ]
+    (entry,) = [entry for entry in exported if entry["id"] == dead.id]
+    assert entry["value"] == {"prompt": "Name a bird.", "profile": "cheapest"}
+    assert "profile" in entry["error"]
+    fixed = entry | {"value": entry["value"] | {"profile": "fast", "request_id": "corrected-2"}}
+    (tmp_path / "fixed.jsonl").write_text(json.dumps(fixed) + "\n")
+    pipeline.traffic.sent["corrected-2"] = time.monotonic()
+    pipeline.traffic.waiting.add("corrected-2")
+    await pointsman("dead-letters", "replay", "--corrected", str(tmp_path / "fixed.jsonl"))
+    outcome = (await pipeline.collect({"corrected-2"}))["corrected-2"]
+    assert outcome.decided is not None
     assert "no dead letter nobody-1" in await pointsman(
         "dead-letters", "replay", "nobody-1", code=1
     )

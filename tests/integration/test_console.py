@@ -573,7 +573,7 @@ async def test_the_console_ends_promptly_though_somebody_watches(
             assert {"rows", "numbers", "series"} <= json.loads(line[5:]).keys()
             async with asyncio.timeout(
                 8
-            ):  # the door itself would wait ten seconds for open requests
+            ):  # the service itself would wait ten seconds for open requests
                 os.kill(running.pids["console"], signal.SIGTERM)
                 async for _ in lines:
                     pass

@@ -405,7 +405,7 @@ async def test_without_the_hot_path_the_default_model_answers_in_time(door: Door
             assert got.headers["x-pointsman-default"] == (
                 "no description within 0.5 s"
                 if i < 3
-                else "routing gave no decisions lately, so it is not waited for now"
+                else "routing gave no decisions recently, so the gateway does not wait for it now"
             )
         quality = await http.post(
             "/v1/chat/completions",

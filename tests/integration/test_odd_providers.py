@@ -412,7 +412,7 @@ async def test_the_same_request_id_with_another_question_is_asked_and_said(house
     assert (second.answers[0].text, second.repeated, second.conflict) == ("A poem", False, True)
 
 
-async def test_what_comes_at_the_door(house: House) -> None:
+async def test_what_comes_at_the_gateway(house: House) -> None:
     body = json.dumps(
         {"model": "gpt-5.6", "messages": [{"role": "user", "content": "hi"}]}
     ).encode()

@@ -308,7 +308,7 @@ async def test_with_these_rights_a_prompt_is_decided_answered_judged_and_learnt_
     )
 
 
-async def test_clients_come_in_through_the_doors(
+async def test_clients_come_in_through_gateway_and_console(
     secured: Secured, running: dict[str, Supervisor]
 ) -> None:
     import httpx

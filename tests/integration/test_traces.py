@@ -1,4 +1,4 @@
-"""One trace from the door to the decision, the completion and the evaluation; another from a
+"""One trace from the gateway to the decision, the completion and the evaluation; another from a
 producer's own. No prompt stands in it."""
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ WRITERS = {
     "foreseen": "foresight",
     "library": "the library of tasks",
     "local": "rules, in the prompt's own words",
-    "prompt": "nobody: it is the prompt",
+    "prompt": "no description: this is the prompt",
 }
 """Who wrote a description, as the page says it."""
 
@@ -190,8 +190,8 @@ async def submit(desk: Desk, request: Request, viewer: Viewer) -> Response:
         )
         wrong = (
             f"No decision within {desk.settings.route_s:.0f} s: {stuck}. Do describer, embedder, "
-            "assigner and selector run? Without a routing table prompts wait; dead letters say "
-            "what could not be taken (`pointsman dead-letters list`)."
+            "assigner and selector run? Without a routing table prompts wait. `pointsman "
+            "dead-letters list` shows refused prompts."
         )
         return _typing(desk, viewer, prompt, wrong, 504)
     took_s = time.monotonic() - began

@@ -55,7 +55,7 @@ async def vote(desk: Desk, request: Request, viewer: Viewer) -> Response:
     if opinion == "undo":
         empty = desk.rating.withdrawal(viewer.name)
         if empty is None:
-            return _desk(desk, request, viewer, "There is no vote to take back.")
+            return _desk(desk, request, viewer, "There is no vote to undo.")
         await desk.publish(empty)
         desk.rating.undone(viewer.name)
         return _desk(desk, request, viewer)

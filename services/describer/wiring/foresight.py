@@ -74,9 +74,7 @@ def loaded_encoder(
         reason = (
             "onnxruntime is not installed here" if isinstance(error, ImportError) else str(error)
         )
-        log.warning(
-            "nothing is foreseen: the language model is asked about every prompt", because=reason
-        )
+        log.warning("foresight is off: the language model describes every prompt", because=reason)
         return None
     return live.encode, live.identity
 
@@ -212,7 +210,7 @@ class _Foreseeing:
         for start in range(0, len(pairs), BORROWED_AT_ONCE):
             some = pairs[start : start + BORROWED_AT_ONCE]
             await self._run(self._known.borrow, some, time.time())
-        log.info("foreseeing begins with the library of tasks", prompts=len(pairs))
+        log.info("foresight begins with the library of tasks", prompts=len(pairs))
 
     async def keep_learning(self) -> None:
         """Learn again when due, beside the thread that foresees."""
@@ -227,7 +225,7 @@ class _Foreseeing:
             ):
                 warned_of = table.encoder
                 log.warning(
-                    "nothing is foreseen: the table is of another space",
+                    "foresight is off: the table has another space",
                     table=str(warned_of),
                     here=str(self._known.encoder),
                 )

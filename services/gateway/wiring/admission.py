@@ -127,7 +127,7 @@ class ConcurrencyLimit:
     def place(self) -> Slot:
         """A place for one request. Raises `Problem`."""
         if self.requests >= self.most:
-            raise busy(f"{self.most} requests are under way already", 1, "too_many_requests")
+            raise busy(f"{self.most} requests are in progress already", 1, "too_many_requests")
         return Slot(self)
 
 
@@ -138,7 +138,7 @@ class Slot:
 
     def take(self, size: int) -> None:
         if self.room.bytes + size > self.room.most_bytes:
-            raise busy("too much is under way already", 1, "too_many_requests")
+            raise busy("too many requests are in progress", 1, "too_many_requests")
         self.bytes += size
         self.room.bytes += size
 

@@ -398,8 +398,8 @@ class Gateway:
         wanted: FeedbackRequest = parse(FeedbackRequest, call.body)
         missing = Problem(
             404,
-            f"no answer {wanted.request_id[:80]!r} of this key is known that was routed; it may be "
-            "too old, or its request named a model, so that nothing was chosen",
+            f"no answer {wanted.request_id[:80]!r} of this key is known that was routed; it may "
+            f"be too old, or its request named a model",
             code="not_found",
             param="request_id",
         )

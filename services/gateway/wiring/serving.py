@@ -61,7 +61,7 @@ async def _not_there(_request: Request, _error: Exception) -> Response:
 
 async def _not_so(request: Request, error: Exception) -> Response:
     allowed = getattr(error, "headers", None) or {}
-    text = f"{request.method} is not taken here; GET /docs says what is"
+    text = f"{request.method} is not allowed here; see GET /docs"
     return _problem(Problem(405, text, code="method_not_allowed", headers=allowed))
 
 
@@ -204,7 +204,7 @@ class Endpoint:
                 request_id=call.request_id,
                 error=where(error, self.gateway.telemetry),
             )
-            trouble = "something went wrong here, and it is in the log under this request id"
+            trouble = "an internal error; the log has it under this request id"
             await self._refuse(
                 call, Problem(500, trouble, kind="server_error", code="internal_error")
             )

@@ -119,7 +119,7 @@ class Publisher:
 
     def _guarded(self, aiokafka_producer: AIOKafkaProducer) -> AIOKafkaProducer:
         """aiokafka keeps records that were handed over, and would write them after its process
-        stood still."""
+        was paused."""
         send = aiokafka_producer.client.send
 
         async def guarded(*arguments: Any, **more: Any) -> Any:
@@ -164,7 +164,7 @@ class Publisher:
             return  # the next sender finds out again
         old = self._out
         self._out = fresh
-        log.info("a new producer goes on for one that had lost count")
+        log.info("replaced a producer that had lost count")
         closing = asyncio.create_task(old.stop())
         self._retired.add(closing)
         closing.add_done_callback(self._retired.discard)

@@ -1,6 +1,6 @@
 """Whether a service lives: its session, its partitions, and when it must give up.
 
-A process that stood still for longer than its session (stopped, swapped out, a paused machine)
+A process that was paused for longer than its session (stopped, swapped out, a paused machine)
 publishes nothing more. By then other instances own its partitions, so it exits, and its supervisor
 starts it again. Kafka's transactions could not prevent such writes: aiokafka speaks version 0 of
 TxnOffsetCommit only.
@@ -41,7 +41,7 @@ TWIN_JOINS, TWIN_SESSIONS = 6, 3.0
 BEAT_S = 5.0
 """It looks at least so often, however long the session."""
 HEARTBEATS = 10
-"""How often in a session a service looks whether it has stood still."""
+"""How often in a session a service checks whether it was paused."""
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Liveness:
     """Why it gives up."""
     alive_at: float = field(default_factory=time.monotonic)
     running: bool = False
-    """Between the first record and the last; before and after, nothing can have stood still."""
+    """Between the first record and the last; before and after, a pause does not count."""
     member: bool = False
     """Whether it has been given partitions."""
     draining: bool = False
@@ -101,12 +101,12 @@ class Liveness:
             self.exit()
 
     def require_session(self) -> None:
-        """Raise `SessionLost` once this process has stood still for longer than its session."""
+        """Raise `SessionLost` once this process was paused for longer than its session."""
         still_s = time.monotonic() - self.alive_at
         if self.failed is None and still_s > self._session_s:
             self.fail(
                 SessionLost(
-                    f"stood still for {still_s:.0f} s, longer than a session; what was taken is "
+                    f"paused for {still_s:.0f} s, longer than a session; what was taken is "
                     "another's by now"
                 )
             )

@@ -68,9 +68,7 @@ async def find(kafka: KafkaSettings, name: str) -> TablePublished:
         v for v in published if v.digest.startswith(name)
     ]
     if not matching:
-        raise NoRoutingTable(
-            f"there is no version {name}; `pointsman table list` shows those there are"
-        )
+        raise NoRoutingTable(f"there is no version {name}; `pointsman table list` lists them")
     return matching[-1]
 
 

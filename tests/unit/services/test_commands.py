@@ -11,6 +11,7 @@ import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 from services.__main__ import app
 from services.commands import config, health, rank
 from services.commands.config import rows
-from services.commands.dead_letters import read_corrected
+from services.commands.dead_letters import as_entry, read_corrected
 from services.commands.demo import read_prompts
 from services.commands.traffic import as_message
 from services.flows import hot_path, names
@@ -29,6 +30,7 @@ from services.local.settings import unknown
 from services.local.supervise import RESTART_AFTER_S, SHORT_LIFE_S, Supervisor, pause_s
 from shared.adapters.errors import ServiceFailed
 from shared.adapters.llm.chat import LLMSettings
+from shared.contracts.dead_letter import DeadLetter
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.figures import percentile
 from shared.contracts.settings import AGREED
@@ -204,6 +206,21 @@ def test_a_line_of_a_file_ends_where_json_lines_end(sign: str, tmp_path: Path) -
         encoding="utf-8-sig",
     )
     assert read_corrected(path) == {"prompts-0-1": f"one{sign}two"}
+
+
+def test_an_exported_dead_letter_is_an_entry_to_correct(tmp_path: Path) -> None:
+    def entry(value: bytes | None) -> dict[str, Any]:
+        return as_entry(DeadLetter(value, None, "prompts", 0, 1, "describer", "wrong", 1))
+
+    assert entry(b'{"prompt": 1}')["value"] == {"prompt": 1}
+    assert entry(b'{"half')["value"] == '{"half'
+    assert entry(b"\xff")["value"] is None
+    path = tmp_path / "corrected.jsonl"
+    path.write_text(json.dumps(entry(b'{"prompt": 1}')))
+    assert read_corrected(path) == {"prompts-0-1": {"prompt": 1}}
+    path.write_text(json.dumps(entry(b"\xff")))
+    with pytest.raises(InvalidMessage, match="line 1"):
+        read_corrected(path)
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_wishes_outside_their_place_are_refused_and_not_passed_over(field: bytes
         ),
     ],
 )
-def test_a_number_that_is_not_finite_is_refused_at_the_door_by_field(
+def test_a_number_that_is_not_finite_is_refused_at_the_gateway_by_field(
     field: bytes, param: str
 ) -> None:
     for kind in (ChatRequest, RouteRequest):
@@ -212,7 +212,7 @@ def test_a_number_that_is_not_finite_is_refused_at_the_door_by_field(
         assert "not finite" in problem.value.error["message"]
 
 
-def test_what_no_service_could_hand_on_is_refused_at_the_door() -> None:
+def test_what_no_service_could_hand_on_is_refused_at_the_gateway() -> None:
     for depth, fits in ((90, True), (150, False)):
         body = (
             b'{"messages": [{"role": "user", "content": "x"}], "extra": '

@@ -91,7 +91,7 @@ def test_there_are_200_and_each_model_refuses_some_and_takes_some() -> None:
 
 
 @pytest.mark.parametrize("start", range(0, 200, 25))
-def test_no_request_goes_to_a_model_that_can_not_take_it_and_none_is_refused_in_vain(
+def test_no_request_goes_to_a_model_that_can_not_take_it_and_none_is_refused_without_need(
     start: int,
 ) -> None:
     pool = tuple(model for model in POOL if model.can is not None)
