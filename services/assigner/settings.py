@@ -18,4 +18,4 @@ class AssignerSettings(ServiceSettings):
     )
 
     batch: Annotated[int, Field(ge=1)] = 64
-    """The most embeddings assigned by one matrix product."""
+    """Most embeddings of one matrix product."""

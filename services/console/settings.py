@@ -24,10 +24,10 @@ class ConsoleSettings(ServiceSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = FLOW.port or 0
     """Port to listen at; 0: any that is free."""
     history: Annotated[int, Field(ge=100)] = 100_000
-    """Decisions kept in memory, the newest; what the pages count."""
+    """Newest decisions kept in memory, which the pages count."""
     points: Annotated[int, Field(ge=1)] = 2000
-    """Of these, how many are kept with their embedding and their prompt's beginning: what Map
-    shows."""
+    """How many of these keep their embedding and the beginning of their prompt, for the page
+    Map."""
     tables: Annotated[int, Field(ge=2)] = 12
     """Routing tables kept for histories."""
     rate_twice: Annotated[float, Field(ge=0, le=1)] = 0.2
@@ -39,6 +39,6 @@ class ConsoleSettings(ServiceSettings):
     budget_usd_per_day: Annotated[
         float, Field(ge=0, validation_alias="POINTSMAN_JUDGE_BUDGET_USD_PER_DAY")
     ] = 5.0
-    """The judge's setting, to be shown on Evidence."""
+    """The judge's setting, shown on the page Evidence."""
     viewers: Annotated[int, Field(ge=1)] = 200
     """People who watch Now at the same time."""

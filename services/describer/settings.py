@@ -27,29 +27,27 @@ class DescriberSettings(ServiceSettings):
     """llm: a language model; library: the nearest task of the library, found by the encoder; local:
     extractive rules; prompt: the prompt itself. auto: a language model where there is a key
     (POINTSMAN_LLM_API_KEY), else the library. People see the library's words, while the prompt
-    itself is embedded. Without an encoder beside the describer the library is left for the
-    rules."""
+    itself is embedded. Without an encoder beside the describer, rules replace the library."""
     library_from: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """How probable the nearest task of the library must be to stand as the description; below that
-    rules write it."""
+    """Least probability of the library's nearest task. Below it, rules write the description."""
     model: str = "google/gemini-3.5-flash-lite"
     """The language model that describes; a small one is enough. A name of the catalogue, or a
-    provider's id; one that the catalogue does not have is asked of the default provider."""
+    provider's id; the default provider gets ids that the catalogue lacks."""
     catalog: Path | None = None
     """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""
     time_limit_s: Annotated[float, Field(gt=0)] = 4.0
-    """Seconds that the language model has, retries included, before the local description is
+    """Time limit of the language model, retries included. After it the local description is
     used."""
     max_tokens: Annotated[int, Field(ge=16)] = 1000
-    """Tokens it may answer with; a reasoning model thinks within them, others need forty. An answer
-    that reaches them is not used."""
+    """Most tokens of its answer, reasoning included. Models without reasoning need forty. An answer
+    that reaches the limit is not used."""
     read_chars: Annotated[int, Field(ge=500)] = 12_000
-    """Characters of a prompt that it is shown: a longer one loses its middle."""
+    """Most characters of a prompt that it gets; a longer prompt loses its middle."""
     workers: Annotated[int, Field(ge=1)] = 16
     """Prompts described at the same time."""
     window_ms: Annotated[float, Field(ge=0)] = 10.0
-    """How long a prompt waits for company while they come closer together than that; without a
-    language model only."""
+    """How long a prompt waits for others, while prompts come closer together than this. Only
+    without a language model."""
     cache_ttl_s: Annotated[int, Field(ge=1)] = 7 * 24 * 3600
     """How long a description is kept for the same prompt."""
     foresee: bool = True
@@ -60,24 +58,24 @@ class DescriberSettings(ServiceSettings):
     """Fraction of foreseen prompts that must get the same model as with the language model's
     description."""
     profiles: dict[Profile, Preferences] = Field(default={}, validation_alias=PROFILES_VARIABLE)
-    """What profiles mean here, where they are to mean something else: JSON such as `{"balanced":
-    {"keep": 0.97}}`."""
+    """Your own meaning of profiles: JSON such as `{"balanced": {"keep": 0.97}}`."""
     default_profile: Profile = Profile.balanced
-    """The selector's: whose models must stay the same for a request that states no preferences."""
+    """The selector's default profile. Foresight must keep its choices for requests without
+    preferences."""
     foresee_from: Annotated[int, Field(ge=1)] = 500
-    """Different prompts that the language model has described before anything is foreseen."""
+    """Different prompts that the language model must describe before foresight begins."""
     foresee_library: bool = True
-    """Whether foreseeing begins with the library's prompts and their descriptions while the
-    language model has described fewer; each that it describes takes the place of one of them."""
+    """Whether foresight begins with the library's prompts and their descriptions. Each description
+    by the language model replaces one of them."""
     foresee_pairs: Annotated[int, Field(ge=100)] = 4000
-    """Prompts and their descriptions kept to foresee from, the newest: 5 KB each, as points."""
+    """Newest prompts with descriptions that foresight uses, as points of 5 KB each."""
     foresee_check: Annotated[float, Field(ge=0, le=1)] = 0.02
     """Fraction of foreseeable prompts that are still sent to the language model, to check that
     foresight is right."""
     encoder_dir: Path | None = None
     """Directory of the encoder, as the embedder's. None: the default encoder."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Prompts looked up in the library side by side; 0: one for each core."""
+    """Threads that look up prompts in the library; 0: one for each core."""
     variant: VariantName = "int8"
-    """Which encoder of those that come with Pointsman, as the embedder's: nothing is foreseen for a
-    table of another space."""
+    """Which encoder of those that come with Pointsman, as the embedder's. There is no foresight for
+    a table of another space."""

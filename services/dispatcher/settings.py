@@ -23,15 +23,15 @@ class DispatcherSettings(ServiceSettings):
     )
 
     deadline_s: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds from submission within which an answer is wanted, where the request does not say."""
+    """Deadline of an answer in seconds from submission, for requests without one."""
     call_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds that one model has, retries included, before the next in line is asked."""
+    """Time limit of one model in seconds, retries included. After it the next model is called."""
     models: Annotated[int, Field(ge=1)] = 4
-    """How many models of the ranking are asked at most."""
+    """Most models of the ranking to call."""
     cascade: bool = True
-    """Whether a cheap model is asked first, and another only if its answer is not good enough,
-    where the routing table knows how to tell. Needs the encoder beside the dispatcher (the extra
-    `cpu`); without it the decision's model is asked."""
+    """Whether to ask a cheap model first, and another only if its answer is not good enough. It
+    needs a routing table that can tell, and the encoder beside the dispatcher (the extra `cpu`).
+    Without them the decision's model is called."""
     encoder_dir: Path | None = None
     """Directory of the encoder that answers are assessed with, as the embedder's. None: the default
     encoder."""

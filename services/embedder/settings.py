@@ -24,11 +24,11 @@ class EmbedderSettings(ServiceSettings):
     use."""
     variant: VariantName = "int8"
     """Which encoder of those that come with Pointsman (`shared.contracts.encoders`): int8, fp32, or
-    fp16 for a GPU; minilm-int8 and others for tables from before. A routing table belongs to one of
+    fp16 for a GPU; minilm-int8 and others for older tables. A routing table belongs to one of
     them."""
     follow: bool = True
-    """Whether the embedder goes over to the encoder of the routing table in use, where that is
-    another of those that come with Pointsman."""
+    """Whether the embedder changes to the encoder of the current routing table, if that encoder
+    comes with Pointsman."""
     text: Literal["table", "prompt", "description", "both"] = "table"
     """What is embedded: the prompt itself, its description, or both. `table`: what the current
     routing table was made with; before there is one, the description where a language model wrote
@@ -44,12 +44,10 @@ class EmbedderSettings(ServiceSettings):
     batch: Annotated[int, Field(ge=1)] = 64
     """The most texts encoded together. A GPU wants more: 1024."""
     gpu_tokens: Annotated[int, Field(ge=256)] = 16_384
-    """The most tokens, padding included, that a GPU encodes in one go; longer texts make smaller
-    batches."""
+    """Most tokens of a GPU's batch, padding included; longer texts make smaller batches."""
     window_ms: Annotated[float, Field(ge=0)] = 10.0
-    """How long a text waits for company while texts come closer together than that. From here on
-    prompts travel in batches, which is what makes them cheap; one that comes alone never waits. 0:
-    take what is waiting."""
+    """How long a text waits for others, while texts come closer together than this. Batches make
+    the later services cheap. A single text never waits. 0: no text waits."""
 
     @model_validator(mode="after")
     def _guardable(self) -> Self:

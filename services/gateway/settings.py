@@ -27,35 +27,34 @@ class GatewaySettings(ServiceSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = FLOW.port or 0
     """Port to listen at; 0: any that is free."""
     origins: tuple[str, ...] = ()
-    """Origins whose pages may ask from a browser, `["https://chat.example.org"]`; `["*"]` are all.
-    Empty: no page may."""
+    """Origins whose pages may call the gateway from a browser, `["https://chat.example.org"]`;
+    `["*"]` are all. Empty: no page may."""
     profiles: dict[Profile, Preferences] = Field(default={}, validation_alias=PROFILES_VARIABLE)
-    """What profiles mean here, where they are to mean something else: JSON such as `{"balanced":
-    {"keep": 0.97}}`."""
+    """Your own meaning of profiles: JSON such as `{"balanced": {"keep": 0.97}}`."""
     default_profile: Profile = Profile.balanced
     """The profile of a request that states no preferences."""
     deadline_s: Annotated[float, Field(gt=0)] = 0.3
-    """Seconds after the description within which a decision must be there; then the profile's
-    default model answers."""
+    """Time limit of a decision in seconds after the description. After it the profile's default
+    model answers."""
     describe_s: Annotated[float, Field(gt=0)] = 5.0
-    """Seconds within which the description must be there: a little more than the describer gives
-    its language model."""
+    """Time limit of the description in seconds: a little more than the describer gives its language
+    model."""
     answer_s: Annotated[float, Field(gt=0)] = 300.0
-    """Seconds that a model has for its whole answer."""
+    """Time limit of a whole answer in seconds."""
     silence_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds that a streaming model may say nothing: before its first word the next one is asked,
-    after it the stream ends with an error."""
+    """Most seconds of silence in a stream. Before the first word the next model is called; later
+    the stream ends with an error."""
     keep_alive_s: Annotated[float, Field(ge=0)] = 0.0
-    """While no model has begun a stream, a comment goes out so often, so that nothing between here
-    and the client gives up. The header that names the model is left out then. 0: never."""
+    """Interval of comments in seconds until a model begins a stream, so that proxies keep the
+    connection. The header with the model's name is missing then. 0: no comments."""
     aliases: Mapping[str, str] = {}
-    """Names of models that clients can't be taught otherwise, and what they mean here:
+    """Other meanings of model names, for clients whose model can't be changed:
     `{"gpt-4o": "auto", "*": "auto:economy"}`; `*` is every name that the catalogue does not
     have."""
     responses_s: Annotated[int, Field(ge=0)] = 24 * 3600
     """How long a response is kept in Redis for `previous_response_id`; 0: not at all."""
     models: Annotated[int, Field(ge=1)] = 3
-    """How many models of the ranking are asked at most, until one answers."""
+    """Most models of the ranking to call until one answers."""
     defaults: Mapping[Profile, str] = {}
     """The default model of a profile, {"economy": "gpt-5.6-luna"}; where none is named, the best
     single one of the routing table."""
@@ -72,8 +71,8 @@ class GatewaySettings(ServiceSettings):
     variant: VariantName = "int8"
     """Which encoder of those that come with Pointsman, as the embedder's."""
     keep_model: bool = True
-    """Whether a conversation is remembered when its next turn is decided: what it was about, and
-    who has read it already."""
+    """Whether decisions consider a conversation's earlier turns: their tasks, and which model has
+    read them."""
     stay_points: Annotated[float, Field(ge=0, le=1)] = 0.02
     """Points of utility by which another model must lead to take over a conversation, beside its
     cost of reading all of it."""
@@ -83,12 +82,12 @@ class GatewaySettings(ServiceSettings):
     conversation_s: Annotated[int, Field(ge=1)] = 3600
     """How long a conversation is remembered after its last request."""
     feedback_s: Annotated[int, Field(ge=1)] = 24 * 3600
-    """How long feedback on an answer is taken."""
+    """How long feedback on an answer is accepted."""
     max_requests: Annotated[int, Field(ge=1)] = 1000
-    """Requests under way; more are turned away with 429."""
+    """Most concurrent requests; more get 429."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
-    """The largest request that is taken."""
+    """Bytes of the largest request."""
     max_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
-    """Bytes of all requests under way; more are turned away with 429."""
+    """Most bytes of all concurrent requests; more get 429."""
     catalog: Path | None = None
     """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""

@@ -19,7 +19,8 @@ class JudgeSettings(ServiceSettings):
     )
 
     budget_usd_per_day: Annotated[float, Field(ge=0)] = 5.0
-    """What all judges together may spend in a day (UTC), shadow answers included. Never passed."""
+    """What all judges together may spend in a day (UTC), shadow answers included. Never
+    exceeded."""
     kind: Literal["votes"] = "votes"
     """How answers are compared. votes: a judge model votes six times, three times in each
     order."""
@@ -27,34 +28,31 @@ class JudgeSettings(ServiceSettings):
     """Fraction of answered prompts that are compared. It is higher where a comparison teaches
     more."""
     pairs: Annotated[int, Field(ge=1, le=50)] = 1
-    """Pairs compared on a prompt that is sampled; further ones share its answers, so they cost less
-    and say less."""
+    """Pairs compared on a sampled prompt. Further pairs share its answers, so they cost less and
+    say less."""
     models: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "openai/gpt-5.6-luna",
         "google/gemini-3.8-flash",
     )
-    """Judge models, by their names in the catalogue or a provider's ids; ids that the catalogue
-    does not have are asked of the default provider. Each comparison falls to one of them, in
-    rotation."""
+    """Judge models, by their names in the catalogue or a provider's ids; the default provider gets
+    ids that the catalogue lacks. Each comparison goes to one of them, in rotation."""
     both: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Fraction of comparisons that two judge models get, to measure their agreement."""
     price_input: Annotated[float, Field(ge=0)] = 1.0
-    """USD per million tokens that a judge model is taken to cost before its own figure is known: a
-    bound, not a guess."""
+    """Assumed USD per million input tokens of a judge model without a known price: an upper
+    bound."""
     price_output: Annotated[float, Field(ge=0)] = 5.0
     """The same for output tokens."""
     orders: Annotated[int, Field(ge=1, le=10)] = 3
     """Votes in each of the two orders."""
     max_tokens: Annotated[int, Field(ge=16)] = 2000
-    """Tokens that a judge model may answer with; a reasoning model thinks within them, others need
-    ten."""
+    """Most tokens of a judge's answer, reasoning included. Models without reasoning need ten."""
     rest_s: Annotated[float, Field(gt=0)] = 3600.0
-    """How long a judge model is not asked when more than half of its latest votes could not be
-    read."""
+    """How long a judge rests when more than half of its latest votes could not be read."""
     call_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds that one call may take, retries included."""
+    """Time limit of one call in seconds, retries included."""
     answer_chars: Annotated[int, Field(ge=200)] = 16_000
-    """Characters of an answer that a judge is shown; a longer one loses its middle."""
+    """Most characters of an answer that a judge gets; a longer answer loses its middle."""
     keep_texts: bool = True
     """Put prompt and answers into the evaluation, so that people can rate them."""
     workers: Annotated[int, Field(ge=1)] = 8

@@ -25,9 +25,9 @@ class ReclustererSettings(ServiceSettings):
     """How tasks are found. k-means changes to mini-batches by itself where there are many
     embeddings."""
     clusters: Annotated[int, Field(ge=1)] = 25
-    """Clusters that k-means begins with, once there are prompts enough for them."""
+    """Clusters that k-means begins with, once there are enough prompts."""
     most_clusters: Annotated[int, Field(ge=1)] = 1000
-    """More than this there never are."""
+    """The most clusters."""
     min_size: Annotated[int, Field(ge=2)] = 20
     """Prompts that make a new task a cluster."""
     reach: Annotated[float, Field(gt=0)] = 0.6
@@ -40,18 +40,18 @@ class ReclustererSettings(ServiceSettings):
     catalog: Path | None = None
     """File of models with their prices and ids. None: the catalogue that comes with Pointsman."""
     encoder_dir: Path | None = None
-    """Directory of the encoder, as the embedder's: the library's tasks stand in it. None: those of
-    the default encoder."""
+    """Directory of the encoder, as the embedder's; the library's tasks lie in its space. None:
+    those of the default encoder."""
     sample: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Fraction of embeddings that are used, by hash of the request id."""
     embeddings: Annotated[int, Field(ge=100)] = 100_000
-    """Embeddings kept in memory: a uniform sample, 1.6 KB each, of what has passed."""
+    """Embeddings kept in memory: a uniform sample of all, 1.6 KB each."""
     evaluations: Annotated[int, Field(ge=100)] = 200_000
     """Evaluations kept in memory, the newest, 2 KB each."""
     observations: Annotated[int, Field(ge=100)] = 20_000
     """Costs and latencies kept in memory, the newest."""
     every_s: Annotated[float, Field(gt=0)] = 30.0
-    """How often it is looked whether there is something to publish."""
+    """How often to check whether there is something to publish."""
     grown: Annotated[float, Field(gt=0)] = 0.5
     """Re-cluster once the number of embeddings has grown by this fraction since the last time."""
     novel: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -63,15 +63,15 @@ class ReclustererSettings(ServiceSettings):
     half_life_s: Annotated[float, Field(gt=0)] = 30 * 24 * 3600.0
     """After this time an evaluation counts half."""
     weigh_judge: Annotated[float, Field(ge=0)] = 1.0
-    """How much a judge's votes count."""
+    """Weight of a judge's votes."""
     weigh_human: Annotated[float, Field(ge=0)] = 2.0
-    """How much a person's vote counts."""
+    """Weight of a person's vote."""
     weigh_feedback: Annotated[float, Field(ge=0)] = 0.3
-    """How much a sender's thumb counts."""
+    """Weight of a sender's thumb."""
     unproven: Annotated[float, Field(gt=0)] = 1.5
     """A model with a larger standard error (in logits) is unproven. It ranks above a proven model
     only if it would with the performance of the worst model."""
     top_p: Annotated[int, Field(ge=1)] = 4
-    """Clusters that an assignment has at most."""
+    """Most clusters of an assignment."""
     seed: int = 0
     """Of k-means."""

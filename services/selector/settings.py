@@ -22,15 +22,14 @@ class SelectorSettings(ServiceSettings):
     default_profile: Profile = Profile.balanced
     """Preferences of a request that states none."""
     profiles: dict[Profile, Preferences] = Field(default={}, validation_alias=PROFILES_VARIABLE)
-    """What profiles mean here, where they are to mean something else: JSON such as `{"balanced":
-    {"keep": 0.97}}`."""
+    """Your own meaning of profiles: JSON such as `{"balanced": {"keep": 0.97}}`."""
     catalog: Path | None = None
     """File of models with their prices and context lengths. None: the catalogue that comes with
     Pointsman."""
     candidates: Annotated[int, Field(ge=2)] = 10
-    """Candidates that a decision lists, best first; the others would only make it long."""
+    """Candidates that a decision lists, best first."""
     predictor_share: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Part of the expected success that a table's predictor gives, 0 to 1; the rankings give the
-    rest. None: the table decides."""
+    """Weight of the table's predictor in the expected success, 0 to 1; the rankings have the rest.
+    None: the table decides."""
     batch: Annotated[int, Field(ge=1)] = 64
-    """The most decisions made in one go."""
+    """Most decisions of one batch."""

@@ -39,7 +39,7 @@ class KeySettings(BaseSettings):
     file: Path | None = None
     """YAML file of keys, written by `pointsman keys create`. None: there are no keys."""
     open_on_loopback: bool = False
-    """Without a file: admit every client on this machine do everything. `pointsman up` sets
+    """Without a file: let every client on this machine do everything. `pointsman up` sets
     it on embedded servers."""
 
 

@@ -26,18 +26,18 @@ class TelemetrySettings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     """auto: for people on a terminal, JSON otherwise."""
     log_prompts: bool = False
-    """Let prompts, descriptions and the texts of foreign errors into the log. For debugging with
-    harmless data."""
+    """Write prompts, descriptions and the texts of other programs' errors to the log. For debugging
+    with harmless data."""
     metrics_port: int = 0
     """Port of Prometheus metrics and the health check; 0: none."""
     metrics_host: str = "127.0.0.1"
     """Address that the metrics listen on; 0.0.0.0 in a container."""
     trace_endpoint: str = ""
     """A collector's address for OTLP over HTTP (http://otel-collector:4318). Empty: no traces are
-    made, and those of others passed on."""
+    made; trace headers of others are passed on."""
     trace_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """The fraction of the traces that begin here which is kept; one that began elsewhere follows
-    its beginner."""
+    """Fraction of the traces begun here that is kept. A trace begun elsewhere is kept if its
+    beginning is."""
 
 
 REGISTRY = CollectorRegistry()

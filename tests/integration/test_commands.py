@@ -351,7 +351,7 @@ async def test_up_is_found_by_other_commands_and_stops_cleanly(tmp_path: Path) -
         finding for finding in json.loads(looked.stdout) if finding["what"] == "partitions"
     )
     assert partitions["ok"], partitions
-    assert partitions["found"].startswith("none stands still"), (
+    assert partitions["found"].startswith("none stalled"), (
         "the embedded broker tells of groups, too"
     )
     process.send_signal(signal.SIGINT)

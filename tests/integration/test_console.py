@@ -127,7 +127,7 @@ async def test_before_anything_has_happened_every_page_says_what_to_do_next(desk
             "try": "A prompt",
             "rate": "POINTSMAN_JUDGE_RATE",
             "tables": "No version has been published yet",
-            "evidence": "Nobody has voted yet",
+            "evidence": "There are no votes yet",
         }.items():
             await window.page.goto(f"{desk.address}/{name}")
             await expect(window.page.locator("main")).to_contain_text(words)

@@ -220,7 +220,7 @@ async def test_a_partition_that_is_stalled_is_named_from_inside_and_outside_and_
         running_pipeline(("assigner",), POINTSMAN_METRICS_PORT=str(port)) as waiting,
     ):
         produce(own, [{"value": prompt("stuck")}])
-        await eventually(lambda: waiting.logged("a partition stands still (topic: embeddings"), 40)
+        await eventually(lambda: waiting.logged("a partition is stalled (topic: embeddings"), 40)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
         said = (await reader.read()).decode()

@@ -24,21 +24,20 @@ class KafkaSettings(SecretSettings):
     )
 
     bootstrap_servers: str = "127.0.0.1:9092"
-    """Brokers to ask first: host:port, several separated by commas."""
+    """Addresses of brokers: host:port, several separated by commas."""
     topic_prefix: str = ""
-    """Put before every topic and consumer group, so that installations can share a cluster
-    ("staging.")."""
+    """Prefix of every topic and consumer group ("staging."), so that installations can share a
+    cluster."""
     partitions: Annotated[int, Field(ge=1)] = 12
-    """Partitions of a topic that is created; the most instances of a service that can share its
-    work."""
+    """Partitions of new topics. At most this many instances of a service share its work."""
     replication: Annotated[int, Field(ge=1)] = 1
-    """Copies of a topic that is created; 3 on a cluster that must survive the loss of a broker."""
+    """Copies of new topics; 3 on a cluster that must survive the loss of a broker."""
     session_timeout_ms: Annotated[int, Field(ge=1000)] = 10_000
-    """Silence after which the group takes a service for dead and gives its partitions to others."""
+    """Silence after which a service counts as dead, and others get its partitions."""
     instance: str = ""
     """Names this process in its consumer group; no other may have the name. A killed member that
     restarts under its name gets its partitions back at once. Without a name it waits until the
-    session of its predecessor ends. {host} stands for the machine's name."""
+    session of its predecessor ends. {host} is replaced by the machine's name."""
     fetch_max_wait_ms: Annotated[int, Field(ge=1)] = 500
     """How long a broker holds a fetch that finds nothing. The embedded broker waits it out, so it
     gets 5."""
@@ -46,16 +45,15 @@ class KafkaSettings(SecretSettings):
     """Folder in which consumers of an embedded broker are woken (`shared.adapters.kafka.doorbell`).
     A real broker wakes them by itself: leave it empty."""
     metadata_max_age_ms: Annotated[int, Field(ge=100)] = 30_000
-    """How long it may take until a topic that was created again, or widened, is seen as it is."""
+    """How long until the service notices that a topic was created again or widened."""
     stalled_s: Annotated[float, Field(gt=0)] = 60.0
-    """How long the committed offset of a partition may stay the same while records wait there,
-    beside what one record may rightly take. After that the partition is named in the log and the
-    service is not ready."""
+    """How long a partition may make no progress while records wait, beyond the time limit of one
+    record. After that the log names the partition, and the service is not ready."""
     request_timeout_ms: Annotated[int, Field(ge=1000)] = 20_000
     """How long one request to a broker may take."""
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """As the brokers' listener has it. Anything but PLAINTEXT on a network that others share."""
+    """The protocol of the brokers' listener. Do not use PLAINTEXT on a shared network."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     """How a user proves who it is, with SASL."""
     username: str = ""

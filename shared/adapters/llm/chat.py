@@ -66,23 +66,23 @@ class LLMSettings(SecretSettings):
 
     api_key: SecretStr = SecretStr("")
     """Key of the API. POINTSMAN_LLM_API_KEY_FILE names a file that holds it. A server of your own
-    may need none; at OpenRouter, where nothing works without one, language models are simulated
-    then, and everything on screen says so."""
+    may need none. OpenRouter needs one; without it language models are simulated, and every screen
+    says so."""
     base_url: str = OPENROUTER
     """The API's address; OpenRouter by default."""
     api: str = OPENAI
-    """What it speaks: openai, azure or anthropic."""
+    """Which API it has: openai, azure or anthropic."""
     providers: Path | None = None
     """YAML file of further providers: name: {base_url, api, key_env, concurrency}. A model of the
     catalogue names its own."""
     concurrency: Annotated[int, Field(ge=1)] = 16
-    """Calls under way at once, per process."""
+    """Concurrent calls of a process."""
     attempts: Annotated[int, Field(ge=1)] = 3
-    """How often one call is made at most, the first included."""
+    """Attempts at one call at most, the first included."""
     breaker_failures: Annotated[int, Field(ge=1)] = 5
-    """Failed calls in a row after which no more are made for a while."""
+    """Failed calls in a row after which a model rests."""
     breaker_rest_s: Annotated[float, Field(gt=0)] = 15.0
-    """That while, in seconds."""
+    """Seconds of that rest."""
 
     @property
     def simulated(self) -> bool:

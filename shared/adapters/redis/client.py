@@ -43,7 +43,7 @@ class RedisSettings(SecretSettings):
     key_file: Path | None = None
     """PEM file of that certificate's key."""
     key_prefix: str = "pointsman:"
-    """Put before every key, so that installations can share a server."""
+    """Prefix of every key, so that installations can share a server."""
     timeout_s: float = 2.0
     """How long one command may take before the hot path goes on without it."""
 

@@ -18,9 +18,9 @@ MINI_BATCH_FROM = 50_000
 """Embeddings from which mini-batch k-means takes over."""
 
 MERGE_WITHIN = 0.25
-"""Clusters whose centroids are nearer than this fraction of a cluster's reach are one."""
+"""Two clusters merge if their centroids are closer than this fraction of the reach."""
 RETIRE_FROM = 50
-"""Prompts a cluster in the window from which a cluster without any is taken to be gone."""
+"""Mean number of prompts a cluster from which an empty cluster is retired."""
 SPLIT_FROM = 300
 """Prompts of a cluster that are looked at to see whether it is two."""
 SPLIT_AXES = 24
@@ -85,16 +85,17 @@ class ClusteringOptions:
     """What a clustering is told; each takes what it needs."""
 
     clusters: int
-    """The most clusters, for those that are told a number."""
+    """Number of clusters, for clusterings that need it."""
     seed: int
     min_size: int
-    """Prompts that stand together to be a cluster, for those that look for density."""
+    """Fewest prompts of a cluster, for clusterings by density."""
     reach: float
-    """How close they stand: a Euclidean distance (DBSCAN's eps)."""
+    """Largest Euclidean distance between neighbours (DBSCAN's eps). Embeddings have length 1."""
 
 
 Clusterer = Callable[[Array, ClusteringOptions], Clustering]
-"""Vectors (n, dim) into clusters; every vector lies in one."""
+"""Vectors (n, dim), n >= 1, into clusters; every vector gets one. Deterministic, without warnings.
+Import heavy packages inside the function, so that services start fast."""
 
 
 def by_kmeans(vectors: Array, wanted: ClusteringOptions) -> Clustering:
@@ -114,12 +115,15 @@ def by_hdbscan(vectors: Array, wanted: ClusteringOptions) -> Clustering:
     """HDBSCAN; prompts in no dense place go to the nearest centroid."""
     from sklearn.cluster import HDBSCAN
 
-    fitted = HDBSCAN(min_cluster_size=max(2, wanted.min_size), copy=True).fit(vectors)
+    fewest = max(2, wanted.min_size)
+    if len(vectors) < fewest:  # scikit-learn refuses them; DBSCAN finds nothing dense
+        return _of_dense_places(vectors, np.full(len(vectors), -1))
+    fitted = HDBSCAN(min_cluster_size=fewest, copy=True).fit(vectors)
     return _of_dense_places(vectors, fitted.labels_)
 
 
 def _of_dense_places(vectors: Array, labels: npt.NDArray[np.intp]) -> Clustering:
-    """Centroids of what is dense (labels from 0 on); where nothing is, all is one cluster."""
+    """A cluster for each label from 0 on. -1 is noise; if all is noise, it is one cluster."""
     dense = [label for label in np.unique(labels) if label >= 0]
     centroids = (
         np.stack([vectors[labels == label].mean(axis=0) for label in dense])

@@ -9,7 +9,13 @@ from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.rates import PROFILES
 from shared.routing.deciding.selection import Limits, select
 from shared.routing.deciding.table import RoutingTable
-from shared.routing.learning.clustering import CLUSTERINGS, ClusteringOptions, evolve, kmeans, lloyd
+from shared.routing.learning.clustering import (
+    CLUSTERINGS,
+    ClusteringOptions,
+    evolve,
+    kmeans,
+    lloyd,
+)
 from shared.routing.learning.expectations import expectations
 from shared.routing.learning.matching import lineage, pair
 from shared.routing.learning.sampling import pairs
@@ -77,14 +83,25 @@ def test_every_clustering_finds_the_tasks(method: str) -> None:
     found = CLUSTERINGS[method](vectors, wanted)
     assert len(found.centroids) == 6
     assert all(len(set(found.labels[labels == c])) == 1 for c in range(6))
-    assert (
-        len(
-            CLUSTERINGS["dbscan"](
-                np.eye(5, dtype=np.float32), ClusteringOptions(3, 0, 4, 0.1)
-            ).centroids
-        )
-        == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 12])
+@pytest.mark.parametrize("method", CLUSTERINGS)
+def test_every_clustering_takes_few_vectors(method: str, count: int) -> None:
+    """Fewer than `min_size` too, all unlike each other: each gets a cluster, and nothing is
+    raised."""
+    found = CLUSTERINGS[method](
+        np.eye(count, 16, dtype=np.float32), ClusteringOptions(3, 0, 15, 0.1)
     )
+    assert len(found.labels) == count
+    assert set(found.labels) == set(range(len(found.centroids)))
+    assert len(found.radii) == len(found.centroids)
+
+
+@pytest.mark.parametrize("method", ["dbscan", "hdbscan"])
+def test_where_nothing_is_dense_a_clustering_by_density_finds_one_cluster(method: str) -> None:
+    options = ClusteringOptions(clusters=3, seed=0, min_size=4, reach=0.1)
+    assert len(CLUSTERINGS[method](np.eye(5, dtype=np.float32), options).centroids) == 1
 
 
 def test_expectations_begin_with_the_catalogue_and_end_with_what_was_seen() -> None:

@@ -38,7 +38,11 @@ from shared.routing.learning.clustering import CLUSTERINGS
 def test_a_setting_takes_what_its_table_has(
     settings: Any, field: str, kinds: Any, more: set[str]
 ) -> None:
-    assert set(get_args(settings.model_fields[field].annotation)) == set(kinds) | more
+    taken = set(get_args(settings.model_fields[field].annotation))
+    apart = taken ^ (set(kinds) | more)
+    assert not apart, (
+        f"{sorted(apart)}: add to the Literal of {settings.__name__}.{field}, or remove"
+    )
 
 
 class _Asked:
