@@ -114,7 +114,7 @@ class Tables:
         self._redis_away = False
         self._first = asyncio.Event()
         self.looked = asyncio.Event()
-        """Set once it was looked whether there is a table, with any result."""
+        """Set once the first look for a table has ended, with or without a table."""
         self._looked_at = 0.0
         self._end = -1
 

@@ -1,4 +1,4 @@
-"""What is treated as granted about tokens where nothing has been counted."""
+"""Assumed token counts, for what has not been counted."""
 
 from __future__ import annotations
 

@@ -6,11 +6,10 @@ needs no pickle. `features` are embeddings (n, dimension), or embeddings with th
 appended (n, dimension + form.SIZE).
 
 - contrastive: prompts on which the models fare alike come to lie close together. The map leads onto
-  the leading
-  directions of the ridge regression of outcomes on features. Of all linear maps these minimise the
-  spectral contrastive loss (HaoChen et al., arXiv 2106.04156), for pairs drawn by how alike their
-  outcomes are. They are added to the encoder's own directions, and the whole is cut to its main
-  axes.
+  the leading directions of the ridge regression of outcomes on features. Of all linear maps these
+  minimise the spectral contrastive loss (HaoChen et al., arXiv 2106.04156), for pairs drawn by how
+  alike their outcomes are. They are added to the encoder's own directions, and the whole is cut to
+  its main axes.
 - delta: the embedding of the response less that of the prompt; a new prompt, which has no response
   yet, is placed by ridge regression.
 - keys: the embedding of the response; a new prompt is looked up by the response it is expected to

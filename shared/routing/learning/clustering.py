@@ -254,9 +254,9 @@ def _split(vectors: Array, centroids: Array, labels: Labels, min_size: int) -> A
     """Centroids with those clusters in two that are really two: SigClust (Liu, Hayes, Nobel and
     Marron 2008).
 
-    A cluster's best division explains a fraction of its spread; so it does for a Gaussian heap of
-    the same covariance. Only a share that is clearly larger than any of some such heaps' counts.
-    """
+    A cluster's best division explains a fraction of its spread; so it does for random Gaussian data
+    of the same covariance. Only a fraction that is clearly larger than for several such data sets
+    counts."""
     grown = [centroids]
     rng = np.random.default_rng(0)
     for c in range(len(centroids)):

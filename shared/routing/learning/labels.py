@@ -27,7 +27,7 @@ def label(text: str, length: int = 80) -> str:
 
 
 TYPICAL = 10
-"""A cluster's label is the shortest of so few descriptions that are nearest to its centroid."""
+"""A cluster's label is the shortest of the descriptions nearest to its centroid, this many."""
 
 
 def typical_label(texts: Sequence[str], distances: Array) -> str:

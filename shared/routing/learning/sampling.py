@@ -36,7 +36,7 @@ def pairs(
     """Pairs worth comparing on a prompt that `answered` has answered, best first.
 
     One side is the model that answered or the reference model, so that all comparisons hang
-    together. `costs` maps a model to what its answer is expected to cost, in USD: a expensive
+    together. `costs` maps a model to what its answer is expected to cost, in USD: an expensive
     challenger must promise more."""
     w = assignment.weights.astype(np.float64)
     strength = w @ table.strength[assignment.clusters].astype(np.float64)

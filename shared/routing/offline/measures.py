@@ -6,10 +6,9 @@
 - PerfGain and CostSave (LLMRouterBench, arXiv 2601.07206): the best quality on the curve relative
   to the best single model's; and the part of that model's cost that is saved where the curve is at
   least as good.
-- APGR and CPT (RouteLLM, arXiv 2406.18665), for a weak and a strong model. APGR is the recovered
-  part
-  of the gap between them, averaged over all fractions of prompts given to the strong one. CPT is
-  the smallest fraction that recovers 50% or 80% of the gap.
+- APGR and CPT (RouteLLM, arXiv 2406.18665), for a weak and a strong model. APGR is the
+  recovered part of the gap between them, averaged over all fractions of prompts given to the strong
+  one. CPT is the smallest fraction that recovers 50% or 80% of the gap.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ SURELY = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """`scores` (prompts, models) in 0..1; `cost_usd` and `latency_s`  the same, or (models,) if
+    """`scores` (prompts, models) in 0..1; `cost_usd` and `latency_s` the same, or (models,) if
     known only on average.
 
     NaN: that model did not answer that prompt. `texts` are what was embedded, one a prompt.
