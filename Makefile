@@ -22,7 +22,7 @@ help: ## List the commands
 demo: setup ## Route a file of prompts through the real services on embedded servers; PROMPTS=my.jsonl takes yours, KEEP=1 leaves the console open
 	@$(BIN)/pointsman demo $(if $(PROMPTS),"$(PROMPTS)") $(if $(KEEP),--keep)
 
-unit: setup-dev ## Pass the tests that one runs while working: no broker, no browser, half a minute
+unit: setup-dev ## Pass the tests that one runs while working: no broker, no browser
 	@$(BIN)/pytest -q -n auto --dist worksteal -m "not export and not llm and not clients and not slow" tests/unit
 
 coverage: setup-dev ## Say how much of the code the unit tests run

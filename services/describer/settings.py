@@ -63,10 +63,12 @@ class DescriberSettings(ServiceSettings):
     """The selector's default profile. Foresight must keep its choices for requests without
     preferences."""
     foresee_from: Annotated[int, Field(ge=1)] = 500
-    """Different prompts that the language model must describe before foresight begins."""
+    """Different prompts that the language model must describe before foresight begins without the
+    library."""
     foresee_library: bool = True
-    """Whether foresight begins with the library's prompts and their descriptions. Each description
-    by the language model replaces one of them."""
+    """Whether foresight begins with the library's prompts and their descriptions, before the
+    language model has described enough. Each description by the language model replaces one of
+    them."""
     foresee_pairs: Annotated[int, Field(ge=100)] = 4000
     """Newest prompts with descriptions that foresight uses, as points of 5 KB each."""
     foresee_check: Annotated[float, Field(ge=0, le=1)] = 0.02

@@ -162,7 +162,7 @@ async def ask_whole(
         raise unanswered(failed)
     first.told.failed = failures(
         failed
-    )  # nobody better answers, so the answer that is there is the best available
+    )  # no better model answers, so this answer is the best available
     return first.told, _body(wanted, first.came, first.told)
 
 
@@ -242,7 +242,7 @@ async def ask_streamed(
         raise unanswered(failed)
     first.told.failed = failures(
         failed
-    )  # nobody better answers, so the answer that is there is the best available
+    )  # no better model answers, so this answer is the best available
     yield first.speaking(wanted)
 
 

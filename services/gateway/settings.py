@@ -40,7 +40,7 @@ class GatewaySettings(ServiceSettings):
     """Time limit of the description in seconds: a little more than the describer gives its language
     model."""
     answer_s: Annotated[float, Field(gt=0)] = 300.0
-    """Time limit of a whole answer in seconds."""
+    """Time limit of one model's whole answer in seconds."""
     silence_s: Annotated[float, Field(gt=0)] = 60.0
     """Most seconds of silence in a stream. Before the first word the next model is called; later
     the stream ends with an error."""

@@ -84,7 +84,7 @@ ALIVE_AT = Gauge(
 )
 STALLED = Gauge(
     "pointsman_stalled_partitions",
-    "Partitions that stand still while records wait there",
+    "Partitions that are stalled while records wait there",
     ["service"],
     registry=REGISTRY,
 )

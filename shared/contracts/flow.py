@@ -1,4 +1,5 @@
-"""Who hears and says what: one `Flow` a service, from which everything else is derived.
+"""Which topics a service reads (`hears`) and writes (`says`): one `Flow` a service, from which
+everything else is derived.
 
 From it come the Kafka wiring, `pointsman rights`, what `pointsman forget` searches and the order in
 which `pointsman up` starts them. The AsyncAPI document, and the drawing and table of

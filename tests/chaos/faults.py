@@ -159,7 +159,7 @@ async def stopped(scene: Scene, size: Size, service: str) -> Findings:
                 )
                 findings.require(
                     ended or service == "reclusterer",
-                    "the one that stood still went on as if nothing had been",
+                    "the paused one went on as if nothing had been",
                 )
                 said = says().get(service)
                 late += sum(1 for at, topic, _ in ledger.repeats if at > woke and topic is said)

@@ -320,39 +320,44 @@ async def test_up_is_found_by_other_commands_and_stops_cleanly(tmp_path: Path) -
         stderr=subprocess.DEVNULL,
         env=environment,
     )
-    assert process.stdout is not None
-    async with asyncio.timeout(120):
-        seen = ""
-        while "ready." not in seen:
-            line = await process.stdout.readline()
-            assert line, seen
-            seen += line.decode()
-    assert "SIMULATED" in seen
-    routed = subprocess.run(
-        [sys.executable, "-m", "services", "route", "Translate this into Dutch", "--json"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        timeout=60,
-    )
-    assert routed.returncode == 0, routed.stderr
-    told = json.loads(routed.stdout)
-    assert told["description"]["source"] == "local", "without a key no language model describes"
-    looked = subprocess.run(
-        [sys.executable, "-m", "services", "doctor", "--json"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        timeout=60,
-    )
-    partitions = next(
-        finding for finding in json.loads(looked.stdout) if finding["what"] == "partitions"
-    )
-    assert partitions["ok"], partitions
-    assert partitions["found"].startswith("none stalled"), (
-        "the embedded broker tells of groups, too"
-    )
-    process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(process.wait(), 30) == 0
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(120):
+            seen = ""
+            while "ready." not in seen:
+                line = await process.stdout.readline()
+                assert line, seen
+                seen += line.decode()
+        assert "SIMULATED" in seen
+        routed = subprocess.run(
+            [sys.executable, "-m", "services", "route", "Translate this into Dutch", "--json"],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+            timeout=60,
+        )
+        assert routed.returncode == 0, routed.stderr
+        told = json.loads(routed.stdout)
+        assert told["description"]["source"] == "local", "without a key no language model describes"
+        looked = subprocess.run(
+            [sys.executable, "-m", "services", "doctor", "--json"],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+            timeout=60,
+        )
+        partitions = next(
+            finding for finding in json.loads(looked.stdout) if finding["what"] == "partitions"
+        )
+        assert partitions["ok"], partitions
+        assert partitions["found"].startswith("none stalled"), (
+            "the embedded broker tells of groups, too"
+        )
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+    finally:  # it would keep its ports from the tests that follow
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()

@@ -157,6 +157,6 @@ async def test_what_is_known_of_a_sender_goes_and_of_others_stays(desk: Pipeline
 
 
 async def test_what_is_asked_for_gets_a_clear_message(desk: Pipeline) -> None:
-    assert "name what is to be forgotten" in await pointsman("forget", code=1)
+    assert "say what to forget" in await pointsman("forget", code=1)
     assert "KEY=VALUE" in await pointsman("forget", "--metadata", "blue", code=1)
     assert "nothing was changed" in await pointsman("forget", "nobody-knows-me")

@@ -73,7 +73,7 @@ def subscribe(
 
 def leave(consumer: Any) -> None:
     """Say goodbye when `consumer` stops, also if it has a name, since a member that ends in order
-    does not come back under it. The library aiokafka leaves the partitions of a named member
+    does not come back under it. The client library leaves the partitions of a named member
     unassigned until its session ends."""
     if consumer is not None:
         # what aiokafka asks before it says goodbye; it has no public way

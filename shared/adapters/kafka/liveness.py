@@ -114,13 +114,13 @@ class Liveness:
             raise self.failed
 
     def may_write(self) -> None:
-        """Raise `SessionLost` if what was handed over before a standstill must not be written any
+        """Raise `SessionLost` if what was handed over before a pause must not be written any
         more."""
         if isinstance(self.failed, SessionLost) or self.running:
             self.require_session()
 
     async def beat(self) -> None:
-        """Look, for good, whether this process has stood still."""
+        """Check until the end whether this process was paused."""
         while True:
             self.require_session()
             self.alive_at = time.monotonic()

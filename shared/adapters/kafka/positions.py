@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 
 def connected(consumer: AIOKafkaConsumer) -> bool:
-    """Whether any connection to a broker is open. The library aiokafka closes one whose broker has
+    """Whether any connection to a broker is open. The client library closes one whose broker has
     gone or has left a request unanswered. It opens another as soon as it can."""
     connections = consumer._client._conns.values()  # noqa: SLF001  # aiokafka tells it nowhere
     return any(connection.connected() for connection in connections)

@@ -30,7 +30,7 @@ class Standing(Generic[P]):
     """By partition: the offset at which it was seen to wait, and since when."""
 
     def look(self, now: Mapping[P, Waiting]) -> dict[P, float]:
-        """The partitions that have stood still for longer than `after_s`, with the seconds. A
+        """The partitions that have made no progress for longer than `after_s`, with the seconds. A
         partition that nothing is known of stands."""
         at = self.clock()
         since = {}

@@ -521,7 +521,7 @@ async def test_a_reader_of_a_whole_topic_goes_on_past_a_fetch_that_fails_and_the
     assert following.positions == {"descriptions-0": 3}
 
 
-async def test_what_was_handed_over_before_a_standstill_is_not_written_after_it() -> None:
+async def test_what_was_handed_over_before_a_pause_is_not_written_after_it() -> None:
     made = edge(Producer())
     made.liveness.may_write()
     made.liveness.running = True
@@ -536,4 +536,4 @@ async def test_what_was_handed_over_before_a_standstill_is_not_written_after_it(
         made.liveness.may_write()
     healthy = edge(Producer())
     healthy.liveness.alive_at = time.monotonic() - 3600
-    healthy.liveness.may_write()  # before it begins, and while it ends, nothing has stood still
+    healthy.liveness.may_write()  # before it begins, and while it ends, a pause does not count
