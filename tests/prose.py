@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,7 +76,6 @@ UNREAD = (
     "tests/prose.py",
 )
 """Data, and what other programs wrote."""
-HASH_COMMENTS = {".yaml", ".yml", ".toml", ".sh", ".conf", ".acl", ""}
 FENCE = re.compile(r"^\s*```")
 DRAWING = re.compile(r"(?m)^(?: {4,}\S|.*[├└│►]|\S+ {2,}\S).*$")
 """A line of a docstring that is a drawing, a column or an example."""
@@ -92,10 +91,10 @@ class Passage:
     line: int
     text: str
     sentences: bool = True
-    """Whether its sentences are counted. Strings of a program are often parts of one."""
+    """Whether its sentences are counted: those of names and of configuration are not."""
 
 
-def in_python(source: str, *, test: bool) -> Iterator[Passage]:
+def in_python(source: str, *, test: bool = False) -> Iterator[Passage]:
     """Docstrings and comments; of a program also its texts, of a test also its name."""
     tree = ast.parse(source)
     docstrings = {
@@ -188,9 +187,9 @@ def in_markdown(source: str) -> Iterator[Passage]:
 
 def in_html(source: str) -> Iterator[Passage]:
     """The text between tags, without template code."""
-    plain = re.sub(r"(?s)<(script|style)\b.*?</\1>|\{[{%#].*?[%}#]\}|<!--.*?-->", _blank, source)
-    for found in re.finditer(r">([^<]+)<", plain):
-        yield Passage(plain[: found.start()].count("\n") + 1, found.group(1))
+    shown = re.sub(r"(?s)<(script|style)\b.*?</\1>|\{[{%#].*?[%}#]\}|<!--.*?-->", _blank, source)
+    for found in re.finditer(r">([^<]+)<", shown):
+        yield Passage(shown[: found.start()].count("\n") + 1, found.group(1))
 
 
 def _blank(found: re.Match[str]) -> str:
@@ -205,17 +204,20 @@ def in_configuration(source: str) -> Iterator[Passage]:
             yield Passage(number, found.group(1) or found.group(2) or "", sentences=False)
 
 
+READERS: Mapping[str, Callable[[str], Iterator[Passage]]] = {
+    ".py": in_python,
+    ".md": in_markdown,
+    ".html": in_html,
+    **dict.fromkeys((".yaml", ".yml", ".toml", ".sh", ".conf", ".acl", ""), in_configuration),
+}
+"""By the ending of a file's name. Files with another ending are not read."""
+
+
 def passages(path: str, source: str) -> Iterator[Passage]:
     """The texts for people in a file of the tree."""
-    suffix = Path(path).suffix
-    if suffix == ".py":
-        yield from in_python(source, test=path.startswith("tests/"))
-    elif suffix == ".md":
-        yield from in_markdown(source)
-    elif suffix == ".html":
-        yield from in_html(source)
-    elif suffix in HASH_COMMENTS:
-        yield from in_configuration(source)
+    if path.startswith("tests/") and path.endswith(".py"):
+        return in_python(source, test=True)
+    return READERS[Path(path).suffix](source)
 
 
 def plain(text: str) -> str:
@@ -225,8 +227,9 @@ def plain(text: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text. A semicolon ends one, and so does a colon before a capital."""
-    text = re.sub(r"\b(e\.g|i\.e|cf|al|vs|etc|Dr|No)\.", r"\1", plain(text))
+    """The sentences of a `plain` text. A semicolon ends one, and so does a colon before a
+    capital."""
+    text = re.sub(r"\b(e\.g|i\.e|cf|al|vs|etc|Dr|No)\.", r"\1", text)
     return re.split(
         r"(?<=[.!?])[)*”\"]*\s+(?=[\W_]*[A-Z0-9])|;\s|(?<=:)\s+(?=[A-Z])|\s[–—]\s", text
     )
@@ -247,7 +250,7 @@ def findings(path: str, source: str) -> Iterator[str]:
                 yield f"{path}:{passage.line}: “{found.group()}” in “…{around}…”: {instead}"
         if not passage.sentences:
             continue
-        for sentence in sentences(passage.text):
+        for sentence in sentences(text):
             if (count := words(sentence)) > LONGEST:
                 yield f"{path}:{passage.line}: {count} words (at most {LONGEST}): {sentence}"
 
@@ -272,7 +275,7 @@ def main() -> int:
     found = [
         line
         for path in sys.argv[1:] or tracked()
-        if Path(path).suffix in {".py", ".md", ".html", *HASH_COMMENTS}
+        if Path(path).suffix in READERS
         for line in findings(path, (ROOT / path).read_text())
     ]
     for line in found:

@@ -35,7 +35,7 @@ def connect(
     if (write or undo) and client.file is None:
         err.print(
             f"[bold red]error:[/] {name} has no settings file that can be written from here; "
-            f"leave out the option, and follow the printed steps"
+            "leave out the option, and follow the printed steps"
         )
         return 2
     if undo:

@@ -118,14 +118,15 @@ def read_corrected(file: Path) -> dict[str, Any]:
         if line.strip():
             try:
                 entry = json.loads(line)
-                if (given := entry["value"]) is None:
-                    raise TypeError
-                corrected[str(entry["id"])] = given
+                id_, value = str(entry["id"]), entry["value"]
             except (ValueError, KeyError, TypeError):
+                value = None
+            if value is None:
                 raise InvalidMessage(
                     f'{file}, line {number}: expected {{"id": "topic-partition-offset", "value": '
                     "{…}}"
-                ) from None
+                )
+            corrected[id_] = value
     return corrected
 
 
@@ -167,6 +168,6 @@ def _find(waiting: list[DeadLetter], ids: list[str]) -> list[DeadLetter]:
     if missing := [i for i in ids if i not in by_id]:
         raise InvalidMessage(
             f"there is no dead letter {', '.join(missing)}; `pointsman dead-letters list` lists "
-            f"them"
+            "them"
         )
     return [by_id[i] for i in ids]

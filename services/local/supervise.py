@@ -196,7 +196,7 @@ class Supervisor:
             slow = [child.name for child in self._children if not child.ready.is_set()]
             raise ServiceFailed(
                 f"no record taken within {within_s:.0f} s by: {', '.join(slow)}; run `pointsman "
-                f"doctor`"
+                "doctor`"
             )
 
     async def _keep(self, child: _Child) -> None:

@@ -226,7 +226,7 @@ def _named(
     for c in range(k):
         members = np.flatnonzero(clustering.labels == c)
         if len(members):
-            typical[c] = typical_label([texts[int(i)] for i in members], distances[members])
+            typical[c] = typical_label(texts, members, distances[members])
         else:
             typical[c] = old[kept[c]].label
     called: list[str | None] = [old[j].label if j >= 0 else None for j in kept]

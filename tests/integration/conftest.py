@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import uuid
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,3 +139,38 @@ async def eventually(condition: Any, within_s: float = 20.0) -> None:
             if value:
                 return
             await asyncio.sleep(0.1)
+
+
+def without_settings() -> dict[str, str]:
+    """This environment without Pointsman's settings, so that commands start embedded servers. The
+    encoders that are prepared already are found."""
+    keep = {k: v for k, v in os.environ.items() if not k.startswith("POINTSMAN_")}
+    cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    return {**keep, "COLUMNS": "200", "XDG_CACHE_HOME": cache}
+
+
+@asynccontextmanager
+async def running_up(environment: dict[str, str]) -> AsyncIterator[tuple[Process, str]]:
+    """`pointsman up`, once it is ready, and what it has printed until then. It is stopped at the
+    end, also after a failure: it would keep its ports from the tests that follow."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services", "up"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    assert process.stdout is not None
+    said = ""
+    try:
+        async with asyncio.timeout(120):
+            while "ready." not in said:
+                line = await process.stdout.readline()
+                assert line, said
+                said += line.decode()
+        draining = asyncio.create_task(process.stdout.read())
+        yield process, said
+        draining.cancel()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 60)

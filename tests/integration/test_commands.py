@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from conftest import Pipeline
+from conftest import Pipeline, running_up, without_settings
 
 from services.flows import names
 from services.local.supervise import process_name
@@ -226,15 +226,6 @@ async def test_a_dead_letter_can_be_read_corrected_and_sent_again(
     )
 
 
-def embedded(tmp_path: Path) -> dict[str, str]:
-    keep = {k: v for k, v in os.environ.items() if not k.startswith("POINTSMAN_")}
-    return {
-        **keep,
-        "COLUMNS": "200",
-        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
-    }
-
-
 async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_killed(
     tmp_path: Path,
 ) -> None:
@@ -255,7 +246,7 @@ async def test_the_demo_on_embedded_servers_routes_a_file_though_a_service_is_ki
         "--keep",
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=embedded(tmp_path),
+        env=without_settings(),
     )
     assert process.stderr is not None
     killed = False
@@ -307,28 +298,12 @@ def _service(name: str, under: int) -> int:
 
 
 async def test_up_is_found_by_other_commands_and_stops_cleanly(tmp_path: Path) -> None:
-    environment = embedded(tmp_path) | {
+    environment = without_settings() | {
         "POINTSMAN_HOME": str(tmp_path / "home"),
         "POINTSMAN_EMBEDDER_VARIANT": "int8",
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services",
-        "up",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(120):
-            seen = ""
-            while "ready." not in seen:
-                line = await process.stdout.readline()
-                assert line, seen
-                seen += line.decode()
-        assert "SIMULATED" in seen
+    async with running_up(environment) as (process, said):
+        assert "SIMULATED" in said
         routed = subprocess.run(
             [sys.executable, "-m", "services", "route", "Translate this into Dutch", "--json"],
             capture_output=True,
@@ -357,7 +332,3 @@ async def test_up_is_found_by_other_commands_and_stops_cleanly(tmp_path: Path) -
         )
         process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(process.wait(), 30) == 0
-    finally:  # it would keep its ports from the tests that follow
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()

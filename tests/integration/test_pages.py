@@ -21,13 +21,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import yaml
+from blocks import blocks
+from conftest import running_up, without_settings
 
 from shared.catalog import models
 
 ROOT = Path(__file__).parents[2]
 MODELS = set(models.load().models)
-BLOCK = re.compile(r"```(\w*)\n(.*?)\n```", re.DOTALL)
-READY_WITHIN_S = 90
 RUN_WITHIN_S = 180
 ELSEWHERE = {
     "pip install": "the environment of the tests has it",
@@ -38,7 +38,7 @@ ELSEWHERE = {
 """Commands that are not run here, by how they begin, and why."""
 KCAT = """
 import argparse, asyncio, os, sys
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 options = argparse.ArgumentParser()
 for flag in ("-P", "-C", "-e"):
@@ -54,10 +54,8 @@ async def main():
             for line in sys.stdin.buffer.read().splitlines():
                 await producer.send_and_wait(options.t, line)
         return
-    async with AIOKafkaConsumer(bootstrap_servers=options.b) as consumer:
-        await consumer._client.force_metadata_update()
-        parts = [TopicPartition(options.t, p) for p in consumer._client.cluster.partitions_for_topic(options.t) or [0]]
-        consumer.assign(parts)
+    async with AIOKafkaConsumer(options.t, bootstrap_servers=options.b) as consumer:
+        parts = consumer.assignment()
         begin, end = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
         for part in parts:
             at = max(begin[part], end[part] + int(options.o))
@@ -83,10 +81,8 @@ class Step:
 def steps(page: str) -> list[Step]:
     """The commands of a page's console blocks."""
     found = []
-    for kind, block in BLOCK.findall((ROOT / page).read_text()):
-        if kind != "console":
-            continue
-        for part in re.split(r"(?m)^\$ ", block)[1:]:
+    for block in blocks((ROOT / page).read_text(), "console"):
+        for part in re.split(r"(?m)^\$ ", block.rstrip("\n"))[1:]:
             lines = part.split("\n")
             count = 1
             while lines[count - 1].endswith("\\") or "\n".join(lines[:count]).count("'") % 2:
@@ -96,7 +92,7 @@ def steps(page: str) -> list[Step]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, str]]:
+async def reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, str]]:
     """`pointsman up` on embedded servers; how commands find it, as environment variables."""
     home = tmp_path_factory.mktemp("home")
     tools = home / "tools"
@@ -106,42 +102,20 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         (tools / "kcat").chmod(0o755)
     (tools / "pointsman").write_text(f'#!/bin/sh\nexec {sys.executable} -m services "$@"\n')
     (tools / "pointsman").chmod(0o755)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")
-    } | {
+    environment = without_settings() | {
         "PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "HOME": str(home),
         "XDG_RUNTIME_DIR": str(home),
-        "COLUMNS": "200",
         "POINTSMAN_GATEWAY_PORT": "0",
         "POINTSMAN_CONSOLE_PORT": "0",
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services", "up"),
-        env=environment,
-        cwd=home,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert process.stdout is not None
-    text = ""
-    try:
-        async with asyncio.timeout(READY_WITHIN_S):
-            while "ready. In another terminal" not in text:
-                line = await process.stdout.readline()
-                assert line, text
-                text += line.decode()
-        reading = asyncio.create_task(process.stdout.read())
-        kafka = re.search(r"Kafka +(\S+)", text)
-        gateway = re.search(r"OPENAI_BASE_URL=(\S+)/v1", text)
-        assert kafka, text
-        assert gateway, text
+    async with running_up(environment) as (_, said):
+        kafka = re.search(r"Kafka +(\S+)", said)
+        gateway = re.search(r"OPENAI_BASE_URL=(\S+)/v1", said)
+        assert kafka, said
+        assert gateway, said
         yield environment | {"KAFKA": kafka.group(1), "GATEWAY": gateway.group(1)}
-        reading.cancel()
-    finally:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), 60)
 
 
 def placed(text: str, where: dict[str, str]) -> str:
@@ -194,7 +168,7 @@ def data(folder: Path) -> None:
     ],
 )
 async def test_the_commands_of_a_page_print_what_it_shows(
-    page: str, installation: dict[str, str], tmp_path: Path
+    page: str, reader: dict[str, str], tmp_path: Path
 ) -> None:
     """One shell runs a page from top to bottom, as a reader would."""
     data(tmp_path)
@@ -204,14 +178,14 @@ async def test_the_commands_of_a_page_print_what_it_shows(
     for step in found:
         if any(step.command.startswith(skipped) for skipped in ELSEWHERE):
             continue
-        command = placed(step.command, installation)
+        command = placed(step.command, reader)
         if command.startswith("export "):
             exports.append(command)
             continue
         # a decision takes a moment, which a reader takes, too
         attempts = 20 if command.startswith("kcat -C") else 1
         for _ in range(attempts):
-            printed = await run("; ".join([*exports, command]), installation, tmp_path)
+            printed = await run("; ".join([*exports, command]), reader, tmp_path)
             if printed.strip():
                 break
             await asyncio.sleep(0.5)
@@ -233,14 +207,10 @@ async def run(command: str, where: dict[str, str], folder: Path) -> str:
     return out.decode()
 
 
-async def test_the_python_of_producers_prints_a_model(installation: dict[str, str]) -> None:
-    (program,) = [
-        text
-        for kind, text in BLOCK.findall((ROOT / "docs/producers.md").read_text())
-        if kind == "python"
-    ]
+async def test_the_python_of_producers_prints_a_model(reader: dict[str, str]) -> None:
+    (program,) = blocks((ROOT / "docs/producers.md").read_text(), "python")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", placed(program, installation)),
+        *(sys.executable, "-c", placed(program, reader)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -251,9 +221,7 @@ async def test_the_python_of_producers_prints_a_model(installation: dict[str, st
 
 async def test_the_script_of_providers_is_served_as_shown(tmp_path: Path) -> None:
     page = (ROOT / "docs/providers.md").read_text()
-    (script,) = [
-        text for kind, text in BLOCK.findall(page) if kind == "yaml" and "replies:" in text
-    ]
+    (script,) = [text for text in blocks(page, "yaml") if "replies:" in text]
     (tmp_path / "odd.yaml").write_text(script)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services", "simulate", "--script", "odd.yaml", "--port", "8089"),
@@ -284,6 +252,6 @@ def test_the_services_that_the_pages_name_to_docker_compose_exist() -> None:
     """Not every test run has an engine, so only the names are checked."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     text = "".join(page.read_text() for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
-    named = set(re.findall(r"docker compose run --rm (?:--no-deps )?([a-z]+)", text))
+    named = set(re.findall(r"docker compose run --rm (?:-\S+ )*([a-z]+)", text))
     assert named >= {"cli", "keys"}
     assert named <= set(services)

@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from blocks import blocks, files
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"```(\w+)\n(.*?)\n```", re.DOTALL)
-PLACE = re.compile(r"(?:#|<!--) (services/\S+)")
 KINDS = "tests/unit/services/test_tables_of_kinds.py"
 EXAMPLES = {
     "Add a clustering": (
@@ -32,21 +31,6 @@ def section(title: str) -> str:
     return page.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def files_of(title: str) -> dict[str, str]:
-    """The new files that a section shows, by path."""
-    files = {}
-    for _, block in BLOCK.findall(section(title)):
-        first, _, rest = block.partition("\n")
-        if place := PLACE.match(first):
-            files[place.group(1)] = rest + "\n"
-    return files
-
-
-def changes_of(title: str) -> str:
-    """The changes that a section shows, as one patch."""
-    return "\n".join(text for kind, text in BLOCK.findall(section(title)) if kind == "diff") + "\n"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("title", EXAMPLES)
 def test_an_example_can_be_followed(title: str, tmp_path: Path) -> None:
@@ -56,12 +40,12 @@ def test_an_example_can_be_followed(title: str, tmp_path: Path) -> None:
             ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
         )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for path, text in files_of(title).items():
+    for path, text in files(section(title)):
         (tmp_path / path).write_text(text)
     applied = subprocess.run(
         ["git", "apply", "-"],
         cwd=tmp_path,
-        input=changes_of(title),
+        input="\n".join(blocks(section(title), "diff")),
         text=True,
         capture_output=True,
         check=False,

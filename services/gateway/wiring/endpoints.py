@@ -399,7 +399,7 @@ class Gateway:
         missing = Problem(
             404,
             f"no answer {wanted.request_id[:80]!r} of this key is known that was routed; it may "
-            f"be too old, or its request named a model",
+            "be too old, or its request named a model",
             code="not_found",
             param="request_id",
         )

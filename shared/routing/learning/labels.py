@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.catalog.tasks.points import Points
 from shared.routing.deciding.table import Array, RoutingTable
 from shared.routing.learning.clustering import nearest_of, sums
+
+Members = npt.NDArray[np.intp]
 
 NAMED_FROM = 0.5
 """Cosine from which a cluster is called by the nearest task of the library."""
@@ -30,11 +33,12 @@ TYPICAL = 10
 """A cluster's label is the shortest of the descriptions nearest to its centroid, this many."""
 
 
-def typical_label(texts: Sequence[str], distances: Array) -> str:
+def typical_label(texts: Sequence[str], members: Members, distances: Array) -> str:
     """The label of a cluster that no task of the library fits: of the descriptions nearest to the
-    centroid, the shortest. `distances` (n,): of each of the `texts` to the centroid."""
-    nearest = np.argsort(distances, kind="stable")[:TYPICAL]
-    told = [text for i in nearest if (text := label(texts[int(i)]))]
+    centroid, the shortest. `members` (m,): the cluster's rows of `texts`; `distances` (m,): of each
+    to the centroid."""
+    nearest = members[np.argsort(distances, kind="stable")[:TYPICAL]]
+    told = [text for i in nearest if (text := label(texts[i]))]
     return min(told, key=len, default="")
 
 

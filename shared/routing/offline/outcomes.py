@@ -460,6 +460,6 @@ def named_clusters(
     for c, centroid in enumerate(clustering.centroids):
         members = np.flatnonzero(clustering.labels == c)
         distances = np.linalg.norm(vectors[members] - centroid, axis=1)
-        name = typical_label([texts[int(i)] for i in members], distances)
+        name = typical_label(texts, members, distances)
         clusters.append(Cluster(f"c{c:0{width}d}", name, len(members), float(clustering.radii[c])))
     return tuple(clusters)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 import tomllib
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from blocks import files
 from support import placed, table, wish
 
 import services
@@ -132,8 +132,9 @@ async def test_a_service_is_a_folder_and_nothing_else(
     page = (ROOT / "CONTRIBUTING.md").read_text()
     folder = tmp_path / "greeter"
     folder.mkdir()
-    for name, text in re.findall(r"```python\n# services/greeter/(\S+)\n(.*?)```", page, re.DOTALL):
-        (folder / name).write_text(text)
+    for path, text in files(page):
+        if path.startswith("services/greeter/"):
+            (folder / Path(path).name).write_text(text)
     assert len(list(folder.iterdir())) == 2
     monkeypatch.setattr(services, "__path__", [*services.__path__, str(tmp_path)])
     try:

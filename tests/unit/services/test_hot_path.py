@@ -1,11 +1,11 @@
 """One prompt through the services' own functions."""
 
-import re
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blocks import blocks
 from described import REF, Asking, Remembering, backend
 from support import ENCODER, submitted, table, wish
 
@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[3] / "docs/architecture.md"
 
 async def test_one_prompt_can_be_read_as_code() -> None:
     """docs/architecture.md's lines: a prompt through all stages, without a broker."""
-    lines = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
+    (lines,) = blocks(PAGE.read_text(), "python")
     tab = table()
     names = {
         "submitted": submitted(profile=Profile.quality),
