@@ -118,7 +118,7 @@ cli: setup-dev ## Write docs/cli.md from the commands' own help
 asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
 	@$(BIN)/pointsman topics --asyncapi docs/asyncapi.yaml
 
-train-tasks: $(EXPORT)/.ready ## Train the task encoder from the library of tasks, half an hour on two cores (installs torch beside the project, several GB)
+train-tasks: $(EXPORT)/.ready ## Train the task encoder from the library of tasks, an hour and a quarter on two cores, minutes on a GPU (installs torch beside the project, several GB)
 	@$(EXPORT)/bin/python -m services model train-tasks
 
 test-export: $(EXPORT)/.ready ## Export a real DistilBERT through optimum (installs torch beside the project, several GB)

@@ -58,7 +58,8 @@ def model_train_tasks(
         Path | None, typer.Option(help="Directory to write, beside --encoder.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Training steps; fewer are faster and teach less.")
+        int | None,
+        typer.Option(help="Training steps before pruning, and half of those after it."),
     ] = None,
     json_: Json = False,
 ) -> None:

@@ -14,7 +14,9 @@ KeyFile = Annotated[
 ]
 Variant = Annotated[
     str,
-    typer.Option(help="An encoder that comes with Pointsman: int8, fp32, fp16, minilm-int8, …"),
+    typer.Option(
+        help="An encoder that comes with Pointsman: int8, fp32, fp16, tasks1-int8, minilm-int8, …"
+    ),
 ]
 UsdPerPoint = Annotated[
     float | None,

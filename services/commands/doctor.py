@@ -30,9 +30,10 @@ from shared.adapters.kafka.tables import versions
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.providers import Providers
 from shared.adapters.onnx.load import load
-from shared.adapters.onnx.prepare import default_directory
+from shared.adapters.onnx.prepare import default_directory, variant_of
 from shared.adapters.redis.client import RedisSettings, server_version
 from shared.catalog.models import CatalogError
+from shared.routing.deciding.table import Encoder
 from shared.routing.learning.comparing import origin
 
 ASK_WITHIN_S = 30.0
@@ -295,6 +296,19 @@ async def _standing() -> Finding:
     )
 
 
+def _encoder_missing(wanted: Encoder) -> str | None:
+    """Why an embedder of these settings can't use a table's encoder; None: it can."""
+    if EmbedderSettings().encoder_dir is not None:
+        return None
+    variant = variant_of(wanted)
+    if variant is None:
+        return f"its encoder {wanted} does not come with Pointsman"
+    there = (default_directory(variant) / "model.onnx").exists()
+    if there or find_spec("onnx") is not None:
+        return None
+    return f"its encoder {variant} is not prepared, and can't be made here"
+
+
 async def _table() -> Finding:
     published = await versions(KafkaSettings())
     if not published:
@@ -312,6 +326,14 @@ async def _table() -> Finding:
             found=f"version {published[-1].ref} ranks models that are in no catalogue, so "
             f"services can't call them: {', '.join(strangers)}",
             mend="add them to the file of POINTSMAN_CATALOG, or: pointsman table rollback VERSION",
+            needed=False,
+        )
+    if missing := _encoder_missing(table.encoder):
+        return Finding(
+            "routing table",
+            ok=False,
+            found=f"version {published[-1].ref}: {missing}",
+            mend="build the table again, or run embedders that have its encoder",
             needed=False,
         )
     kind = {

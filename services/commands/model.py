@@ -42,17 +42,23 @@ def train_tasks(
     from shared.adapters.onnx import e5, heads, tasks, training
     from shared.catalog.tasks import points
 
-    schedule = training.Schedule() if steps is None else training.Schedule(steps=steps)
+    schedule = training.Schedule()
+    if steps is not None:
+        schedule = training.Schedule(steps=steps, pruned_steps=2 * steps)
     if encoder is not None and target is not None:
         heads.with_task_head(load(encoder, ""), encoder, target, library(), schedule.seed, _say)
         points_of(load(target, ""), library()).save(target / points.FILE)
         _done(target, as_json=as_json)
         return
     teacher = load(None, "minilm-fp32")
-    training.train(e5.read(e5.installed()), teacher.encode, library(), tasks.LEARNT, schedule, _say)
+    base = e5.read(e5.installed(), tasks.LATEST.layers)
+    learnt = tasks.LATEST.learnt
+    training.train(base, teacher.encode, library(), learnt, schedule, _say)
     _say("placing the tasks")
     points_of(load(None, "fp32"), library()).save(points.PLACE)
-    _done(tasks.LEARNT, as_json=as_json)
+    for place in points.BEFORE:  # the encoder before has no further tasks unless told where
+        points_of(load(None, "tasks1-fp32"), library()).save(place)
+    _done(learnt, as_json=as_json)
 
 
 def show(directory: Path | None, variant: str, *, as_json: bool) -> None:

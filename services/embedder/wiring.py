@@ -42,10 +42,11 @@ class BatchEmbedder:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """With an encoder; and once it was looked for a routing table."""
-        encoder = self._encoder
-        if encoder is None:  # which may have to be made first: that takes seconds
-            encoder = await asyncio.to_thread(self._load, self._settings.variant)
-        self._use(encoder)
+        # making it first takes seconds; no variable here keeps it when the table's takes its place
+        if self._encoder is None:
+            self._use(await asyncio.to_thread(self._load, self._settings.variant))
+        else:
+            self._use(self._encoder)
         async with self._tables.running() if self._tables else nullcontext():
             if self._tables:
                 # without a table what is embedded follows the description until one is found

@@ -8,12 +8,15 @@ VariantName = Literal[
     "int8",
     "fp32",
     "fp16",
+    "tasks1-int8",
+    "tasks1-fp32",
+    "tasks1-fp16",
     "minilm-int8",
     "minilm-fp32",
     "minilm-fp16",
     "int8-whole",
     "fp32-whole",
 ]
-"""`int8`, `fp32`, `fp16` (for GPUs): the task encoder. `minilm-…`: the default before it, three
-layers of all-MiniLM-L6-v2, in English. `…-whole`: all six of them. A routing table belongs to one
-of them."""
+"""`int8`, `fp32`, `fp16` (for GPUs): the task encoder. `tasks1-…`: the one before it, of three
+layers. `minilm-…`: the default before both, three layers of all-MiniLM-L6-v2, in English.
+`…-whole`: all six of them. A routing table belongs to one of them."""

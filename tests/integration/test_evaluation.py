@@ -415,7 +415,7 @@ async def test_the_embedder_goes_over_to_the_tables_encoder(installation: dict[s
     async with running_pipeline(
         None, POINTSMAN_DESCRIBER_BACKEND="library", POINTSMAN_ENCODER_VARIANT=VARIANT
     ) as pipeline:
-        for variant in (VARIANT, "minilm-int8", VARIANT):
+        for variant in (VARIANT, "minilm-int8", "tasks1-int8", VARIANT):
             encoder = load(None, variant)
             responses = np.zeros((len(known.train), encoder.identity.dimension), np.float32)
             recipe = Recipe("plain", False, 20, "prompt")

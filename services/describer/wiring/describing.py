@@ -59,7 +59,8 @@ class Describing:
                     foresight = foreseeing(settings, self._kafka, *encoder)
                     self._foresee = await stack.enter_async_context(foresight)
             if settings.backend == "library":
-                self._library = await asyncio.to_thread(library_of, settings)
+                table = await table_encoder(self._kafka)
+                self._library = await asyncio.to_thread(library_of, settings, table)
                 if self._library is not None:
                     stack.callback(self._library.close)
             yield

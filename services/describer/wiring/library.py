@@ -8,25 +8,34 @@ from concurrent.futures import ThreadPoolExecutor
 
 from services.describer.settings import DescriberSettings
 from shared.adapters.errors import AdapterError, EncoderInvalid
-from shared.adapters.onnx.prepare import default_directory
+from shared.adapters.onnx.prepare import Variant, default_directory, variant_of
 from shared.adapters.telemetry import log
 from shared.catalog.tasks import points as places
 from shared.contracts.places import EncoderRef, LibraryTask
 from shared.contracts.vector import pack
+from shared.routing.deciding.table import Encoder
 
 
 class Library:
     """Looks prompts up, in a thread of its own. Raises `EncoderInvalid` where the encoder's tasks
-    are not known."""
+    are not known.
 
-    def __init__(self, settings: DescriberSettings) -> None:
+    `table`: the encoder of the table in use. If it knows the tasks, it looks them up, so that the
+    embedder can take its vectors."""
+
+    def __init__(self, settings: DescriberSettings, table: Encoder | None = None) -> None:
         from shared.adapters.onnx.load import load
 
-        if settings.variant.endswith("fp16"):
+        variant: str = settings.variant
+        if table is not None and settings.encoder_dir is None and places.known(table) is not None:
+            own = variant_of(table)
+            if own is not None and Variant.named(own).quantization != "fp16":
+                variant = own
+        if variant.endswith("fp16"):
             raise EncoderInvalid("the encoder in half precision is for the embedder's GPU")
-        self._encoder = load(settings.encoder_dir, settings.variant, "cpu", settings.threads)
+        self._encoder = load(settings.encoder_dir, variant, "cpu", settings.threads)
         identity = self._encoder.identity
-        directory = settings.encoder_dir or default_directory(settings.variant)
+        directory = settings.encoder_dir or default_directory(variant)
         self._points = places.beside(places.space_of(identity), directory)
         self._space = EncoderRef.of(identity)
         self._thread = ThreadPoolExecutor(1, "library")
@@ -54,10 +63,10 @@ class Library:
         self._thread.shutdown()
 
 
-def library_of(settings: DescriberSettings) -> Library | None:
+def library_of(settings: DescriberSettings, table: Encoder | None = None) -> Library | None:
     """The library, where this machine has an encoder whose tasks are known."""
     try:
-        return Library(settings)
+        return Library(settings, table)
     except (ImportError, OSError, AdapterError, LookupError) as error:
         missing = isinstance(error, ImportError)
         reason = "onnxruntime is not installed here" if missing else str(error)

@@ -92,6 +92,7 @@ def build(
     """Build the graph of a ``BertModel`` checkpoint.
 
     ``weights`` maps checkpoint names to float32 arrays; ``config`` is the checkpoint's config.json.
+    A pruned layer may have fewer heads and neurons than ``config`` says: its weights decide.
     ``half``: layers in float16, as GPUs are fastest at; pooling stays in float32. ``heads``: what
     the embedding is made of, one behind the other, their shares summing to 1; without any it is the
     mean itself. Raises ``KeyError`` naming the weight that is missing.
@@ -107,7 +108,7 @@ def build(
             mask,
             weights,
             f"encoder.layer.{layer}",
-            int(config["num_attention_heads"]),
+            int(config["hidden_size"]) // int(config["num_attention_heads"]),
             epsilon,
         )
     if half:
@@ -164,11 +165,12 @@ def _attention_mask(g: _Graph) -> str:
 
 
 def _layer(
-    g: _Graph, x: str, mask: str, weights: Weights, p: str, heads: int, epsilon: float
+    g: _Graph, x: str, mask: str, weights: Weights, p: str, head_size: int, epsilon: float
 ) -> str:
-    hidden = weights[f"{p}.attention.self.query.weight"].shape[0]
-    split = g.constant("split", np.array([0, 0, heads, hidden // heads], np.int64))
-    merged_shape = g.constant("merge", np.array([0, 0, hidden], np.int64))
+    """A layer with as many heads and neurons as its weights have."""
+    inner = weights[f"{p}.attention.self.query.weight"].shape[0]
+    split = g.constant(f"split.{inner}", np.array([0, 0, inner // head_size, head_size], np.int64))
+    merged_shape = g.constant(f"merge.{inner}", np.array([0, 0, inner], np.int64))
 
     def projected(part: str, order: list[int]) -> str:
         name = f"{p}.attention.self.{part}"
@@ -187,7 +189,7 @@ def _layer(
     scaled = g.node(
         "Div",
         logits,
-        g.constant("root", np.array(np.sqrt(hidden // heads), np.float32)),
+        g.constant("root", np.array(np.sqrt(head_size), np.float32)),
         name=f"{p}.scaled",
     )
     probability = g.node(

@@ -24,7 +24,7 @@ from typing import Any, get_args
 from platformdirs import user_cache_path
 
 from shared.adapters.errors import EncoderInvalid
-from shared.adapters.onnx import e5, tasks
+from shared.adapters.onnx import tasks
 from shared.contracts.encoders import VariantName
 from shared.routing.deciding.table import Encoder
 
@@ -52,26 +52,29 @@ class Variant:
     """An encoder that comes with Pointsman."""
 
     quantization: str
-    layers: int | None
-    """Of MiniLM; None: all. Nothing for the task encoder."""
-    minilm: bool
+    training: tasks.Training | None
+    """Of the task encoder; None: MiniLM."""
+    layers: int | None = None
+    """Of MiniLM; None: all."""
 
     @classmethod
     def named(cls, name: str) -> Variant:
         if name.startswith("minilm-"):
-            return cls(name.removeprefix("minilm-"), LAYERS, minilm=True)
+            return cls(name.removeprefix("minilm-"), None, LAYERS)
+        if name.startswith("tasks1-"):
+            return cls(name.removeprefix("tasks1-"), tasks.FIRST)
         quantization, _, whole = name.partition("-")
-        return cls(quantization, None, minilm=bool(whole))
+        return cls(quantization, None if whole else tasks.LATEST)
 
     @property
     def revision(self) -> str:
-        if not self.minilm:
-            return tasks.revision()
+        if self.training is not None:
+            return tasks.revision(self.training)
         return f"r{RECIPE}" if self.layers is None else f"r{RECIPE}-{self.layers}layers"
 
     @property
     def directory(self) -> Path:
-        name = "all-MiniLM-L6-v2" if self.minilm else tasks.ID.split("/")[1]
+        name = tasks.ID.split("/")[1] if self.training is not None else "all-MiniLM-L6-v2"
         return home() / f"{name}-{self.revision}-{self.quantization}"
 
 
@@ -80,7 +83,7 @@ def variant_of(encoder: Encoder) -> str | None:
     for name in VARIANTS:
         wanted = Variant.named(name)
         own = ID, f"{WEIGHTS_SHA256[:12]}-{wanted.revision}"
-        if not wanted.minilm:
+        if wanted.training is not None:
             own = tasks.ID, wanted.revision
         if (*own, wanted.quantization) == (encoder.id, encoder.revision, encoder.quantization):
             return name
@@ -103,18 +106,24 @@ def prepare(
     wanted = Variant.named(variant)
     target = wanted.directory
     if not (target / "model.onnx").exists():
-        (_prepare_minilm if wanted.minilm else _prepare_tasks)(wanted, source, say)
+        if wanted.training is None:
+            _prepare_minilm(wanted, source, say)
+        else:
+            _prepare_tasks(wanted, wanted.training, source, say)
     return target
 
 
-def _prepare_tasks(wanted: Variant, source: Path | None, say: Callable[[str], None]) -> None:
+def _prepare_tasks(
+    wanted: Variant, training: tasks.Training, source: Path | None, say: Callable[[str], None]
+) -> None:
     say("reading the weights")
-    base = e5.read(source or e5.installed())
+    base = tasks.base(source, training)
     say("building the graph")
-    model = tasks.build(base, half=wanted.quantization == "fp16")
+    model = tasks.build(base, training, half=wanted.quantization == "fp16")
     with fresh(wanted.directory) as making:
         (making / "model.onnx").write_bytes(model.SerializeToString())
-        (making / "config.json").write_text(json.dumps(dict(base.config), indent=2) + "\n")
+        config = tasks.config(base, training)
+        (making / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         base.tokenizer().save(str(making / "tokenizer.json"))
         card = {
             "id": tasks.ID,

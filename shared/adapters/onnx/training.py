@@ -1,8 +1,9 @@
 """Training the task encoder: the first layers of multilingual-e5-small learn from the library of
-tasks what is asked, for any topic and language.
+tasks what is asked, for any topic and language; then they are pruned to half their cost.
 
-Needs torch and transformers (the extra `export`); nothing at run time does. What is learnt is one
-safetensors file: what the layers changed by, and two heads on the mean of their tokens.
+Needs torch and transformers (the extra `export`); nothing at run time does. Runs on a GPU where
+torch finds one. What is learnt is one safetensors file: the pruned layers, and two heads on the
+mean of their tokens.
 
 - The task head puts prompts of one task and its descriptions together, for any topic and
   language. Its losses are supervised contrastive learning (Khosla et al., arXiv 2004.11362), and a
@@ -10,6 +11,7 @@ safetensors file: what the layers changed by, and two heads on the mean of their
 - The general head is distilled from the first three layers of all-MiniLM-L6-v2, the earlier
   encoder (docs/decisions/0002-encoder.md), on English text and code. The task alone does not say
   how hard a prompt is.
+- The pruned layers learn from the whole ones (`shared.adapters.onnx.pruning`).
 
 Learns from the `train` prompts only, and never from a task that is kept whole.
 """
@@ -28,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.adapters.onnx.e5 import LAYERS, Checkpoint
+from shared.adapters.onnx.e5 import Checkpoint
 from shared.adapters.onnx.encoder import pad
 from shared.adapters.onnx.tasks import GENERAL
 from shared.catalog.tasks import Task
@@ -37,9 +39,12 @@ from shared.routing.deciding.projection import TASK
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast is learnt. The defaults made the encoder that ships."""
+    """How long and how fast is learnt."""
 
-    steps: int = 750
+    steps: int = 600
+    """Of the whole layers."""
+    pruned_steps: int = 1250
+    """Of the pruned layers, after them."""
     tasks: int = 32
     """Tasks of a batch, half of them of one family, whose tasks are hardest to distinguish."""
     prompts: int = 3
@@ -48,91 +53,240 @@ class Schedule:
     """Texts of a batch from which the general head learns."""
     rate: float = 2.5e-4
     head_rate: float = 1e-3
+    pruned_rate: float = 5e-4
     temperature: float = 0.07
     tokens: int = 96
     general: float = 4.0
     """Weight of the general head's loss."""
+    heads: int = 6
+    """Attention heads of a layer that stay, of 12."""
+    neurons: int = 640
+    """Neurons of a layer that stay, of 1,536."""
     seed: int = 0
 
 
 Say = Callable[[str], None]
+Teacher = Callable[[Sequence[str]], np.ndarray[Any, Any]]
 
 
 def train(
     base: Checkpoint,
-    teacher: Callable[[Sequence[str]], np.ndarray[Any, Any]],
+    teacher: Teacher,
     library: Sequence[Task],
     target: Path,
     schedule: Schedule,
     say: Say,
 ) -> None:
-    """Train, and write the learnt file. `teacher`: texts to (n, 384), what the general head is to
-    tell."""
+    """Train all layers of `base`, and write the learnt file. `teacher`: texts to (n, 384), what the
+    general head is to tell."""
     import torch
     from safetensors.torch import save_file
 
+    from shared.adapters.onnx.pruning import Distilling, prune
+
     random.seed(schedule.seed)
     torch.manual_seed(schedule.seed)
-    known = [task for task in library if not task.kept]
-    say(f"{len(known)} tasks, {sum(len(t.train) for t in known)} prompts")
-    texts = sorted(set(other_texts(schedule.seed)) | {p for t in known for p in t.train})
-    say(f"{len(texts)} texts for the general head: asking the teacher")
-    taught = torch.from_numpy(np.asarray(teacher(texts), np.float32))
-    model, before = _model(base)
-    task_head = torch.nn.Linear(base.hidden, TASK)
-    general_head = torch.nn.Linear(base.hidden, taught.shape[1])
-    proxies = torch.nn.Parameter(torch.randn(len(known), TASK) / math.sqrt(TASK))
-    heads = [*task_head.parameters(), *general_head.parameters(), proxies]
-    layers = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [{"params": layers, "lr": schedule.rate}, {"params": heads, "lr": schedule.head_rate}],
-        weight_decay=0.01,
-    )
-    pace = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [schedule.rate, schedule.head_rate], total_steps=schedule.steps, pct_start=0.1
-    )
-    pooled = _Pooled(model, base, schedule.tokens)
-    draw = random.Random(schedule.seed)
-    batches = _batches(known, schedule, draw)
-    for step in range(schedule.steps):
-        labels, prompts = next(batches)
-        rows = draw.sample(range(len(texts)), schedule.others)
-        points = pooled([*prompts, *(texts[i] for i in rows)])
-        asked = torch.nn.functional.normalize(task_head(points[: len(prompts)]), dim=1)
-        told = torch.nn.functional.normalize(general_head(points[len(prompts) :]), dim=1)
-        where = torch.tensor(labels)
-        contrast = _contrast(asked, where, schedule.temperature)
-        classes = asked @ torch.nn.functional.normalize(proxies, dim=1).T / schedule.temperature
-        named = torch.nn.functional.cross_entropy(classes, where)
-        apart = 1 - (told * taught[rows]).sum(dim=1).mean()
-        loss = contrast + named + schedule.general * apart
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(layers, 1.0)
-        optimizer.step()
-        pace.step()
-        if step % 25 == 0 or step == schedule.steps - 1:
-            say(
-                f"step {step} of {schedule.steps}: contrast {contrast.item():.3f}, "
-                f"tasks {named.item():.3f}, general {apart.item():.3f}"
-            )
-    model.eval()
-    learnt = {
-        name: parameter.detach() - before[name]
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
-    with torch.no_grad():
-        axes = _axes(general_head(pooled(texts[:4000:2], every=64)).numpy())
-    learnt["task.weight"] = task_head.weight.detach()
-    learnt["task.bias"] = task_head.bias.detach()
-    learnt["general.weight"] = torch.from_numpy(axes) @ general_head.weight.detach()
-    learnt["general.bias"] = torch.from_numpy(axes) @ general_head.bias.detach()
+    lessons = Lessons(library, teacher, schedule, say)
+    learner = TaskLearner.on(base, lessons, schedule)
+    rates = (schedule.rate, schedule.head_rate)
+    for step in learner.steps(schedule.steps, rates, learner.loss, dropout=True):
+        say(f"whole layers, step {step}")
+    whole = learner.frozen()
+    say(f"pruning to {schedule.heads} heads and {schedule.neurons} neurons a layer")
+    prune(learner, schedule.heads, schedule.neurons)
+    say("asking the whole layers for what the pruned ones are to tell")
+    distilling = Distilling(whole, learner)
+    rates = (schedule.pruned_rate, schedule.pruned_rate)
+    pruned_steps = schedule.pruned_steps
+    for step in learner.steps(pruned_steps, rates, distilling.loss, dropout=False):
+        say(f"pruned layers, step {step}")
     save_file(
-        {name: value.half().contiguous() for name, value in learnt.items()},
+        {name: value.half().contiguous().cpu() for name, value in learner.learnt().items()},
         target,
         {"schedule": json.dumps(asdict(schedule)), "base": base.digest},
     )
+
+
+class Lessons:
+    """What is learnt from: prompts of tasks, and texts with what the teacher says of them."""
+
+    def __init__(
+        self, library: Sequence[Task], teacher: Teacher, schedule: Schedule, say: Say
+    ) -> None:
+        self.known = [task for task in library if not task.kept]
+        say(f"{len(self.known)} tasks, {sum(len(t.train) for t in self.known)} prompts")
+        prompts = {prompt for task in self.known for prompt in task.train}
+        self.others = sorted(set(other_texts(schedule.seed)) | prompts)
+        say(f"{len(self.others)} texts for the general head: asking the teacher")
+        self.taught = np.asarray(teacher(self.others), np.float32)
+        self._schedule = schedule
+        self._draw = random.Random(schedule.seed)
+        families = sorted({task.family for task in self.known})
+        self._of_family = [
+            [i for i, task in enumerate(self.known) if task.family == family] for family in families
+        ]
+
+    def texts(self) -> list[str]:
+        """Every text that a batch may hold."""
+        said = {text for task in self.known for text in _words(task)}
+        return sorted(said | set(self.others))
+
+    def batch(self) -> tuple[list[int], list[str], list[int]]:
+        """Labels and texts: some prompts of each task, and one of its descriptions or its name. And
+        the rows of some other texts."""
+        schedule, draw = self._schedule, self._draw
+        family = draw.choices(self._of_family, [len(tasks) for tasks in self._of_family])[0]
+        near = draw.sample(family, min(len(family), schedule.tasks // 2))
+        far = draw.sample(range(len(self.known)), min(len(self.known), schedule.tasks))
+        labels: list[int] = []
+        texts: list[str] = []
+        for i in list(dict.fromkeys([*near, *far]))[: schedule.tasks]:
+            task = self.known[i]
+            drawn = [*draw.sample(task.train, schedule.prompts), draw.choice(_words(task))]
+            texts += drawn
+            labels += [i] * len(drawn)
+        return labels, texts, draw.sample(range(len(self.others)), schedule.others)
+
+
+def _words(task: Task) -> list[str]:
+    """What stands for a task beside its prompts."""
+    return [*task.descriptions, *task.sentences, task.name]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a model tells of a batch, as torch tensors."""
+
+    labels: Any
+    """(n,): the tasks of the first n texts."""
+    asked: Any
+    """(all texts, TASK), of length 1."""
+    general: Any
+    """(others, 384), of length 1."""
+    taught: Any
+    """(others, 384): what the general part should be."""
+
+
+class TaskLearner:
+    """Layers and heads while they learn."""
+
+    def __init__(self, model: Any, base: Checkpoint, lessons: Lessons, schedule: Schedule) -> None:
+        import torch
+
+        self.model = model
+        self.lessons = lessons
+        self.schedule = schedule
+        self.device = next(model.parameters()).device
+        self.pooled = Pooled(model, base, schedule.tokens)
+        linear = torch.nn.Linear
+        self._task = linear(base.hidden, TASK).to(self.device)
+        self._general = linear(base.hidden, lessons.taught.shape[1]).to(self.device)
+        known = len(lessons.known)
+        self._proxies = torch.nn.Parameter(
+            torch.randn(known, TASK, device=self.device) / math.sqrt(TASK)
+        )
+        self._taught = torch.from_numpy(lessons.taught).to(self.device)
+
+    @classmethod
+    def on(cls, base: Checkpoint, lessons: Lessons, schedule: Schedule) -> TaskLearner:
+        """A new one, on the GPU where there is one."""
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(_model(base).to(device), base, lessons, schedule)
+
+    def frozen(self) -> TaskLearner:
+        """A copy that learns no more."""
+        import copy
+
+        shared = {id(part): part for part in (self.lessons, self._taught)}
+        same = copy.deepcopy(self, shared)
+        same.model.eval().requires_grad_(False)
+        return same
+
+    def steps(
+        self,
+        count: int,
+        rates: tuple[float, float],
+        loss: Callable[[], tuple[Any, str]],
+        *,
+        dropout: bool,
+    ) -> Iterator[str]:
+        """Learn `count` steps by `loss`, at `rates` of the layers and of the heads. Yields the
+        losses every 25 steps."""
+        import torch
+
+        layers = [p for p in self.model.parameters() if p.requires_grad]
+        heads = [*self._task.parameters(), *self._general.parameters(), self._proxies]
+        groups = [{"params": p, "lr": r} for p, r in zip((layers, heads), rates, strict=True)]
+        optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+        pace = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, list(rates), total_steps=count, pct_start=0.1
+        )
+        self.model.train(dropout)
+        for step in range(count):
+            value, words = loss()
+            optimizer.zero_grad()
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(layers, 1.0)
+            optimizer.step()
+            pace.step()
+            if step % 25 == 0 or step == count - 1:
+                yield f"{step} of {count}: {words}"
+        self.model.eval()
+
+    def told(self, labels: Sequence[int], points: Any, others: Sequence[int]) -> Told:
+        """Read the means of tokens (n, hidden) of a batch."""
+        import torch
+
+        unit = torch.nn.functional.normalize
+        return Told(
+            torch.tensor(labels, device=self.device),
+            unit(self._task(points), dim=1),
+            unit(self._general(points[len(labels) :]), dim=1),
+            self._taught[others],
+        )
+
+    def loss(self) -> tuple[Any, str]:
+        """Of a new batch."""
+        labels, texts, others = self.lessons.batch()
+        points = self.pooled([*texts, *(self.lessons.others[i] for i in others)])
+        return self.judged(self.told(labels, points, others))
+
+    def judged(self, told: Told, supervised: float = 1.0) -> tuple[Any, str]:
+        """The loss of what was told, and words for it."""
+        import torch
+
+        schedule = self.schedule
+        asked = told.asked[: len(told.labels)]
+        contrast = contrasted(asked, told.labels, schedule.temperature)
+        proxies = torch.nn.functional.normalize(self._proxies, dim=1)
+        named = torch.nn.functional.cross_entropy(
+            asked @ proxies.T / schedule.temperature, told.labels
+        )
+        apart = 1 - (told.general * told.taught).sum(dim=1).mean()
+        loss = supervised * (contrast + named) + schedule.general * apart
+        words = f"contrast {contrast:.3f}, tasks {named:.3f}, general {apart:.3f}"
+        return loss, words
+
+    def learnt(self) -> dict[str, Any]:
+        """The layers and both heads by name, as tensors."""
+        import torch
+
+        found = {
+            name: parameter.detach()
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad
+        }
+        texts = self.lessons.others[:4000:2]
+        with torch.no_grad():
+            axes = _axes(self._general(self.pooled(texts, every=64)).cpu().numpy())
+        turned = torch.from_numpy(axes).to(self.device)
+        found["task.weight"] = self._task.weight.detach()
+        found["task.bias"] = self._task.bias.detach()
+        found["general.weight"] = turned @ self._general.weight.detach()
+        found["general.bias"] = turned @ self._general.bias.detach()
+        return found
 
 
 def other_texts(seed: int) -> list[str]:
@@ -163,79 +317,69 @@ def _pieces(text: str, least: int = 80, most: int = 420) -> Iterator[str]:
             held = ""
 
 
-def _batches(
-    known: Sequence[Task], schedule: Schedule, draw: random.Random
-) -> Iterator[tuple[list[int], list[str]]]:
-    """Labels and texts: some prompts of each task, and one of its descriptions or its name."""
-    families = sorted({task.family for task in known})
-    of_family = {f: [i for i, t in enumerate(known) if t.family == f] for f in families}
-    weights = [len(of_family[f]) for f in families]
-    while True:
-        family = of_family[draw.choices(families, weights)[0]]
-        near = draw.sample(family, min(len(family), schedule.tasks // 2))
-        others = draw.sample(range(len(known)), schedule.tasks)
-        chosen = list(dict.fromkeys([*near, *others]))[: schedule.tasks]
-        labels: list[int] = []
-        texts: list[str] = []
-        for i in chosen:
-            task = known[i]
-            said = draw.choice([*task.descriptions, *task.sentences, task.name])
-            drawn = [*draw.sample(task.train, schedule.prompts), said]
-            texts += drawn
-            labels += [i] * len(drawn)
-        yield labels, texts
-
-
-def _contrast(points: Any, labels: Any, temperature: float) -> Any:
+def contrasted(points: Any, labels: Any, temperature: float) -> Any:
     """Supervised contrastive loss over a batch (n, dimension) of unit vectors with labels (n,)."""
     import torch
 
-    itself = torch.eye(len(points), dtype=torch.bool)
+    itself = torch.eye(len(points), dtype=torch.bool, device=points.device)
     alike = (points @ points.T / temperature).masked_fill(itself, -1e9)
     same = (labels[:, None] == labels[None]) & ~itself
     share = alike - torch.logsumexp(alike, dim=1, keepdim=True)
     return -((share * same).sum(dim=1) / same.sum(dim=1).clamp(min=1)).mean()
 
 
-def _model(base: Checkpoint) -> tuple[Any, dict[str, Any]]:
-    """The base's layers, whose word embeddings stay as they are; and what they were."""
+def _model(base: Checkpoint) -> Any:
+    """The base's layers; the word embeddings do not learn."""
     import torch
     from transformers import BertConfig, BertModel
 
-    model = BertModel(
-        BertConfig(**{**base.config, "num_hidden_layers": LAYERS}), add_pooling_layer=False
-    )
+    model = BertModel(BertConfig(**base.config), add_pooling_layer=False)
     weights = {name: torch.from_numpy(value) for name, value in base.weights.items()}
     model.load_state_dict(weights, strict=False)
     model.embeddings.requires_grad_(False)
-    model.train()
-    before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    return model, before
+    return model
 
 
-class _Pooled:
+class Pooled:
     """Texts to the mean of their tokens (n, hidden), in groups of like length."""
 
     def __init__(self, model: Any, base: Checkpoint, tokens: int) -> None:
         self._model = model
         self._tokenizer = base.tokenizer(tokens)
         self._pad = int(base.config["pad_token_id"])
+        self._device = next(model.parameters()).device
 
-    def __call__(self, texts: Sequence[str], every: int = 32) -> Any:
+    def __call__(
+        self,
+        texts: Sequence[str],
+        every: int = 32,
+        look: Callable[[list[int], Any, Any], None] | None = None,
+    ) -> Any:
+        """`look` is shown each group: the texts' indices, its tokens' mask (n, tokens), and the
+        output of each layer, (layers, n, tokens, hidden)."""
         import torch
 
         lines = [e.ids for e in self._tokenizer.encode_batch(list(texts))]
         order = sorted(range(len(lines)), key=lambda i: len(lines[i]))
         points = []
         for start in range(0, len(order), every):
-            group = [lines[i] for i in order[start : start + every]]
-            ids, mask = map(torch.from_numpy, pad(group, self._pad))
-            with torch.autocast("cpu", torch.bfloat16):
-                hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
-            hidden = hidden.float()
+            group = order[start : start + every]
+            ids, mask = (
+                torch.from_numpy(array).to(self._device)
+                for array in pad([lines[i] for i in group], self._pad)
+            )
+            with torch.autocast(self._device.type, torch.bfloat16):
+                out = self._model(
+                    input_ids=ids, attention_mask=mask, output_hidden_states=look is not None
+                )
+            if look is not None:
+                look(group, mask.bool(), torch.stack(out.hidden_states[1:]))
+            hidden = out.last_hidden_state.float()
             points.append((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
-        back = torch.empty(len(order), dtype=torch.long)
-        back[torch.tensor(order)] = torch.arange(len(order))
+        back = torch.empty(len(order), dtype=torch.long, device=self._device)
+        back[torch.tensor(order, device=self._device)] = torch.arange(
+            len(order), device=self._device
+        )
         return torch.cat(points)[back]
 
 

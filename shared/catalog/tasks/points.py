@@ -18,8 +18,10 @@ Array = npt.NDArray[np.float32]
 
 FILE = "points.npz"
 """Its name beside an encoder of one's own."""
-PLACE = Path(__file__).with_name(FILE)
+PLACE = Path(__file__).with_name("points_2.npz")
 """Of the default encoder; written by `pointsman model train-tasks`."""
+BEFORE = (Path(__file__).with_name("points_1.npz"),)
+"""Of the encoders before it, for tables of their spaces."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -109,10 +111,10 @@ def known(encoder: Encoder, directory: Path | None = None) -> Points | None:
 
 
 def beside(encoder: str, directory: Path | None = None) -> Points:
-    """The points of an encoder, `id@revision`: those beside it, or those that come with the default
-    one. Raises `LookupError` if there are none."""
+    """The points of an encoder, `id@revision`: those beside it, or those that come with Pointsman.
+    Raises `LookupError` if there are none."""
     beside = directory / FILE if directory is not None else None
-    for path in (beside, PLACE):
+    for path in (beside, PLACE, *BEFORE):
         if path is None or not path.exists():
             continue
         try:

@@ -18,6 +18,8 @@ from shared.adapters.errors import EncoderInvalid
 from shared.adapters.onnx import bert, prepare
 from shared.adapters.onnx.encoder import PADDING, OnnxEncoder, groups
 from shared.adapters.onnx.load import load
+from shared.catalog.tasks.points import beside
+from shared.routing.deciding.table import Encoder
 
 CONFIG = {
     "hidden_size": 8,
@@ -223,6 +225,54 @@ def test_the_default_encoder_int8_stays_close_to_fp32_and_puts_like_with_like() 
     likeness = exact @ exact.T
     assert likeness[0, 1] > likeness[0, 2]
     assert likeness[2, 3] > likeness[2, 0]
+
+
+def test_a_table_of_the_task_encoder_before_finds_that_encoder_and_its_tasks() -> None:
+    """Tables of 2026-11-26 name this revision; what it was made from must not change."""
+    before = Encoder("pointsman/e5-small-tasks", "1571fc-83f6e55a-r1", 384, "mean", "int8")
+    assert prepare.variant_of(before) == "tasks1-int8"
+    assert load(None, "tasks1-int8").identity == before
+    assert load(None, "int8").identity.revision != before.revision
+    assert "Translate legal text" in beside(f"{before.id}@{before.revision}").names
+
+
+@pytest.mark.parametrize("name", prepare.VARIANTS)
+def test_a_variant_is_found_again_by_what_its_encoder_calls_itself(name: str) -> None:
+    wanted = prepare.Variant.named(name)
+    id_, revision = prepare.ID, f"{prepare.WEIGHTS_SHA256[:12]}-{wanted.revision}"
+    if wanted.training is not None:
+        id_, revision = "pointsman/e5-small-tasks", wanted.revision
+    encoder = Encoder(id_, revision, 384, "mean", wanted.quantization)
+    assert prepare.variant_of(encoder) == name
+
+
+def test_a_pruned_layer_has_the_heads_and_neurons_of_its_weights() -> None:
+    """A head that gives nothing and a neuron that nobody reads may as well be cut."""
+    whole = random_bert()
+    for layer in range(2):
+        p = f"encoder.layer.{layer}"
+        whole[f"{p}.attention.output.dense.weight"][:, 4:] = 0
+        whole[f"{p}.output.dense.weight"][:, 10:] = 0
+    pruned = dict(whole)
+    for layer in range(2):
+        p = f"encoder.layer.{layer}"
+        for part in ("query", "key", "value"):
+            for kind in ("weight", "bias"):
+                name = f"{p}.attention.self.{part}.{kind}"
+                pruned[name] = whole[name][:4]
+        for name in (f"{p}.intermediate.dense.weight", f"{p}.intermediate.dense.bias"):
+            pruned[name] = whole[name][:10]
+        name = f"{p}.attention.output.dense.weight"
+        pruned[name] = whole[name][:, :4]
+        name = f"{p}.output.dense.weight"
+        pruned[name] = whole[name][:, :10]
+    ids = np.array([[2, 4, 5, 6, 3]], np.int64)
+    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    before, after = (
+        onnxruntime.InferenceSession(bert.build(w, CONFIG).SerializeToString()).run(None, feed)[0]
+        for w in (whole, pruned)
+    )
+    np.testing.assert_allclose(after, before, atol=1e-6)
 
 
 def test_an_int8_text_has_one_vector_whatever_it_comes_with() -> None:

@@ -51,8 +51,8 @@ def test_a_short_training_learns_and_its_graph_says_what_the_model_said(tmp_path
 
     from shared.adapters.onnx import e5, tasks, training
 
-    base = e5.read(e5.installed())
-    schedule = replace(training.Schedule(), steps=12, tasks=8, others=8, tokens=32)
+    base = e5.read(e5.installed(), 2)
+    schedule = training.Schedule(steps=12, pruned_steps=12, tasks=8, others=8, tokens=32)
     lines: list[str] = []
     target = tmp_path / "learnt.safetensors"
     training.train(
@@ -64,11 +64,16 @@ def test_a_short_training_learns_and_its_graph_says_what_the_model_said(tmp_path
         lines.append,
     )
     losses = [float(line.split("tasks ")[1].split(",")[0]) for line in lines if "step" in line]
-    assert losses[-1] < losses[0]
-    session = onnxruntime.InferenceSession(tasks.build(base, target).SerializeToString())
+    whole, pruned = losses[:2], losses[2:]
+    assert whole[1] < whole[0]
+    assert pruned[1] < pruned[0]
+    made = replace(tasks.LATEST, learnt=target, layers=2)
+    alone = tasks.base(None, made)
+    assert not any("layer" in name for name in alone.weights)
+    session = onnxruntime.InferenceSession(tasks.build(alone, made).SerializeToString())
     ids = np.array([base.tokenizer(32).encode("Translate this into French").ids], np.int64)
     (vector,) = session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
     assert vector.shape == (384,)
     assert (vector**2).sum() == pytest.approx(1.0, abs=1e-4)
     with pytest.raises(EncoderInvalid, match="learnt for other weights"):
-        tasks.build(replace(base, digest="another"), target)
+        tasks.build(replace(alone, digest="another"), made)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shared.catalog import tasks
-from shared.catalog.tasks.points import PLACE, Points, beside, load
+from shared.catalog.tasks.points import BEFORE, PLACE, Points, beside, load
 
 LIBRARY = tasks.library()
 OTHERS = [task for task in LIBRARY if task.marks]
@@ -74,8 +74,9 @@ def test_descriptions_of_single_prompts_are_of_prompts_to_learn_from() -> None:
         assert not set(described) - set(task.train)
 
 
-def test_the_default_encoders_points_are_those_of_the_library() -> None:
-    known = load(PLACE)
+@pytest.mark.parametrize("place", [PLACE, *BEFORE], ids=lambda path: path.stem)
+def test_the_points_of_our_encoders_are_those_of_the_library(place: Path) -> None:
+    known = load(place)
     assert known.names == tuple(task.name for task in LIBRARY)
     assert known.families == tuple(task.family for task in LIBRARY)
     nearest, sure = known.nearest(known.vectors)

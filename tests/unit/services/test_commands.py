@@ -19,7 +19,7 @@ from support import table
 from typer.testing import CliRunner
 
 from services.__main__ import app
-from services.commands import config, health, rank
+from services.commands import config, doctor, health, rank
 from services.commands.config import rows
 from services.commands.dead_letters import as_entry, read_corrected
 from services.commands.demo import read_prompts
@@ -35,6 +35,7 @@ from shared.contracts.errors import InvalidMessage
 from shared.contracts.figures import percentile
 from shared.contracts.settings import AGREED
 from shared.routing.deciding.projection import Projection
+from shared.routing.deciding.table import Encoder
 from shared.routing.learning.comparing import differences
 
 CANARIES = {
@@ -386,3 +387,18 @@ def test_simulated_models_stay_simulated_where_a_server_is_named(
         monkeypatch.setenv(name, value)
     assert LLMSettings().simulated
     assert LLMSettings().who.startswith("SIMULATED")
+
+
+def test_doctor_says_where_the_tables_encoder_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Encoder("pointsman/e5-small-tasks", "1571fc-83f6e55a-r1", 384, "mean", "int8")
+    assert doctor._encoder_missing(before) is None
+    monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path))
+    assert doctor._encoder_missing(before) is None, "it can be made here"
+    monkeypatch.setattr(doctor, "find_spec", lambda _: None)
+    assert "tasks1-int8 is not prepared" in (doctor._encoder_missing(before) or "")
+    foreign = replace(before, id="somebody/else")
+    assert "does not come with Pointsman" in (doctor._encoder_missing(foreign) or "")
+    monkeypatch.setenv("POINTSMAN_ENCODER_DIR", str(tmp_path))
+    assert doctor._encoder_missing(foreign) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from described import Asking, Remembering, backend
 from support import submitted
 
 from services.describer.describe import describe
+from services.describer.settings import DescriberSettings
+from services.describer.wiring.library import Library
 from services.embedder.embed import embed
+from shared.adapters.onnx.load import load
 from shared.contracts.messages import Described, read
 from shared.contracts.places import EncoderRef, LibraryTask, Source
 from shared.contracts.vector import pack, unpack
@@ -24,6 +28,33 @@ def nearest(confidence: float, name: str = "Translate text") -> LibraryTask:
     return LibraryTask(
         name=name, confidence=confidence, vector=pack(POINT), encoder=EncoderRef.of(SPACE)
     )
+
+
+BEFORE = Encoder("pointsman/e5-small-tasks", "1571fc-83f6e55a-r1", 384, "mean", "int8")
+"""The task encoder of three layers."""
+
+
+@pytest.mark.parametrize(
+    ("table", "variant"),
+    [
+        (None, "int8"),
+        (BEFORE, "tasks1-int8"),
+        (replace(BEFORE, quantization="fp16"), "int8"),
+        (replace(BEFORE, id="sentence-transformers/all-MiniLM-L6-v2"), "int8"),
+    ],
+    ids=["no table", "the encoder before", "for a GPU", "knows no tasks"],
+)
+async def test_the_library_looks_in_the_space_of_the_table_where_it_can(
+    table: Encoder | None, variant: str
+) -> None:
+    """So that the embedder takes its vectors, and a prompt is encoded once."""
+    library = Library(DescriberSettings(), table)
+    try:
+        (found,) = await library.look(["Translate this contract into German: The tenant shall …"])
+    finally:
+        library.close()
+    assert found.encoder == EncoderRef.of(load(None, variant).identity)
+    assert "Translate" in found.name
 
 
 async def described(confidence: float) -> Described:
