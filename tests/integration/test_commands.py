@@ -95,7 +95,7 @@ async def test_a_table_is_built_from_an_outcome_file_published_shown_compared_an
     assert (built["clusters"], built["outcomes"], built["source"]) == (2, "real", "o.jsonl")
     shown = json.loads(await pointsman("table", "show", "--json"))
     winners = {r["label"].split()[0]: r["models"][0]["model"] for r in shown["rankings"]}
-    assert winners == {"Translate": "a", "Fix": "b"}
+    assert winners == {"Translate": "a", "Find": "b"}
     assert "simulated" not in await pointsman("table", "show")
     saved = tmp_path / "t.json"
     await pointsman(*build, "--save", str(saved), "--seed", "5")
