@@ -27,6 +27,7 @@ from shared.contracts.messages import Completed, read
 from shared.contracts.scopes import Scope
 from shared.contracts.spending import Spent
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS, SPENDING
+from shared.routing.deciding.abilities import Ability
 
 CATALOG = models.load()
 
@@ -66,7 +67,12 @@ async def test_the_openai_package_is_answered_by_the_selected_model(door: Door) 
     assert "x-pointsman-default" not in raw.headers
     asked = door.provider.asked[-1]
     assert asked["model"] == CATALOG.models[name].openrouter
-    assert (asked["temperature"], asked["seed"], asked["stop"]) == (0.3, 7, ["X"])
+    assert (asked["seed"], asked["stop"]) == (7, ["X"])
+    # a model that takes its own temperature alone does not get another, and a header says so
+    can = CATALOG.models[name].can
+    sampling = can is None or Ability.sampling in can
+    assert asked.get("temperature") == (0.3 if sampling else None)
+    assert ("temperature" in raw.headers.get("x-pointsman-left-out", "")) != sampling
     assert "pointsman" not in asked
     assert door.provider.headers[-1]["authorization"] == "Bearer provider-secret"
 
