@@ -30,7 +30,7 @@ from shared.adapters.kafka.tables import versions
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.providers import Providers
 from shared.adapters.onnx.load import load
-from shared.adapters.onnx.prepare import default_directory, variant_of
+from shared.adapters.onnx.prepare import default_directory, prepared, variant_of
 from shared.adapters.redis.client import RedisSettings, server_version
 from shared.catalog.models import CatalogError
 from shared.routing.deciding.table import Encoder
@@ -184,7 +184,7 @@ def _encoder() -> Finding:
     settings = EmbedderSettings()
     directory = settings.encoder_dir or default_directory(settings.variant)
     prepare = f"pointsman model prepare --variant {settings.variant}"
-    if settings.encoder_dir is None and not (directory / "model.onnx").exists():
+    if settings.encoder_dir is None and not prepared(settings.variant):
         return Finding(
             "encoder",
             ok=False,
@@ -303,8 +303,7 @@ def _encoder_missing(wanted: Encoder) -> str | None:
     variant = variant_of(wanted)
     if variant is None:
         return f"its encoder {wanted} does not come with Pointsman"
-    there = (default_directory(variant) / "model.onnx").exists()
-    if there or find_spec("onnx") is not None:
+    if prepared(variant) or find_spec("onnx") is not None:
         return None
     return f"its encoder {variant} is not prepared, and can't be made here"
 

@@ -55,9 +55,8 @@ def train_tasks(
     learnt = tasks.LATEST.learnt
     training.train(base, teacher.encode, library(), learnt, schedule, _say)
     _say("placing the tasks")
-    points_of(load(None, "fp32"), library()).save(points.PLACE)
-    for place in points.BEFORE:  # the encoder before has no further tasks unless told where
-        points_of(load(None, "tasks1-fp32"), library()).save(place)
+    for variant, place in points.PLACES.items():
+        points_of(load(None, variant), library()).save(place)
     _done(learnt, as_json=as_json)
 
 

@@ -21,7 +21,7 @@ from services.local.supervise import Supervisor
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
-from shared.adapters.onnx.prepare import Variant
+from shared.adapters.onnx.prepare import variant_for
 from shared.contracts.topics import DECISIONS
 
 FROM = os.environ.get("CHAOS_UPGRADE_FROM", "HEAD~1")
@@ -94,11 +94,7 @@ async def upgraded(size: Size) -> Findings:
         table = (await versions(KafkaSettings()))[-1].read_table()
         # what docs/operations.md says: an embedder of the table's own space, until there is another
         # table
-        variant = "int8"
-        if "MiniLM" in table.encoder.id:
-            variant = "minilm-int8" if "layers" in table.encoder.revision else "int8-whole"
-        elif table.encoder.revision == Variant.named("tasks1-int8").revision:
-            variant = "tasks1-int8"
+        variant = variant_for(table.encoder, None, "int8")
         log: Log = []
         async with old_services(tree, workers()) as old, AsyncExitStack() as new:
             there = Scene(broker, redis, models, Supervisor((), {}, noting(log)), log)

@@ -66,10 +66,10 @@ def loaded_encoder(
     it comes with Pointsman, else that of the settings."""
     try:
         from shared.adapters.onnx.load import load
-        from shared.adapters.onnx.prepare import variant_of
+        from shared.adapters.onnx.prepare import variant_for
 
-        own = variant_of(table) if table and settings.encoder_dir is None else None
-        live = load(settings.encoder_dir, own or settings.variant, "cpu", 1)
+        variant = variant_for(table, settings.encoder_dir, settings.variant)
+        live = load(settings.encoder_dir, variant, "cpu", 1)
     except (ImportError, OSError, AdapterError) as error:
         reason = (
             "onnxruntime is not installed here" if isinstance(error, ImportError) else str(error)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from services.describer.settings import DescriberSettings
 from shared.adapters.errors import AdapterError, EncoderInvalid
-from shared.adapters.onnx.prepare import Variant, default_directory, variant_of
+from shared.adapters.onnx.prepare import default_directory, variant_for
 from shared.adapters.telemetry import log
 from shared.catalog.tasks import points as places
 from shared.contracts.places import EncoderRef, LibraryTask
@@ -26,11 +26,9 @@ class Library:
     def __init__(self, settings: DescriberSettings, table: Encoder | None = None) -> None:
         from shared.adapters.onnx.load import load
 
-        variant: str = settings.variant
-        if table is not None and settings.encoder_dir is None and places.known(table) is not None:
-            own = variant_of(table)
-            if own is not None and Variant.named(own).quantization != "fp16":
-                variant = own
+        if table is not None and (places.known(table) is None or table.quantization == "fp16"):
+            table = None
+        variant = variant_for(table, settings.encoder_dir, settings.variant)
         if variant.endswith("fp16"):
             raise EncoderInvalid("the encoder in half precision is for the embedder's GPU")
         self._encoder = load(settings.encoder_dir, variant, "cpu", settings.threads)

@@ -93,10 +93,10 @@ class Assessor:
         if wanted not in self._encoders and wanted not in self._missing:
             try:
                 from shared.adapters.onnx.load import load
-                from shared.adapters.onnx.prepare import variant_of
+                from shared.adapters.onnx.prepare import variant_for
 
-                own = None if self._directory is not None else variant_of(wanted)
-                loaded = load(self._directory, own or self._variant, "cpu", 1)
+                variant = variant_for(wanted, self._directory, self._variant)
+                loaded = load(self._directory, variant, "cpu", 1)
                 while len(self._encoders) >= ENCODERS:
                     del self._encoders[next(iter(self._encoders))]
                 self._encoders[wanted] = loaded

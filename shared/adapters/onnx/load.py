@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shared.adapters.errors import EncoderInvalid
 from shared.adapters.onnx.encoder import GPU_TOKENS, OnnxEncoder, Provider
-from shared.adapters.onnx.prepare import VARIANTS, default_directory, prepare
+from shared.adapters.onnx.prepare import VARIANTS, prepare
 
 
 def load(
@@ -22,7 +22,5 @@ def load(
     if directory is None:
         if variant not in VARIANTS:
             raise EncoderInvalid(f"a variant is {', '.join(VARIANTS)}, not {variant}")
-        directory = default_directory(variant)
-        if not (directory / "model.onnx").exists():
-            prepare(variant)
+        directory = prepare(variant)
     return OnnxEncoder(directory, provider, threads, batch, gpu_tokens)

@@ -90,8 +90,20 @@ def variant_of(encoder: Encoder) -> str | None:
     return None
 
 
+def variant_for(table: Encoder | None, directory: Path | None, variant: str) -> str:
+    """Which encoder serves a table: its own, if that comes with Pointsman and the settings name no
+    `directory`; else the `variant` of the settings."""
+    own = variant_of(table) if table is not None and directory is None else None
+    return own or variant
+
+
 def default_directory(variant: str) -> Path:
     return Variant.named(variant).directory
+
+
+def prepared(variant: str) -> bool:
+    """Whether an encoder that comes with Pointsman is there already."""
+    return (default_directory(variant) / "model.onnx").exists()
 
 
 def prepare(
@@ -104,13 +116,12 @@ def prepare(
     default the installed package's.
     """
     wanted = Variant.named(variant)
-    target = wanted.directory
-    if not (target / "model.onnx").exists():
+    if not prepared(variant):
         if wanted.training is None:
             _prepare_minilm(wanted, source, say)
         else:
             _prepare_tasks(wanted, wanted.training, source, say)
-    return target
+    return wanted.directory
 
 
 def _prepare_tasks(

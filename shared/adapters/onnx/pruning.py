@@ -119,15 +119,14 @@ class Distilling:
         import torch
 
         labels, texts, others = self._pruned.lessons.batch()
-        every = [*texts, *(self._pruned.lessons.others[i] for i in others)]
-        rows = [self._row[text] for text in every]
+        rows = [self._row[text] for text in texts]
         off = []
 
         def compare(group: list[int], mask: Any, states: Any) -> None:
             wanted = torch.cat([self._states[rows[i]] for i in group], dim=1).float()
             off.append((states[:, mask].float() - wanted).square().mean(dim=2))
 
-        points = self._pruned.pooled(every, look=compare)
+        points = self._pruned.pooled(texts, look=compare)
         told = self._pruned.told(labels, points, others)
         hidden = (torch.cat(off, dim=1).mean(dim=1) / self._spread).mean()
         unlike = 1 - (told.asked * self._asked[rows]).sum(dim=1).mean()

@@ -87,7 +87,7 @@ def train(
     random.seed(schedule.seed)
     torch.manual_seed(schedule.seed)
     lessons = Lessons(library, teacher, schedule, say)
-    learner = TaskLearner.on(base, lessons, schedule)
+    learner = TaskLearner(base, lessons, schedule)
     rates = (schedule.rate, schedule.head_rate)
     for step in learner.steps(schedule.steps, rates, learner.loss, dropout=True):
         say(f"whole layers, step {step}")
@@ -132,8 +132,8 @@ class Lessons:
         return sorted(said | set(self.others))
 
     def batch(self) -> tuple[list[int], list[str], list[int]]:
-        """Labels and texts: some prompts of each task, and one of its descriptions or its name. And
-        the rows of some other texts."""
+        """Labels, texts, and rows of other texts. The labels are of the first texts: some prompts
+        of each task, and one of its descriptions or its name. The other texts follow."""
         schedule, draw = self._schedule, self._draw
         family = draw.choices(self._of_family, [len(tasks) for tasks in self._of_family])[0]
         near = draw.sample(family, min(len(family), schedule.tasks // 2))
@@ -145,7 +145,8 @@ class Lessons:
             drawn = [*draw.sample(task.train, schedule.prompts), draw.choice(_words(task))]
             texts += drawn
             labels += [i] * len(drawn)
-        return labels, texts, draw.sample(range(len(self.others)), schedule.others)
+        others = draw.sample(range(len(self.others)), schedule.others)
+        return labels, [*texts, *(self.others[i] for i in others)], others
 
 
 def _words(task: Task) -> list[str]:
@@ -168,16 +169,16 @@ class Told:
 
 
 class TaskLearner:
-    """Layers and heads while they learn."""
+    """Layers and heads while they learn, on the GPU where there is one."""
 
-    def __init__(self, model: Any, base: Checkpoint, lessons: Lessons, schedule: Schedule) -> None:
+    def __init__(self, base: Checkpoint, lessons: Lessons, schedule: Schedule) -> None:
         import torch
 
-        self.model = model
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = _model(base).to(self.device)
         self.lessons = lessons
         self.schedule = schedule
-        self.device = next(model.parameters()).device
-        self.pooled = Pooled(model, base, schedule.tokens)
+        self.pooled = Pooled(self.model, base, schedule.tokens)
         linear = torch.nn.Linear
         self._task = linear(base.hidden, TASK).to(self.device)
         self._general = linear(base.hidden, lessons.taught.shape[1]).to(self.device)
@@ -186,14 +187,6 @@ class TaskLearner:
             torch.randn(known, TASK, device=self.device) / math.sqrt(TASK)
         )
         self._taught = torch.from_numpy(lessons.taught).to(self.device)
-
-    @classmethod
-    def on(cls, base: Checkpoint, lessons: Lessons, schedule: Schedule) -> TaskLearner:
-        """A new one, on the GPU where there is one."""
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(_model(base).to(device), base, lessons, schedule)
 
     def frozen(self) -> TaskLearner:
         """A copy that learns no more."""
@@ -250,8 +243,7 @@ class TaskLearner:
     def loss(self) -> tuple[Any, str]:
         """Of a new batch."""
         labels, texts, others = self.lessons.batch()
-        points = self.pooled([*texts, *(self.lessons.others[i] for i in others)])
-        return self.judged(self.told(labels, points, others))
+        return self.judged(self.told(labels, self.pooled(texts), others))
 
     def judged(self, told: Told, supervised: float = 1.0) -> tuple[Any, str]:
         """The loss of what was told, and words for it."""

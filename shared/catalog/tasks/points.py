@@ -18,10 +18,12 @@ Array = npt.NDArray[np.float32]
 
 FILE = "points.npz"
 """Its name beside an encoder of one's own."""
-PLACE = Path(__file__).with_name("points_2.npz")
-"""Of the default encoder; written by `pointsman model train-tasks`."""
-BEFORE = (Path(__file__).with_name("points_1.npz"),)
-"""Of the encoders before it, for tables of their spaces."""
+PLACES = {
+    "fp32": Path(__file__).with_name("points_2.npz"),
+    "tasks1-fp32": Path(__file__).with_name("points_1.npz"),
+}
+"""Of the encoders that come with Pointsman, by the variant that they were made with; written by
+`pointsman model train-tasks`."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -79,9 +81,9 @@ def task_part(embeddings: Array) -> Array:
 
 
 @cache
-def load(path: Path | None = None) -> Points:
-    """The points of a file; by default those of the default encoder."""
-    with np.load(path or PLACE, allow_pickle=False) as data:
+def load(path: Path) -> Points:
+    """The points of a file."""
+    with np.load(path, allow_pickle=False) as data:
         vectors = data["vectors"].astype(np.float32)
         if vectors.ndim != 2 or vectors.shape != (len(data["names"]), TASK):
             raise ValueError(f"an array of shape {vectors.shape} for {len(data['names'])} tasks")
@@ -114,7 +116,7 @@ def beside(encoder: str, directory: Path | None = None) -> Points:
     """The points of an encoder, `id@revision`: those beside it, or those that come with Pointsman.
     Raises `LookupError` if there are none."""
     beside = directory / FILE if directory is not None else None
-    for path in (beside, PLACE, *BEFORE):
+    for path in (beside, *PLACES.values()):
         if path is None or not path.exists():
             continue
         try:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shared.catalog import tasks
-from shared.catalog.tasks.points import BEFORE, PLACE, Points, beside, load
+from shared.catalog.tasks.points import PLACES, Points, beside, load
 
 LIBRARY = tasks.library()
 OTHERS = [task for task in LIBRARY if task.marks]
@@ -74,7 +74,7 @@ def test_descriptions_of_single_prompts_are_of_prompts_to_learn_from() -> None:
         assert not set(described) - set(task.train)
 
 
-@pytest.mark.parametrize("place", [PLACE, *BEFORE], ids=lambda path: path.stem)
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_the_points_of_our_encoders_are_those_of_the_library(place: Path) -> None:
     known = load(place)
     assert known.names == tuple(task.name for task in LIBRARY)
