@@ -110,6 +110,17 @@ class RememberedDescription(Remembered):
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What the library says of a prompt."""
+
+    task: LibraryTask
+    """The nearest one."""
+    quote: str = ""
+    """What the prompt says of its task in its own words, where the nearest one is not near enough;
+    empty where it has no words of its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Means:
     """The ways to get a description."""
 
@@ -117,8 +128,8 @@ class Means:
     ask: Ask
     cache: Texts
     foresee: Foresee | None = None
-    library: LibraryTask | None = None
-    """The nearest task of the library, where somebody has looked."""
+    library: Looked | None = None
+    """What the library says of it, where somebody has looked."""
 
 
 Backend = Callable[[Submitted, Means], Awaitable[Described]]
@@ -131,7 +142,7 @@ async def describe(
     ask: Ask,
     cache: Texts,
     foresee: Foresee | None = None,
-    library: LibraryTask | None = None,
+    library: Looked | None = None,
 ) -> Described:
     """Add a task description, by the backend of the settings."""
     backend = BACKENDS.get(settings.backend, by_language_model)  # auto, where nobody resolved it
@@ -151,17 +162,17 @@ async def by_rules(message: Submitted, _means: Means) -> Described:
 
 
 async def by_library(message: Submitted, means: Means) -> Described:
-    """The nearest task of the library with what the prompt says of languages and forms; by the
-    rules where it is not sure enough."""
+    """The nearest task of the library with what the prompt says of languages and forms; where that
+    is not sure enough, what the prompt says of its task in its own words."""
     began = time.perf_counter()
-    nearest = means.library
-    if nearest is None:
+    if means.library is None:
         return await by_rules(message, means)
+    nearest = means.library.task
     prompt = message.task_text()
     if nearest.confidence >= means.settings.library_from:
         text = refined(nearest.name, prompt)
     else:  # its point still goes on: it was made to find that no task is near
-        text = extract(prompt)
+        text = means.library.quote or extract(prompt)
         nearest = nearest.model_copy(update={"name": ""})
     return _with(message, text, Source.local, began, library=nearest)
 

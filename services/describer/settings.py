@@ -29,7 +29,8 @@ class DescriberSettings(ServiceSettings):
     (POINTSMAN_LLM_API_KEY), else the library. People see the library's words, while the prompt
     itself is embedded. Without an encoder beside the describer, rules replace the library."""
     library_from: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Least probability of the library's nearest task. Below it, rules write the description."""
+    """Least probability of the library's nearest task. Below it, the prompt's own words are the
+    description."""
     model: str = "google/gemini-3.5-flash-lite"
     """The language model that describes; a small one is enough. A name of the catalogue, or a
     provider's id; the default provider gets ids that the catalogue lacks."""

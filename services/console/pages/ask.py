@@ -36,7 +36,7 @@ WRITERS = {
     "cache": "a language model, before",
     "foreseen": "foresight",
     "library": "the library of tasks",
-    "local": "rules, in the prompt's own words",
+    "local": "the prompt's own words",
     "prompt": "no description: this is the prompt",
 }
 """Who wrote a description, as the page says it."""

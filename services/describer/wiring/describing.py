@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from services.describer.describe import Ask, Foresee, ModelReply, describe
+from services.describer.describe import Ask, Foresee, Looked, ModelReply, describe
 from services.describer.receive import receive
 from services.describer.settings import DescriberSettings
 from services.describer.wiring.foresight import foreseeing, loaded_encoder, table_encoder
@@ -24,7 +24,6 @@ from shared.adapters.telemetry import DESCRIPTIONS, TelemetrySettings, log, wher
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.flow import RedisKeys
 from shared.contracts.messages import Described, Submitted
-from shared.contracts.places import LibraryTask
 from shared.contracts.remembered import Texts
 from shared.contracts.topics import REPLIES
 
@@ -76,7 +75,7 @@ class Describing:
         cache = self._cache
         assert ask is not None, "use it inside running()"
         assert cache is not None, "use it inside running()"
-        nearest: Sequence[LibraryTask | None] = [None] * len(batch)
+        nearest: Sequence[Looked | None] = [None] * len(batch)
         if self._library is not None:
             try:
                 nearest = await self._library.look([message.task_text() for message in batch])

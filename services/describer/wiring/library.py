@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from services.describer.describe import Looked
+from services.describer.quoting import quote, whole
 from services.describer.settings import DescriberSettings
 from shared.adapters.errors import AdapterError, EncoderInvalid
 from shared.adapters.onnx.prepare import default_directory, variant_for
@@ -13,12 +15,13 @@ from shared.adapters.telemetry import log
 from shared.catalog.tasks import points as places
 from shared.contracts.places import EncoderRef, LibraryTask
 from shared.contracts.vector import pack
+from shared.routing.deciding.extraction import sentences
 from shared.routing.deciding.table import Encoder
 
 
 class Library:
-    """Looks prompts up, in a thread of its own. Raises `EncoderInvalid` where the encoder's tasks
-    are not known.
+    """Looks prompts up with its `encoder` and `points`, in a thread of its own. Raises
+    `EncoderInvalid` where the encoder's tasks are not known.
 
     `table`: the encoder of the table in use. If it knows the tasks, it looks them up, so that the
     embedder can take its vectors."""
@@ -31,31 +34,57 @@ class Library:
         variant = variant_for(table, settings.encoder_dir, settings.variant)
         if variant.endswith("fp16"):
             raise EncoderInvalid("the encoder in half precision is for the embedder's GPU")
-        self._encoder = load(settings.encoder_dir, variant, "cpu", settings.threads)
-        identity = self._encoder.identity
+        self.encoder = load(settings.encoder_dir, variant, "cpu", settings.threads)
+        identity = self.encoder.identity
         directory = settings.encoder_dir or default_directory(variant)
-        self._points = places.beside(places.space_of(identity), directory)
+        self.points = places.beside(places.space_of(identity), directory)
         self._space = EncoderRef.of(identity)
+        self._from = settings.library_from
         self._thread = ThreadPoolExecutor(1, "library")
 
-    async def look(self, prompts: Sequence[str]) -> list[LibraryTask]:
-        """The nearest task of each prompt."""
+    async def look(self, prompts: Sequence[str]) -> list[Looked]:
+        """The nearest task of each prompt, and what says it where no task is near enough."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._look, prompts)
 
-    def _look(self, prompts: Sequence[str]) -> list[LibraryTask]:
+    def _look(self, prompts: Sequence[str]) -> list[Looked]:
         texts = list(dict.fromkeys(prompts))
-        vectors = self._encoder.encode(texts)
-        nearest, sure = self._points.nearest(vectors)
-        tasks = {
-            text: LibraryTask(
-                name=self._points.names[task],
+        vectors = self.encoder.encode(texts)
+        nearest, sure = self.points.nearest(vectors)
+        tasks = [
+            LibraryTask(
+                name=self.points.names[task],
                 confidence=float(confidence),
                 vector=pack(vector),
                 encoder=self._space,
             )
-            for text, vector, task, confidence in zip(texts, vectors, nearest, sure, strict=True)
+            for vector, task, confidence in zip(vectors, nearest, sure, strict=True)
+        ]
+        unsure = [i for i, task in enumerate(tasks) if task.confidence < self._from]
+        quotes = dict(zip(unsure, self._quotes(texts, vectors, unsure), strict=True))
+        looked = {
+            text: Looked(task, quotes.get(i, ""))
+            for i, (text, task) in enumerate(zip(texts, tasks, strict=True))
         }
-        return [tasks[prompt] for prompt in prompts]
+        return [looked[prompt] for prompt in prompts]
+
+    def _quotes(
+        self, texts: Sequence[str], vectors: places.Array, rows: Sequence[int]
+    ) -> list[str]:
+        """What these texts say of their tasks."""
+        quotes = [whole(texts[row]) for row in rows]
+        said = [
+            [] if done else sentences(texts[row]) for row, done in zip(rows, quotes, strict=True)
+        ]
+        parts = list(dict.fromkeys(sentence.text for one in said for sentence in one))
+        if not parts:
+            return quotes
+        encoded = places.task_part(self.encoder.encode(parts))
+        at = {text: i for i, text in enumerate(parts)}
+        for i, (row, one) in enumerate(zip(rows, said, strict=True)):
+            if one:
+                own = encoded[[at[sentence.text] for sentence in one]]
+                quotes[i] = quote(one, own, self.points.around(vectors[row]))
+        return quotes
 
     def close(self) -> None:
         self._thread.shutdown()

@@ -7,6 +7,9 @@ of its content; the language model does better, this is what stands in for it.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+
+from shared.routing.deciding.form import CODE
 
 MAX_WORDS = 30
 READ_CHARS = 8000
@@ -14,11 +17,16 @@ READ_CHARS = 8000
 
 _FENCED = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
 _QUOTED = re.compile(
-    r"“[^”]{25,2000}”|„[^“”]{25,2000}[“”]|«[^»]{25,2000}»|\"[^\"]{25,2000}\"|(?<!\w)'[^'\n]{40,2000}'(?!\w)"
+    r"“[^”]{25,2000}”|„[^“”\"]{25,2000}[“”\"]|«[^»]{25,2000}»|\"[^\"]{25,2000}\"|(?<!\w)'[^'\n]{40,2000}'(?!\w)"
 )
 _NUMBERS = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d.,:/]{0,30}\s?[%€$£]?(?![\w-])")
 _LINKS = re.compile(r"https?://\S{1,500}|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.]{1,64}")
+_REACHES = re.compile(r"(?:\d[\s().-]{0,2}){8,24}\d")
+"""Nine digits or more: the number of a telephone, an account or a card."""
 _SPACE = re.compile(r"\s+")
+_MARKS = re.compile(r"[{}\[\]();=<>_|\\]")
+_LETTER = re.compile(r"[^\W\d_]")
+_CALL = re.compile(r"\w\.\w+\(")
 _SENTENCE = re.compile(
     r"(?:[^.!?。！？\n]|[.!?](?!\s|$))+(?:[.!?。！？]+|$|(?=\n))", re.MULTILINE
 )  # full-width stops end sentences too
@@ -33,6 +41,11 @@ _POLITE = re.compile(
     r"like you to|i'd like you to"
     r"|help me(?: to)?|bitte|kannst du|können sie|por favor|puedes|s'il vous "
     r"plaît|peux-tu|pouvez-vous)\s+(?:please\s+)?",
+    re.IGNORECASE,
+)
+_PLEASE = re.compile(
+    r"^(?:please|pls|kindly|bitte|por favor|s'il (?:vous|te) plaît|per favore|alstublieft|proszę"
+    r"|пожалуйста)\s+",
     re.IGNORECASE,
 )
 
@@ -72,31 +85,70 @@ def extract(prompt: str, max_words: int = MAX_WORDS) -> str:
 
     Never empty for a prompt that holds a character other than space.
     """
-    if len(prompt) > READ_CHARS:  # instructions stand at the beginning or the end
-        prompt = prompt[: READ_CHARS * 3 // 4] + "\n" + prompt[-READ_CHARS // 4 :]
-    body = _FENCED.sub(" ", prompt)
-    body = _QUOTED.sub(" ", _LINKS.sub(" ", body))
-    sentences = [s for s in (_clean(m.group()) for m in _SENTENCE.finditer(body)) if s]
-    if not sentences:
+    found = _sentences(prompt)
+    if not found:
         return _cut(_clean(prompt) or prompt.strip(), max_words)
-    scores = [_score(s, i, len(sentences)) for i, s in enumerate(sentences)]
-    best = max(range(len(sentences)), key=lambda i: (scores[i], -i))
-    text = _task(sentences[best])
+    scores = [_score(s, i, len(found)) for i, s in enumerate(found)]
+    best = max(range(len(found)), key=lambda i: (scores[i], -i))
+    text = _task(found[best])
     others = [
         i
-        for i in range(len(sentences))
-        if i != best and scores[i] >= 1.0 and len(sentences[i].split()) <= 25
+        for i in range(len(found))
+        if i != best and scores[i] >= 1.0 and len(found[i].split()) <= 25
     ]
     if (
         len(text.split()) < 6 and others
     ):  # "Translate this." says too little: add what comes next best
         second = max(others, key=lambda i: (scores[i], -i))
         text = (
-            f"{text} {_task(sentences[second])}"
-            if best < second
-            else f"{_task(sentences[second])} {text}"
+            f"{text} {_task(found[second])}" if best < second else f"{_task(found[second])} {text}"
         )
     return _cut(text or _clean(prompt) or prompt.strip(), max_words)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a prompt, or the part of it before or after a colon."""
+
+    text: str
+    """At most `MAX_WORDS` words, without "please" before it and a full stop."""
+    instructs: float
+    """How much it looks like an instruction, by its words and its place: about -1..6."""
+
+
+def sentences(prompt: str, most: int = 16) -> list[Sentence]:
+    """The prompt's first sentences, without code and quotations; none where it has nothing
+    else."""
+    found = _sentences(prompt)
+    parts = []
+    for i, sentence in enumerate(found):
+        marks = len(_MARKS.findall(sentence))
+        if marks > max(2.0, 0.06 * len(sentence)) or any(c.search(sentence) for c in (CODE, _CALL)):
+            continue
+        instructs = _score(sentence, i, len(found))
+        text = _PLEASE.sub("", _REACHES.sub("…", sentence))
+        head, colon, tail = text.partition(":")
+        both = colon and min(len(head.split()), len(tail.split())) >= 3
+        for part in (head, tail) if both else (text,):
+            words = _cut(part.strip(" ,;:-….。"), MAX_WORDS)
+            if len(_LETTER.findall(words)) >= 3:
+                parts.append(Sentence(words[:1].upper() + words[1:], instructs))
+    return parts[:most]
+
+
+def polished(text: str) -> str:
+    """A text on one line, without a greeting and "please" before it. Links, addresses and long
+    numbers, by which people can be reached, are left out."""
+    text = _REACHES.sub("…", _LINKS.sub("…", text.strip()))
+    return _PLEASE.sub("", _SPACE.sub(" ", _GREETING.sub("", text)))
+
+
+def _sentences(prompt: str) -> list[str]:
+    """Sentences in order, without code, links, quotations and greetings."""
+    if len(prompt) > READ_CHARS:  # instructions stand at the beginning or the end
+        prompt = prompt[: READ_CHARS * 3 // 4] + "\n" + prompt[-READ_CHARS // 4 :]
+    body = _QUOTED.sub(" ", _LINKS.sub(" ", _FENCED.sub(" ", prompt)))
+    return [s for s in (_clean(m.group()) for m in _SENTENCE.finditer(body)) if s]
 
 
 def _clean(sentence: str) -> str:

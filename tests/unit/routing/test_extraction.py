@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.routing.deciding.extraction import MAX_WORDS, READ_CHARS, extract
+from shared.routing.deciding.extraction import (
+    MAX_WORDS,
+    READ_CHARS,
+    extract,
+    polished,
+    sentences,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +82,32 @@ def test_hostile_repetition_is_bounded(unit: str) -> None:
     head, tail = whole[: READ_CHARS * 3 // 4], whole[-READ_CHARS // 4 :]
     assert extract(whole) == extract(f"{head}{'Summarise this. ' * 9000}{tail}")
     assert len(extract(whole).split()) <= MAX_WORDS
+
+
+def test_sentences_are_a_prompts_own_words_without_code_and_quotations() -> None:
+    prompt = (
+        "Hello! Please make this page friendlier: keep the three warnings as they are. "
+        "“Nobody may enter the hall after eight in the evening.”\n"
+        "x = [f(y) for y in rows]; print(x)\n```\nrows = []\n```\nBy Friday?"
+    )
+    assert [s.text for s in sentences(prompt)] == [
+        "Make this page friendlier",
+        "Keep the three warnings as they are",
+        "By Friday?",
+    ]
+    first, *_, last = sentences(prompt)
+    assert first.instructs > last.instructs
+
+
+def test_by_what_people_are_reached_is_not_quoted() -> None:
+    text = "Hi! Write to anna@example.org or +49 30 1234-5678, by 2026-11-27, 1,400 USD at most"
+    assert polished(text) == "Write to … or +…, by 2026-11-27, 1,400 USD at most"
+    (said,) = sentences("Pay it with card 4111 1111 1111 1111 today.")
+    assert said.text == "Pay it with card … today"
+
+
+@given(st.text(max_size=400))
+def test_sentences_are_short_whatever_is_sent(text: str) -> None:
+    for sentence in sentences(text):
+        assert sentence.text.strip()
+        assert len(sentence.text.split()) <= MAX_WORDS

@@ -10,7 +10,7 @@ import pytest
 from described import Asking, Remembering, backend
 from support import submitted
 
-from services.describer.describe import describe
+from services.describer.describe import Looked, describe
 from services.describer.settings import DescriberSettings
 from services.describer.wiring.library import Library
 from services.embedder.embed import embed
@@ -18,16 +18,21 @@ from shared.adapters.onnx.load import load
 from shared.contracts.messages import Described, read
 from shared.contracts.places import EncoderRef, LibraryTask, Source
 from shared.contracts.vector import pack, unpack
+from shared.routing.deciding.extraction import MAX_WORDS
 from shared.routing.deciding.table import Encoder
 
 SPACE = Encoder("made", "1", 4, "mean", "none")
 POINT = np.array([1, 0, 0, 0], np.float32)
 
 
-def nearest(confidence: float, name: str = "Translate text") -> LibraryTask:
-    return LibraryTask(
-        name=name, confidence=confidence, vector=pack(POINT), encoder=EncoderRef.of(SPACE)
+def looked(confidence: float, quote: str = "") -> Looked:
+    task = LibraryTask(
+        name="Translate text",
+        confidence=confidence,
+        vector=pack(POINT),
+        encoder=EncoderRef.of(SPACE),
     )
+    return Looked(task, quote)
 
 
 BEFORE = Encoder("pointsman/e5-small-tasks", "1571fc-83f6e55a-r1", 384, "mean", "int8")
@@ -53,14 +58,36 @@ async def test_the_library_looks_in_the_space_of_the_table_where_it_can(
         (found,) = await library.look(["Translate this contract into German: The tenant shall …"])
     finally:
         library.close()
-    assert found.encoder == EncoderRef.of(load(None, variant).identity)
-    assert "Translate" in found.name
+    assert found.task.encoder == EncoderRef.of(load(None, variant).identity)
+    assert "Translate" in found.task.name
 
 
-async def described(confidence: float) -> Described:
+async def test_where_no_task_is_near_enough_the_prompt_speaks_for_itself() -> None:
+    """In any language, wherever in the prompt the task stands; short prompts as a whole."""
+    library = Library(DescriberSettings.model_validate({"library_from": 1.0}))
+    long = (
+        "Ich leite die Nachtwache auf Station 4 und habe wenig Zeit. Gestern fiel der Aufzug aus, "
+        "zwei Betten mussten über die Treppe, und niemand hat die Angehörigen angerufen. Verfasst "
+        "mir einen Entschuldigungsbrief an die Familie Krüger. Der Vater liegt noch bei uns, die "
+        "Tochter kommt jeden Abend um sieben."
+    )
+    try:
+        short, deep, code, again = await library.look(
+            ["hi, roast my sheep pls", long, "```python\nprint(1)\n``` " * 20, long]
+        )
+    finally:
+        library.close()
+    assert short.quote == "Roast my sheep pls"
+    assert "Entschuldigungsbrief" in deep.quote
+    assert len(deep.quote.split()) <= MAX_WORDS
+    assert code.quote == "", "it has no words of its own"
+    assert again == deep
+
+
+async def described(confidence: float, quote: str = "") -> Described:
     ask = Asking("never asked")
     message = await describe(
-        submitted(), backend("library"), ask, Remembering(), library=nearest(confidence)
+        submitted(), backend("library"), ask, Remembering(), library=looked(confidence, quote)
     )
     assert not ask.asked
     return message
@@ -75,9 +102,10 @@ async def test_the_nearest_task_stands_where_it_is_sure_enough() -> None:
     assert message.description.library.confidence == pytest.approx(0.9)
 
 
-async def test_below_that_rules_write_and_the_point_is_not_made_again() -> None:
-    message = await described(0.2)
-    assert message.description.text == "Translate this notice into French"
+@pytest.mark.parametrize("quote", ["In French, please", ""], ids=["a quotation", "rules"])
+async def test_below_that_it_is_quoted_and_the_point_is_not_made_again(quote: str) -> None:
+    message = await described(0.2, quote)
+    assert message.description.text == (quote or "Translate this notice into French")
     assert message.description.origin == "local"
     assert message.description.library is not None
     assert message.description.library.vector == pack(POINT)
