@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from services.screen import progress
 from services.workbench.describing import describe_rest
-from services.workbench.findings import BASELINES, OURS, PEER, SINGLE, Findings, Options, measure_of
+from services.workbench.findings import BASELINES, OURS, PEER, SINGLE, Findings, Options, measures
 from services.workbench.outcome_file import Row, matrix
 from services.workbench.outcomes import (
     embed,
@@ -32,6 +32,8 @@ from shared.routing.errors import OutcomesInvalid
 from shared.routing.learning.clustering import warm
 from shared.routing.offline.evaluation import (
     CascadeResult,
+    Interval,
+    Measure,
     Rows,
     difference,
     evaluate,
@@ -189,12 +191,15 @@ async def study(path: Path, options: Options) -> Findings:
             name: difference(r, results[SINGLE], options.seed) for name, r in results.items()
         }
         bar.update(steps, description="comparing")
-        by_gap = measure_of(outcomes) == "apgr"
-        lines = {
-            n: await asyncio.to_thread(swept, results[n], count, options.seed, by_gap=by_gap)
-            for n in (OURS, *BASELINES)
-        }
-        beside_best = {name: swept_difference(lines[OURS], lines[name]) for name in BASELINES}
+        beside_best: dict[Measure, dict[str, Interval | None]] = {}
+        for measure in measures(outcomes):
+            lines = {
+                n: await asyncio.to_thread(swept, results[n], count, options.seed, measure)
+                for n in (OURS, *BASELINES)
+            }
+            beside_best[measure] = {
+                name: swept_difference(lines[OURS], lines[name]) for name in BASELINES
+            }
     names = (outcomes.models[weak], outcomes.models[strong]) if weak != strong else ("", "")
     bare = sum(not row.responses for row in rows)
     bare = bare if bare < len(rows) else 0

@@ -14,18 +14,19 @@ from services.workbench.findings import (
     FIRST,
     OURS,
     PEER,
+    SAID,
     SINGLE,
     Findings,
     alone,
     best_baseline,
     columns,
     mean,
-    measure_of,
     notes,
     number,
+    signed,
     verdict,
 )
-from shared.routing.offline.evaluation import KEEP, SPEND
+from shared.routing.offline.evaluation import KEEP, SPEND, Interval
 from shared.routing.offline.perturbing import KINDS
 
 COLOURS = {
@@ -56,9 +57,11 @@ the same clusters with choices in true units.
 | regret | how much more an oracle would have scored |
 | ECE | expected calibration error of success, in 15 bins |
 
-A call fraction is the fraction of prompts given to the stronger model. Sources: [1]
-LLMRouterBench (arXiv 2601.07206), [2] RouterBench (arXiv 2403.12031), [3] RouteLLM
-(arXiv 2406.18665)."""
+A call fraction is the fraction of prompts given to the stronger model. Among more than
+two models, APGR is the mean over every two of them, weighted by their gaps (ours). It
+tells how well a router ranks prompts by what the stronger of two gains. The area tells
+how well it chooses among all of them at their prices. Sources: [1] LLMRouterBench (arXiv
+2601.07206), [2] RouterBench (arXiv 2403.12031), [3] RouteLLM (arXiv 2406.18665)."""
 
 
 def write(findings: Sequence[Findings], path: Path) -> None:
@@ -184,53 +187,51 @@ def _summary(findings: Sequence[Findings]) -> list[str]:
     lines = [
         "## All sets",
         "",
-        (
-            "`auto` minus the best simple baseline of each set: "
-            "the "
-            "area under the quality-cost curve, or APGR"
-        ),
-        "where no costs are known. 95% intervals, paired, from resampling prompts.",
-        "",
-        "| set | prompts | models | measure | auto | best baseline | its | auto less it |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    apart = []
-    errors = []
-    for one in findings:
-        outcomes = one.data.outcomes
-        name = best_baseline(one)
-        by = measure_of(one.data.outcomes)
-        ours, theirs = (number(mean(getattr(one.results[n], by))) for n in (OURS, name))
-        if (d := one.beside_best[name]) is None:
-            continue
-        apart.append(d.mean)
-        errors.append((d.high - d.low) / 2 / 1.96)
-        cells = (
-            f"{len(outcomes.texts)} | {len(outcomes.models)} | {by} | {ours} | {name} | {theirs}"
-        )
-        lines.append(f"| {one.name} | {cells} | {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] |")
-    middle = float(np.mean(apart))
-    wide = 1.96 * float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
-    lines += [
-        (
-            f"| **mean, areas and APGR** | | | | | | | {middle:+.4f} "
-            f"[{middle - wide:+.4f}, {middle + wide:+.4f}] |"
-        ),
+        ("`auto` minus the best simple baseline of each set: what each of them reaches,"),
+        "and the difference with its 95% interval, paired, from resampling prompts. The best",
+        "baseline is the one that turns out best on the very prompts that are scored.",
         "",
     ]
+    for measure, what in SAID.items():
+        lines += [
+            f"| by {what} | prompts | models | auto | best baseline | its | auto less it |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        apart: list[Interval] = []
+        for one in findings:
+            if measure not in one.beside_best:
+                continue
+            name = best_baseline(one, measure)
+            if (difference := one.beside_best[measure][name]) is None:
+                continue
+            apart.append(difference)
+            outcomes = one.data.outcomes
+            ours, theirs = (number(mean(getattr(one.results[n], measure))) for n in (OURS, name))
+            cells = f"{len(outcomes.texts)} | {len(outcomes.models)} | {ours} | {name} | {theirs}"
+            lines.append(f"| {one.name} | {cells} | {signed(difference)} |")
+        if apart:
+            lines.append(f"| **mean** | | | | | | {signed(_mean_of(apart))} |")
+        lines.append("")
     return lines
+
+
+def _mean_of(apart: Sequence[Interval]) -> Interval:
+    """The mean over sets that have nothing to do with each other, with its interval."""
+    middle = float(np.mean([one.mean for one in apart]))
+    wide = float(np.sqrt(np.sum([((one.high - one.low) / 2) ** 2 for one in apart]))) / len(apart)
+    return Interval(middle, middle - wide, middle + wide)
 
 
 def _beside(findings: Findings) -> list[str]:
     """`auto` beside each baseline, and what it chose."""
-    by = measure_of(findings.data.outcomes)
-    lines = [f"| auto less | {by} |", "|---|---|"]
+    shown = list(findings.beside_best.values())
+    lines = [
+        f"| auto less | {' | '.join(findings.beside_best)} |",
+        "|---" * (len(shown) + 1) + "|",
+    ]
     for name in BASELINES:
-        one = findings.beside_best[name]
-        lines.append(
-            f"| {name} | "
-            f"{'–' if one is None else f'{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]'} |"
-        )
+        cells = ("–" if one is None else signed(one) for one in (by[name] for by in shown))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     chose = "; ".join(
         f"{name} ({times})"
         for name, times in sorted(findings.results[OURS].recipes.items(), key=lambda item: -item[1])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from shared.contracts.figures import usd
-from shared.routing.offline.evaluation import CascadeResult, Interval, Result
+from shared.routing.offline.evaluation import CascadeResult, Interval, Measure, Result
 from shared.routing.offline.outcomes import Outcomes
 from shared.routing.offline.routers import Data
 
@@ -20,6 +20,7 @@ OURS = "auto"
 AS_GOOD = 0.02
 """Points below the best single model at which a cheaper one counts as just as good."""
 SINGLE = "best single model"
+SAID: Mapping[Measure, str] = {"area": "the area under the quality-cost curve", "apgr": "APGR"}
 NARROW = 150
 """Letters of a window in which only the first columns are shown."""
 BASELINES = (
@@ -62,9 +63,8 @@ class Findings:
     intervals: dict[str, Interval]
     beside_peer: dict[str, Interval]
     beside_single: dict[str, Interval]
-    beside_best: dict[str, Interval | None]
-    """The whole sweep of `OURS` less each baseline's: area under the quality-cost curve, or APGR
-    where no costs are known."""
+    beside_best: dict[Measure, dict[str, Interval | None]]
+    """By measure: the whole sweep of `OURS` less each baseline's."""
     cascades: Mapping[str, CascadeResult]
     robustness: dict[str, dict[str, float]]
     weak: str = ""
@@ -119,30 +119,26 @@ def facts(findings: Findings) -> dict[str, Any]:
         ],
         "robustness": [{"router": name} | one for name, one in findings.robustness.items()],
         "auto_less_baselines": {
-            "measure": measure_of(outcomes),
-            "baselines": {
-                name: None if one is None else asdict(one)
-                for name, one in findings.beside_best.items()
-            },
-            "best": best_baseline(findings),
+            measure: {
+                "baselines": {
+                    name: None if one is None else asdict(one) for name, one in beside.items()
+                },
+                "best": best_baseline(findings, measure),
+            }
+            for measure, beside in findings.beside_best.items()
         },
         "verdict": verdict(findings),
     }
 
 
-def measure_of(outcomes: Outcomes) -> str:
-    """What the whole sweep is measured by."""
-    return "area" if priced(outcomes) or len(outcomes.models) > 2 else "apgr"
+def measures(outcomes: Outcomes) -> tuple[Measure, ...]:
+    """What the whole sweep is measured by: there is no area without costs."""
+    return ("area", "apgr") if priced(outcomes) else ("apgr",)
 
 
-def best_baseline(findings: Findings) -> str:
-    """The baseline of the largest area (or APGR)."""
-    return max(
-        BASELINES,
-        key=lambda name: (
-            mean(getattr(findings.results[name], measure_of(findings.data.outcomes))) or 0.0
-        ),
-    )
+def best_baseline(findings: Findings, measure: Measure) -> str:
+    """The baseline of the largest area, or APGR."""
+    return max(BASELINES, key=lambda name: mean(getattr(findings.results[name], measure)) or 0.0)
 
 
 def _router(findings: Findings, name: str, r: Result) -> dict[str, Any]:
@@ -242,7 +238,7 @@ def columns(findings: Findings) -> list[tuple[str, Callable[[str, Result], str]]
     costs = priced(findings.data.outcomes)
     shown: list[tuple[str, Callable[[str, Result], str]]] = [
         ("accuracy", lambda _n, r: f"{number(mean(r.accuracy))} ± {number(spread(r.accuracy))}"),
-        (f"less {PEER}", lambda n, _r: _signed(findings.beside_peer[n])),
+        (f"less {PEER}", lambda n, _r: signed(findings.beside_peer[n])),
     ]
     if costs:
         shown += [
@@ -251,9 +247,9 @@ def columns(findings: Findings) -> list[tuple[str, Callable[[str, Result], str]]
             ("CostSave", lambda _n, r: number(mean(r.cost_save), ".0%")),
             ("area", lambda _n, r: number(mean(r.area))),
         ]
+    shown.append(("APGR", lambda _n, r: number(mean(r.apgr), ".3f")))
     if findings.weak:
         shown += [
-            ("APGR", lambda _n, r: number(mean(r.apgr), ".3f")),
             ("CPT(50)", lambda _n, r: number(mean(r.cpt50), ".0%")),
             ("CPT(80)", lambda _n, r: number(mean(r.cpt80), ".0%")),
         ]
@@ -265,7 +261,8 @@ def columns(findings: Findings) -> list[tuple[str, Callable[[str, Result], str]]
     ]
 
 
-def _signed(one: Interval) -> str:
+def signed(one: Interval) -> str:
+    """A difference with its interval."""
     return f"{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
 
 
@@ -309,18 +306,14 @@ def verdict(findings: Findings) -> list[str]:
     did = max(ours.recipes, key=lambda name: ours.recipes[name])
     lines.append(
         f"Routing ({did}) gets {sure} right {than} the best single model alone: {quality}, "
-        f"{_signed(best)}{money}."
+        f"{signed(best)}{money}."
     )
-    name = best_baseline(findings)
-    if (apart := findings.beside_best[name]) is None:
-        return lines
-    what = (
-        "the area under the quality-cost curve"
-        if measure_of(findings.data.outcomes) == "area"
-        else "APGR"
-    )
-    where = "ahead of" if apart.low > 0 else "behind" if apart.high < 0 else "level with"
-    lines.append(
-        f"It is {where} the best of the simple baselines, {name}: {what} {_signed(apart)}."
-    )
+    for measure, beside in findings.beside_best.items():
+        name = best_baseline(findings, measure)
+        if (apart := beside[name]) is not None:
+            where = "ahead of" if apart.low > 0 else "behind" if apart.high < 0 else "level with"
+            lines.append(
+                f"By {SAID[measure]} it is {where} the best of the simple baselines, {name}: "
+                f"{signed(apart)}."
+            )
     return lines

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,17 @@ from shared.routing.deciding.predictor import calibration_error
 from shared.routing.deciding.rates import Goal
 from shared.routing.deciding.selection import choices
 from shared.routing.errors import OutcomesInvalid
-from shared.routing.offline.measures import Curve, apgr, area, cost_save, cpt, perf_gain, recovered
+from shared.routing.offline.measures import (
+    Curve,
+    apgr,
+    area,
+    cost_save,
+    cpt,
+    pairs,
+    pairs_apgr,
+    perf_gain,
+    recovered,
+)
 from shared.routing.offline.outcomes import Outcomes, ends, enough
 from shared.routing.offline.routers import Data, FittedRouter, Router, RouterExpectations
 
@@ -54,6 +65,11 @@ def folds(count: int, number: int) -> Iterator[tuple[Rows, Rows]]:
         yield order[~mine], order[mine]
 
 
+Measure = Literal["area", "apgr"]
+"""What a whole sweep is measured by: the area under the quality-cost curve, or the APGR over every
+two models."""
+
+
 @dataclass(slots=True)
 class GapMeasures:
     """How the gap between two models is recovered, split by split."""
@@ -82,23 +98,18 @@ class SplitPart:
     """(n, models): what each would have cost and scored."""
     span: tuple[float, float]
     """Costs between which the area is taken."""
-    gain: Array
-    """(n,): of two models, by how much the stronger is expected to do better; empty otherwise."""
-    weak: Array
-    strong: Array
+    lead: Array
+    """(pairs, n): by how much the stronger of every two models scores more, in `order`."""
+    order: npt.NDArray[np.int32]
+    """(pairs, n): the prompts of a pair, those first from which the stronger is expected to gain
+    most."""
 
-    def value(self, times: npt.NDArray[np.intp], by_gap: bool) -> float:
-        """The area, or the APGR, where each prompt of the file comes this many `times`."""
+    def value(self, times: npt.NDArray[np.intp], measure: Measure) -> float:
+        """The measure, where each prompt of the file comes this many `times`."""
+        if measure == "apgr":
+            counted = times[self.rows].astype(np.float64)
+            return pairs_apgr(self.lead.astype(np.float64), counted[self.order])
         drawn = np.repeat(np.arange(len(self.rows)), times[self.rows])
-        if by_gap:
-            return apgr(
-                recovered(
-                    *(
-                        part[drawn].astype(np.float64)
-                        for part in (self.gain, self.weak, self.strong)
-                    )
-                )
-            )
         chosen = self.chosen[:, drawn]
         paid, quality = (
             values[drawn, chosen].mean(axis=1, dtype=np.float64)
@@ -196,6 +207,7 @@ def evaluate(
             axis=1
         )
         top = scores.max(axis=1)
+        both = pairs(np.nanmean(part.outcomes.scores, axis=0))
 
         def note(name: str, score: Matrix, usd: Matrix, at: Rows, top: Matrix) -> Result:
             one = results[name]
@@ -254,13 +266,13 @@ def evaluate(
                 )
             one.perf_gain.append(perf_gain(curve, best_quality))
             one.cost_save.append(cost_save(curve, best_quality, best_cost))
-            if len(outcomes.models) == 2:
-                weak, strong = weak_and_strong(outcomes.rows(train))
-                gain = expected.of.success[:, strong] - expected.of.success[:, weak]
-                one.note(recovered(gain, scores[:, weak], scores[:, strong]))
-                two = gain, scores[:, weak], scores[:, strong]
-            else:
-                two = (np.zeros(0), np.zeros(0), np.zeros(0))
+            weak, strong = both.T
+            order = np.argsort(
+                (expected.of.success[:, weak] - expected.of.success[:, strong]).T,
+                axis=1,
+                kind="stable",
+            )
+            lead = np.take_along_axis((scores[:, strong] - scores[:, weak]).T, order, axis=1)
             one.parts.append(
                 SplitPart(
                     test,
@@ -268,9 +280,20 @@ def evaluate(
                     price32,
                     scores32,
                     span,
-                    *(v.astype(np.float32) for v in two),
+                    lead.astype(np.float32),
+                    order.astype(np.int32),
                 )
             )
+            if len(both) == 1:
+                one.note(
+                    recovered(
+                        (expected.of.success[:, strong] - expected.of.success[:, weak])[:, 0],
+                        scores[:, weak[0]],
+                        scores[:, strong[0]],
+                    )
+                )
+            else:
+                one.apgr.append(pairs_apgr(lead, np.ones(lead.shape)))
     return results
 
 
@@ -290,9 +313,9 @@ def difference(result: Result, other: Result, seed: int = 0) -> Interval:
     return _resampled(result.score - other.score, result.seen, seed)
 
 
-def swept(result: Result, count: int, seed: int = 0, *, by_gap: bool = False) -> Matrix:
-    """Area under the quality-cost curve (or APGR) of each split, (1 + resamples, splits): of the
-    `count` prompts, then of resamples."""
+def swept(result: Result, count: int, seed: int = 0, measure: Measure = "area") -> Matrix:
+    """The measure of each split, (1 + resamples, splits): of the `count` prompts, then of
+    resamples."""
     rng = np.random.default_rng(seed)
     draws = [
         np.ones(count, np.intp),
@@ -301,7 +324,7 @@ def swept(result: Result, count: int, seed: int = 0, *, by_gap: bool = False) ->
             for _ in range(SWEPT_RESAMPLES)
         ),
     ]
-    return np.array([[part.value(times, by_gap) for part in result.parts] for times in draws])
+    return np.array([[part.value(times, measure) for part in result.parts] for times in draws])
 
 
 def swept_difference(mine: Matrix, theirs: Matrix) -> Interval | None:

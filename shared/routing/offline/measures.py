@@ -8,7 +8,8 @@
   least as good.
 - APGR and CPT (RouteLLM, arXiv 2406.18665), for a weak and a strong model. APGR is the
   recovered part of the gap between them, averaged over all fractions of prompts given to the strong
-  one. CPT is the smallest fraction that recovers 50% or 80% of the gap.
+  one. CPT is the smallest fraction that recovers 50% or 80% of the gap. Among more models (ours)
+  APGR is the mean over every two of them, weighted by their gaps.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,28 @@ def recovered(gain: Vector, weak: Vector, strong: Vector) -> Vector:
 def apgr(gap: Vector) -> float:
     """The average performance gap recovered, of `recovered`; 0.5 for chance."""
     return float(gap.mean())
+
+
+def pairs(means: Vector) -> Rows:
+    """(m (m - 1) / 2, 2): every two of m models, the one of the lower mean score first."""
+    rank = np.argsort(np.argsort(means, kind="stable"))
+    weak, strong = np.nonzero(rank[:, None] < rank[None, :])
+    return np.stack([weak, strong], axis=1)
+
+
+def pairs_apgr(lead: Matrix, times: Vector) -> float:
+    """APGR over pairs, weighted by their gaps; for one pair, its APGR.
+
+    `lead` (pairs, n): by how much the stronger scores more, each pair's prompts in the order in
+    which they go to it. `times` (pairs, n): how often each of these prompts counts. NaN if there is
+    no gap.
+    """
+    gained = lead * times
+    before = np.cumsum(gained, axis=1) - gained
+    # the sum over a prompt's copies r = 1 … times
+    below = (times * before + lead * times * (times + 1.0) / 2.0).sum()
+    gap = gained.sum()
+    return float(below / (times[0].sum() + 1.0) / gap) if gap > 0 else float("nan")
 
 
 def cpt(gap: Vector, part: float) -> float:

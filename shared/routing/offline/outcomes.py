@@ -47,6 +47,8 @@ SHRINKAGE = 10.0
 """Prompts that the mean over all clusters counts for; found good on public data
 (docs/decisions/0004-first-table.md)."""
 K_CANDIDATES = (5, 10, 25, 60, 120)
+SURE_SLOPE = 3.0
+"""Standard errors by which cost must rise with a prompt's length."""
 FOLDS = 3
 RESAMPLES = 40
 AREA_STEPS = 60
@@ -74,7 +76,7 @@ class Outcomes:
     prompt_tokens: Matrix | None = None
     """(prompts,): how long each prompt is."""
     usd_per_token: Matrix | None = None
-    """(models,): what one more token of a prompt costs, 0 where it is not known."""
+    """(models,): what one more token of a prompt costs, by its price; 0 where that is not known."""
 
     def __post_init__(self) -> None:
         shape = (len(self.texts), len(self.models))
@@ -118,6 +120,27 @@ class Outcomes:
     def paid(self) -> Matrix:
         """Costs (prompts, models) in USD; a model's mean where one is not known."""
         return filled(np.broadcast_to(self.cost_usd, self.scores.shape))
+
+    def charged(self) -> Matrix | None:
+        """(models,): what one more token of a prompt costs: by its price, or else as answers to
+        longer prompts cost more. None where no lengths are known.
+
+        Longer prompts get longer answers, too. A slope counts where it is surely above 0.
+        """
+        if self.usd_per_token is None or self.prompt_tokens is None:
+            return None
+        paid = np.broadcast_to(self.cost_usd, self.scores.shape)
+        measured = np.isfinite(paid)
+        count = np.maximum(measured.sum(axis=0), 1)
+        longer = np.where(measured, self.prompt_tokens[:, None], 0.0)
+        longer = np.where(measured, longer - longer.sum(axis=0) / count, 0.0)
+        dearer = np.where(measured, paid, 0.0)
+        dearer = np.where(measured, dearer - dearer.sum(axis=0) / count, 0.0)
+        spread = np.maximum((longer**2).sum(axis=0), 1e-9)
+        slope = (longer * dearer).sum(axis=0) / spread
+        error = np.sqrt(((dearer - longer * slope) ** 2 * longer**2).sum(axis=0)) / spread
+        fitted = np.where(slope > SURE_SLOPE * error, slope, 0.0)
+        return np.where(self.usd_per_token > 0, self.usd_per_token, fitted)
 
     def rows(self, rows: npt.NDArray[np.intp]) -> Outcomes:
         """The same for some of the prompts."""
@@ -227,12 +250,11 @@ def build_table(
     rates, counts = success_rates(outcomes.scores, clustering.labels, k, SHRINKAGE)
     base = outcomes.models.index(reference)
     logits = np.log(rates) - np.log1p(-rates)
-    per_token = outcomes.usd_per_token
-    lengths = outcomes.prompt_tokens
+    per_token = outcomes.charged()
     means = (
         None
-        if lengths is None
-        else np.array([lengths[clustering.labels == c].mean() for c in range(k)], np.float32)
+        if outcomes.prompt_tokens is None
+        else _expected(outcomes.prompt_tokens[:, None], clustering)[:, 0].astype(np.float32)
     )
     table = RoutingTable(
         encoder=encoder,

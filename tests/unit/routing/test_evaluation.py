@@ -23,7 +23,17 @@ from shared.routing.offline.evaluation import (
     swept_difference,
     weak_and_strong,
 )
-from shared.routing.offline.measures import Curve, apgr, area, cost_save, cpt, perf_gain, recovered
+from shared.routing.offline.measures import (
+    Curve,
+    apgr,
+    area,
+    cost_save,
+    cpt,
+    pairs,
+    pairs_apgr,
+    perf_gain,
+    recovered,
+)
 from shared.routing.offline.outcomes import Outcomes, Recipe
 from shared.routing.offline.routers import (
     AvengersPro,
@@ -87,6 +97,28 @@ def test_the_recovered_gap_by_hand() -> None:
     assert np.isnan(cpt(nothing, 0.5))
 
 
+def test_apgr_of_one_pair_is_that_of_the_recovered_gap_and_copies_of_prompts_count() -> None:
+    rng = np.random.default_rng(0)
+    weak, strong = rng.random(50), rng.random(50) + 0.2
+    gain = rng.random(50)
+    order = np.argsort(-gain, kind="stable")
+    lead = (strong - weak)[order][None]
+    assert pairs_apgr(lead, np.ones((1, 50))) == pytest.approx(apgr(recovered(gain, weak, strong)))
+    times = rng.integers(0, 4, 50)
+    copies = np.repeat(np.arange(50), times)
+    assert pairs_apgr(lead, times[order][None]) == pytest.approx(
+        apgr(recovered(gain[copies], weak[copies], strong[copies]))
+    )
+    assert np.isnan(pairs_apgr(-lead, np.ones((1, 50)))), "the weaker is better"
+
+
+def test_a_pair_counts_by_its_gap() -> None:
+    np.testing.assert_array_equal(pairs(np.array([0.5, 0.2, 0.9])), [[0, 2], [1, 0], [1, 2]])
+    # one pair gains 4 on the first of two prompts, the other loses and wins nothing on the whole
+    lead = np.array([[4.0, 0.0], [-1.0, 1.0]])
+    assert pairs_apgr(lead, np.ones((2, 2))) == pytest.approx((8 - 1) / 3 / 4)
+
+
 def test_splits_part_the_prompts_and_folds_score_each_once() -> None:
     for train, test in random_splits(50, 3):
         assert len(train) == 35
@@ -134,7 +166,7 @@ def test_on_planted_tasks_every_router_finds_the_best_model_and_the_bounds_hold(
     assert found["single"].novel == found["single"].curve == []
     assert len(found["ours"].novel) == 4
     assert np.mean(found["contrastive"].calibration_error) < 0.1
-    assert found["ours"].apgr == [], "there are three models"
+    assert found["ours"].cpt50 == [], "which is of two models alone"
 
 
 @pytest.mark.slow
@@ -291,6 +323,11 @@ def test_a_sweep_is_compared_on_the_same_resampled_prompts() -> None:
     )
     assert 0 < apart.low < apart.mean < apart.high
     assert swept_difference(swept(found["good"], 300), swept(found["good"], 300)).high == 0.0
+    ranked = swept_difference(
+        swept(found["good"], 300, measure="apgr"), swept(found["bad"], 300, measure="apgr")
+    )
+    assert ranked.mean == pytest.approx(np.mean(found["good"].apgr) - np.mean(found["bad"].apgr))
+    assert 0 < ranked.low < ranked.mean < ranked.high
 
 
 def test_goals_are_met_on_prompts_that_were_not_learnt_from() -> None:

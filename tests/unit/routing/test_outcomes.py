@@ -170,6 +170,29 @@ def test_a_longer_prompt_costs_more_by_the_price_of_its_tokens() -> None:
     assert RoutingTable.from_bytes(tab.to_bytes()) == tab
 
 
+def test_without_a_price_recorded_costs_say_what_a_longer_prompt_costs() -> None:
+    """Where they surely do: one model is paid by the token, one by the answer, one by chance."""
+    rng = np.random.default_rng(1)
+    tokens = rng.uniform(10, 500, 400)
+    cost = np.stack(
+        [1e-3 + 3e-6 * tokens, np.full(400, 2e-3), rng.uniform(0, 1e-2, 400), 9e-6 * tokens], axis=1
+    )
+    cost[::7, 0] = np.nan
+    outcomes = Outcomes(
+        tuple(map(str, tokens)),
+        ("by the token", "by the answer", "by chance", "by its price"),
+        rng.random((400, 4)).round(),
+        cost,
+        np.zeros(4),
+        prompt_tokens=tokens,
+        usd_per_token=np.array([0.0, 0.0, 0.0, 5e-6]),
+    )
+    np.testing.assert_allclose(outcomes.charged(), [3e-6, 0.0, 0.0, 5e-6], atol=1e-12)
+    assert replace(outcomes, prompt_tokens=None).charged() is None
+    unknown = replace(outcomes, cost_usd=np.zeros(4))
+    np.testing.assert_array_equal(unknown.charged(), [0.0, 0.0, 0.0, 5e-6])
+
+
 def test_clusters_never_outnumber_distinct_vectors() -> None:
     vectors = np.repeat(np.eye(4, dtype=np.float32)[:2], 5, axis=0)
     found = kmeans(vectors, 10, 0)
