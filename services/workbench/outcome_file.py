@@ -393,6 +393,10 @@ def matrix(rows: list[Row], prices: Mapping[str, Price], texts: list[str]) -> Ou
     latency = array("latency_s")
     read = array("input_tokens")
     written = array("output_tokens")
+    for i, row in enumerate(rows):
+        for model, text in row.responses.items():
+            if np.isnan(written[i, places[model]]):
+                written[i, places[model]] = estimate_tokens(len(text.encode()))
     guess = np.array([estimate_tokens(len(row.prompt.encode())) for row in rows])
     for model, i in places.items():
         if model in prices:
