@@ -10,11 +10,12 @@ REQ := deploy/requirements
 PROMPTS ?=
 KEEP ?=
 DATA ?=
+CLONES ?=
 FAULTS ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-conversations bench-protocols bench-tasks bench-console bench-idle screenshots bench-learning bench-evaluate evaluate asyncapi flow cli train-tasks test-export test-llm test-clients fuzz lock audit sbom format clean setup setup-dev
+.PHONY: help demo unit coverage test check rights chart chart-crds chaos bench bench-gpu bench-adversarial bench-foresight bench-scale bench-gateway bench-conversations bench-protocols bench-tasks bench-console bench-idle screenshots bench-learning bench-evaluate evaluate public-outcomes asyncapi flow cli train-tasks test-export test-llm test-clients fuzz lock audit sbom format clean setup setup-dev
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -88,6 +89,10 @@ evaluate: setup ## Evaluate routing on public outcomes and write docs/evaluation
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/pointsman evaluate $$(ls "$(DATA)"/*.jsonl.gz "$(DATA)"/*.csv.gz) \
 	  $$(test -f "$(DATA)/llmrouter_prices.json" && echo --prices "$(DATA)/llmrouter_prices.json") \
 	  --splits $(or $(SPLITS),5) --robustness 400 --report docs/evaluation.md
+
+public-outcomes: setup-dev ## Write the outcome files of docs/evaluation.md from clones of their repositories (docs/outcomes.md); CLONES=folder DATA=folder
+	@test -n "$(CLONES)" -a -n "$(DATA)" || { echo "name two folders: make public-outcomes CLONES=folder DATA=folder" >&2; exit 2; }
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/public_outcomes.py "$(CLONES)" "$(DATA)"
 
 bench-evaluate: setup-dev ## Measure the evaluation of 10,000 prompts and 20 models
 	@PYTHONPATH=deploy/local:tests:tests/benchmarks $(BIN)/python tests/benchmarks/evaluation.py

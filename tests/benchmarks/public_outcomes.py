@@ -1,6 +1,6 @@
 """Outcome matrices from public repositories, as docs/evaluation.md uses them.
 
-    python tests/benchmarks/public_outcomes.py CLONES TARGET
+    make public-outcomes CLONES=folder DATA=folder
 
 CLONES holds a clone of each repository under its own name (`ZeroEval`, `MMLU-Pro`, …; bare ones
 are read too). The files that are written are for measuring. They are not part of this repository.
@@ -169,11 +169,16 @@ def repository(clones: Path, name: str) -> Repository:
     raise SystemExit(f"{clones} has no clone of {name}; clone it there, or leave its sets out")
 
 
+def price_of(model: str) -> tuple[float, float]:
+    """USD per million tokens of input and of output. Raises `StopIteration` for an unknown
+    model."""
+    return next(price for name, price in PRICES.items() if model.startswith(name))
+
+
 def usd(model: str, prompt: str, answer: str) -> float:
     """What an answer cost, by estimated tokens. Raises `StopIteration` for an unknown model."""
-    taken, given = next(price for name, price in PRICES.items() if model.startswith(name))
     tokens = (estimate_tokens(len(text.encode())) for text in (prompt, answer))
-    return sum(n * price for n, price in zip(tokens, (taken, given), strict=True)) / 1e6
+    return sum(n * price for n, price in zip(tokens, price_of(model), strict=True)) / 1e6
 
 
 def complete(rows: Iterable[Mapping[str, Any]], models: Sequence[str]) -> Rows:
@@ -300,7 +305,7 @@ def bfcl(clones: Path) -> Rows:
                 prompts[asked["id"]] = f"{asked['question']}\n\nTools: {tools}"
     rows: dict[str, dict[str, Any]] = {}
     for model in BFCL:
-        taken, given = next(p for name, p in PRICES.items() if model.startswith(name))
+        given, taken = price_of(model)
         for kind in BFCL_KINDS:
             failed = {
                 json.loads(line)["id"] - 1
@@ -319,7 +324,7 @@ def bfcl(clones: Path) -> Rows:
                 row = rows.setdefault(at, {"prompt": prompts[at], "scores": {}, "cost_usd": {}})
                 row["scores"][model] = float(int(at.rpartition("_")[2]) not in failed)
                 row["cost_usd"][model] = (
-                    record["input_token_count"] * taken + record["output_token_count"] * given
+                    record["input_token_count"] * given + record["output_token_count"] * taken
                 ) / 1e6
     return complete(rows.values(), BFCL)
 
@@ -366,6 +371,7 @@ def alpaca(clones: Path) -> Rows:
     return complete(rows.values(), ALPACA)
 
 
+GSM8K = "routellm_gsm8k"
 SETS: Mapping[str, Callable[[Path], Rows]] = {
     "routellm_mmlu": mmlu,
     "zeroeval_gsm": zero_eval("gsm", same_number),
@@ -377,18 +383,35 @@ SETS: Mapping[str, Callable[[Path], Rows]] = {
 }
 
 
+def write_gsm8k(clones: Path, target: Path) -> Path:
+    """GSM8K answered by RouteLLM's two models, as it stands, with prices beside it."""
+    answers = repository(clones, "RouteLLM").read("routellm/evals/gsm8k/gsm8k_responses.csv")
+    prices = {
+        model: {"input": given, "output": taken}
+        for model in sorted(MODEL_PAIR)
+        for given, taken in [price_of(model.rpartition("/")[2])]
+    }
+    (target / "routellm_gsm8k.prices.json").write_text(json.dumps({"prices": prices}) + "\n")
+    path = target / "routellm_gsm8k.csv.gz"
+    path.write_bytes(gzip.compress(answers, mtime=0))
+    return path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("clones", type=Path, help="folder of the clones")
     parser.add_argument("target", type=Path, help="folder of the files that are written")
-    parser.add_argument("--sets", default=",".join(SETS), help="which of them")
+    parser.add_argument("--sets", default=",".join([GSM8K, *SETS]), help="which of them")
     asked = parser.parse_args()
     asked.target.mkdir(parents=True, exist_ok=True)
     for name in asked.sets.split(","):
+        if name == GSM8K:
+            print(write_gsm8k(asked.clones, asked.target))
+            continue
         rows = SETS[name](asked.clones)
         path = asked.target / f"{name}_{len(rows[0]['scores'])}x{len(rows)}.jsonl.gz"
-        with gzip.open(path, "wt", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        path.write_bytes(gzip.compress(lines.encode(), mtime=0))
         print(f"{path}: {len(rows)} prompts, {len(rows[0]['scores'])} models")
 
 
