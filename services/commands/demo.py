@@ -317,7 +317,7 @@ def _show(outcome: Outcome, number: int, total: int) -> None:
     description = message.description
     simulated = ", simulated" if description.simulated else ""
     out.print(
-        f"{head} [bold]{escape(description.text)}[/] [dim]({description.origin}{simulated})[/]",
+        f"{head} [bold]{escape(description.text)}[/] [dim]({description.byline}{simulated})[/]",
         soft_wrap=True,
     )
     out.print(f"{indent}{_place(message.assignment)}", soft_wrap=True)

@@ -96,7 +96,7 @@ def show(message: Decided, latency_s: float) -> None:
     description = message.description
     assignment = message.assignment
     decision = message.decision
-    written = f"{description.origin}{', simulated' if description.simulated else ''}"
+    written = f"{description.byline}{', simulated' if description.simulated else ''}"
     out.print(f"[bold]task[/]      {description.text}  [dim]({written})[/]", soft_wrap=True)
     if description.fallback:
         out.print(

@@ -97,10 +97,15 @@ class Description(Part):
 
     @property
     def origin(self) -> str:
-        """Who wrote it, as people and metrics are told: `source`, or foreseen, or library."""
+        """Who wrote it, as metrics and machines are told: `source`, or foreseen, or library."""
         if self.library is not None and self.library.name:
             return "library"
         return "foreseen" if self.foreseen is not None else self.source.value
+
+    @property
+    def byline(self) -> str:
+        """The same as people are told: a local description quotes the prompt."""
+        return "quoted" if self.origin == Source.local else self.origin
 
 
 class Embedding(Part):

@@ -97,6 +97,7 @@ async def test_the_nearest_task_stands_where_it_is_sure_enough() -> None:
     message = await described(0.9)
     assert message.description.text == "Translate text to French"
     assert (message.description.origin, message.description.model) == ("library", None)
+    assert message.description.byline == "library"
     assert not message.description.simulated
     assert message.description.library is not None
     assert message.description.library.confidence == pytest.approx(0.9)
@@ -106,7 +107,7 @@ async def test_the_nearest_task_stands_where_it_is_sure_enough() -> None:
 async def test_below_that_it_is_quoted_and_the_point_is_not_made_again(quote: str) -> None:
     message = await described(0.2, quote)
     assert message.description.text == (quote or "Translate this notice into French")
-    assert message.description.origin == "local"
+    assert (message.description.origin, message.description.byline) == ("local", "quoted")
     assert message.description.library is not None
     assert message.description.library.vector == pack(POINT)
 
