@@ -187,9 +187,11 @@ def _summary(findings: Sequence[Findings]) -> list[str]:
     lines = [
         "## All sets",
         "",
-        ("`auto` minus the best simple baseline of each set: what each of them reaches,"),
-        "and the difference with its 95% interval, paired, from resampling prompts. The best",
-        "baseline is the one that turns out best on the very prompts that are scored.",
+        "`auto` and the best simple baseline of each set: what each of them reaches, and the",
+        "difference with its 95% interval, paired, from resampling prompts. The best baseline is",
+        "the one that turns out best on the very prompts that are scored. The means are over these",
+        "sets, and don't say what another set would give. In their intervals, sets of the same",
+        "prompts count as if they erred alike.",
         "",
     ]
     for measure, what in SAID.items():
@@ -197,14 +199,14 @@ def _summary(findings: Sequence[Findings]) -> list[str]:
             f"| by {what} | prompts | models | auto | best baseline | its | auto less it |",
             "|---|---|---|---|---|---|---|",
         ]
-        apart: list[Interval] = []
+        apart: list[tuple[Findings, Interval]] = []
         for one in findings:
             if measure not in one.beside_best:
                 continue
             name = best_baseline(one, measure)
             if (difference := one.beside_best[measure][name]) is None:
                 continue
-            apart.append(difference)
+            apart.append((one, difference))
             outcomes = one.data.outcomes
             ours, theirs = (number(mean(getattr(one.results[n], measure))) for n in (OURS, name))
             cells = f"{len(outcomes.texts)} | {len(outcomes.models)} | {ours} | {name} | {theirs}"
@@ -215,10 +217,21 @@ def _summary(findings: Sequence[Findings]) -> list[str]:
     return lines
 
 
-def _mean_of(apart: Sequence[Interval]) -> Interval:
-    """The mean over sets that have nothing to do with each other, with its interval."""
-    middle = float(np.mean([one.mean for one in apart]))
-    wide = float(np.sqrt(np.sum([((one.high - one.low) / 2) ** 2 for one in apart]))) / len(apart)
+def _mean_of(apart: Sequence[tuple[Findings, Interval]]) -> Interval:
+    """The mean over sets, with its interval. Sets that share most of their prompts are taken to err
+    alike, all others to be independent."""
+    middle = float(np.mean([one.mean for _, one in apart]))
+    groups: list[tuple[set[str], float]] = []
+    for findings, one in apart:
+        prompts = {" ".join(text.split()) for text in findings.data.outcomes.texts}
+        wide = (one.high - one.low) / 2
+        for i, (others, so_far) in enumerate(groups):
+            if 2 * len(prompts & others) > min(len(prompts), len(others)):
+                groups[i] = (others | prompts, so_far + wide)
+                break
+        else:
+            groups.append((prompts, wide))
+    wide = float(np.sqrt(np.sum([each**2 for _, each in groups]))) / len(apart)
     return Interval(middle, middle - wide, middle + wide)
 
 

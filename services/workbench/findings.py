@@ -75,9 +75,9 @@ class Findings:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """The mean; None of nothing, and of what has no value."""
-    average = float(np.mean(values)) if len(values) else float("nan")
-    return average if np.isfinite(average) else None
+    """The mean of those that have a value; None if none has."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else None
 
 
 def spread(values: Sequence[float]) -> float | None:

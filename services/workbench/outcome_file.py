@@ -395,14 +395,15 @@ def matrix(rows: list[Row], prices: Mapping[str, Price], texts: list[str]) -> Ou
     written = array("output_tokens")
     for i, row in enumerate(rows):
         for model, text in row.responses.items():
-            if np.isnan(written[i, places[model]]):
+            if text and np.isnan(written[i, places[model]]):
                 written[i, places[model]] = estimate_tokens(len(text.encode()))
+    usual = float(np.nanmean(written)) if np.isfinite(written).any() else ANSWER_TOKENS
     guess = np.array([estimate_tokens(len(row.prompt.encode())) for row in rows])
     for model, i in places.items():
         if model in prices:
             tokens = (
                 np.where(np.isfinite(read[:, i]), read[:, i], guess),
-                np.where(np.isfinite(written[:, i]), written[:, i], ANSWER_TOKENS),
+                np.where(np.isfinite(written[:, i]), written[:, i], usual),
             )
             estimate = np.array(
                 [prices[model].cost_usd(a, b) for a, b in zip(*tokens, strict=True)]

@@ -127,10 +127,10 @@ BFCL_KINDS = (
     "parallel_multiple_function",
     "java",
     "javascript",
-    "relevance",
 )
 ALPACA = ("claude-2.1", "claude-instant-1.2", "gemma-7b-it", "gpt-3.5-turbo-1106")
 ANSWER = re.compile(r'"answer"\s*:\s*("(?:[^"\\]|\\.)*"|[^,}\n]+)')
+NUMBER = re.compile(r"[^\d.,/:^-]*(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?:[^\d/:^]*|\.)")
 QUESTION = re.compile(r"## (?:Question|Problem)s?:?\s*(.*?)\n## Instruction", re.DOTALL)
 
 Rows = list[dict[str, Any]]
@@ -241,11 +241,9 @@ def zero_eval(task: str, right: Callable[[str, str], bool]) -> Callable[[Path], 
 
 
 def value(text: str) -> float | None:
-    """The number in a short text."""
-    try:
-        return float(re.sub(r"[^0-9.\-]", "", text).rstrip("."))
-    except ValueError:
-        return None
+    """The number in a text that has one: "$1,200", "18 eggs"."""
+    found = NUMBER.fullmatch(text.strip())
+    return float(found[1].replace(",", "")) if found else None
 
 
 def same_number(said: str, known: str) -> bool:

@@ -43,6 +43,7 @@ Array = npt.NDArray[np.float32]
 TRAIN = 0.7
 RESAMPLES = 2000
 SWEPT_RESAMPLES = 200
+GAPLESS = 0.05
 KEEP = 0.97
 """The part of the best single model's success that `keep` is measured with."""
 SPEND = 0.5
@@ -272,7 +273,8 @@ def evaluate(
                 axis=1,
                 kind="stable",
             )
-            lead = np.take_along_axis((scores[:, strong] - scores[:, weak]).T, order, axis=1)
+            scored = outcomes.scores[test]
+            lead = np.take_along_axis((scored[:, strong] - scored[:, weak]).T, order, axis=1)
             one.parts.append(
                 SplitPart(
                     test,
@@ -284,12 +286,13 @@ def evaluate(
                     order.astype(np.int32),
                 )
             )
-            if len(both) == 1:
+            if len(outcomes.models) == 2:
+                first, second = both[0]
+                known_rows = np.isfinite(scored).all(axis=1)
+                gain = expected.of.success[:, second] - expected.of.success[:, first]
                 one.note(
                     recovered(
-                        (expected.of.success[:, strong] - expected.of.success[:, weak])[:, 0],
-                        scores[:, weak[0]],
-                        scores[:, strong[0]],
+                        gain[known_rows], scored[known_rows, first], scored[known_rows, second]
                     )
                 )
             else:
@@ -328,15 +331,13 @@ def swept(result: Result, count: int, seed: int = 0, measure: Measure = "area") 
 
 
 def swept_difference(mine: Matrix, theirs: Matrix) -> Interval | None:
-    """One `swept` less another, paired by split and resample. None where it can't be told: there is
-    no gap between the two models."""
-    means = [
-        float(apart[np.isfinite(apart)].mean())
-        for apart in mine - theirs
-        if np.isfinite(apart).any()
-    ]
-    if len(means) < 2:
+    """One `swept` less another, paired by split and resample. None where it can't be told, since
+    more than `GAPLESS` of it has no gap between models."""
+    apart = mine - theirs
+    told = np.isfinite(apart)
+    if not told[0].any() or told.mean() < 1.0 - GAPLESS:
         return None
+    means = [float(one[here].mean()) for one, here in zip(apart, told, strict=True) if here.any()]
     low, high = np.quantile(means[1:], [0.025, 0.975])
     return Interval(means[0], float(low), float(high))
 

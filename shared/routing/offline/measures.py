@@ -9,7 +9,7 @@
 - APGR and CPT (RouteLLM, arXiv 2406.18665), for a weak and a strong model. APGR is the
   recovered part of the gap between them, averaged over all fractions of prompts given to the strong
   one. CPT is the smallest fraction that recovers 50% or 80% of the gap. Among more models (ours)
-  APGR is the mean over every two of them, weighted by their gaps.
+  APGR is the mean over every two of them that differ, weighted by their gaps.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ import numpy.typing as npt
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
+DIFFER = 0.03
+"""By how much the mean scores of two among more models must differ: dividing by a gap that may be
+chance tells nothing."""
+MOST_PAIRS = 66
+"""All of 12 models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +88,16 @@ def apgr(gap: Vector) -> float:
 
 
 def pairs(means: Vector) -> Rows:
-    """(m (m - 1) / 2, 2): every two of m models, the one of the lower mean score first."""
+    """(pairs, 2): every two of m models that differ by `DIFFER`, the one of the lower mean score
+    first; of more than `MOST_PAIRS` some, from the closest to the furthest. Two models alone are
+    always a pair."""
     rank = np.argsort(np.argsort(means, kind="stable"))
     weak, strong = np.nonzero(rank[:, None] < rank[None, :])
+    gaps = means[strong] - means[weak]
+    if len(means) > 2:
+        kept = np.argsort(gaps, kind="stable")[np.sort(gaps) >= DIFFER]
+        kept = kept[np.unique(np.linspace(0, len(kept) - 1, MOST_PAIRS).round().astype(np.intp))]
+        weak, strong = weak[np.sort(kept)], strong[np.sort(kept)]
     return np.stack([weak, strong], axis=1)
 
 
@@ -93,15 +105,19 @@ def pairs_apgr(lead: Matrix, times: Vector) -> float:
     """APGR over pairs, weighted by their gaps; for one pair, its APGR.
 
     `lead` (pairs, n): by how much the stronger scores more, each pair's prompts in the order in
-    which they go to it. `times` (pairs, n): how often each of these prompts counts. NaN if there is
-    no gap.
+    which they go to it; NaN where a score is not known, and such a prompt does not count. `times`
+    (pairs, n): how often each of these prompts counts. NaN if there is no gap.
     """
+    known = np.isfinite(lead)
+    times = np.where(known, times, 0.0)
+    lead = np.where(known, lead, 0.0)
+    count = np.maximum(times.sum(axis=1), 1.0)
     gained = lead * times
     before = np.cumsum(gained, axis=1) - gained
     # the sum over a prompt's copies r = 1 … times
-    below = (times * before + lead * times * (times + 1.0) / 2.0).sum()
-    gap = gained.sum()
-    return float(below / (times[0].sum() + 1.0) / gap) if gap > 0 else float("nan")
+    below = (times * before + lead * times * (times + 1.0) / 2.0).sum(axis=1)
+    gap = (gained.sum(axis=1) / count).sum()
+    return float((below / (count + 1.0) / count).sum() / gap) if gap > 0 else float("nan")
 
 
 def cpt(gap: Vector, part: float) -> float:

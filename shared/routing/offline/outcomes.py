@@ -49,6 +49,11 @@ SHRINKAGE = 10.0
 K_CANDIDATES = (5, 10, 25, 60, 120)
 SURE_SLOPE = 3.0
 """Standard errors by which cost must rise with a prompt's length."""
+USUAL = 0.95
+"""Fraction of the prompts whose lengths are nearer to their cluster's mean than those of the
+longest."""
+FEW_COSTS = 30
+"""Costs of a model below which that is not asked."""
 FOLDS = 3
 RESAMPLES = 40
 AREA_STEPS = 60
@@ -121,26 +126,36 @@ class Outcomes:
         """Costs (prompts, models) in USD; a model's mean where one is not known."""
         return filled(np.broadcast_to(self.cost_usd, self.scores.shape))
 
-    def charged(self) -> Matrix | None:
-        """(models,): what one more token of a prompt costs: by its price, or else as answers to
-        longer prompts cost more. None where no lengths are known.
+    def charged(self, labels: npt.NDArray[np.int64]) -> Matrix | None:
+        """(models,): what one more token of a prompt costs within a cluster. It is the price, or else
+        found from recorded costs. None where no lengths are known.
 
-        Longer prompts get longer answers, too. A slope counts where it is surely above 0.
+        `labels` (prompts,) are the clusters. Longer prompts get longer answers, too. A slope counts
+        where it is surely above 0, by errors that hold for any spread of costs and grow where few
+        prompts decide (HC3; MacKinnon and White 1985). The longest prompts weigh no more than
+        usual ones.
         """
         if self.usd_per_token is None or self.prompt_tokens is None:
             return None
+        slopes = self.usd_per_token.copy()
         paid = np.broadcast_to(self.cost_usd, self.scores.shape)
-        measured = np.isfinite(paid)
-        count = np.maximum(measured.sum(axis=0), 1)
-        longer = np.where(measured, self.prompt_tokens[:, None], 0.0)
-        longer = np.where(measured, longer - longer.sum(axis=0) / count, 0.0)
-        dearer = np.where(measured, paid, 0.0)
-        dearer = np.where(measured, dearer - dearer.sum(axis=0) / count, 0.0)
-        spread = np.maximum((longer**2).sum(axis=0), 1e-9)
-        slope = (longer * dearer).sum(axis=0) / spread
-        error = np.sqrt(((dearer - longer * slope) ** 2 * longer**2).sum(axis=0)) / spread
-        fitted = np.where(slope > SURE_SLOPE * error, slope, 0.0)
-        return np.where(self.usd_per_token > 0, self.usd_per_token, fitted)
+        for model in np.flatnonzero(slopes <= 0):
+            measured = np.isfinite(paid[:, model])
+            if measured.sum() < FEW_COSTS:
+                continue
+            longer = _within(self.prompt_tokens[measured], labels[measured])
+            dearer = _within(paid[measured, model], labels[measured])
+            usual = float(np.quantile(np.abs(longer), USUAL))
+            bounded = np.clip(longer, -usual, usual)
+            pull = bounded * longer
+            spread = float(pull.sum())
+            if spread <= 0:
+                continue
+            slope = float((bounded * dearer).sum()) / spread
+            residual = (dearer - longer * slope) / np.maximum(1.0 - pull / spread, 1e-3)
+            error = float(np.sqrt(((residual * bounded) ** 2).sum())) / spread
+            slopes[model] = slope if slope > SURE_SLOPE * error else 0.0
+        return slopes
 
     def rows(self, rows: npt.NDArray[np.intp]) -> Outcomes:
         """The same for some of the prompts."""
@@ -167,6 +182,13 @@ def _some(values: Matrix, rows: npt.NDArray[np.intp]) -> Matrix:
     if bare.any():
         part_of_values[:, bare] = np.nanmean(values[:, bare], axis=0)
     return part_of_values
+
+
+def _within(values: Matrix, labels: npt.NDArray[np.int64]) -> Matrix:
+    """(n,): values less the mean of their cluster."""
+    count = np.maximum(np.bincount(labels), 1)
+    less: Matrix = values - (np.bincount(labels, weights=values) / count)[labels]
+    return less
 
 
 def filled(values: Matrix) -> Matrix:
@@ -250,7 +272,7 @@ def build_table(
     rates, counts = success_rates(outcomes.scores, clustering.labels, k, SHRINKAGE)
     base = outcomes.models.index(reference)
     logits = np.log(rates) - np.log1p(-rates)
-    per_token = outcomes.charged()
+    per_token = outcomes.charged(clustering.labels)
     means = (
         None
         if outcomes.prompt_tokens is None

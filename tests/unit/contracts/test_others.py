@@ -204,12 +204,16 @@ def test_costs_come_from_tokens_and_prices_where_the_row_has_none() -> None:
         ]
     )
     found = matrix(rows, {m: Price(input=1, output=2) for m in "ab"}, ["x", "y"]).cost_usd
-    guess = (2 * 1 + ANSWER_TOKENS * 2) / 1e6
+    guess = (2 * 1 + 500 * 2) / 1e6
     answered = read_rows(
         ['{"prompt": "abcdefgh", "scores": {"a": 1, "b": 0}, "responses": {"a": "yes, it is!!"}}']
     )
-    costs = matrix(answered, {m: Price(input=1, output=2) for m in "ab"}, ["x"]).cost_usd
-    assert costs[0] == pytest.approx([(2 * 1 + 3 * 2) / 1e6, guess])
+    prices = {m: Price(input=1, output=2) for m in "ab"}
+    same = (2 * 1 + 3 * 2) / 1e6
+    assert matrix(answered, prices, ["x"]).cost_usd[0] == pytest.approx([same, same])
+    silent = read_rows(['{"prompt": "abcdefgh", "scores": {"a": 1, "b": 0}}'])
+    usual = (2 * 1 + ANSWER_TOKENS * 2) / 1e6
+    assert matrix(silent, prices, ["x"]).cost_usd[0] == pytest.approx([usual, usual])
     np.testing.assert_allclose(found, [[(1000 * 1 + 500 * 2) / 1e6, 0.5], [guess, guess]])
 
 

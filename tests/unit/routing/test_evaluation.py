@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
@@ -24,6 +26,7 @@ from shared.routing.offline.evaluation import (
     weak_and_strong,
 )
 from shared.routing.offline.measures import (
+    MOST_PAIRS,
     Curve,
     apgr,
     area,
@@ -114,9 +117,22 @@ def test_apgr_of_one_pair_is_that_of_the_recovered_gap_and_copies_of_prompts_cou
 
 def test_a_pair_counts_by_its_gap() -> None:
     np.testing.assert_array_equal(pairs(np.array([0.5, 0.2, 0.9])), [[0, 2], [1, 0], [1, 2]])
+    np.testing.assert_array_equal(pairs(np.array([0.5, 0.51, 0.9])), [[0, 2], [1, 2]])
+    np.testing.assert_array_equal(pairs(np.array([0.5, 0.51])), [[0, 1]])
+    assert len(pairs(np.linspace(0.1, 0.9, 21))) == MOST_PAIRS
     # one pair gains 4 on the first of two prompts, the other loses and wins nothing on the whole
     lead = np.array([[4.0, 0.0], [-1.0, 1.0]])
     assert pairs_apgr(lead, np.ones((2, 2))) == pytest.approx((8 - 1) / 3 / 4)
+
+
+def test_a_prompt_without_both_scores_does_not_count_in_a_pair() -> None:
+    lead = np.array([[0.5, np.nan, 0.2, 0.1], [0.1, 0.3, np.nan, np.nan]])
+    ones = np.ones((2, 4))
+    first = pairs_apgr(np.array([[0.5, 0.2, 0.1]]), np.ones((1, 3)))
+    second = pairs_apgr(np.array([[0.1, 0.3]]), np.ones((1, 2)))
+    assert pairs_apgr(lead[:1], ones[:1]) == pytest.approx(first)
+    gaps = np.array([0.8 / 3, 0.4 / 2])
+    assert pairs_apgr(lead, ones) == pytest.approx((gaps @ [first, second]) / gaps.sum())
 
 
 def test_splits_part_the_prompts_and_folds_score_each_once() -> None:
@@ -315,6 +331,9 @@ def test_a_sweep_stops_where_prompts_change_their_model() -> None:
 @pytest.mark.slow
 def test_a_sweep_is_compared_on_the_same_resampled_prompts() -> None:
     data = planted(300)
+    scores = data.outcomes.scores.copy()
+    scores[::2, 1] = 0.0  # so that the middle one is worse than both others on the whole
+    data = replace(data, outcomes=replace(data.outcomes, scores=scores))
     routers = {"good": Pointsman((Recipe(k=4),)), "bad": AvengersPro(1, by_weights=False)}
     found = evaluate(data, routers, list(random_splits(300, 2)))
     apart = swept_difference(swept(found["good"], 300), swept(found["bad"], 300))

@@ -170,27 +170,49 @@ def test_a_longer_prompt_costs_more_by_the_price_of_its_tokens() -> None:
     assert RoutingTable.from_bytes(tab.to_bytes()) == tab
 
 
+def lengthy(count: int, cost: np.ndarray, tokens: np.ndarray) -> Outcomes:
+    return Outcomes(
+        tuple(map(str, range(count))),
+        tuple("abcd"[: cost.shape[1]]),
+        np.random.default_rng(0).random(cost.shape).round(),
+        cost,
+        np.zeros(cost.shape[1]),
+        prompt_tokens=tokens,
+        usd_per_token=np.zeros(cost.shape[1]),
+    )
+
+
 def test_without_a_price_recorded_costs_say_what_a_longer_prompt_costs() -> None:
-    """Where they surely do: one model is paid by the token, one by the answer, one by chance."""
     rng = np.random.default_rng(1)
     tokens = rng.uniform(10, 500, 400)
     cost = np.stack(
         [1e-3 + 3e-6 * tokens, np.full(400, 2e-3), rng.uniform(0, 1e-2, 400), 9e-6 * tokens], axis=1
     )
     cost[::7, 0] = np.nan
-    outcomes = Outcomes(
-        tuple(map(str, tokens)),
-        ("by the token", "by the answer", "by chance", "by its price"),
-        rng.random((400, 4)).round(),
-        cost,
-        np.zeros(4),
-        prompt_tokens=tokens,
-        usd_per_token=np.array([0.0, 0.0, 0.0, 5e-6]),
-    )
-    np.testing.assert_allclose(outcomes.charged(), [3e-6, 0.0, 0.0, 5e-6], atol=1e-12)
-    assert replace(outcomes, prompt_tokens=None).charged() is None
+    one = np.zeros(400, np.int64)
+    outcomes = replace(lengthy(400, cost, tokens), usd_per_token=np.array([0.0, 0.0, 0.0, 5e-6]))
+    np.testing.assert_allclose(outcomes.charged(one), [3e-6, 0.0, 0.0, 5e-6], atol=1e-12)
+    assert replace(outcomes, prompt_tokens=None).charged(one) is None
     unknown = replace(outcomes, cost_usd=np.zeros(4))
-    np.testing.assert_array_equal(unknown.charged(), [0.0, 0.0, 0.0, 5e-6])
+    np.testing.assert_array_equal(unknown.charged(one), [0.0, 0.0, 0.0, 5e-6])
+
+
+@pytest.mark.parametrize(("count", "odd"), [(10, 0), (100, 1), (1000, 0)])
+def test_costs_that_have_nothing_to_do_with_length_rise_with_it_nowhere(
+    count: int, odd: int
+) -> None:
+    """Neither by chance, nor where one very long prompt decides, nor since tasks differ."""
+    found = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        tokens = rng.lognormal(4.0, 1.0, count)
+        tokens[:odd] = 20_000.0
+        cost = rng.lognormal(-6.0, 1.0, (count, 2))
+        labels = rng.integers(0, 2, count)
+        tokens[labels == 1] *= 3.0
+        cost[labels == 1] *= 5.0
+        found += int((lengthy(count, cost, tokens).charged(labels) > 0).sum())
+    assert found <= 4, "of 200; three standard errors leave 0.1%"
 
 
 def test_clusters_never_outnumber_distinct_vectors() -> None:
