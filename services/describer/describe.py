@@ -23,7 +23,7 @@ from shared.contracts.messages import Described, Submitted, extend
 from shared.contracts.places import Description, Foreseen, LibraryTask, Source
 from shared.contracts.remembered import Remembered, Texts
 from shared.contracts.wishes import Constraints
-from shared.routing.deciding.extraction import MAX_WORDS, extract
+from shared.routing.deciding.extraction import MAX_WORDS, extract, scrubbed
 from shared.routing.deciding.rates import Goal, Rates
 
 INSTRUCTION_VERSION = "2"
@@ -172,7 +172,7 @@ async def by_library(message: Submitted, means: Means) -> Described:
     if nearest.confidence >= means.settings.library_from:
         text = refined(nearest.name, prompt)
     else:  # its point still goes on: it was made to find that no task is near
-        text = means.library.quote or extract(prompt)
+        text = means.library.quote or extract(scrubbed(prompt))
         nearest = nearest.model_copy(update={"name": ""})
     return _with(message, text, Source.local, began, library=nearest)
 

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from shared.catalog.tasks.points import Array
-from shared.routing.deciding.extraction import MAX_WORDS, Sentence, polished
+from shared.routing.deciding.extraction import MAX_WORDS, Sentence, length
 
-SHORT_CHARS = 240
-"""Most of a short prompt, where words are not parted by spaces."""
+STOPS = ".!?:：。！？؟।۔"
 PER_MARK = 0.02
 """Cosine that a unit of `Sentence.instructs` counts for. 0 to 0.03 did alike on prompts of the
 library that nothing was learnt from."""
@@ -30,10 +29,10 @@ def quote(said: Sequence[Sentence], vectors: Array, wanted: Array) -> str:
     `vectors` (sentences, TASK) and `wanted` (TASK,): the sentences and the tasks near the prompt,
     of length 1.
     """
-    if sum(len(sentence.text.split()) for sentence in said) <= MAX_WORDS:
+    if sum(length(sentence.text) for sentence in said) <= MAX_WORDS:
         return _joined([sentence.text for sentence in said])
     marks = PER_MARK * np.array([sentence.instructs for sentence in said])
-    words = np.array([len(sentence.text.split()) for sentence in said])
+    words = np.array([length(sentence.text) for sentence in said])
     reached = vectors @ wanted + marks
     chosen = [int(reached.argmax())]
     while True:
@@ -50,13 +49,8 @@ def quote(said: Sequence[Sentence], vectors: Array, wanted: Array) -> str:
 
 
 def _joined(parts: Sequence[str]) -> str:
-    ends = ["" if part[-1] in "?!？！" else "." for part in parts[:-1]]
-    return " ".join(part + end for part, end in zip(parts, [*ends, ""], strict=True))
-
-
-def whole(prompt: str) -> str:
-    """A short prompt on one line, which stands for itself; empty for a longer one."""
-    if len(prompt) > SHORT_CHARS or len(prompt.split()) > MAX_WORDS:
-        return ""
-    text = polished(prompt)
-    return text[:1].upper() + text[1:]
+    """Sentences with their stops, as one text that ends with none."""
+    text = parts[0]
+    for part in parts[1:]:
+        text += part if text[-1] in "。！？" else f" {part}" if text[-1] in STOPS else f". {part}"
+    return text.rstrip(" .。।۔:：,;…") or text

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from services.describer.describe import Looked
-from services.describer.quoting import quote, whole
+from services.describer.quoting import quote
 from services.describer.settings import DescriberSettings
 from shared.adapters.errors import AdapterError, EncoderInvalid
 from shared.adapters.onnx.prepare import default_directory, variant_for
@@ -15,7 +15,7 @@ from shared.adapters.telemetry import log
 from shared.catalog.tasks import points as places
 from shared.contracts.places import EncoderRef, LibraryTask
 from shared.contracts.vector import pack
-from shared.routing.deciding.extraction import sentences
+from shared.routing.deciding.extraction import sentences, whole
 from shared.routing.deciding.table import Encoder
 
 

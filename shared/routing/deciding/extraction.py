@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from shared.routing.deciding.form import CODE
-
 MAX_WORDS = 30
+CHARS_A_WORD = 8
+"""Where words are not parted by spaces, and at most anywhere."""
+INSTRUCTION = 3.0
+"""What a sentence that opens with an instructing verb has at least (`Sentence.instructs`)."""
 READ_CHARS = 8000
 """More of a prompt is not read: what nobody bounds, somebody sends."""
 
@@ -21,19 +23,24 @@ _QUOTED = re.compile(
 )
 _NUMBERS = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d.,:/]{0,30}\s?[%€$£]?(?![\w-])")
 _LINKS = re.compile(r"https?://\S{1,500}|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.]{1,64}")
-_REACHES = re.compile(r"(?:\d[\s().-]{0,2}){8,24}\d")
-"""Nine digits or more: the number of a telephone, an account or a card."""
+_NUMBER_OF_SOMEBODY = re.compile(r"(?<![\w.])\+?\d(?:[ ()./–-]{0,3}\d){8,24}(?!\w)")
+"""What may be the number of a telephone, an account or a card: nine digits or more."""
+_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{2,4}")
+_WEB = re.compile(r"(?<!\w)(?:\w{1,20}://|www\.)\S+", re.IGNORECASE)
+_MAIL = re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")
+_SECRET = re.compile(r"(?<!\w)(?=[\w-]{0,60}\d)(?=[\w-]{0,60}[A-Za-z])[\w-]{20,}")
+"""A key or a token: long, and of letters and digits."""
 _SPACE = re.compile(r"\s+")
 _MARKS = re.compile(r"[{}\[\]();=<>_|\\]")
 _LETTER = re.compile(r"[^\W\d_]")
-_CALL = re.compile(r"\w\.\w+\(")
+_CODE_LINE = re.compile(r"\w\.\w+\(|\bdef \w+\(|==|=>|->|&&|[{};]\s*$")
 _SENTENCE = re.compile(
-    r"(?:[^.!?。！？\n]|[.!?](?!\s|$))+(?:[.!?。！？]+|$|(?=\n))", re.MULTILINE
-)  # full-width stops end sentences too
+    r"(?:[^.!?。！？؟।۔\n]|[.!?](?!\s|$))+(?:[.!?。！？؟।۔]+|$|(?=\n))", re.MULTILINE
+)  # so do full-width, Arabic and Hindi stops
 _LIST_MARK = re.compile(r"^\s*(?:[-*•>#]+|\(?\d+[.)]|[A-Za-z][.)])\s+")
 _GREETING = re.compile(
     r"^(?:hi|hello|hey|dear|good (?:morning|evening|afternoon)|thanks|thank you|hallo|guten tag"
-    r"|bonjour|hola|ciao|please help(?: me)?)\b[^.!?,]*[,.!?]?\s*",
+    r"|bonjour|hola|ciao|please help(?: me)?)(?:\s+[^\W\d_]+){0,2}\s*[,.!]+\s*",
     re.IGNORECASE,
 )
 _POLITE = re.compile(
@@ -111,43 +118,93 @@ class Sentence:
     """A sentence of a prompt, or the part of it before or after a colon."""
 
     text: str
-    """At most `MAX_WORDS` words, without "please" before it and a full stop."""
+    """No longer than `MAX_WORDS`, with its stop or colon, without "please" before it."""
     instructs: float
     """How much it looks like an instruction, by its words and its place: about -1..6."""
 
 
+def length(text: str) -> int:
+    """Words of a text; of one that is not parted by spaces, as many as its letters would give."""
+    return max(len(text.split()), -(-len(text) // CHARS_A_WORD))
+
+
 def sentences(prompt: str, most: int = 16) -> list[Sentence]:
-    """The prompt's first sentences, without code and quotations; none where it has nothing
-    else."""
-    found = _sentences(prompt)
+    """The prompt's sentences in order, without code and quotations; of more than `most` the first,
+    the last, and those that look most like instructions. None where it has nothing else."""
+    found = _sentences(scrubbed(_bounded(prompt)))
     parts = []
     for i, sentence in enumerate(found):
-        marks = len(_MARKS.findall(sentence))
-        if marks > max(2.0, 0.06 * len(sentence)) or any(c.search(sentence) for c in (CODE, _CALL)):
-            continue
         instructs = _score(sentence, i, len(found))
-        text = _PLEASE.sub("", _REACHES.sub("…", sentence))
-        head, colon, tail = text.partition(":")
-        both = colon and min(len(head.split()), len(tail.split())) >= 3
-        for part in (head, tail) if both else (text,):
-            words = _cut(part.strip(" ,;:-….。"), MAX_WORDS)
-            if len(_LETTER.findall(words)) >= 3:
-                parts.append(Sentence(words[:1].upper() + words[1:], instructs))
-    return parts[:most]
+        marks = len(_MARKS.findall(sentence))
+        code = marks > max(2.0, 0.06 * len(sentence)) or _CODE_LINE.search(sentence)
+        if code and instructs < INSTRUCTION:
+            continue
+        text = _PLEASE.sub("", sentence)
+        text = text[:1].upper() + text[1:]
+        head, colon, tail = _halves(text)
+        both = colon and min(length(head), length(tail)) >= 3
+        for part in (head + colon, tail) if both else (text,):
+            short = _shortened(part.strip(" ,;-…"))
+            if len(_LETTER.findall(short)) >= 3:
+                parts.append(Sentence(short, instructs))
+    if len(parts) > most:
+        ends = {0, len(parts) - 1}
+        order = sorted(
+            set(range(len(parts))) - ends, key=lambda place: (-parts[place].instructs, place)
+        )
+        parts = [parts[i] for i in sorted({*ends, *order[: most - 2]})]
+    return parts
 
 
-def polished(text: str) -> str:
-    """A text on one line, without a greeting and "please" before it. Links, addresses and long
-    numbers, by which people can be reached, are left out."""
-    text = _REACHES.sub("…", _LINKS.sub("…", text.strip()))
-    return _PLEASE.sub("", _SPACE.sub(" ", _GREETING.sub("", text)))
+def whole(prompt: str) -> str:
+    """A short prompt on one line, without a greeting and "please" before it, which stands for
+    itself. Empty for a longer one, and where there is nothing but code or a link."""
+    if length(prompt) > MAX_WORDS or len(_LETTER.findall(_FENCED.sub("", scrubbed(prompt)))) < 3:
+        return ""
+    text = _PLEASE.sub("", _GREETING.sub("", _SPACE.sub(" ", scrubbed(prompt.strip()))))
+    return text[:1].upper() + text[1:] if len(_LETTER.findall(text)) >= 3 else ""
+
+
+def scrubbed(text: str) -> str:
+    """A text without web links, e-mail addresses and what looks like a key; also without what may
+    be the number of a telephone, an account or a card."""
+    text = _SECRET.sub("…", _MAIL.sub("…", _WEB.sub("…", text)))
+    return _NUMBER_OF_SOMEBODY.sub(_kept_number, text)
+
+
+def _kept_number(match: re.Match[str]) -> str:
+    """A number of many digits that belongs to nobody: a date, a sequence, a large number."""
+    text = match.group()
+    groups = re.findall(r"\d+", text)
+    alone = len(groups) == 1 and text[0] not in "+0" and len(text) < 12
+    sequence = min(map(len, groups)) == 1 and text[0] != "+"
+    return text if alone or sequence or _DATE.match(text) else "…"
+
+
+def _halves(text: str) -> tuple[str, str, str]:
+    """A text before its first colon, the colon, and after it."""
+    for colon in (":", "："):
+        if colon in text:
+            return text.partition(colon)
+    return text, "", ""
+
+
+def _shortened(text: str) -> str:
+    """At most `MAX_WORDS` of a text."""
+    words = " ".join(text.split()[:MAX_WORDS])
+    return words if len(words) <= MAX_WORDS * CHARS_A_WORD else words[: MAX_WORDS * CHARS_A_WORD]
+
+
+def _bounded(prompt: str) -> str:
+    """What is read of a prompt: its beginning and its end, where instructions stand."""
+    if len(prompt) <= READ_CHARS:
+        return prompt
+    return prompt[: READ_CHARS * 3 // 4] + "\n" + prompt[-READ_CHARS // 4 :]
 
 
 def _sentences(prompt: str) -> list[str]:
     """Sentences in order, without code, links, quotations and greetings."""
-    if len(prompt) > READ_CHARS:  # instructions stand at the beginning or the end
-        prompt = prompt[: READ_CHARS * 3 // 4] + "\n" + prompt[-READ_CHARS // 4 :]
-    body = _QUOTED.sub(" ", _LINKS.sub(" ", _FENCED.sub(" ", prompt)))
+    body = _QUOTED.sub(" ", _LINKS.sub(" ", _FENCED.sub(" ", _bounded(prompt))))
     return [s for s in (_clean(m.group()) for m in _SENTENCE.finditer(body)) if s]
 
 

@@ -127,8 +127,8 @@ class Outcomes:
         return filled(np.broadcast_to(self.cost_usd, self.scores.shape))
 
     def charged(self, labels: npt.NDArray[np.int64]) -> Matrix | None:
-        """(models,): what one more token of a prompt costs within a cluster. It is the price, or else
-        found from recorded costs. None where no lengths are known.
+        """(models,): what one more token of a prompt costs within a cluster. It is the price, or
+        else found from recorded costs. None where no lengths are known.
 
         `labels` (prompts,) are the clusters. Longer prompts get longer answers, too. A slope counts
         where it is surely above 0, by errors that hold for any spread of costs and grow where few

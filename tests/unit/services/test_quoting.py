@@ -1,10 +1,9 @@
 """Which sentences of a prompt say its task."""
 
 import numpy as np
-import pytest
 
-from services.describer.quoting import quote, whole
-from shared.routing.deciding.extraction import MAX_WORDS, Sentence
+from services.describer.quoting import quote
+from shared.routing.deciding.extraction import MAX_WORDS, Sentence, length
 
 AXES = np.eye(3, dtype=np.float32)
 WANTED = np.array([0.8, 0.6, 0.0], np.float32)
@@ -32,14 +31,17 @@ def test_sentences_that_fit_are_all_quoted_and_never_too_many() -> None:
     assert len(quote(many, vectors, WANTED).split()) <= MAX_WORDS
 
 
-@pytest.mark.parametrize(
-    ("prompt", "text"),
-    [
-        ("hello, fix  my\nroof", "Fix my roof"),
-        ("word " * (MAX_WORDS + 1), ""),
-        ("字" * 241, ""),
-        ("字" * 240, "字" * 240),
-    ],
-)
-def test_a_short_prompt_stands_for_itself(prompt: str, text: str) -> None:
-    assert whole(prompt) == text
+def test_sentences_are_joined_as_their_language_does() -> None:
+    few = [Sentence("Keep it short:", 0.0), Sentence("two lines.", 0.0)]
+    assert quote(few, AXES[[2, 2]], WANTED) == "Keep it short: two lines"
+    chinese = [Sentence("今天下雨。", 0.0), Sentence("写一首诗。", 0.0)]
+    assert quote(chinese, AXES[[2, 2]], WANTED) == "今天下雨。写一首诗"
+    arabic = [Sentence("كيف حالك؟", 0.0), Sentence("اكتب رسالة", 0.0)]
+    assert quote(arabic, AXES[[2, 2]], WANTED) == "كيف حالك؟ اكتب رسالة"
+
+
+def test_a_text_without_spaces_is_chosen_from_too() -> None:
+    many = [Sentence("今天下雨天气很冷路上没有人。" * 3, 0.0)] * 8 + [Sentence("写一首诗。", 5.0)]
+    found = quote(many, AXES[[2] * 8 + [0]], WANTED)
+    assert found.endswith("写一首诗")
+    assert length(found) <= MAX_WORDS
