@@ -212,12 +212,12 @@ def _summary(findings: Sequence[Findings]) -> list[str]:
             cells = f"{len(outcomes.texts)} | {len(outcomes.models)} | {ours} | {name} | {theirs}"
             lines.append(f"| {one.name} | {cells} | {signed(difference)} |")
         if apart:
-            lines.append(f"| **mean** | | | | | | {signed(_mean_of(apart))} |")
+            lines.append(f"| **mean** | | | | | | {signed(mean_of(apart))} |")
         lines.append("")
     return lines
 
 
-def _mean_of(apart: Sequence[tuple[Findings, Interval]]) -> Interval:
+def mean_of(apart: Sequence[tuple[Findings, Interval]]) -> Interval:
     """The mean over sets, with its interval. Sets that share most of their prompts are taken to err
     alike, all others to be independent."""
     middle = float(np.mean([one.mean for _, one in apart]))

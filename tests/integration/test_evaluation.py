@@ -243,6 +243,12 @@ def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path)
             assert sum(one["decisions"].values()) == 2 * found["prompts"] * 3 / 10
     assert routers["Avengers-Pro, k=60"]["beside_avengers_pro"]["mean"] == 0.0
     assert routers["oracle"]["regret"] == 0.0 < routers["random"]["regret"]
+    for measure in ("area", "apgr"):
+        beside = found["auto_less_baselines"][measure]
+        assert beside["best"] in beside["baselines"]
+        told = [one for one in beside["baselines"].values() if one]
+        assert told or measure == "apgr", "60 prompts leave little gap between two models"
+        assert all(one["low"] <= one["mean"] <= one["high"] for one in told)
     cascades = {c["sees"]: c for c in found["cascades"]}
     assert cascades["joint"]["apgr"] > cascades["prompt"]["apgr"], (
         "the answer tells whether it is good"
