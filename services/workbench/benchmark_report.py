@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from services.workbench.findings import (
 from shared.routing.offline.evaluation import KEEP, SPEND, Interval
 from shared.routing.offline.perturbing import KINDS
 
+COLUMNS = 88
 COLOURS = {
     OURS: "#0b6e4f",
     "contrastive": "#59a14f",
@@ -83,7 +85,25 @@ def write(findings: Sequence[Findings], path: Path) -> None:
         lines += _section(one, f"{folder.name}/{stem}")
         _curves(one, folder / f"{stem}-curve.svg")
         _differences(one, folder / f"{stem}-accuracy.svg")
-    path.write_text("\n".join(lines))
+    path.write_text(wrapped(lines))
+
+
+def wrapped(lines: Sequence[str]) -> str:
+    """Markdown with paragraphs of lines of at most `COLUMNS` letters; tables, headings and pictures
+    stay."""
+    shown: list[str] = []
+    paragraph: list[str] = []
+    for line in [*"\n".join(lines).split("\n"), ""]:
+        if line and not line.startswith(("|", "#", "![")):
+            paragraph.append(line)
+            continue
+        if paragraph:
+            shown += textwrap.wrap(
+                " ".join(paragraph), COLUMNS, break_long_words=False, break_on_hyphens=False
+            )
+            paragraph = []
+        shown.append(line)
+    return "\n".join(shown)
 
 
 def _section(findings: Findings, pictures: str) -> list[str]:
