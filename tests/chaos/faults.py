@@ -224,8 +224,8 @@ async def redis_away(scene: Scene, size: Size, how: str) -> Findings:
             await asyncio.to_thread(scene.redis_server.start)
         took = await ledger.recovered_s(DECISIONS, began, 60)
         gap = ledger.idle_s(began, time.monotonic())
-        filled, back = await _filled(scene), time.monotonic()
-        newest = await find(scene.kafka, "current")
+        filled, newest = await _filled(scene)
+        back = time.monotonic()
         findings.figures |= {
             "first decision after, s": round(took, 2),
             "longest pause of a partition, s": round(gap, 1),
@@ -250,15 +250,22 @@ async def redis_away(scene: Scene, size: Size, how: str) -> Findings:
     return findings
 
 
-async def _filled(scene: Scene) -> tuple[str, str]:
+async def _filled(scene: Scene) -> tuple[tuple[str, str], TablePublished]:
+    """The version and digest that Redis has, and the newest of the topic, once both are the same.
+
+    The re-clusterer may publish at any moment, so one look at each is not enough."""
     hot = HotTables(scene.redis)
+    there = "none", ""
     try:
         for _ in range(300):
+            newest = await find(scene.kafka, "current")
             version = await hot.current_version()
             if version is not None and await hot.by_digest(version[2]) is not None:
-                return f"{version[0]}.{version[1]}", version[2][:12]
+                there = f"{version[0]}.{version[1]}", version[2][:12]
+                if version[2] == newest.digest:
+                    break
             await asyncio.sleep(0.1)
-        return "none", ""
+        return there, newest
     finally:
         await hot.close()
 
