@@ -108,8 +108,8 @@ class SplitPart:
     def value(self, times: npt.NDArray[np.intp], measure: Measure) -> float:
         """The measure, where each prompt of the file comes this many `times`."""
         if measure == "apgr":
-            counted = times[self.rows].astype(np.float64)
-            return pairs_apgr(self.lead.astype(np.float64), counted[self.order])
+            counted = times[self.rows].astype(np.float32)
+            return pairs_apgr(self.lead, counted[self.order])
         drawn = np.repeat(np.arange(len(self.rows)), times[self.rows])
         chosen = self.chosen[:, drawn]
         paid, quality = (

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
-Matrix = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating]
+"""Of any precision."""
 Rows = npt.NDArray[np.intp]
 DIFFER = 0.03
 """By how much the mean scores of two among more models must differ: dividing by a gap that may be
@@ -101,7 +102,7 @@ def pairs(means: Vector) -> Rows:
     return np.stack([weak, strong], axis=1)
 
 
-def pairs_apgr(lead: Matrix, times: Vector) -> float:
+def pairs_apgr(lead: Floats, times: Floats) -> float:
     """APGR over pairs, weighted by their gaps; for one pair, its APGR.
 
     `lead` (pairs, n): by how much the stronger scores more, each pair's prompts in the order in
@@ -109,14 +110,15 @@ def pairs_apgr(lead: Matrix, times: Vector) -> float:
     (pairs, n): how often each of these prompts counts. NaN if there is no gap.
     """
     known = np.isfinite(lead)
-    times = np.where(known, times, 0.0)
-    lead = np.where(known, lead, 0.0)
+    if not known.all():
+        times = times * known
+        lead = np.where(known, lead, 0.0)
     count = np.maximum(times.sum(axis=1), 1.0)
     gained = lead * times
-    before = np.cumsum(gained, axis=1) - gained
-    # the sum over a prompt's copies r = 1 … times
-    below = (times * before + lead * times * (times + 1.0) / 2.0).sum(axis=1)
-    gap = (gained.sum(axis=1) / count).sum()
+    so_far = np.cumsum(gained, axis=1)
+    # the r-th of a prompt's copies adds its lead again: the sum over r = 1 … times
+    below = np.einsum("pn,pn->p", times, so_far) - 0.5 * np.einsum("pn,pn->p", gained, times - 1.0)
+    gap = (so_far[:, -1] / count).sum()
     return float((below / (count + 1.0) / count).sum() / gap) if gap > 0 else float("nan")
 
 
