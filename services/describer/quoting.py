@@ -29,8 +29,8 @@ def quote(said: Sequence[Sentence], vectors: Array, wanted: Array) -> str:
     `vectors` (sentences, TASK) and `wanted` (TASK,): the sentences and the tasks near the prompt,
     of length 1.
     """
-    if sum(length(sentence.text) for sentence in said) <= MAX_WORDS:
-        return _joined([sentence.text for sentence in said])
+    if everything := entire(said):
+        return everything
     marks = PER_MARK * np.array([sentence.instructs for sentence in said])
     words = np.array([length(sentence.text) for sentence in said])
     reached = vectors @ wanted + marks
@@ -46,6 +46,12 @@ def quote(said: Sequence[Sentence], vectors: Array, wanted: Array) -> str:
             return _joined([said[i].text for i in sorted(chosen)])
         chosen.append(int(reached.argmax()))
         reached[chosen[-1]] = further + ADDS
+
+
+def entire(said: Sequence[Sentence]) -> str:
+    """All sentences, where they have at most `MAX_WORDS` words together; else nothing."""
+    fits = sum(length(sentence.text) for sentence in said) <= MAX_WORDS
+    return _joined([sentence.text for sentence in said]) if said and fits else ""
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -79,7 +79,11 @@ PRICES = {
 }
 """By the beginning of a model's name: USD per million tokens of input and of output. List prices of
 December 2024 (litellm 1.55.12); open models as Together priced their size."""
-MODEL_PAIR = {"mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview"}
+ROUTE_LLM = {
+    "gpt-4-1106-preview": "gpt-4-1106-preview",
+    "Mixtral-8x7B-Instruct-v0.1": "mistralai/Mixtral-8x7B-Instruct-v0.1",
+}
+"""RouteLLM's two models, with its own names of them."""
 
 ZERO_EVAL = (
     "claude-3-5-sonnet-20241022",
@@ -133,7 +137,8 @@ ANSWER = re.compile(r'"answer"\s*:\s*("(?:[^"\\]|\\.)*"|[^,}\n]+)')
 NUMBER = re.compile(r"[^\d.,/:^-]*(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?:[^\d/:^]*|\.)")
 QUESTION = re.compile(r"## (?:Question|Problem)s?:?\s*(.*?)\n## Instruction", re.DOTALL)
 
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = list[Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +186,11 @@ def usd(model: str, prompt: str, answer: str) -> float:
     return sum(n * price for n, price in zip(tokens, price_of(model), strict=True)) / 1e6
 
 
+def row_of(rows: dict[str, Row], key: str, prompt: str) -> Row:
+    """The row of that key; made, if it is not there."""
+    return rows.setdefault(key, {"prompt": prompt, "scores": {}, "cost_usd": {}})
+
+
 def complete(rows: Iterable[Mapping[str, Any]], models: Sequence[str]) -> Rows:
     """Rows in which every model has a score, with its models alone, in a random order; at most
     `MOST`."""
@@ -207,13 +217,11 @@ def mmlu(clones: Path) -> Rows:
             rows.append(
                 {
                     "prompt": prompt,
-                    "scores": {m.rpartition("/")[2]: float(line[m] == "True") for m in MODEL_PAIR},
-                    "cost_usd": {
-                        (name := m.rpartition("/")[2]): usd(name, prompt, "A") for m in MODEL_PAIR
-                    },
+                    "scores": {m: float(line[theirs] == "True") for m, theirs in ROUTE_LLM.items()},
+                    "cost_usd": {m: usd(m, prompt, "A") for m in ROUTE_LLM},
                 }
             )
-    return complete(rows, sorted(m.rpartition("/")[2] for m in MODEL_PAIR))
+    return complete(rows, sorted(ROUTE_LLM))
 
 
 def zero_eval(task: str, right: Callable[[str, str], bool]) -> Callable[[Path], Rows]:
@@ -221,7 +229,7 @@ def zero_eval(task: str, right: Callable[[str, str], bool]) -> Callable[[Path], 
 
     def convert(clones: Path) -> Rows:
         source = repository(clones, "ZeroEval")
-        rows: dict[str, dict[str, Any]] = {}
+        rows: dict[str, Row] = {}
         for model in ZERO_EVAL:
             for record in json.loads(source.read(f"result_dirs/{task}/{model}.json")):
                 if not (asked := QUESTION.findall(record["chat_history"][0])):
@@ -230,7 +238,7 @@ def zero_eval(task: str, right: Callable[[str, str], bool]) -> Callable[[Path], 
                 output = record["output"][0]
                 said = ANSWER.findall(output)
                 known = str(record.get("correct_answer", record.get("answer")))
-                row = rows.setdefault(prompt, {"prompt": prompt, "scores": {}, "cost_usd": {}})
+                row = row_of(rows, prompt, prompt)
                 row["scores"][model] = float(
                     bool(said) and right(said[-1].strip().strip('"'), known)
                 )
@@ -266,7 +274,7 @@ def same_formula(said: str, known: str) -> bool:
 def mmlu_pro(clones: Path) -> Rows:
     """MMLU-Pro, the answers of twelve models with five examples."""
     source = repository(clones, "MMLU-Pro")
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Row] = {}
     for model in MMLU_PRO:
         archive = zipfile.ZipFile(
             io.BytesIO(source.read(f"eval_results/model_outputs_{model}_5shots.zip"))
@@ -280,9 +288,7 @@ def mmlu_pro(clones: Path) -> Rows:
             choices = "\n".join(f"{c}. {o}" for c, o in zip("ABCDEFGHIJ", options, strict=False))
             prompt = f"{record['question']}\n{choices}"
             answer = str(record.get("model_outputs") or record.get("generated_text") or "")
-            row = rows.setdefault(
-                str(record["question_id"]), {"prompt": prompt, "scores": {}, "cost_usd": {}}
-            )
+            row = row_of(rows, str(record["question_id"]), prompt)
             row["scores"][model] = float(record["pred"] == record["answer"])
             row["cost_usd"][model] = usd(model, prompt, answer)
     return complete(rows.values(), MMLU_PRO)
@@ -301,7 +307,7 @@ def bfcl(clones: Path) -> Rows:
             if isinstance(asked, dict) and isinstance(asked.get("question"), str):
                 tools = json.dumps(asked["function"])
                 prompts[asked["id"]] = f"{asked['question']}\n\nTools: {tools}"
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Row] = {}
     for model in BFCL:
         given, taken = price_of(model)
         for kind in BFCL_KINDS:
@@ -319,7 +325,7 @@ def bfcl(clones: Path) -> Rows:
                 at = str(record["id"])
                 if at not in prompts or "input_token_count" not in record:
                     continue
-                row = rows.setdefault(at, {"prompt": prompts[at], "scores": {}, "cost_usd": {}})
+                row = row_of(rows, at, prompts[at])
                 row["scores"][model] = float(int(at.rpartition("_")[2]) not in failed)
                 row["cost_usd"][model] = (
                     record["input_token_count"] * given + record["output_token_count"] * taken
@@ -336,7 +342,7 @@ def livecodebench(clones: Path) -> Rows:
         "O1-Mini-2024-09-12 (N=1)/Scenario.codegeneration_1_0.2_eval_all.json"
     )
     prompts = {q["question_id"]: q["question_content"] for q in json.loads(submitted)}
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Row] = {}
     models = sorted(
         {s["model"] for s in scores if any(s["model"].startswith(name) for name in PRICES)}
     )
@@ -345,9 +351,7 @@ def livecodebench(clones: Path) -> Rows:
         if model not in models or score["question_id"] not in prompts:
             continue
         prompt = prompts[score["question_id"]]
-        row = rows.setdefault(
-            score["question_id"], {"prompt": prompt, "scores": {}, "cost_usd": {}}
-        )
+        row = row_of(rows, score["question_id"], prompt)
         row["scores"][model] = score["pass@1"] / 100
         row["cost_usd"][model] = usd(model, prompt, prompt)
     return complete(rows.values(), models)
@@ -356,14 +360,14 @@ def livecodebench(clones: Path) -> Rows:
 def alpaca(clones: Path) -> Rows:
     """AlpacaEval: the probability that an answer is preferred to GPT-4 Turbo's."""
     source = repository(clones, "alpaca_eval")
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Row] = {}
     for model in ALPACA:
         found = source.read(f"results/{model}/weighted_alpaca_eval_gpt4_turbo/annotations.json")
         for record in json.loads(found):
             if record.get("preference") is None:
                 continue
             prompt = record["instruction"]
-            row = rows.setdefault(prompt, {"prompt": prompt, "scores": {}, "cost_usd": {}})
+            row = row_of(rows, prompt, prompt)
             row["scores"][model] = record["preference"] - 1
             row["cost_usd"][model] = usd(model, prompt, record["output_2"])
     return complete(rows.values(), ALPACA)
@@ -385,9 +389,8 @@ def write_gsm8k(clones: Path, target: Path) -> Path:
     """GSM8K answered by RouteLLM's two models, as it stands, with prices beside it."""
     answers = repository(clones, "RouteLLM").read("routellm/evals/gsm8k/gsm8k_responses.csv")
     prices = {
-        model: {"input": given, "output": taken}
-        for model in sorted(MODEL_PAIR)
-        for given, taken in [price_of(model.rpartition("/")[2])]
+        theirs: dict(zip(("input", "output"), price_of(model), strict=True))
+        for model, theirs in ROUTE_LLM.items()
     }
     (target / "routellm_gsm8k.prices.json").write_text(json.dumps({"prices": prices}) + "\n")
     path = target / "routellm_gsm8k.csv.gz"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from services.describer.describe import Looked
-from services.describer.quoting import quote
+from services.describer.quoting import entire, quote
 from services.describer.settings import DescriberSettings
 from shared.adapters.errors import AdapterError, EncoderInvalid
 from shared.adapters.onnx.prepare import default_directory, variant_for
@@ -60,7 +60,7 @@ class Library:
             for vector, task, confidence in zip(vectors, nearest, sure, strict=True)
         ]
         unsure = [i for i, task in enumerate(tasks) if task.confidence < self._from]
-        quotes = dict(zip(unsure, self._quotes(texts, vectors, unsure), strict=True))
+        quotes = self._quotes(texts, vectors, unsure)
         looked = {
             text: Looked(task, quotes.get(i, ""))
             for i, (text, task) in enumerate(zip(texts, tasks, strict=True))
@@ -69,21 +69,21 @@ class Library:
 
     def _quotes(
         self, texts: Sequence[str], vectors: places.Array, rows: Sequence[int]
-    ) -> list[str]:
-        """What these texts say of their tasks."""
-        quotes = [whole(texts[row]) for row in rows]
-        said = [
-            [] if done else sentences(texts[row]) for row, done in zip(rows, quotes, strict=True)
-        ]
-        parts = list(dict.fromkeys(sentence.text for one in said for sentence in one))
+    ) -> dict[int, str]:
+        """What the texts of these rows say of their tasks, by row. Only of a text that is too long
+        to be quoted whole are the sentences encoded."""
+        quotes = {row: whole(texts[row]) for row in rows}
+        said = {row: sentences(texts[row]) for row, done in quotes.items() if not done}
+        quotes |= {row: entire(one) for row, one in said.items()}
+        long = {row: one for row, one in said.items() if one and not quotes[row]}
+        parts = list(dict.fromkeys(sentence.text for one in long.values() for sentence in one))
         if not parts:
             return quotes
         encoded = places.task_part(self.encoder.encode(parts))
         at = {text: i for i, text in enumerate(parts)}
-        for i, (row, one) in enumerate(zip(rows, said, strict=True)):
-            if one:
-                own = encoded[[at[sentence.text] for sentence in one]]
-                quotes[i] = quote(one, own, self.points.around(vectors[row]))
+        for row, one in long.items():
+            own = encoded[[at[sentence.text] for sentence in one]]
+            quotes[row] = quote(one, own, self.points.around(vectors[row]))
         return quotes
 
     def close(self) -> None:

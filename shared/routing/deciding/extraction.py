@@ -92,7 +92,7 @@ def extract(prompt: str, max_words: int = MAX_WORDS) -> str:
 
     Never empty for a prompt that holds a character other than space.
     """
-    found = _sentences(prompt)
+    found = _sentences(_bounded(prompt))
     if not found:
         return _cut(_clean(prompt) or prompt.strip(), max_words)
     scores = [_score(s, i, len(found)) for i, s in enumerate(found)]
@@ -144,7 +144,7 @@ def sentences(prompt: str, most: int = 16) -> list[Sentence]:
         head, colon, tail = _halves(text)
         both = colon and min(length(head), length(tail)) >= 3
         for part in (head + colon, tail) if both else (text,):
-            short = _shortened(part.strip(" ,;-…"))
+            short = _cut(part.strip(" ,;-…"), MAX_WORDS)[: MAX_WORDS * CHARS_A_WORD]
             if len(_LETTER.findall(short)) >= 3:
                 parts.append(Sentence(short, instructs))
     if len(parts) > most:
@@ -159,9 +159,12 @@ def sentences(prompt: str, most: int = 16) -> list[Sentence]:
 def whole(prompt: str) -> str:
     """A short prompt on one line, without a greeting and "please" before it, which stands for
     itself. Empty for a longer one, and where there is nothing but code or a link."""
-    if length(prompt) > MAX_WORDS or len(_LETTER.findall(_FENCED.sub("", scrubbed(prompt)))) < 3:
+    if length(prompt) > MAX_WORDS:
         return ""
-    text = _PLEASE.sub("", _GREETING.sub("", _SPACE.sub(" ", scrubbed(prompt.strip()))))
+    text = scrubbed(prompt.strip())
+    if len(_LETTER.findall(_FENCED.sub("", text))) < 3:
+        return ""
+    text = _PLEASE.sub("", _GREETING.sub("", _SPACE.sub(" ", text)))
     return text[:1].upper() + text[1:] if len(_LETTER.findall(text)) >= 3 else ""
 
 
@@ -189,12 +192,6 @@ def _halves(text: str) -> tuple[str, str, str]:
     return text, "", ""
 
 
-def _shortened(text: str) -> str:
-    """At most `MAX_WORDS` of a text."""
-    words = " ".join(text.split()[:MAX_WORDS])
-    return words if len(words) <= MAX_WORDS * CHARS_A_WORD else words[: MAX_WORDS * CHARS_A_WORD]
-
-
 def _bounded(prompt: str) -> str:
     """What is read of a prompt: its beginning and its end, where instructions stand."""
     if len(prompt) <= READ_CHARS:
@@ -202,9 +199,9 @@ def _bounded(prompt: str) -> str:
     return prompt[: READ_CHARS * 3 // 4] + "\n" + prompt[-READ_CHARS // 4 :]
 
 
-def _sentences(prompt: str) -> list[str]:
+def _sentences(text: str) -> list[str]:
     """Sentences in order, without code, links, quotations and greetings."""
-    body = _QUOTED.sub(" ", _LINKS.sub(" ", _FENCED.sub(" ", _bounded(prompt))))
+    body = _QUOTED.sub(" ", _LINKS.sub(" ", _FENCED.sub(" ", text)))
     return [s for s in (_clean(m.group()) for m in _SENTENCE.finditer(body)) if s]
 
 

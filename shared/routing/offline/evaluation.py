@@ -199,6 +199,7 @@ def evaluate(
         part = data.rows(train)
         part = replace(part, outcomes=part.outcomes.with_few_shrunk())
         scores = known[test]
+        scored = outcomes.scores[test]
         price = cost[test]
         single = best_single(outcomes.scores[train])
         best_quality = float(scores[:, single].mean())
@@ -273,7 +274,6 @@ def evaluate(
                 axis=1,
                 kind="stable",
             )
-            scored = outcomes.scores[test]
             lead = np.take_along_axis((scored[:, strong] - scored[:, weak]).T, order, axis=1)
             one.parts.append(
                 SplitPart(
