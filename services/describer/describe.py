@@ -199,7 +199,7 @@ async def by_language_model(message: Submitted, means: Means) -> Described:
     glance = None
     if foresee and _free(message):
         wanted = message.wanted(settings.default_profile, settings.profiles)
-        glance = await foresee.look(prompt, wanted)
+        glance = await foresee.look(message.request_text(), wanted)
     if glance and glance.sure and random.random() >= settings.foresee_check:
         return _with(
             message,

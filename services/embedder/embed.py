@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shared.contracts.messages import Described, Embedded, extend
-from shared.contracts.places import Embedding, EncoderRef, Source
+from shared.contracts.places import Description, Embedding, EncoderRef, Source
 from shared.contracts.vector import Vector, pack
 from shared.routing.deciding.extraction import extract, together
 from shared.routing.deciding.form import form
@@ -49,7 +49,7 @@ def embed(
                 encoder=space,
                 latency_s=took,
                 batch=len(messages),
-                form=pack(form(job.message.task_text())),
+                form=pack(form(job.asked)),
                 text=job.text,
             ),
         )
@@ -74,34 +74,37 @@ class _Job:
     Nothing where its point is known."""
 
     message: Described
+    asked: str
+    """The prompt without courtesies."""
     text: Text
     vector: Vector | None
     texts: tuple[str, ...]
 
     @classmethod
     def of(cls, message: Described, text: Text, space: EncoderRef, *, guard: bool) -> _Job:
-        written = message.description
+        written, asked = message.description, message.request_text()
         # the describer may have made the point already: of the description it foresaw, or of the
         # prompt, to find the nearest task of the library
         made = {"description": written.foreseen, "prompt": written.library}.get(text)
         if made is not None and made.encoder == space and (text == "description" or not guard):
-            return cls(message, text, made.vector, ())
+            return cls(message, asked, text, made.vector, ())
         own = {
-            "prompt": lambda: message.task_text(),
-            "description": lambda: message.description.text,
-            "both": lambda: together(message.description.text, message.task_text()),
-        }[text]()
-        return cls(message, text, None, (own, *(_views(message, text) if guard else ())))
+            "prompt": asked,
+            "description": written.text,
+            "both": together(written.text, asked),
+        }[text]
+        beside = _views(written, asked, text) if guard else ()
+        return cls(message, asked, text, None, (own, *beside))
 
 
-def _views(message: Described, text: Text) -> tuple[str, ...]:
+def _views(written: Description, asked: str, text: Text) -> tuple[str, ...]:
     """What is embedded, without its edges.
 
     A gadget stands at the edge of a prompt. A language model's words have it there too, if at all;
     rules may take it into the middle.
     """
     if text == "description":
-        if message.description.source is Source.local:
-            return tuple(extract(view) for view in views(message.task_text()))
-        return views(message.description.text)
-    return views(message.task_text()) if text == "prompt" else ()
+        if written.source is Source.local:
+            return tuple(extract(view) for view in views(asked))
+        return views(written.text)
+    return views(asked) if text == "prompt" else ()

@@ -20,12 +20,13 @@ from services.workbench.outcomes import (
     few_scored,
     mean_responses,
     read,
+    readings,
     without,
 )
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load as load_encoder
 from shared.routing.deciding.cascade import Answered
-from shared.routing.deciding.extraction import together
+from shared.routing.deciding.courtesies import without_courtesies
 from shared.routing.deciding.form import SIZE, forms
 from shared.routing.deciding.table import Array, Text
 from shared.routing.errors import OutcomesInvalid
@@ -229,14 +230,12 @@ async def _features(
 ) -> dict[str, Array]:
     """The features of the prompt; and of description and both, where the file has descriptions or
     `describe` says who writes them."""
-    form = forms(prompts)
-    read_ = {"prompt": list(prompts)}
     if any(given) or options.describe != "auto":
         texts = await describe_rest(prompts, given, options.describe, lambda: None)
-        read_ |= {
-            "description": texts,
-            "both": [together(t, p) for t, p in zip(texts, prompts, strict=True)],
-        }
+        read_ = readings(prompts, texts)
+    else:
+        read_ = {"prompt": [without_courtesies(prompt) for prompt in prompts]}
+    form = forms(read_["prompt"])
     task = bar.add_task(f"embedding {name}", total=len(read_) * len(prompts))
     return {
         kind: np.hstack([await embed(own, encoder, lambda n: bar.advance(task, n)), form])

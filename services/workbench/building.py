@@ -23,6 +23,7 @@ from services.workbench.outcomes import (
     mean_responses,
     prices_of,
     read,
+    readings,
     votes_of,
 )
 from shared.adapters.onnx.encoder import OnnxEncoder
@@ -32,7 +33,6 @@ from shared.catalog.estimates import ANSWER_TOKENS, estimate_tokens
 from shared.catalog.tasks import points
 from shared.catalog.tasks.points import Points
 from shared.routing.deciding.cascade import Answered, Heads, fit_heads
-from shared.routing.deciding.extraction import together
 from shared.routing.deciding.form import SIZE, forms
 from shared.routing.deciding.table import Array, Encoder, RoutingTable, Text
 from shared.routing.errors import OutcomesInvalid
@@ -119,12 +119,8 @@ async def make_table(source: TableSource) -> RoutingTable:
         outcomes = replace(outcomes, texts=tuple(texts))
         variants = _variants(source)
         encoding = bar.add_task("embedding prompts", total=len(rows) * len(kinds) * len(variants))
-        form = forms(prompts)
-        read_ = {
-            "prompt": prompts,
-            "description": texts,
-            "both": [together(t, p) for t, p in zip(texts, prompts, strict=True)],
-        }
+        read_ = readings(prompts, texts)
+        form = forms(read_["prompt"])
         spaces = []
         for variant in variants:
             encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, variant)
@@ -165,7 +161,7 @@ async def make_table(source: TableSource) -> RoutingTable:
             vectors = (
                 features["prompt"][:, :-SIZE]
                 if "prompt" in features
-                else await embed(prompts, encoder, lambda _: None)
+                else await embed(read_["prompt"], encoder, lambda _: None)
             )
             heads = await asyncio.to_thread(
                 heads_of, rows, responses, vectors, form, outcomes, source.seed
@@ -204,10 +200,8 @@ def heads_of(
 
 async def _from_votes(source: TableSource, path: Path) -> RoutingTable:
     """A table from preferences: who won against whom, on which prompt."""
-    read_ = votes_of(path)
-    decided = [
-        vote for vote in read_ if vote.first_better is not None and vote.first != vote.second
-    ]
+    said = votes_of(path)
+    decided = [vote for vote in said if vote.first_better is not None and vote.first != vote.second]
     prompts = list(dict.fromkeys(vote.prompt for vote in decided))
     models_ = tuple(sorted({name for vote in decided for name in (vote.first, vote.second)}))
     prices = prices_of(models_, source.prices, beside(path))
@@ -221,12 +215,9 @@ async def _from_votes(source: TableSource, path: Path) -> RoutingTable:
         variant = BY_OUTCOME if source.variant == "auto" else source.variant
         encoder = await asyncio.to_thread(load_encoder, source.encoder_dir, variant)
         encoding = bar.add_task("embedding prompts", total=len(prompts))
-        both = [together(t, p) for t, p in zip(texts, prompts, strict=True)]
-        vectors = await embed(
-            {"prompt": prompts, "description": texts, "both": both}[text],
-            encoder,
-            lambda n: bar.advance(encoding, n),
-        )
+        read_ = readings(prompts, texts)
+        vectors = await embed(read_[text], encoder, lambda n: bar.advance(encoding, n))
+        points_ = np.hstack([vectors, forms(read_["prompt"])])
         await warming
         ranking = bar.add_task("clustering and ranking", total=1)
         at = {prompt: i for i, prompt in enumerate(prompts)}
@@ -246,7 +237,7 @@ async def _from_votes(source: TableSource, path: Path) -> RoutingTable:
         table = await asyncio.to_thread(
             build_from_votes,
             votes,
-            np.hstack([vectors, forms(prompts)]),
+            points_,
             encoder.identity,
             text=text,
             k=None if source.k == "auto" else _number(source.k),
@@ -255,7 +246,7 @@ async def _from_votes(source: TableSource, path: Path) -> RoutingTable:
             reference=source.reference,
         )
         library = points.known(encoder.identity, source.encoder_dir)
-        table = with_library_names(table, np.hstack([vectors, forms(prompts)]), library)
+        table = with_library_names(table, points_, library)
         bar.advance(ranking)
     if not priced:
         bare = ", ".join(m for m in models_ if m not in prices)

@@ -27,7 +27,9 @@ from services.workbench.outcome_file import (
 from services.workbench.vote_file import Preference, read_votes
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.catalog import models
-from shared.routing.deciding.table import Array
+from shared.routing.deciding.courtesies import without_courtesies
+from shared.routing.deciding.extraction import together
+from shared.routing.deciding.table import Array, Text
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.offline.outcomes import FEW, enough
 
@@ -155,6 +157,13 @@ def prices_of(named: Collection[str], *files: Path | None) -> dict[str, models.P
                 f"the prices {prices} can't be read: {getattr(error, 'strerror', None) or error}"
             ) from None
     return model_prices
+
+
+def readings(prompts: Sequence[str], descriptions: Sequence[str]) -> dict[Text, list[str]]:
+    """What an encoder may read of each prompt, as the embedder has it read."""
+    asked = [without_courtesies(prompt) for prompt in prompts]
+    both = [together(text, prompt) for text, prompt in zip(descriptions, asked, strict=True)]
+    return {"prompt": asked, "description": list(descriptions), "both": both}
 
 
 async def embed(texts: Sequence[str], encoder: OnnxEncoder, tick: Callable[[int], object]) -> Array:

@@ -33,6 +33,7 @@ from shared.contracts.wishes import (
     ReplyTo,
 )
 from shared.routing.deciding.abilities import Ability, Needs
+from shared.routing.deciding.courtesies import without_courtesies
 from shared.routing.deciding.rates import PROFILES, Goal, Rates
 
 SCHEMA_VERSION = 1
@@ -139,6 +140,10 @@ class Submitted(BaseModel):
         does, what there is to look at.
         """
         return (self.prompt or "") if self.messages is None else task_of(self.messages)
+
+    def request_text(self) -> str:
+        """`task_text` without the courtesies around it: what an encoder reads."""
+        return without_courtesies(self.task_text())
 
     def chat(self) -> list[dict[str, Any]]:
         """The prompt as a chat, as OpenAI's API takes it."""

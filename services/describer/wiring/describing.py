@@ -78,7 +78,7 @@ class Describing:
         nearest: Sequence[Looked | None] = [None] * len(batch)
         if self._library is not None:
             try:
-                nearest = await self._library.look([message.task_text() for message in batch])
+                nearest = await self._library.look([message.request_text() for message in batch])
             except Exception as error:  # rules describe what the encoder can't
                 log.error("tasks not looked up", error=where(error, TelemetrySettings()))
         described = await asyncio.gather(

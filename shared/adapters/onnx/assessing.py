@@ -79,7 +79,7 @@ class Assessor:
                     here=str(encoder.identity),
                 )
             return None
-        prompt = message.task_text()
+        prompt = message.request_text()
         vector: Array | None = (
             unpack(message.embedding.vector) if message.embedding.text == "prompt" else None
         )
