@@ -127,7 +127,7 @@ def goals_of(memory: History) -> list[GoalRow]:
 
 
 def _goal_row(goal: Goal, decisions: Sequence[SeenDecision]) -> GoalRow:
-    cost = 1000 * np.array([s.cost_usd for s in decisions])
+    cost = 1000 * np.array([s.paced_usd for s in decisions])
     row: GoalRow = {
         "goal": goal.text,
         "prompts": f"{len(decisions):,}",

@@ -45,6 +45,15 @@ class Frontier:
     """Prompts that this was found on."""
     measured: bool
     """Whether success and cost are true outcomes; else they are what the table expects."""
+    expected_single_success: float | None = None
+    """What the table expected of the single model. None where that is `single_success`, and in
+    tables of before, which do not say."""
+
+    @property
+    def single_correction(self) -> float:
+        """What to add to an expected success of the single model."""
+        expected = self.expected_single_success
+        return 0.0 if expected is None else self.single_success - expected
 
     def correction(self, usd_per_point: float) -> tuple[float, float]:
         """What to add to an expected success, and to multiply an expected cost by, at that rate."""
@@ -141,4 +150,5 @@ def frontier_of(
         float(paid[:, single].mean()),
         len(success),
         outcomes is not None,
+        None if outcomes is None else float(success[:, single].mean()),
     )

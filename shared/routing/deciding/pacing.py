@@ -68,11 +68,14 @@ class Pacer:
     def decided(self, offers: Mapping[str, Offer], chosen: str, frontier: Frontier | None) -> None:
         """Take note of a decision: what each eligible model offered, and which was chosen."""
         named = offers.get(frontier.single) if frontier is not None else None
-        best = named or max(offers.values(), key=lambda o: o.success)
+        if frontier is not None and named is not None:
+            best = named.success + frontier.single_correction
+        else:
+            best = max(offer.success for offer in offers.values())
         rate = self._rate if self._rate is not None else self.rates(frontier).usd_per_point
         gain, times = frontier.correction(rate) if frontier is not None else (0.0, 1.0)
         if self.goal.keep is not None:
-            self._owed += offers[chosen].success + gain - self.goal.keep * best.success
+            self._owed += offers[chosen].success + gain - self.goal.keep * best
         else:
             self._owed += (self.goal.spend_usd or 0.0) - times * offers[chosen].cost_usd
         for name in offers:
@@ -96,7 +99,7 @@ class Pacer:
         there = np.isfinite(success)
         single = np.nanmax(success, axis=1)
         if frontier is not None and frontier.single in self._columns:
-            single_success = success[:, self._columns[frontier.single]]
+            single_success = success[:, self._columns[frontier.single]] + frontier.single_correction
             single = np.where(np.isfinite(single_success), single_success, single)
         base = np.where(there, success - latency / self.goal.s_per_point, -np.inf)
         costs = np.where(there, cost, np.inf)

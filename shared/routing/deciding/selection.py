@@ -133,12 +133,19 @@ class Expectations:
 
     def of(self, models: npt.NDArray[np.intp]) -> Expectations:
         """For some of the models."""
+        return self._at((slice(None), models))
+
+    def row(self, prompt: int) -> Expectations:
+        """For one of the prompts."""
+        return self._at((slice(prompt, prompt + 1), slice(None)))
+
+    def _at(self, place: tuple[slice, slice | npt.NDArray[np.intp]]) -> Expectations:
         return Expectations(
-            self.success[:, models],
-            self.error[:, models],
-            self.cost_usd[:, models],
-            self.latency_s[:, models],
-            self.unproven[:, models],
+            self.success[place],
+            self.error[place],
+            self.cost_usd[place],
+            self.latency_s[place],
+            self.unproven[place],
             self.scaled,
         )
 

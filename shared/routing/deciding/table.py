@@ -341,7 +341,8 @@ class RoutingTable:
             value["text"] = self.text
         for name in PARTS:
             if (part := getattr(self, name)) is not None:
-                value[name] = {f.name: _written(getattr(part, f.name)) for f in fields(part)}
+                written = {f.name: _written(getattr(part, f.name)) for f in fields(part)}
+                value[name] = {n: v for n, v in written.items() if v is not None}
         for name in OPTIONAL:
             if (array := getattr(self, name)) is not None:
                 value[name] = _written(array)

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.routing.deciding.cascade import SEES, Answered, Sees, fit_head
-from shared.routing.deciding.frontier import rates_for
+from shared.routing.deciding.frontier import Frontier
+from shared.routing.deciding.pacing import Offer, Pacer
 from shared.routing.deciding.predictor import calibration_error
 from shared.routing.deciding.rates import Goal
-from shared.routing.deciding.selection import choices
+from shared.routing.deciding.selection import Expectations, choices
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.offline.measures import (
     Curve,
@@ -254,7 +255,7 @@ def evaluate(
             one.area.append(area(curve, *span))
             if fitted.frontier is not None and best_cost > 0:
                 kept, spent = (
-                    choices(expected.of, rates_for(fitted.frontier, goal))
+                    paced(expected.of, outcomes.models, goal, fitted.frontier)
                     for goal in (Goal(keep=KEEP), Goal(spend_usd=SPEND * best_cost))
                 )
                 one.keep.append(
@@ -381,3 +382,19 @@ def evaluate_cascades(
             one.calibration_error.append(calibration_error(good[:, None], weak[test][:, None]))
             one.curve.append(np.interp(np.linspace(0, 1, 101), np.linspace(0, 1, len(gap)), gap))
     return results
+
+
+def paced(expected: Expectations, models: Sequence[str], goal: Goal, frontier: Frontier) -> Rows:
+    """(n,): what is chosen for prompts that come one after another, with the rate that holds
+    `goal`: as the selector does it."""
+    pacer = Pacer(goal)
+    picks = np.empty(len(expected.success), np.intp)
+    for prompt in range(len(picks)):
+        own = expected.row(prompt)
+        picks[prompt] = choices(own, pacer.rates(frontier))[0]
+        offered = zip(own.success[0], own.cost_usd[0], own.latency_s[0], strict=True)
+        offers = {
+            model: Offer(*map(float, offer)) for model, offer in zip(models, offered, strict=True)
+        }
+        pacer.decided(offers, models[picks[prompt]], frontier)
+    return picks

@@ -72,6 +72,25 @@ def test_a_part_of_the_best_models_success_is_kept_over_any_2000_prompts_while_t
     assert cost.mean() < 0.8 * np.concatenate([c[:, 2] for _, c in CHANGES]).mean()
 
 
+@pytest.mark.parametrize("promise", [-0.05, 0.05])
+@pytest.mark.slow
+def test_a_goal_is_met_in_true_success_where_the_table_expects_too_much_or_too_little(
+    promise: float,
+) -> None:
+    true, cost = traffic(6000, 4)
+    expected = true + np.array([0.0, 0.0, promise])
+    known, seen = slice(0, 3000), slice(3000, 6000)
+    frontier = frontier_of(expected[known], cost[known], MODELS, (true[known], cost[known]))
+    pacer, got = Pacer(Goal(keep=0.95)), []
+    for own, paid, truly in zip(expected[seen], cost[seen], true[seen], strict=True):
+        pick = int((own - paid / pacer.rates(frontier).usd_per_point).argmax())
+        offers = {m: Offer(*v, 1.0) for m, *v in zip(MODELS, own, paid, strict=True)}
+        pacer.decided(offers, MODELS[pick], frontier)
+        got.append((truly[pick], truly[2]))
+    reached, best = np.mean(got, axis=0)
+    assert reached / best == pytest.approx(0.95, abs=0.01)
+
+
 @pytest.mark.parametrize("spend", [0.0008, 0.003])
 @pytest.mark.slow
 def test_a_budget_is_kept_over_any_2000_prompts_while_traffic_and_prices_change(

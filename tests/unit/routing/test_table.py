@@ -1,12 +1,14 @@
 """The routing table is one immutable value with canonical bytes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from support import ENCODER, table, tables
 
+from shared.routing.deciding.frontier import Frontier
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.errors import TableInvalid
 
@@ -75,3 +77,17 @@ def test_base64_that_is_too_short_is_refused() -> None:
     with pytest.raises(TableInvalid, match="not a routing table"):
         RoutingTable.from_bytes(json.dumps(data).encode())
     assert table().encoder == ENCODER
+
+
+def test_a_frontier_of_a_table_of_before_keeps_its_bytes() -> None:
+    """It did not say what was expected of the single model."""
+    one = np.ones(2, np.float32)
+    before = Frontier(one, one, one, one, one, "small", 0.5, 1.0, 10, measured=True)
+    told = replace(before, expected_single_success=0.6)
+    old, new = (replace(table(), frontier=frontier).to_bytes() for frontier in (before, told))
+    assert b"expected_single_success" not in old
+    assert RoutingTable.from_bytes(old).to_bytes() == old
+    assert before.single_correction == 0.0
+    read = RoutingTable.from_bytes(new).frontier
+    assert read is not None
+    assert read.single_correction == pytest.approx(-0.1)

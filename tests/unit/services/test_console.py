@@ -30,7 +30,7 @@ from services.console.vote import Rating
 from services.console.wiring.access import Access, Refused, from_here, inside
 from services.console.wiring.console import Console
 from services.judge.settings import JudgeSettings
-from services.selector.decide import decide
+from services.selector.decide import Wish, decide
 from shared.adapters.keys import Keys, KeySettings, new, write
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.messages import Decided
@@ -41,7 +41,8 @@ from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.contracts.vector import pack
 from shared.contracts.wishes import Profile
-from shared.routing.deciding.rates import PROFILES, Rates
+from shared.routing.deciding.frontier import Frontier
+from shared.routing.deciding.rates import PROFILES, Goal, Rates
 from shared.routing.deciding.selection import Limits
 from shared.routing.deciding.table import RoutingTable
 
@@ -193,6 +194,32 @@ def test_savings_count_decisions_that_had_a_ranking_and_quality_stands_beside_th
     assert shown["saved"] != "–"
     assert 0 < float(shown["success"]) <= 1
     assert 0 < float(shown["single_success"]) <= 1
+
+
+def test_what_a_goal_reached_is_told_as_the_frontier_corrects_it() -> None:
+    known = table(reference_success=np.full(3, 0.5, np.float32))
+    few = np.full(2, 1.0, np.float32)
+    models = known.models
+    frontier = Frontier(
+        np.array([1e-6, 1e6], np.float32), 0.5 * few, 3.0 * few, 0.6 * few, 1.0 * few,
+        models[0], 0.7, 1.0, 10, True, 0.9,
+    )  # fmt: skip
+    goal = Goal(keep=0.9)
+    shown = []
+    for own in (known, replace(known, frontier=frontier)):
+        made = History(100, 10, 2)
+        made.published(version(own), own)
+        message = decide(placed(own), own, {}, Wish(PROFILES["balanced"], goal), 10)
+        single = message.decision.model_copy(update={"single": models[0]})
+        made.decided(message.model_copy(update={"decision": single}), AT.timestamp())
+        shown.append(made.decisions[0])
+        assert [row["goal"] for row in now_page.goals_of(made)] == [goal.text]
+    plain, corrected = shown
+    assert None not in {plain.success, plain.single_success}
+    assert corrected.success == pytest.approx((plain.success or 0.0) - 0.1)
+    assert corrected.single_success == pytest.approx((plain.single_success or 0.0) - 0.2)
+    assert corrected.paced_usd == pytest.approx(3.0 * plain.paced_usd)
+    assert corrected.cost_usd == plain.cost_usd == plain.paced_usd > 0.0
 
 
 def test_of_tables_only_newer_ones_count_and_the_last_few_are_kept_whole() -> None:
