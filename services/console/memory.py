@@ -18,7 +18,6 @@ from shared.contracts.raters import RaterKind
 from shared.contracts.spending import Spent
 from shared.contracts.tables import TablePublished
 from shared.routing.deciding.assignment import assign
-from shared.routing.deciding.frontier import Frontier
 from shared.routing.deciding.rates import Goal
 from shared.routing.deciding.table import Array, Encoder, RoutingTable
 
@@ -58,19 +57,21 @@ class SeenDecision:
     runner_up: str | None
     confidence: float
     cost_usd: float
-    paced_usd: float
-    """`cost_usd` as the table's frontier corrects it: what `spend` is held by."""
     single: str
     """The best single model, by the table that decided."""
     single_usd: float | None
     """What the best single model would have been expected to cost."""
     success: float | None
-    """What the selected model was expected to score, or its probability of winning, as the table's
-    frontier corrects it; None where the table has older units."""
+    """What the selected model was expected to score, or its probability of winning; None where the
+    table has older units."""
     single_success: float | None
     goal: Goal | None
     """What the sender wanted to reach, if it was a goal."""
+    usd_per_point: float | None
+    """What a point of success was worth."""
     table: str
+    version: tuple[int, int]
+    """Of that table."""
     why: str
     prompt: str | None
     """Its beginning, as long as it is among the newest."""
@@ -182,12 +183,6 @@ class History:
         best = decision.candidates[0] if decision.candidates else None
         named = decision.single or self._single
         single = next((c for c in decision.candidates if c.model == named), None)
-        frontier = self._frontier(decision.table.version) if decision.rates else None
-        gain, times, single_gain = 0.0, 1.0, 0.0
-        if frontier is not None and decision.rates is not None:
-            gain, times = frontier.correction(decision.rates.usd_per_point)
-            if named == frontier.single:
-                single_gain = frontier.single_correction
         seen = SeenDecision(
             request_id=message.request_id,
             at=at,
@@ -202,15 +197,14 @@ class History:
             runner_up=decision.runner_up,
             confidence=decision.confidence,
             cost_usd=best.cost_usd if best else 0.0,
-            paced_usd=times * best.cost_usd if best else 0.0,
             single=named or "",
             single_usd=single.cost_usd if best and single else None,
-            success=best.success + gain if best and decision.rates else None,
-            single_success=single.success + single_gain
-            if best and single and decision.rates
-            else None,
+            success=best.success if best and decision.rates else None,
+            single_success=single.success if best and single and decision.rates else None,
             goal=decision.rates.goal() if decision.rates else None,
+            usd_per_point=decision.rates.usd_per_point if decision.rates else None,
             table=str(decision.table),
+            version=decision.table.version,
             why=decision.why,
             prompt=message.task_text()[:PROMPT_CHARS],
             simulated=decision.simulated_rankings or message.description.simulated,
@@ -226,10 +220,18 @@ class History:
         self.totals.add(seen, 1)
         self._second(int(at)).append(seen.took_s)
 
-    def _frontier(self, version: tuple[int, int]) -> Frontier | None:
-        """The frontier of the table that decided, where that is among the newest."""
-        known = self.versions.get(version)
-        return None if known is None else known.table.frontier
+    def corrections(self, seen: SeenDecision) -> tuple[float, float, float]:
+        """How the pacer corrects what was expected.
+
+        What to add to the success of the selected model; what to add to that of the best single
+        one; and what to multiply the cost by. Nothing where the table is not among the newest.
+        """
+        known = self.versions.get(seen.version)
+        frontier = known.table.frontier if known is not None else None
+        if frontier is None or seen.usd_per_point is None:
+            return 0.0, 0.0, 1.0
+        gain, times = frontier.correction(seen.usd_per_point)
+        return gain, frontier.single_correction if seen.single == frontier.single else 0.0, times
 
     def placed(self, table: RoutingTable) -> list[tuple[SeenDecision, str]]:
         """The newest decisions, and in which of this table's clusters each lies, whichever table it

@@ -158,7 +158,7 @@ async def by_prompt(message: Submitted, _means: Means) -> Described:
 async def by_rules(message: Submitted, _means: Means) -> Described:
     """A sentence that local rules extract."""
     began = time.perf_counter()
-    return _with(message, extract(message.task_text()), Source.local, began)
+    return _with(message, extract(message.request_text()), Source.local, began)
 
 
 async def by_library(message: Submitted, means: Means) -> Described:
@@ -168,7 +168,7 @@ async def by_library(message: Submitted, means: Means) -> Described:
     if means.library is None:
         return await by_rules(message, means)
     nearest = means.library.task
-    prompt = message.task_text()
+    prompt = message.request_text()
     if nearest.confidence >= means.settings.library_from:
         text = refined(nearest.name, prompt)
     else:  # its point still goes on: it was made to find that no task is near
@@ -195,11 +195,11 @@ async def by_language_model(message: Submitted, means: Means) -> Described:
         )
     foresee = means.foresee
     if foresee and foresee.needless():
-        return _with(message, extract(prompt), Source.local, began)
+        return _with(message, extract(message.request_text()), Source.local, began)
     glance = None
     if foresee and _free(message):
         wanted = message.wanted(settings.default_profile, settings.profiles)
-        glance = await foresee.look(message.request_text(), wanted)
+        glance = await foresee.look(prompt, wanted)
     if glance and glance.sure and random.random() >= settings.foresee_check:
         return _with(
             message,
@@ -220,14 +220,16 @@ async def _asked(
     try:
         answer = await means.ask(INSTRUCTION, fenced(shortened(prompt, means.settings.read_chars)))
     except ModelUnavailable as error:
-        return _with(message, extract(prompt), Source.local, began, fallback=str(error))
+        return _with(
+            message, extract(message.request_text()), Source.local, began, fallback=str(error)
+        )
     whole = answer.finish_reason is None or answer.finish_reason.lower() in FINISHED
     text = one_sentence(answer.text) if whole else ""
     if not text:
         wrong = "empty or no sentence" if whole else "cut off"
         return _with(
             message,
-            extract(prompt),
+            extract(message.request_text()),
             Source.local,
             began,
             fallback=f"the language model's answer was {wrong}",

@@ -21,6 +21,7 @@ from services.describer.settings import DescriberSettings
 from shared.contracts.places import EncoderRef, Foreseen, Source
 from shared.contracts.vector import pack, unpack
 from shared.routing.deciding.assignment import assign
+from shared.routing.deciding.courtesies import without_courtesies
 from shared.routing.deciding.form import form
 from shared.routing.deciding.frontier import rates_for
 from shared.routing.deciding.rates import Goal, Rates
@@ -58,6 +59,7 @@ class Read:
 
     @classmethod
     def of(cls, prompt: str) -> Read:
+        prompt = without_courtesies(prompt)
         return cls(
             hashlib.sha256(prompt.encode()).digest(),
             prompt.strip()[:READ_CHARS] or prompt[:READ_CHARS],

@@ -21,6 +21,7 @@ from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
+from shared.routing.deciding.courtesies import without_courtesies
 from shared.routing.offline.outcomes import Outcomes, Recipe, build_table
 
 BEATS = {"avengers_pro_k25": 0.6520, "avengers_pro_k60": 0.6522}
@@ -39,7 +40,8 @@ async def accuracy(
     for variant in variants:
         encoder = load(None, variant)
         steps = track(range(0, len(prompts), 256), f"embedding, {variant}")
-        vectors = np.concatenate([encoder.encode(prompts[i : i + 256]) for i in steps])
+        asked = [without_courtesies(prompt) for prompt in prompts]
+        vectors = np.concatenate([encoder.encode(asked[i : i + 256]) for i in steps])
         environment = {
             "POINTSMAN_DESCRIBER_BACKEND": "prompt",
             "POINTSMAN_EMBEDDER_VARIANT": variant,

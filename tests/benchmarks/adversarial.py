@@ -28,6 +28,7 @@ from services.workbench import outcomes
 from services.workbench.outcome_file import matrix
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
+from shared.routing.deciding.courtesies import without_courtesies
 from shared.routing.deciding.extraction import extract
 from shared.routing.deciding.form import forms
 from shared.routing.deciding.rates import Rates
@@ -74,7 +75,8 @@ class Router:
         read: Callable[[str], str],
         rates: Rates = Rates(),  # noqa: B008
     ) -> None:
-        self._encoder, self._table, self._read, self.rates = encoder, table, read, rates
+        self._encoder, self._table, self.rates = encoder, table, rates
+        self._read: Callable[[str], str] = lambda prompt: read(without_courtesies(prompt))
         cost = table.cost_usd.mean(axis=0)
         self.expensive = cost >= DEAR * cost.max()
 
@@ -131,7 +133,10 @@ class Foreseeing(Router):
         few = list(prompts)[: DescriberSettings().foresee_pairs]
         told = self._encode([self._read(p) for p in few])
         self._known = learn(
-            self._encode([Read.of(p).text for p in few]), told, forms(few), self._table
+            self._encode([Read.of(p).text for p in few]),
+            told,
+            forms([without_courtesies(p) for p in few]),
+            self._table,
         )
 
     def _encode(self, texts: Sequence[str]) -> Any:
@@ -140,7 +145,10 @@ class Foreseeing(Router):
         )
 
     def points(self, prompts: Sequence[str]) -> Any:
-        texts, shapes = [Read.of(p).text for p in prompts], forms(prompts)
+        texts, shapes = (
+            [Read.of(p).text for p in prompts],
+            forms([without_courtesies(p) for p in prompts]),
+        )
         found = foresee(self._known, self._encode(texts), shapes, self._table, self.rates)
         sure = found.sure.copy()
         edged = [i for i in np.flatnonzero(sure) if views(texts[i])]

@@ -25,7 +25,16 @@ def test_numbers_with_units_are_the_same_numbers(said: str, known: str) -> None:
 
 @pytest.mark.parametrize(
     ("said", "known"),
-    [("1/2", "1"), ("12:30", "12"), ("2^3", "2"), ("a - 1", "-1"), ("3 or 4", "3"), ("", "0")],
+    [
+        ("1/2", "1"),
+        ("12:30", "12"),
+        ("2^3", "2"),
+        ("2^n", "2"),
+        ("7/", "7"),
+        ("a - 1", "-1"),
+        ("3 or 4", "3"),
+        ("", "0"),
+    ],
 )
 def test_fractions_times_and_terms_are_no_numbers(said: str, known: str) -> None:
     assert not same_number(said, known)

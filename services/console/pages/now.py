@@ -123,11 +123,12 @@ def goals_of(memory: History) -> list[GoalRow]:
             and len(decisions := by_goal.setdefault(seen.goal, [])) < GOAL_PROMPTS
         ):
             decisions.append(seen)
-    return [_goal_row(goal, decisions) for goal, decisions in by_goal.items()]
+    return [_goal_row(goal, decisions, memory) for goal, decisions in by_goal.items()]
 
 
-def _goal_row(goal: Goal, decisions: Sequence[SeenDecision]) -> GoalRow:
-    cost = 1000 * np.array([s.paced_usd for s in decisions])
+def _goal_row(goal: Goal, decisions: Sequence[SeenDecision], memory: History) -> GoalRow:
+    corrected = [(s, *memory.corrections(s)) for s in decisions]
+    cost = 1000 * np.array([times * s.cost_usd for s, _, _, times in corrected])
     row: GoalRow = {
         "goal": goal.text,
         "prompts": f"{len(decisions):,}",
@@ -136,8 +137,8 @@ def _goal_row(goal: Goal, decisions: Sequence[SeenDecision]) -> GoalRow:
     }
     both = np.array(
         [
-            (s.success, s.single_success)
-            for s in decisions
+            (s.success + gain, s.single_success + single_gain)
+            for s, gain, single_gain, _ in corrected
             if s.success is not None and s.single_success is not None
         ]
     )

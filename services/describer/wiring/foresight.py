@@ -170,7 +170,7 @@ class _Foreseeing:
                         at = record.timestamp / 1000
                         pairs_read.append(
                             (
-                                Read.of(message.request_text()),
+                                Read.of(message.task_text()),
                                 ModelDescription(written.text, written.simulated, at),
                             )
                         )

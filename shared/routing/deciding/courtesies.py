@@ -3,7 +3,8 @@
 A prompt goes to the same model with such words and without them, because the encoder does not read
 them. A clause at the edge of a prompt is a courtesy if it has a phrase that is one in its language.
 Beside the phrase it has only words that say nothing of a task. Phrases and words of eleven
-languages are in `courtesies.toml`.
+languages are in `courtesies.toml`. What may be material to be worked on stays: rather a courtesy
+too much than a request too little.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 
 MOST_WORDS = 16
 """Of a clause; a longer one says something."""
+MOST_WORDS_TO_A_COMMA = 5
+"""Of a clause that a comma parts from the request."""
 MOST_WORDS_OF_GREETING = 6
 MOST_NAMES = 2
 """Words with a capital letter behind a greeting or a farewell."""
@@ -26,62 +29,91 @@ MOST_CLAUSES = 4
 """Left out at either end."""
 READ_CHARS = 160
 """Of a clause."""
+FEWEST_WORDS, FEWEST_SIGNS = 4, 6
+"""Of what stays, with spaces between words or without. Where there is less, the thanks may be the
+matter itself."""
 
 _WORD = re.compile(r"[^\W\d_]+")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _SAYS = re.compile(r"""["“”„«»‹›「」『』`<>{}=/\d]|(?<!\w)['‘]|['’](?!\w)|[:：](?!-?[)(DPp3])""")
 """Signs of a text that is quoted, of code, of a number, of a heading: no courtesy has them."""
 _FIRSTS = (
-    re.compile(rf"([^\n.!?。！？…]{{1,{READ_CHARS}}})(?:[.!?…]+(?=\s)|[。！？]+|\n)"),
-    re.compile(rf"([^\n.!?。！？…,;，、]{{1,{READ_CHARS}}})(?:[,;](?=\s)|[，、])"),
+    (
+        re.compile(rf"\s*([^\n.!?。！？…]{{1,{READ_CHARS}}})(?:[.!?…]+(?=\s)|[。！？]+|\n)"),
+        MOST_WORDS,
+    ),
+    (
+        re.compile(rf"\s*([^\n.!?。！？…,，、]{{1,{READ_CHARS}}})(?:,(?=\s)|[，、])"),
+        MOST_WORDS_TO_A_COMMA,
+    ),
 )
-"""The first sentence of a text, or else what stands before its first comma."""
+"""The first sentence of a text, or else what stands before its first comma; and how many words it
+may have."""
 _ENDS = (
-    re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n"),
-    re.compile(r"(?<=[,;])\s+|(?<=[，、])"),
-    re.compile(r"\n(?=[^\n]+\n[^\n]+\Z)"),
+    (re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n"), MOST_WORDS),
+    (re.compile(r",\s+|[，、]"), MOST_WORDS_TO_A_COMMA),
+    (re.compile(r"\n(?=[^\n]+\n[^\n]+\Z)"), MOST_WORDS_OF_GREETING),
 )
-"""Where its last sentence begins, or else what stands behind its last comma, or its last two lines:
-a signature."""
-_OPEN = tuple(":：\"'“„«(`[{<")
-"""What no prompt ends with: what follows belongs to it."""
+"""What parts the last sentence from the rest; or else what stands behind the last comma; or the
+last two lines, a signature."""
+_MATERIAL = re.compile(
+    r"[:：][^\S\n]*$|[:：]\s[^\n]*\Z|：[^\n]*\Z|(?:^|\n)\s*\d+[.)]\s*\Z", re.MULTILINE
+)
+"""What follows such a text may belong to it. A line ends with a colon, or the last line has a colon
+or is the mark of a list."""
+_QUOTES = ('"', "```")
+_NO_NAMES = frozenset(("world", "welt", "monde", "mundo", "mondo", "wereld"))
+"""A program greets them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Courtesies:
+    """What is a courtesy at one end of a prompt."""
+
+    named: re.Pattern[str]
+    """They open a clause, and a name may stand behind them."""
+    others: re.Pattern[str]
+    """They may stand anywhere in a clause."""
+    both: re.Pattern[str]
+
+    @classmethod
+    def of(cls, named: Sequence[str], others: Sequence[str], spaced: bool) -> Courtesies:
+        return cls(
+            _either(named, spaced), _either(others, spaced), _either([*named, *others], spaced)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Manners:
     """How one language is polite."""
 
-    openings: re.Pattern[str]
-    """Greetings and farewells: they open a clause, and a name may stand behind them."""
-    phrases: re.Pattern[str]
-    """Both these and what else makes a clause a courtesy wherever it stands in it."""
-    anywhere: re.Pattern[str]
-    """What else makes a clause a courtesy."""
+    first: Courtesies
+    last: Courtesies
     words: re.Pattern[str]
-    """What may stand beside them."""
+    """What may stand beside the phrases."""
     known: frozenset[str]
-    """All words of the three."""
+    """All words of it."""
     signs: frozenset[str]
     """The longest word of each phrase: without one of them nothing is a courtesy."""
     spaced: bool
     """Whether words are parted by spaces."""
 
     @classmethod
-    def of(cls, named: str, phrases: str, words: str) -> Manners:
-        """`named` and `phrases` are parted by commas, `words` by spaces."""
-        spaced = not _UNSPACED.search(named)
-        first, others = named.split(","), phrases.split(",")
+    def of(cls, greetings: str, before: str, farewells: str, around: str, words: str) -> Manners:
+        """The phrases are parted by commas, `words` by spaces."""
+        spaced = not _UNSPACED.search(around)
+        every = ",".join((greetings, before, farewells, around))
+        here = around.split(",")
         return cls(
-            _either(first, spaced),
-            _either(first + others, spaced),
-            _either(others, spaced),
+            Courtesies.of(greetings.split(","), [*before.split(","), *here], spaced),
+            Courtesies.of(farewells.split(","), here, spaced),
             _either(words.split(), spaced),
-            frozenset(_WORD.findall(" ".join((named, phrases, words)))),
-            frozenset(max(one.split(), key=len) for one in first + others if one.strip()),
+            frozenset(_WORD.findall(f"{every} {words}")),
+            frozenset(max(one.split(), key=len) for one in every.split(",") if one.strip()),
             spaced,
         )
 
-    def has(self, words: Sequence[str], lowered: Sequence[str]) -> bool:
+    def has(self, words: Sequence[str], lowered: Sequence[str], *, last: bool) -> bool:
         """Whether a clause of these words, as they are and in small letters, is a courtesy of this
         language."""
         if self.spaced and not self.known.issuperset(lowered[:-MOST_NAMES]):
@@ -89,10 +121,11 @@ class Manners:
         text = " ".join(lowered)
         if not self.spaced and not _UNSPACED.search(text):
             return False
-        opening = self.openings.match(text)
-        if opening is None and self.anywhere.search(text) is None:
+        edge = self.last if last else self.first
+        opening = edge.named.match(text)
+        if opening is None and edge.others.search(text) is None:
             return False
-        unknown = _WORD.findall(self.words.sub(" ", self.phrases.sub(" ", text)))
+        unknown = _WORD.findall(self.words.sub(" ", edge.both.sub(" ", text)))
         if not unknown:
             return True
         if opening is None or len(words) > MOST_WORDS_OF_GREETING:
@@ -104,6 +137,7 @@ class Manners:
             names <= MOST_NAMES
             and lowered[-names:] == unknown
             and all(name[0].isupper() for name in words[-names:])
+            and _NO_NAMES.isdisjoint(unknown)
         )
 
 
@@ -123,42 +157,67 @@ _LANGUAGES = _manners()
 _SIGNS = frozenset[str]().union(*(manners.signs for manners in _LANGUAGES if manners.spaced))
 
 
-def is_courtesy(clause: str) -> bool:
-    """Whether a clause asks for nothing and says nothing of a task."""
+def is_courtesy(clause: str, *, last: bool = False, most: int = MOST_WORDS) -> bool:
+    """Whether a clause of at most `most` words asks for nothing and says nothing of a task.
+
+    `last`: at the end of a prompt, else at its beginning.
+    """
     clause = unicodedata.normalize("NFC", clause.strip())
     words = _WORD.findall(clause)
-    if not words or len(words) > MOST_WORDS or len(clause) > READ_CHARS or _SAYS.search(clause):
+    if not 0 < len(words) <= most or len(clause) > READ_CHARS or _SAYS.search(clause):
         return False
     lowered = [word.lower() for word in words]
-    return any(manners.has(words, lowered) for manners in _LANGUAGES)
+    return any(manners.has(words, lowered, last=last) for manners in _LANGUAGES)
 
 
 def without_courtesies(prompt: str) -> str:
-    """A prompt without the courtesies at its beginning and its end, and without blanks around it;
-    the prompt itself where it is nothing else.
+    """A prompt without the courtesies at its beginning and its end; the prompt itself where it has
+    none, or little else.
 
-    What follows a colon or a quotation mark stays: it may be what is to be worked on.
+    At the end nothing is left out that a colon or a quotation mark may make the material.
     """
-    text = whole = prompt.strip()
-    ends = f"{text[:READ_CHARS]} {text[-READ_CHARS:]}".lower()
+    text = prompt.strip()
+    ends = unicodedata.normalize("NFC", f"{text[:READ_CHARS]} {text[-READ_CHARS:]}").lower()
     if _SIGNS.isdisjoint(_WORD.findall(ends)) and not _UNSPACED.search(ends):
-        return whole  # most prompts end here, and it is quick
+        return prompt  # most prompts end here, and it is quick
     for _ in range(MOST_CLAUSES):
-        firsts = (first.match(text) for first in _FIRSTS)
-        found = next((one for one in firsts if one is not None and is_courtesy(one[1])), None)
-        if found is None:
+        left = _without_first(text)
+        if not _enough(left):
             break
-        text = text[found.end() :].lstrip()
+        text = left
     for _ in range(MOST_CLAUSES):
-        rests = (_rest(text, ends) for ends in _ENDS)
-        left = next((rest for rest in rests if rest and is_courtesy(text[len(rest) :])), "")
-        if not left or left.rstrip().endswith(_OPEN):
+        left = _without_last(text)
+        if not _enough(left):
             break
-        text = left.rstrip(",，、; \n")
-    return text if _WORD.search(text) and not is_courtesy(text) else whole
+        text = left
+    return prompt if len(text) == len(prompt.strip()) else text
 
 
-def _rest(text: str, ends: re.Pattern[str]) -> str:
-    """A text without its last part; empty where the last part is long, or all there is."""
-    starts = (found.end() for found in ends.finditer(text, max(0, len(text) - READ_CHARS)))
-    return text[: max((start for start in starts if start < len(text)), default=0)]
+def _enough(left: str) -> bool:
+    """Whether what stays may be a request."""
+    beginning = left[:READ_CHARS]
+    return (
+        len(_WORD.findall(beginning)) >= FEWEST_WORDS
+        or len(_UNSPACED.findall(beginning)) >= FEWEST_SIGNS
+    )
+
+
+def _without_first(text: str) -> str:
+    """A text without its first clause, if that is a courtesy; else empty."""
+    for pattern, most in _FIRSTS:
+        found = pattern.match(text)
+        if found is not None and is_courtesy(found[1], most=most):
+            return text[found.end() :].lstrip()
+    return ""
+
+
+def _without_last(text: str) -> str:
+    """A text without its last clause, if that is a courtesy; else empty."""
+    for pattern, most in _ENDS:
+        parts = list(pattern.finditer(text, max(0, len(text) - READ_CHARS)))
+        part = next((one for one in reversed(parts) if one.end() < len(text)), None)
+        if part is not None and is_courtesy(text[part.end() :], last=True, most=most):
+            left = text[: part.start()].rstrip()
+            odd = any(left.count(quote) % 2 for quote in _QUOTES)
+            return "" if odd or _MATERIAL.search(left) else left
+    return ""

@@ -35,7 +35,8 @@ class Frontier:
     cost_usd: Array
     """Their mean cost."""
     expected_success: Array
-    """What the table expected of them, on the same prompts."""
+    """What the table expected of them: `success` less what its promise misses on the prompts where
+    they answered."""
     expected_cost_usd: Array
     single: str
     """The best model where one answers all prompts."""
@@ -46,8 +47,8 @@ class Frontier:
     measured: bool
     """Whether success and cost are true outcomes; else they are what the table expects."""
     expected_single_success: float | None = None
-    """What the table expected of the single model. None where that is `single_success`, and in
-    tables of before, which do not say."""
+    """The same of the single model. None where that is `single_success`, and in tables of before,
+    which do not say."""
 
     @property
     def single_correction(self) -> float:
@@ -134,11 +135,21 @@ def frontier_of(
     single = int(np.nanmean(true, axis=0).argmax())
     rows = np.arange(len(success))
     grid = breakpoints(success, cost, steps)
+    missed = np.where(np.isfinite(true), true - success, np.nan)
+
+    def promise(picks: npt.NDArray[np.intp]) -> float:
+        """By how much the true success of these choices is above the expected one."""
+        answered = missed[rows, picks]
+        answered = answered[np.isfinite(answered)]
+        return float(answered.mean()) if len(answered) else 0.0
+
     lines = np.zeros((4, len(grid)))
     for i, rate in enumerate(grid):
         picks = best_of(success - cost / rate, cost)
-        lines[:, i] = [values[rows, picks].mean() for values in (known, paid, success, cost)]
+        got, spent, expected_cost = (v[rows, picks].mean() for v in (known, paid, cost))
+        lines[:, i] = got, spent, got - promise(picks), expected_cost
     got, spent, expected, expected_cost = (line.astype(np.float32) for line in lines)
+    single_success = float(known[:, single].mean())
     return Frontier(
         grid.astype(np.float32),
         got,
@@ -146,9 +157,9 @@ def frontier_of(
         expected,
         expected_cost,
         models[single],
-        float(known[:, single].mean()),
+        single_success,
         float(paid[:, single].mean()),
         len(success),
         outcomes is not None,
-        None if outcomes is None else float(success[:, single].mean()),
+        None if outcomes is None else single_success - promise(np.full(len(success), single)),
     )

@@ -68,10 +68,14 @@ class Pacer:
     def decided(self, offers: Mapping[str, Offer], chosen: str, frontier: Frontier | None) -> None:
         """Take note of a decision: what each eligible model offered, and which was chosen."""
         named = offers.get(frontier.single) if frontier is not None else None
-        if frontier is not None and named is not None:
-            best = named.success + frontier.single_correction
-        else:
-            best = max(offer.success for offer in offers.values())
+        best = max(offer.success for offer in offers.values())
+        if frontier is not None:
+            # where the single model is not eligible, the best of the others takes its place
+            best = (
+                best + frontier.correction(float(frontier.usd_per_point[-1]))[0]
+                if named is None
+                else named.success + frontier.single_correction
+            )
         rate = self._rate if self._rate is not None else self.rates(frontier).usd_per_point
         gain, times = frontier.correction(rate) if frontier is not None else (0.0, 1.0)
         if self.goal.keep is not None:
@@ -98,9 +102,11 @@ class Pacer:
         success, cost, latency = self._recent[:, : min(self._count, WINDOW)]
         there = np.isfinite(success)
         single = np.nanmax(success, axis=1)
-        if frontier is not None and frontier.single in self._columns:
-            single_success = success[:, self._columns[frontier.single]] + frontier.single_correction
-            single = np.where(np.isfinite(single_success), single_success, single)
+        if frontier is not None:
+            single = single + frontier.correction(float(frontier.usd_per_point[-1]))[0]
+            if frontier.single in self._columns:
+                own = success[:, self._columns[frontier.single]] + frontier.single_correction
+                single = np.where(np.isfinite(own), own, single)
         base = np.where(there, success - latency / self.goal.s_per_point, -np.inf)
         costs = np.where(there, cost, np.inf)
         tried = breakpoints(np.where(there, base, 0.0), np.where(there, cost, 0.0), STEPS)

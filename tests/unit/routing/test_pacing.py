@@ -91,6 +91,24 @@ def test_a_goal_is_met_in_true_success_where_the_table_expects_too_much_or_too_l
     assert reached / best == pytest.approx(0.95, abs=0.01)
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.slow
+def test_answers_that_nobody_has_do_not_lower_the_goal(missing: float) -> None:
+    true, cost = traffic(6000, 5)
+    outcomes = true[:3000].copy()
+    outcomes[np.random.default_rng(1).random(3000) < missing, 2] = np.nan
+    frontier = frontier_of(true[:3000], cost[:3000], MODELS, (outcomes, cost[:3000]))
+    assert frontier.single_correction == pytest.approx(0.0, abs=1e-9)
+    pacer, got = Pacer(Goal(keep=0.95)), []
+    for own, paid in zip(true[3000:], cost[3000:], strict=True):
+        pick = int((own - paid / pacer.rates(frontier).usd_per_point).argmax())
+        offers = {m: Offer(*v, 1.0) for m, *v in zip(MODELS, own, paid, strict=True)}
+        pacer.decided(offers, MODELS[pick], frontier)
+        got.append((own[pick], own[2]))
+    reached, best = np.mean(got, axis=0)
+    assert reached / best == pytest.approx(0.95, abs=0.015)
+
+
 @pytest.mark.parametrize("spend", [0.0008, 0.003])
 @pytest.mark.slow
 def test_a_budget_is_kept_over_any_2000_prompts_while_traffic_and_prices_change(
