@@ -135,7 +135,8 @@ BFCL_KINDS = (
 ALPACA = ("claude-2.1", "claude-instant-1.2", "gemma-7b-it", "gpt-3.5-turbo-1106")
 ANSWER = re.compile(r'"answer"\s*:\s*("(?:[^"\\]|\\.)*"|[^,}\n]+)')
 NUMBER = re.compile(
-    r"[^\d.,/:^-]*(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?:[^\d/:^]|/(?=\s*[A-Za-z]))*"
+    r"[^\d.,/:^−-]*(-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)"
+    r"(?:[^\d/:^]|/(?=\s*(?:[A-Za-z]{3}|h\b)))*"
 )
 QUESTION = re.compile(r"## (?:Question|Problem)s?:?\s*(.*?)\n## Instruction", re.DOTALL)
 

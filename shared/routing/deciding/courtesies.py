@@ -29,6 +29,7 @@ MOST_CLAUSES = 4
 """Left out at either end."""
 READ_CHARS = 160
 """Of a clause."""
+SMILE_CHARS = 16
 FEWEST_WORDS, FEWEST_SIGNS = 4, 6
 """Of what stays, with spaces between words or without. Where there is less, the thanks may be the
 matter itself."""
@@ -49,21 +50,43 @@ _FIRSTS = (
 )
 """The first sentence of a text, or else what stands before its first comma; and how many words it
 may have."""
-_ENDS = (
+_CUTS = (
     (re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n"), MOST_WORDS),
     (re.compile(r",\s+|[，、]"), MOST_WORDS_TO_A_COMMA),
     (re.compile(r"\n(?=[^\n]+\n[^\n]+\Z)"), MOST_WORDS_OF_GREETING),
 )
 """What parts the last sentence from the rest; or else what stands behind the last comma; or the
 last two lines, a signature."""
-_MATERIAL = re.compile(
-    r"[:：][^\S\n]*$|[:：]\s[^\n]*\Z|：[^\n]*\Z|(?:^|\n)\s*\d+[.)]\s*\Z", re.MULTILINE
+_COLON_ENDS_LINE = re.compile(r"[:：][^\S\n]*$", re.MULTILINE)
+_OPEN_LINE = re.compile(
+    r"[:：]\s|：|^\s*\d+[.)]\Z"
+    r"|\b(?:with|as|by|like|mit|als|avec|comme|con|como|come|com|met)\Z",
+    re.IGNORECASE,
 )
-"""What follows such a text may belong to it. A line ends with a colon, or the last line has a colon
-or is the mark of a list."""
+"""A last line after which something may follow that belongs to it: it has a colon, is the mark of a
+list, or breaks off."""
+_ON_TEXT = re.compile(
+    r"translat|correct|grammar|rewrite|rephras|paraphras|proofread|sentence|phrase|classif|detect"
+    r"|sentiment|spam|tense|intent|repeat|do you say|to say|übersetz|korrigier|umformulier|satz"
+    r"|klassifizier|wiederhol|sagt man|tradu|corrig|reformul|répèt|dit-on|dire en|corrij|frase"
+    r"|repite|se dice|clasific|classific|ripeti|si dice|repita|se diz|vertaal|verbeter|zin\b"
+    r"|herhaal|zeg je|przetłumacz|popraw|zdani|powtórz|перевед|перевод|исправ|предложени|повтор"
+    r"|翻译|改正|改写|句|分类|重复|怎么说|訳|直して|文を|分類|繰り返|言い換え",
+    re.IGNORECASE,
+)
+"""Work on a text: thanks beside it may be that text."""
 _QUOTES = ('"', "```")
-_NO_NAMES = frozenset(("world", "welt", "monde", "mundo", "mondo", "wereld"))
-"""A program greets them."""
+_NO_NAMES = frozenset(
+    (
+        *("world", "welt", "monde", "mundo", "mondo", "wereld"),
+        *("java", "python", "rust", "html", "json", "sql", "markdown"),
+        *("english", "german", "french", "spanish", "italian", "portuguese", "dutch", "polish"),
+        *("russian", "chinese", "japanese"),
+    )
+)
+"""A program greets the world; the others say what is asked for."""
+_WORDLESS = re.compile(r"(?:\s+[^\w\s\"'`)\]}>]{1,3}\)?){1,3}\Z")
+"""Smiles behind the last word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +112,8 @@ class Manners:
 
     first: Courtesies
     last: Courtesies
+    please: re.Pattern[str]
+    """Alone, or beside another phrase; with words beside it, it asks for something."""
     words: re.Pattern[str]
     """What may stand beside the phrases."""
     known: frozenset[str]
@@ -99,14 +124,17 @@ class Manners:
     """Whether words are parted by spaces."""
 
     @classmethod
-    def of(cls, greetings: str, before: str, farewells: str, around: str, words: str) -> Manners:
+    def of(
+        cls, greetings: str, before: str, farewells: str, around: str, please: str, words: str
+    ) -> Manners:
         """The phrases are parted by commas, `words` by spaces."""
         spaced = not _UNSPACED.search(around)
-        every = ",".join((greetings, before, farewells, around))
+        every = ",".join((greetings, before, farewells, around, please))
         here = around.split(",")
         return cls(
             Courtesies.of(greetings.split(","), [*before.split(","), *here], spaced),
             Courtesies.of(farewells.split(","), here, spaced),
+            _either(please.split(","), spaced),
             _either(words.split(), spaced),
             frozenset(_WORD.findall(f"{every} {words}")),
             frozenset(max(one.split(), key=len) for one in every.split(",") if one.strip()),
@@ -124,8 +152,8 @@ class Manners:
         edge = self.last if last else self.first
         opening = edge.named.match(text)
         if opening is None and edge.others.search(text) is None:
-            return False
-        unknown = _WORD.findall(self.words.sub(" ", edge.both.sub(" ", text)))
+            return not self.please.sub("", text).strip()
+        unknown = _WORD.findall(self.words.sub(" ", self.please.sub(" ", edge.both.sub(" ", text))))
         if not unknown:
             return True
         if opening is None or len(words) > MOST_WORDS_OF_GREETING:
@@ -174,19 +202,20 @@ def without_courtesies(prompt: str) -> str:
     """A prompt without the courtesies at its beginning and its end; the prompt itself where it has
     none, or little else.
 
-    At the end nothing is left out that a colon or a quotation mark may make the material.
+    Nothing is left out at the end that a colon or a quotation mark may make the material. Where a
+    text is to be worked on, as in a translation, only greetings before the request are left out.
     """
     text = prompt.strip()
     ends = unicodedata.normalize("NFC", f"{text[:READ_CHARS]} {text[-READ_CHARS:]}").lower()
     if _SIGNS.isdisjoint(_WORD.findall(ends)) and not _UNSPACED.search(ends):
         return prompt  # most prompts end here, and it is quick
     for _ in range(MOST_CLAUSES):
-        left = _without_first(text)
+        left = _without_first(text, ends)
         if not _enough(left):
             break
         text = left
     for _ in range(MOST_CLAUSES):
-        left = _without_last(text)
+        left = _without_last(text, ends)
         if not _enough(left):
             break
         text = left
@@ -202,22 +231,29 @@ def _enough(left: str) -> bool:
     )
 
 
-def _without_first(text: str) -> str:
-    """A text without its first clause, if that is a courtesy; else empty."""
+def _without_first(text: str, ends: str) -> str:
+    """A text without its first clause, if that is a courtesy; else empty. `ends`: what is read of
+    the whole prompt."""
     for pattern, most in _FIRSTS:
         found = pattern.match(text)
         if found is not None and is_courtesy(found[1], most=most):
-            return text[found.end() :].lstrip()
+            greeting = any(m.first.named.match(found[1].lower()) for m in _LANGUAGES)
+            return text[found.end() :].lstrip() if greeting or not _ON_TEXT.search(ends) else ""
     return ""
 
 
-def _without_last(text: str) -> str:
+def _without_last(text: str, ends: str) -> str:
     """A text without its last clause, if that is a courtesy; else empty."""
-    for pattern, most in _ENDS:
+    smile = _WORDLESS.search(text, max(0, len(text) - SMILE_CHARS))
+    if smile is not None:
+        text = text[: smile.start()]
+    for pattern, most in _CUTS:
         parts = list(pattern.finditer(text, max(0, len(text) - READ_CHARS)))
         part = next((one for one in reversed(parts) if one.end() < len(text)), None)
         if part is not None and is_courtesy(text[part.end() :], last=True, most=most):
             left = text[: part.start()].rstrip()
             odd = any(left.count(quote) % 2 for quote in _QUOTES)
-            return "" if odd or _MATERIAL.search(left) else left
+            line = left[left.rfind("\n") + 1 :]
+            stays = odd or _COLON_ENDS_LINE.search(left) or _OPEN_LINE.search(line)
+            return "" if stays or _ON_TEXT.search(ends) else left
     return ""

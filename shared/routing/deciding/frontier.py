@@ -35,8 +35,7 @@ class Frontier:
     cost_usd: Array
     """Their mean cost."""
     expected_success: Array
-    """What the table expected of them: `success` less what its promise misses on the prompts where
-    they answered."""
+    """What the table expected of them, on the same prompts."""
     expected_cost_usd: Array
     single: str
     """The best model where one answers all prompts."""
@@ -127,29 +126,28 @@ def frontier_of(
     """The frontier over n prompts, given what is expected of all models for them, both (n, models).
 
     `outcomes` are true scores and costs of the same prompts, (n, models) each, NaN where a model
-    did not answer. It then scores 0, as in the evaluation. Without them, what is expected stands
-    for what is true."""
+    did not answer. There counts what is expected, less what it misses where there are answers.
+    Without outcomes, what is expected stands for what is true."""
     true, paid = (success, cost) if outcomes is None else outcomes
-    known = np.where(np.isfinite(true), true, 0.0)
+    answered = np.isfinite(true)
+    missed = np.where(answered, true - success, 0.0)
     paid = np.where(np.isfinite(paid), paid, cost)
-    single = int(np.nanmean(true, axis=0).argmax())
+    count = answered.sum(axis=0)
+    means = np.where(answered, true, 0.0).sum(axis=0) / np.maximum(count, 1)
+    single = int(np.where(count > 0, means, -np.inf).argmax())
     rows = np.arange(len(success))
+
+    def reaches(picks: npt.NDArray[np.intp]) -> tuple[float, float, float, float]:
+        """Mean success and cost of these choices, and what was expected of both."""
+        expected = float(success[rows, picks].mean())
+        known = int(answered[rows, picks].sum())
+        got = expected + float(missed[rows, picks].sum()) / max(known, 1)
+        return got, float(paid[rows, picks].mean()), expected, float(cost[rows, picks].mean())
+
     grid = breakpoints(success, cost, steps)
-    missed = np.where(np.isfinite(true), true - success, np.nan)
-
-    def promise(picks: npt.NDArray[np.intp]) -> float:
-        """By how much the true success of these choices is above the expected one."""
-        answered = missed[rows, picks]
-        answered = answered[np.isfinite(answered)]
-        return float(answered.mean()) if len(answered) else 0.0
-
-    lines = np.zeros((4, len(grid)))
-    for i, rate in enumerate(grid):
-        picks = best_of(success - cost / rate, cost)
-        got, spent, expected_cost = (v[rows, picks].mean() for v in (known, paid, cost))
-        lines[:, i] = got, spent, got - promise(picks), expected_cost
-    got, spent, expected, expected_cost = (line.astype(np.float32) for line in lines)
-    single_success = float(known[:, single].mean())
+    lines = np.array([reaches(best_of(success - cost / rate, cost)) for rate in grid])
+    got, spent, expected, expected_cost = lines.T.astype(np.float32)
+    single_got, single_spent, single_expected, _ = reaches(np.full(len(success), single))
     return Frontier(
         grid.astype(np.float32),
         got,
@@ -157,9 +155,9 @@ def frontier_of(
         expected,
         expected_cost,
         models[single],
-        single_success,
-        float(paid[:, single].mean()),
+        single_got,
+        single_spent,
         len(success),
         outcomes is not None,
-        None if outcomes is None else single_success - promise(np.full(len(success), single)),
+        None if outcomes is None else single_expected,
     )

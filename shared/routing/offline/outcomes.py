@@ -456,7 +456,7 @@ def swept_area(
         success[chosen_rows],
         cost[chosen_rows],
         outcomes.models,
-        (outcomes.scores[chosen_rows], paid),
+        (np.nan_to_num(outcomes.scores[chosen_rows]), paid),  # no answer scores 0
         AREA_STEPS,
     )
     return area(

@@ -62,7 +62,9 @@ def test_a_disturbance_by_politeness_is_none(filler: str) -> None:
         ("Hi Claude, sort these ships by age. Thanks, Anna", "sort these ships by age."),
         ("  Sort the ships by age, please!", "Sort the ships by age"),
         ("Sort the ships by age.\n\nBest regards,\nAnna Schmidt", "Sort the ships by age."),
-        ("你好！请翻译这句话。谢谢", "请翻译这句话。"),
+        ("你好！请解释这件事情。谢谢", "请解释这件事情。"),
+        ("Sort the ships by age. Thanks a lot! :)", "Sort the ships by age."),
+        ("Hello! I have a question. Why is the sky blue?", "Why is the sky blue?"),
         ("SELECT a FROM t WHERE b;\nplease", "SELECT a FROM t WHERE b;"),
         (
             unicodedata.normalize("NFD", "Dziękuję. Sort the ships by age."),
@@ -95,6 +97,12 @@ def test_a_request_is_read_without_what_stands_around_it(prompt: str, left: str)
         "写一封信，感谢老师",
         "Hello World. Write it in Rust.",
         "One morning, three ducks left the pond.",
+        "Translate the sentence into German.\nThank you so much for your help.",
+        "Thank you so much for your patience.\n\nTranslate the sentence above into German.",
+        "Tell a story about a dog. Please make it longer.",
+        "Write a letter to my landlord. Make it urgent.",
+        "Écris un mail à mon chef, très gentil",
+        "Sign the letter to the bank with\nKind regards,\nAnna Smith",
         "  def f(x):\n    return x + a\n\n",
         "\n",
     ],
@@ -111,9 +119,13 @@ def test_a_part_of_the_prompt_stays_and_is_never_empty(prompt: str) -> None:
     assert len(left) >= len(prompt.strip()) - 8 * (READ_CHARS + 10)
 
 
-@given(st.sampled_from(["hi ", "hi, ", "thanks. ", "\n", "。", ", "]), st.integers(0, 20_000))
-def test_a_long_prompt_of_one_phrase_is_read_at_its_ends_only(phrase: str, times: int) -> None:
-    assert without_courtesies(phrase * times) in phrase * times
+@pytest.mark.parametrize(
+    "phrase", ["hi ", "hi, ", "thanks. ", "\n", " \n", "。", ", ", '"a": "b", ', "1. ", ":)"]
+)
+def test_a_prompt_of_the_largest_size_is_read_once(phrase: str) -> None:
+    """What took quadratic time would not come to an end here."""
+    prompt = f"Sort these ships. {phrase * (250_000 // len(phrase))}\nthanks"
+    assert without_courtesies(prompt) in prompt
 
 
 def test_few_prompts_of_the_library_have_courtesies() -> None:

@@ -98,7 +98,14 @@ def test_answers_that_nobody_has_do_not_lower_the_goal(missing: float) -> None:
     outcomes = true[:3000].copy()
     outcomes[np.random.default_rng(1).random(3000) < missing, 2] = np.nan
     frontier = frontier_of(true[:3000], cost[:3000], MODELS, (outcomes, cost[:3000]))
+    assert frontier.single == MODELS[2]
     assert frontier.single_correction == pytest.approx(0.0, abs=1e-9)
+    assert frontier.single_success == pytest.approx(true[:3000, 2].mean(), abs=1e-9)
+    rate = rates_for(frontier, Goal(keep=0.95)).usd_per_point
+    picks = (true[:3000] - cost[:3000] / rate).argmax(axis=1)
+    assert true[np.arange(3000), picks].mean() / true[:3000, 2].mean() == pytest.approx(
+        0.95, abs=0.01
+    )
     pacer, got = Pacer(Goal(keep=0.95)), []
     for own, paid in zip(true[3000:], cost[3000:], strict=True):
         pick = int((own - paid / pacer.rates(frontier).usd_per_point).argmax())
