@@ -135,9 +135,9 @@ class Expectations:
         """For some of the models."""
         return self._at((slice(None), models))
 
-    def row(self, prompt: int) -> Expectations:
-        """For one of the prompts."""
-        return self._at((slice(prompt, prompt + 1), slice(None)))
+    def rows(self, prompts: slice) -> Expectations:
+        """For some of the prompts."""
+        return self._at((prompts, slice(None)))
 
     def _at(self, place: tuple[slice, slice | npt.NDArray[np.intp]]) -> Expectations:
         return Expectations(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from shared.routing.deciding.cascade import SEES, Answered, Sees, fit_head
 from shared.routing.deciding.frontier import Frontier
-from shared.routing.deciding.pacing import Offer, Pacer
+from shared.routing.deciding.pacing import EVERY, Offer, Pacer
 from shared.routing.deciding.predictor import calibration_error
 from shared.routing.deciding.rates import Goal
 from shared.routing.deciding.selection import Expectations, choices
@@ -389,12 +389,12 @@ def paced(expected: Expectations, models: Sequence[str], goal: Goal, frontier: F
     `goal`: as the selector does it."""
     pacer = Pacer(goal)
     picks = np.empty(len(expected.success), np.intp)
-    for prompt in range(len(picks)):
-        own = expected.row(prompt)
-        picks[prompt] = choices(own, pacer.rates(frontier))[0]
-        offered = zip(own.success[0], own.cost_usd[0], own.latency_s[0], strict=True)
-        offers = {
-            model: Offer(*map(float, offer)) for model, offer in zip(models, offered, strict=True)
-        }
-        pacer.decided(offers, models[picks[prompt]], frontier)
+    for start in range(0, len(picks), EVERY):  # in between, the rate stays
+        block = slice(start, start + EVERY)
+        own = expected.rows(block)
+        picks[block] = choices(own, pacer.rates(frontier))
+        offers = np.stack([own.success, own.cost_usd, own.latency_s], axis=-1).tolist()
+        for pick, offered in zip(picks[block], offers, strict=True):
+            each = {model: Offer(*offer) for model, offer in zip(models, offered, strict=True)}
+            pacer.decided(each, models[pick], frontier)
     return picks

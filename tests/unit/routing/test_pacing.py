@@ -11,6 +11,8 @@ from shared.routing.deciding.choosing import breakpoints
 from shared.routing.deciding.frontier import frontier_of, rates_for, reached
 from shared.routing.deciding.pacing import Offer, Pacer
 from shared.routing.deciding.rates import MOST_USD, Goal, Rates
+from shared.routing.deciding.selection import Expectations, choices
+from shared.routing.offline.evaluation import paced
 
 MODELS = ("cheap", "middle", "expensive")
 COSTS = np.array([0.0002, 0.001, 0.006])
@@ -202,3 +204,21 @@ def test_breakpoints_rise_from_the_cheapest_to_the_best(seed: int, count: int) -
     assert (
         (success - cost / found[-1]).argmax(axis=1) == (success - cost / MOST_USD).argmax(axis=1)
     ).all()
+
+
+@pytest.mark.parametrize("goal", [Goal(keep=0.9), Goal(spend_usd=0.001)])
+def test_the_evaluation_paces_a_goal_as_the_selector_does(goal: Goal) -> None:
+    (known, costs), (success, cost) = traffic(400, 6), traffic(450, 7, hard=0.2)
+    frontier = frontier_of(known, costs, MODELS)
+    still = np.ones_like(success)
+    expected = Expectations(success, 0.01 * still, cost, still, np.zeros(success.shape, np.bool_))
+    pacer, picks = Pacer(goal), []
+    for prompt in range(len(success)):
+        own = expected.rows(slice(prompt, prompt + 1))
+        pick = int(choices(own, pacer.rates(frontier))[0])
+        values = zip(own.success[0], own.cost_usd[0], own.latency_s[0], strict=True)
+        offers = {m: Offer(*map(float, v)) for m, v in zip(MODELS, values, strict=True)}
+        pacer.decided(offers, MODELS[pick], frontier)
+        picks.append(pick)
+    assert paced(expected, MODELS, goal, frontier).tolist() == picks
+    assert len(set(picks)) > 1
