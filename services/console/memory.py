@@ -4,7 +4,7 @@ adapter."""
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -69,9 +69,8 @@ class SeenDecision:
     """What the sender wanted to reach, if it was a goal."""
     usd_per_point: float | None
     """What a point of success was worth."""
-    table: str
     version: tuple[int, int]
-    """Of that table."""
+    """Of the table that decided."""
     why: str
     prompt: str | None
     """Its beginning, as long as it is among the newest."""
@@ -203,7 +202,6 @@ class History:
             single_success=single.success if best and single and decision.rates else None,
             goal=decision.rates.goal() if decision.rates else None,
             usd_per_point=decision.rates.usd_per_point if decision.rates else None,
-            table=str(decision.table),
             version=decision.table.version,
             why=decision.why,
             prompt=message.task_text()[:PROMPT_CHARS],
@@ -220,18 +218,29 @@ class History:
         self.totals.add(seen, 1)
         self._second(int(at)).append(seen.took_s)
 
-    def corrections(self, seen: SeenDecision) -> tuple[float, float, float]:
-        """How the pacer corrects what was expected.
+    def corrections(self, decisions: Sequence[SeenDecision]) -> np.ndarray:
+        """(n, 3): how the pacer corrects what was expected.
 
         What to add to the success of the selected model; what to add to that of the best single
         one; and what to multiply the cost by. Nothing where the table is not among the newest.
         """
-        known = self.versions.get(seen.version)
-        frontier = known.table.frontier if known is not None else None
-        if frontier is None or seen.usd_per_point is None:
-            return 0.0, 0.0, 1.0
-        gain, times = frontier.correction(seen.usd_per_point)
-        return gain, frontier.single_correction if seen.single == frontier.single else 0.0, times
+        found = np.tile([0.0, 0.0, 1.0], (len(decisions), 1))
+        for version, known in self.versions.items():
+            frontier = known.table.frontier
+            rows = [
+                i
+                for i, seen in enumerate(decisions)
+                if seen.version == version and seen.usd_per_point is not None
+            ]
+            if frontier is None or not rows:
+                continue
+            rates = np.array([decisions[i].usd_per_point for i in rows], np.float64)
+            gain, times = frontier.corrections(rates)
+            single = [decisions[i].single == frontier.single for i in rows]
+            found[rows] = np.stack(
+                [gain, np.multiply(single, frontier.single_correction), times], 1
+            )
+        return found
 
     def placed(self, table: RoutingTable) -> list[tuple[SeenDecision, str]]:
         """The newest decisions, and in which of this table's clusters each lies, whichever table it

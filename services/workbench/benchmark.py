@@ -26,7 +26,6 @@ from services.workbench.outcomes import (
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load as load_encoder
 from shared.routing.deciding.cascade import Answered
-from shared.routing.deciding.courtesies import without_courtesies
 from shared.routing.deciding.form import SIZE, forms
 from shared.routing.deciding.table import Array, Text
 from shared.routing.errors import OutcomesInvalid
@@ -230,11 +229,10 @@ async def _features(
 ) -> dict[str, Array]:
     """The features of the prompt; and of description and both, where the file has descriptions or
     `describe` says who writes them."""
+    texts = None
     if any(given) or options.describe != "auto":
         texts = await describe_rest(prompts, given, options.describe, lambda: None)
-        read_ = readings(prompts, texts)
-    else:
-        read_ = {"prompt": [without_courtesies(prompt) for prompt in prompts]}
+    read_ = readings(prompts, texts)
     form = forms(read_["prompt"])
     task = bar.add_task(f"embedding {name}", total=len(read_) * len(prompts))
     return {

@@ -159,9 +159,14 @@ def prices_of(named: Collection[str], *files: Path | None) -> dict[str, models.P
     return model_prices
 
 
-def readings(prompts: Sequence[str], descriptions: Sequence[str]) -> dict[Text, list[str]]:
-    """What an encoder may read of each prompt, as the embedder has it read."""
+def readings(
+    prompts: Sequence[str], descriptions: Sequence[str] | None = None
+) -> dict[Text, list[str]]:
+    """What an encoder may read of each prompt, as the embedder has it read. Without descriptions it
+    is the prompt alone."""
     asked = [without_courtesies(prompt) for prompt in prompts]
+    if descriptions is None:
+        return {"prompt": asked}
     both = [together(text, prompt) for text, prompt in zip(descriptions, asked, strict=True)]
     return {"prompt": asked, "description": list(descriptions), "both": both}
 

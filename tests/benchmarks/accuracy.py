@@ -21,7 +21,6 @@ from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
-from shared.routing.deciding.courtesies import without_courtesies
 from shared.routing.offline.outcomes import Outcomes, Recipe, build_table
 
 BEATS = {"avengers_pro_k25": 0.6520, "avengers_pro_k60": 0.6522}
@@ -40,7 +39,7 @@ async def accuracy(
     for variant in variants:
         encoder = load(None, variant)
         steps = track(range(0, len(prompts), 256), f"embedding, {variant}")
-        asked = [without_courtesies(prompt) for prompt in prompts]
+        asked = outcomes.readings(prompts)["prompt"]
         vectors = np.concatenate([encoder.encode(asked[i : i + 256]) for i in steps])
         environment = {
             "POINTSMAN_DESCRIBER_BACKEND": "prompt",

@@ -30,7 +30,6 @@ from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
 from shared.routing.deciding.courtesies import without_courtesies
 from shared.routing.deciding.extraction import extract
-from shared.routing.deciding.form import forms
 from shared.routing.deciding.rates import Rates
 from shared.routing.deciding.selection import choices, expectations, terms_of
 from shared.routing.deciding.table import RoutingTable
@@ -120,6 +119,12 @@ def _margins_of(router: Router, texts: Sequence[str]) -> Any:
     return Router(router._encoder, router._table, lambda text: text, router.rates).margins(texts)
 
 
+def _reads(prompts: Sequence[str]) -> tuple[list[str], Any]:
+    """What foresight reads of prompts: their texts and their forms."""
+    reads = [Read.of(prompt) for prompt in prompts]
+    return [read.text for read in reads], np.stack([read.form for read in reads])
+
+
 class Foreseeing(Router):
     """Descriptions are foreseen where the describer would be sure; where not, the language model's
     is the prompt's without the gadget."""
@@ -132,12 +137,8 @@ class Foreseeing(Router):
         self._written: dict[str, Any] = {}
         few = list(prompts)[: DescriberSettings().foresee_pairs]
         told = self._encode([self._read(p) for p in few])
-        self._known = learn(
-            self._encode([Read.of(p).text for p in few]),
-            told,
-            forms([without_courtesies(p) for p in few]),
-            self._table,
-        )
+        texts, shapes = _reads(few)
+        self._known = learn(self._encode(texts), told, shapes, self._table)
 
     def _encode(self, texts: Sequence[str]) -> Any:
         return np.concatenate(
@@ -145,10 +146,7 @@ class Foreseeing(Router):
         )
 
     def points(self, prompts: Sequence[str]) -> Any:
-        texts, shapes = (
-            [Read.of(p).text for p in prompts],
-            forms([without_courtesies(p) for p in prompts]),
-        )
+        texts, shapes = _reads(prompts)
         found = foresee(self._known, self._encode(texts), shapes, self._table, self.rates)
         sure = found.sure.copy()
         edged = [i for i in np.flatnonzero(sure) if views(texts[i])]

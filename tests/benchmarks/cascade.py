@@ -43,7 +43,6 @@ from shared.contracts.messages import (
 )
 from shared.contracts.places import Description, Embedding, EncoderRef, Source, TableRef
 from shared.contracts.vector import pack
-from shared.routing.deciding.courtesies import without_courtesies
 from shared.routing.deciding.form import forms
 from shared.routing.deciding.rates import Rates
 from shared.routing.deciding.table import RoutingTable
@@ -176,7 +175,7 @@ def main() -> None:
         usd_per_token=None,
     )
     encoder = load(None, "int8")
-    asked = [without_courtesies(prompt) for prompt in prompts]
+    asked = files.readings(prompts)["prompt"]
     vectors = np.concatenate([encoder.encode([p]) for p in track(asked, "embedding prompts")])
     shapes = forms(asked)
     responses = asyncio.run(files.embed_responses(rows, encoder, lambda _: None))

@@ -127,8 +127,8 @@ def goals_of(memory: History) -> list[GoalRow]:
 
 
 def _goal_row(goal: Goal, decisions: Sequence[SeenDecision], memory: History) -> GoalRow:
-    corrected = [(s, *memory.corrections(s)) for s in decisions]
-    cost = 1000 * np.array([times * s.cost_usd for s, _, _, times in corrected])
+    gains, single_gains, times = memory.corrections(decisions).T
+    cost = 1000 * times * np.array([s.cost_usd for s in decisions])
     row: GoalRow = {
         "goal": goal.text,
         "prompts": f"{len(decisions):,}",
@@ -138,7 +138,7 @@ def _goal_row(goal: Goal, decisions: Sequence[SeenDecision], memory: History) ->
     both = np.array(
         [
             (s.success + gain, s.single_success + single_gain)
-            for s, gain, single_gain, _ in corrected
+            for s, gain, single_gain in zip(decisions, gains, single_gains, strict=True)
             if s.success is not None and s.single_success is not None
         ]
     )

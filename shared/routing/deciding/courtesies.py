@@ -14,6 +14,7 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 MOST_WORDS = 16
@@ -30,6 +31,7 @@ MOST_CLAUSES = 4
 READ_CHARS = 160
 """Of a clause."""
 SMILE_CHARS = 16
+"""At the end of a prompt, in which smiles are looked for."""
 FEWEST_WORDS, FEWEST_SIGNS = 4, 6
 """Of what stays, with spaces between words or without. Where there is less, the thanks may be the
 matter itself."""
@@ -40,11 +42,11 @@ _SAYS = re.compile(r"""["“”„«»‹›「」『』`<>{}=/\d]|(?<!\w)['‘]
 """Signs of a text that is quoted, of code, of a number, of a heading: no courtesy has them."""
 _FIRSTS = (
     (
-        re.compile(rf"\s*([^\n.!?。！？…]{{1,{READ_CHARS}}})(?:[.!?…]+(?=\s)|[。！？]+|\n)"),
+        re.compile(rf"([^\n.!?。！？…]{{1,{READ_CHARS}}})(?:[.!?…]+(?=\s)|[。！？]+|\n)"),
         MOST_WORDS,
     ),
     (
-        re.compile(rf"\s*([^\n.!?。！？…,，、]{{1,{READ_CHARS}}})(?:,(?=\s)|[，、])"),
+        re.compile(rf"([^\n.!?。！？…,，、]{{1,{READ_CHARS}}})(?:,(?=\s)|[，、])"),
         MOST_WORDS_TO_A_COMMA,
     ),
 )
@@ -176,13 +178,16 @@ def _either(phrases: Iterable[str], spaced: bool) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{whole})\b" if spaced else whole)
 
 
-def _manners() -> tuple[Manners, ...]:
+@cache
+def _languages() -> tuple[Manners, ...]:
+    """Read at the first prompt, since not all that read messages read prompts."""
     lists = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
     return tuple(Manners.of(**each) for each in lists.values())
 
 
-_LANGUAGES = _manners()
-_SIGNS = frozenset[str]().union(*(manners.signs for manners in _LANGUAGES if manners.spaced))
+@cache
+def _signs() -> frozenset[str]:
+    return frozenset[str]().union(*(manners.signs for manners in _languages() if manners.spaced))
 
 
 def is_courtesy(clause: str, *, last: bool = False, most: int = MOST_WORDS) -> bool:
@@ -195,7 +200,7 @@ def is_courtesy(clause: str, *, last: bool = False, most: int = MOST_WORDS) -> b
     if not 0 < len(words) <= most or len(clause) > READ_CHARS or _SAYS.search(clause):
         return False
     lowered = [word.lower() for word in words]
-    return any(manners.has(words, lowered, last=last) for manners in _LANGUAGES)
+    return any(manners.has(words, lowered, last=last) for manners in _languages())
 
 
 def without_courtesies(prompt: str) -> str:
@@ -205,21 +210,17 @@ def without_courtesies(prompt: str) -> str:
     Nothing is left out at the end that a colon or a quotation mark may make the material. Where a
     text is to be worked on, as in a translation, only greetings before the request are left out.
     """
-    text = prompt.strip()
+    text = whole = prompt.strip()
     ends = unicodedata.normalize("NFC", f"{text[:READ_CHARS]} {text[-READ_CHARS:]}").lower()
-    if _SIGNS.isdisjoint(_WORD.findall(ends)) and not _UNSPACED.search(ends):
+    if _signs().isdisjoint(_WORD.findall(ends)) and not _UNSPACED.search(ends):
         return prompt  # most prompts end here, and it is quick
-    for _ in range(MOST_CLAUSES):
-        left = _without_first(text, ends)
-        if not _enough(left):
-            break
-        text = left
-    for _ in range(MOST_CLAUSES):
-        left = _without_last(text, ends)
-        if not _enough(left):
-            break
-        text = left
-    return prompt if len(text) == len(prompt.strip()) else text
+    for without_one in (_without_first, _without_last):
+        for _ in range(MOST_CLAUSES):
+            left = without_one(text, ends)
+            if not _enough(left):
+                break
+            text = left
+    return prompt if text is whole else text
 
 
 def _enough(left: str) -> bool:
@@ -237,9 +238,14 @@ def _without_first(text: str, ends: str) -> str:
     for pattern, most in _FIRSTS:
         found = pattern.match(text)
         if found is not None and is_courtesy(found[1], most=most):
-            greeting = any(m.first.named.match(found[1].lower()) for m in _LANGUAGES)
-            return text[found.end() :].lstrip() if greeting or not _ON_TEXT.search(ends) else ""
+            if _ON_TEXT.search(ends) and not _greets(found[1]):
+                return ""
+            return text[found.end() :].lstrip()
     return ""
+
+
+def _greets(clause: str) -> bool:
+    return any(manners.first.named.match(clause.lower()) for manners in _languages())
 
 
 def _without_last(text: str, ends: str) -> str:

@@ -55,6 +55,11 @@ class Frontier:
         expected = self.expected_single_success
         return 0.0 if expected is None else self.single_success - expected
 
+    @property
+    def best_correction(self) -> float:
+        """What to add to the highest of all expected successes."""
+        return float(self.success[-1] - self.expected_success[-1])
+
     def correction(self, usd_per_point: float) -> tuple[float, float]:
         """What to add to an expected success, and to multiply an expected cost by, at that rate."""
         gain, times = self.corrections(np.array([usd_per_point]))

@@ -67,15 +67,11 @@ class Pacer:
 
     def decided(self, offers: Mapping[str, Offer], chosen: str, frontier: Frontier | None) -> None:
         """Take note of a decision: what each eligible model offered, and which was chosen."""
-        named = offers.get(frontier.single) if frontier is not None else None
         best = max(offer.success for offer in offers.values())
-        if frontier is not None:
-            # where the single model is not eligible, the best of the others takes its place
-            best = (
-                best + frontier.correction(float(frontier.usd_per_point[-1]))[0]
-                if named is None
-                else named.success + frontier.single_correction
-            )
+        if frontier is not None and frontier.single in offers:
+            best = offers[frontier.single].success + frontier.single_correction
+        elif frontier is not None:  # the best of the eligible models takes its place
+            best += frontier.best_correction
         rate = self._rate if self._rate is not None else self.rates(frontier).usd_per_point
         gain, times = frontier.correction(rate) if frontier is not None else (0.0, 1.0)
         if self.goal.keep is not None:
@@ -103,7 +99,7 @@ class Pacer:
         there = np.isfinite(success)
         single = np.nanmax(success, axis=1)
         if frontier is not None:
-            single = single + frontier.correction(float(frontier.usd_per_point[-1]))[0]
+            single = single + frontier.best_correction
             if frontier.single in self._columns:
                 own = success[:, self._columns[frontier.single]] + frontier.single_correction
                 single = np.where(np.isfinite(own), own, single)

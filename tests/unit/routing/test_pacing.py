@@ -34,19 +34,21 @@ def lived(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Success, the best single model's and cost of every decision, one prompt after another."""
     frontier = frontier_of(*parts[0], MODELS)
-    pacer, rows = Pacer(goal), []
-    for success, cost in parts:
-        for own, paid in zip(success, cost, strict=True):
-            rates = pacer.rates(frontier)
-            pick = int((own - paid / rates.usd_per_point).argmax())
-            pacer.decided(
-                {m: Offer(*v, 1.0) for m, *v in zip(MODELS, own, paid, strict=True)},
-                MODELS[pick],
-                frontier,
-            )
-            rows.append((own[pick], own[2], paid[pick]))
-    found = np.array(rows)[start:]
-    return found[:, 0], found[:, 1], found[:, 2]
+    success, cost = (np.concatenate(of_all) for of_all in zip(*parts, strict=True))
+    picks = picked(goal, frontier, success, cost)
+    rows = np.arange(len(picks))
+    return success[rows, picks][start:], success[start:, 2], cost[rows, picks][start:]
+
+
+def picked(goal: Goal, frontier: Frontier, success: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """What is chosen, one prompt after another."""
+    pacer, picks = Pacer(goal), []
+    for own, paid in zip(success, cost, strict=True):
+        pick = int((own - paid / pacer.rates(frontier).usd_per_point).argmax())
+        offers = {m: Offer(*v, 1.0) for m, *v in zip(MODELS, own, paid, strict=True)}
+        pacer.decided(offers, MODELS[pick], frontier)
+        picks.append(pick)
+    return np.array(picks)
 
 
 CHANGES = [
@@ -76,14 +78,8 @@ def test_a_part_of_the_best_models_success_is_kept_over_any_2000_prompts_while_t
 
 def kept(frontier: Frontier, expected: np.ndarray, cost: np.ndarray, true: np.ndarray) -> float:
     """The part of the expensive model's true success that is kept, where 95% is the goal."""
-    pacer, got = Pacer(Goal(keep=0.95)), []
-    for own, paid, truly in zip(expected, cost, true, strict=True):
-        pick = int((own - paid / pacer.rates(frontier).usd_per_point).argmax())
-        offers = {m: Offer(*v, 1.0) for m, *v in zip(MODELS, own, paid, strict=True)}
-        pacer.decided(offers, MODELS[pick], frontier)
-        got.append((truly[pick], truly[2]))
-    reached, best = np.mean(got, axis=0)
-    return float(reached / best)
+    picks = picked(Goal(keep=0.95), frontier, expected, cost)
+    return float(true[np.arange(len(picks)), picks].mean() / true[:, 2].mean())
 
 
 @pytest.mark.parametrize("promise", [-0.05, 0.05])
