@@ -163,11 +163,13 @@ def _section(findings: Findings, pictures: str) -> list[str]:
         lines += [
             (
                 f"Cascade: {findings.weak} is asked first, and {findings.strong} where the answer "
-                "does "
-                "not "
-                "seem good enough."
+                "does not seem good enough."
             ),
-            "Shares are of prompts escalated; the first model is paid for all of them.",
+            (
+                "Shares are of prompts escalated; the first model is paid for all of them. A "
+                "cascade sees the prompt, how the answer differs from it (delta), or both "
+                "(joint). What tables have (checked) also sees whether the answer's sums come out."
+            ),
             "",
             "| the predictor sees | APGR | CPT(50) | CPT(80) | ECE |",
             "|---|---|---|---|---|",

@@ -34,6 +34,7 @@ from shared.catalog.tasks import points
 from shared.catalog.tasks.points import Points
 from shared.routing.deciding.cascade import Answered, Heads, fit_heads
 from shared.routing.deciding.form import SIZE, forms
+from shared.routing.deciding.sums import sums_of
 from shared.routing.deciding.table import Array, Encoder, RoutingTable, Text
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.learning.clustering import warm
@@ -186,13 +187,15 @@ def heads_of(
         rows_of_model = np.array([i for i, said in enumerate(responses) if model in said], np.intp)
         if model != dearest and len(rows_of_model):
             answers = np.stack([responses[i][model] for i in rows_of_model])
+            texts = [rows[i].responses[model] for i in rows_of_model]
             answered[model] = (
                 rows_of_model,
                 Answered(
                     prompts[rows_of_model],
                     form[rows_of_model],
                     answers,
-                    forms([rows[i].responses[model] for i in rows_of_model]),
+                    forms(texts),
+                    sums_of(texts),
                 ),
             )
     return fit_heads(answered, outcomes.scores, outcomes.models, seed)

@@ -250,6 +250,7 @@ def test_evaluate_reads_a_users_file_and_reports_all_it_promises(tmp_path: Path)
         assert told or measure == "apgr", "60 prompts leave little gap between two models"
         assert all(one["low"] <= one["mean"] <= one["high"] for one in told)
     cascades = {c["sees"]: c for c in found["cascades"]}
+    assert set(cascades) == {"prompt", "delta", "joint", "checked"}
     assert cascades["joint"]["apgr"] > cascades["prompt"]["apgr"], (
         "the answer tells whether it is good"
     )

@@ -6,6 +6,8 @@ embeddings of prompt and answer and their forms:
 - prompt: the prompt alone, as every router that decides before there is an answer.
 - delta: the answer's embedding less the prompt's.
 - joint: both, their difference and their product, and both forms.
+- checked: the same, and whether the sums that the answer shows come out
+  (`shared.routing.deciding.sums`). The product learns these; joint is that of older tables.
 
 Logistic regression makes a probability of it. Before anything is asked, `plan` weighs asking the
 cheap model first against asking any model alone. Once the cheap answer is there, accepting it is
@@ -17,7 +19,7 @@ Weitzman 1979.)"""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import numpy as np
@@ -31,7 +33,7 @@ from shared.routing.errors import OutcomesInvalid
 Array = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
-Sees = Literal["prompt", "delta", "joint"]
+Sees = Literal["prompt", "delta", "joint", "checked"]
 SEES: tuple[Sees, ...] = get_args(Sees)
 
 STRENGTH = 0.3
@@ -39,6 +41,8 @@ STRENGTH = 0.3
 FORM_WEIGHT = 0.25
 PRODUCT_WEIGHT = 20.0
 """Products of coordinates of two vectors of length 1 are small."""
+SUMS_WEIGHT = 2.0
+"""0.5 to 3 did alike."""
 FEWEST = 100
 """Answers that a head is learnt from, at the least."""
 FOLDS = 3
@@ -48,19 +52,18 @@ NODES, NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Prompts and one model's answers to them: embeddings (n, dimension) and forms (n,
-    form.SIZE)."""
+    """Prompts and one model's answers to them: embeddings (n, dimension), forms (n, form.SIZE) and
+    the answers' sums (n, sums.SIZE)."""
 
     prompt: Array
     prompt_form: Array
     answer: Array
     answer_form: Array
+    answer_sums: Array
 
     def rows(self, rows: Rows) -> Answered:
         """The same for some of the prompts."""
-        return Answered(
-            self.prompt[rows], self.prompt_form[rows], self.answer[rows], self.answer_form[rows]
-        )
+        return Answered(*(getattr(self, part.name)[rows] for part in fields(self)))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -78,6 +81,12 @@ class Heads:
     center: Array
     spread: Array
     told: Array
+
+    def __post_init__(self) -> None:
+        if self.sees not in SEES:
+            raise ValueError(
+                f"heads that see {self.sees!r} are of another version; build the table again"
+            )
 
     def __call__(self, model: str, answered: Answered) -> Matrix:
         """(n,): the probability that each answer of `model` is good enough."""
@@ -129,7 +138,7 @@ def fit_heads(
         score = scores[rows[known], list(models).index(model)]
         if len(known) < FEWEST or min((score > 0.5).sum(), (score <= 0.5).sum()) < FOLDS:
             continue
-        heads.append((fit_head("joint", model, own, score), _told(model, own, score, seed)))
+        heads.append((fit_head("checked", model, own, score), _told(model, own, score, seed)))
     if not heads:
         return None
     parts = {
@@ -137,7 +146,7 @@ def fit_heads(
         for name in ("weights", "intercept", "center", "spread")
     }
     told = np.array([told for _, told in heads], np.float32)
-    return Heads("joint", tuple(head.models[0] for head, _ in heads), **parts, told=told)
+    return Heads("checked", tuple(head.models[0] for head, _ in heads), **parts, told=told)
 
 
 def _told(model: str, answered: Answered, score: Matrix, seed: int) -> float:
@@ -152,13 +161,14 @@ def _told(model: str, answered: Answered, score: Matrix, seed: int) -> float:
         if (kept > 0.5).all() or not (kept > 0.5).any():
             continue
         before, after = (
-            logit(fit_head(sees, model, train, kept)(model, test)) for sees in ("prompt", "joint")
+            logit(fit_head(sees, model, train, kept)(model, test)) for sees in ("prompt", "checked")
         )
         predicted.append(after - before)
     return float(np.concatenate(predicted).std()) if predicted else 0.0
 
 
 def _inputs(sees: str, a: Answered, center: Array, spread: Array) -> Array:
+    """(n, inputs) of a head."""
     form = FORM_WEIGHT * np.clip(
         (np.hstack([a.prompt_form, a.answer_form]) - center) / spread, -3.0, 3.0
     )
@@ -168,17 +178,16 @@ def _inputs(sees: str, a: Answered, center: Array, spread: Array) -> Array:
         return np.hstack([a.prompt, own])
     if sees == "delta":
         return np.hstack([a.answer - a.prompt, other - own])
-    return np.hstack(
-        [
-            a.prompt,
-            a.answer,
-            a.answer - a.prompt,
-            PRODUCT_WEIGHT * a.prompt * a.answer,
-            own,
-            other,
-            other - own,
-        ]
-    )
+    parts = [
+        a.prompt,
+        a.answer,
+        a.answer - a.prompt,
+        PRODUCT_WEIGHT * a.prompt * a.answer,
+        own,
+        other,
+        other - own,
+    ]
+    return np.hstack([*parts, SUMS_WEIGHT * a.answer_sums] if sees == "checked" else parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,10 @@ from support import table
 from shared.routing.deciding.cascade import FEWEST, MARGIN, Alone, Answered, Heads, fit_heads, plan
 from shared.routing.deciding.form import SIZE
 from shared.routing.deciding.rates import Rates
+from shared.routing.deciding.sums import SIZE as SUMS
+from shared.routing.deciding.sums import sums, sums_of
 from shared.routing.deciding.table import RoutingTable
+from shared.routing.errors import TableInvalid
 
 DIM = 6
 
@@ -28,7 +31,11 @@ def answered(count: int = 800, seed: int = 0) -> tuple[Answered, np.ndarray]:
     prompt, answer = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (prompt, answer))
     blank = np.zeros((count, SIZE), np.float32)
     return Answered(
-        prompt.astype(np.float32), blank, answer.astype(np.float32), blank
+        prompt.astype(np.float32),
+        blank,
+        answer.astype(np.float32),
+        blank,
+        np.zeros((count, SUMS), np.float32),
     ), good.astype(float)
 
 
@@ -116,6 +123,36 @@ def test_heads_tell_good_answers_from_bad_and_travel_with_the_table() -> None:
     assert again == made
     assert again.cascade is not None
     np.testing.assert_array_equal(again.cascade("cheap", data), found("cheap", data))
+
+
+def test_an_answer_with_a_wrong_sum_is_less_probably_good() -> None:
+    data, good = answered()
+    said = sums_of([f"So 4 + 4 = {8 if one else 9}." for one in good])
+    data = replace(data, answer_sums=said)
+    scores = np.stack([good, np.ones(len(good))], axis=1)
+    found = fit_heads(
+        {"cheap": (np.arange(500), data.rows(np.arange(500)))}, scores, ("cheap", "expensive")
+    )
+    assert found is not None
+    rest = data.rows(np.arange(500, len(good)))
+    chance = found("cheap", rest)
+    assert chance[good[500:] > 0].min() > chance[good[500:] == 0].max()
+    right, wrong = (
+        found("cheap", replace(rest, answer_sums=np.tile(sums(text), (len(chance), 1))))
+        for text in ("4 + 4 = 8", "4 + 4 = 9")
+    )
+    assert (right > wrong).all()
+
+
+def test_heads_of_older_tables_see_no_sums_and_heads_of_newer_ones_are_refused() -> None:
+    data, _ = answered(5)
+    older = replace(table(), cascade=heads())
+    again = RoutingTable.from_bytes(older.to_bytes())
+    assert again.cascade is not None
+    assert again.cascade("cheap", data) == pytest.approx(np.full(5, 0.5))
+    newer = older.to_bytes().replace(b'"joint"', b'"pixel"')
+    with pytest.raises(TableInvalid, match=r"'pixel'.*build the table again"):
+        RoutingTable.from_bytes(newer)
 
 
 def test_too_few_answers_or_answers_that_are_all_alike_teach_nothing() -> None:

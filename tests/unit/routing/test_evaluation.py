@@ -11,6 +11,7 @@ from support import ENCODER
 
 from shared.routing.deciding.cascade import SEES, Answered, fit_head
 from shared.routing.deciding.form import SIZE
+from shared.routing.deciding.sums import SIZE as SUMS
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.offline.evaluation import (
     Result,
@@ -386,7 +387,13 @@ def answered(count: int = 800, seed: int = 0) -> tuple[Answered, np.ndarray, np.
     prompt, answer = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (prompt, answer))
     blank = np.zeros((count, SIZE), np.float32)
     return (
-        Answered(prompt.astype(np.float32), blank, answer.astype(np.float32), blank),
+        Answered(
+            prompt.astype(np.float32),
+            blank,
+            answer.astype(np.float32),
+            blank,
+            np.zeros((count, SUMS), np.float32),
+        ),
         good.astype(float),
         np.ones(count),
     )
