@@ -28,6 +28,7 @@ import numpy.typing as npt
 from shared.routing.deciding.form import SIZE
 from shared.routing.deciding.predictor import logit
 from shared.routing.deciding.rates import Rates
+from shared.routing.deciding.sums import SIZE as SUMS
 from shared.routing.errors import OutcomesInvalid
 
 Array = npt.NDArray[np.float32]
@@ -86,6 +87,12 @@ class Heads:
         if self.sees not in SEES:
             raise ValueError(
                 f"heads that see {self.sees!r} are of another version; build the table again"
+            )
+        extra = SUMS if self.sees == "checked" else 0
+        if self.sees in {"joint", "checked"} and (self.weights.shape[1] - 3 * SIZE - extra) % 4:
+            raise ValueError(
+                f"heads with {self.weights.shape[1]} inputs can't see {self.sees!r}; build the "
+                "table again"
             )
 
     def __call__(self, model: str, answered: Answered) -> Matrix:

@@ -28,9 +28,9 @@ from shared.routing.errors import EmbeddingInvalid, TableInvalid
 
 Array = npt.NDArray[np.float32]
 
-FORMAT = 2
-"""Of tables with `reference_success`. Those without are of format 1: they are decided as they were
-(`shared.routing.deciding.scaled`)."""
+FORMATS = (1, 2, 3)
+"""1: without `reference_success`, decided as they were (`shared.routing.deciding.scaled`); 2: with
+it; 3: with heads of cascades that check sums, which readers of 2 would misread."""
 Text = Literal["prompt", "description", "both"]
 """What the embedder reads of a prompt."""
 
@@ -321,10 +321,17 @@ class RoutingTable:
         """(clusters,) float32."""
         return np.array([c.radius for c in self.clusters], np.float32)
 
+    @property
+    def format(self) -> int:
+        """One of `FORMATS`."""
+        if self.cascade is not None and self.cascade.sees == "checked":
+            return 3
+        return 1 if self.reference_success is None else 2
+
     def to_bytes(self) -> bytes:
         """The canonical form: JSON with sorted keys and no spaces."""
         value: dict[str, Any] = {
-            "format": 1 if self.reference_success is None else FORMAT,
+            "format": self.format,
             "encoder": _plain(self.encoder),
             "models": self.models,
             "reference_model": self.reference_model,
@@ -356,10 +363,10 @@ class RoutingTable:
         """Read what `to_bytes` wrote. Raises `TableInvalid`."""
         try:
             value = json.loads(data)
-            if (form := value.pop("format")) not in (1, FORMAT):
+            if (form := value.pop("format")) not in FORMATS:
                 raise TableInvalid(
-                    f"the table has format {form}, this version of Pointsman reads 1 and {FORMAT}; "
-                    "upgrade it"
+                    f"the table has format {form}, this version of Pointsman reads up to "
+                    f"{FORMATS[-1]}; upgrade it"
                 )
             encoder = Encoder(**value.pop("encoder"))
             clusters = tuple(Cluster(**c) for c in value.pop("clusters"))

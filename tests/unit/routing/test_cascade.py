@@ -134,6 +134,7 @@ def test_an_answer_with_a_wrong_sum_is_less_probably_good() -> None:
         {"cheap": (np.arange(500), data.rows(np.arange(500)))}, scores, ("cheap", "expensive")
     )
     assert found is not None
+    assert replace(table(), cascade=found).format == 3, "readers of before would misread it"
     rest = data.rows(np.arange(500, len(good)))
     chance = found("cheap", rest)
     assert chance[good[500:] > 0].min() > chance[good[500:] == 0].max()
@@ -150,6 +151,9 @@ def test_heads_of_older_tables_see_no_sums_and_heads_of_newer_ones_are_refused()
     again = RoutingTable.from_bytes(older.to_bytes())
     assert again.cascade is not None
     assert again.cascade("cheap", data) == pytest.approx(np.full(5, 0.5))
+    assert older.format < 3
+    with pytest.raises(ValueError, match="can't see 'checked'"):
+        replace(heads(), sees="checked", weights=np.zeros((1, 4 * DIM + 3 * SIZE + 1)))
     newer = older.to_bytes().replace(b'"joint"', b'"pixel"')
     with pytest.raises(TableInvalid, match=r"'pixel'.*build the table again"):
         RoutingTable.from_bytes(newer)

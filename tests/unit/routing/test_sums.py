@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.routing.deciding.sums import MOST, SIZE, checked, sums, sums_of
+from shared.routing.deciding.sums import MOST, READ, SIZE, checked, sums, sums_of
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,22 @@ from shared.routing.deciding.sums import MOST, SIZE, checked, sums, sums_of
         "**4 + 4 = 8**",
         "-3 + 5 = 2",
         "x = 3 + 4 = 7",
+        "3/4 ÷ 1/8 = 6",
+        "12 ÷ 3/4 = 16",
+        "1 1/2 + 1/2 = 2",
+        "5/2 + 1/2 = 2 1/2 + 1/2 = 3",
+        "1 000 + 500 = 1 500",
+        "1'000 + 500 = 1'500",
+        "389 + 212 ≈ 600",
+        "48 * 52 ≈ 2,500",
+        "2/3 = 0.66",
+        "100 / 30 = 4 buses",
+        "(5 + 3 = 8)",
+        "5 + 3 = 8 (in total)",
+        "3 + 4\n= 7",
+        r"3 + 4 &= \boxed{7}",
+        "=> 3 + 4 = 7",
+        r"3{,}000 + 1 = 3{,}001",
         "- 12 + 5 = 17\n- 1 + 1 = 2",
         "1. 3 + 4 = 7",
     ],
@@ -49,6 +65,13 @@ def test_a_sum_that_comes_out(text: str) -> None:
         "(2 + 3) * 4 = 25",
         r"\frac{3}{4} \cdot 8 = 7",
         "1 + 1 = 2, so 2 + 2 = 5.",
+        "She has (5 + 3 = 9) apples",
+        "5 + 3 = 9 (in total)",
+        "5 + 3 = 9\n(b) the next",
+        r"3 + 4 &= \boxed{8}",
+        "price - 3 = 4 - 3 = 2",
+        "48 * 52 ≈ 3,500",
+        "1,234.50 + 1 = 1,236.50",
     ],
 )
 def test_a_sum_that_does_not(text: str) -> None:
@@ -80,6 +103,23 @@ def test_a_sum_that_does_not(text: str) -> None:
         "a half of 3 + 4 = 3",
         "pets (18) = 4 + 6",
         "8 = 3 + 4",
+        "2**3 + 1 = 9 and 1 + 2**3 = 9",
+        "1000 * 1.05**2 = 1102.5",
+        "100 - 20% = 80",
+        "1990-1999 = 10 years",
+        "1-800-555 = 2",
+        "Step 1 - 3 + 4 = 7",
+        "if 1 + 1 == 3:",
+        "17 % 5 - 2 = 0",
+        "√16 + 3 = 7",
+        "log 100 + 1 = 3",
+        "10 : 2 + 1 = 6",
+        "4 * 15 = 1 hour",
+        "75 * 4 = $3",
+        "99999999 * 99999999 = 9999999800000001",
+        "3.500 + 500 = 4.000",
+        "10/3 = 3,333",
+        "500,000 * 3 = 1.5 Millionen",
         "if 3/4 = 9, what is 1/4?",
         "Ann (20 * 2) + Bob (60 * 2) = 40 + 120",
     ],
@@ -95,6 +135,10 @@ def test_the_numbers_of_a_text() -> None:
     assert sums("none") == pytest.approx(np.zeros(SIZE))
     assert sums_of([]).shape == (0, SIZE)
     assert sums_of(["1 + 1 = 2", "-"]).shape == (2, SIZE)
+
+
+def test_a_text_is_cut_at_the_end_of_a_line() -> None:
+    assert sums("-" * (READ - 5) + "\n12 + 30 = 42")[2] == 0
 
 
 def test_no_more_than_forty_are_looked_at() -> None:
