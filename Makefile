@@ -12,6 +12,7 @@ KEEP ?=
 DATA ?=
 CLONES ?=
 FAULTS ?=
+FINETUNE ?=
 PIP_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" pyproject.toml
 
@@ -123,8 +124,8 @@ cli: setup-dev ## Write docs/cli.md from the commands' own help
 asyncapi: setup-dev ## Write docs/asyncapi.yaml from the code
 	@$(BIN)/pointsman topics --asyncapi docs/asyncapi.yaml
 
-train-tasks: $(EXPORT)/.ready ## Train the task encoder from the library of tasks, an hour and a quarter on two cores, minutes on a GPU (installs torch beside the project, several GB)
-	@$(EXPORT)/bin/python -m services model train-tasks
+train-tasks: $(EXPORT)/.ready ## Train the task encoder, two hours and a quarter on two cores, minutes on a GPU (installs torch beside the project, several GB); FINETUNE=1 goes on from the encoder as it is, an hour
+	@$(EXPORT)/bin/python -m services model train-tasks $(if $(FINETUNE),--finetune)
 
 test-export: $(EXPORT)/.ready ## Export a real DistilBERT through optimum (installs torch beside the project, several GB)
 	$(EXPORT)/bin/pytest -m export tests/unit

@@ -59,15 +59,25 @@ def model_train_tasks(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Training steps before pruning, and half of those after it."),
+        typer.Option(
+            help="Training steps before pruning, as many of fine-tuning, and twice as many between."
+        ),
     ] = None,
+    finetune: Annotated[
+        bool,
+        typer.Option(
+            "--finetune",
+            help="Go on from the encoder as it is, with the library and the lessons as they are "
+            "now: an hour on two cores.",
+        ),
+    ] = False,
     json_: Json = False,
 ) -> None:
-    """Train an encoder on the library of tasks, so that it recognises tasks (needs the extra
-    `export`)."""
+    """Train an encoder on the library of tasks and the lessons, so that it recognises tasks (needs
+    the extra `export`)."""
     from services.commands import model as command
 
-    command.train_tasks(encoder, target, steps, as_json=json_)
+    command.train_tasks(encoder, target, steps, finetune=finetune, as_json=json_)
 
 
 @model_app.command("show")

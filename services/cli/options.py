@@ -15,7 +15,7 @@ KeyFile = Annotated[
 Variant = Annotated[
     str,
     typer.Option(
-        help="An encoder that comes with Pointsman: int8, fp32, fp16, tasks1-int8, minilm-int8, …"
+        help="An encoder that comes with Pointsman: int8, fp32, fp16, tasks2-int8, minilm-int8, …"
     ),
 ]
 UsdPerPoint = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from services.screen import as_json as print_json
 from services.screen import err, out
@@ -27,11 +28,20 @@ def export_model(model: str, target: Path, quantization: str, *, as_json: bool) 
 
 
 def train_tasks(
-    encoder: Path | None, target: Path | None, steps: int | None, *, as_json: bool
+    encoder: Path | None,
+    target: Path | None,
+    steps: int | None,
+    *,
+    finetune: bool,
+    as_json: bool,
 ) -> None:
-    """Train the task encoder; or give an exported encoder a task head."""
+    """Train the task encoder, or fine-tune it; or give an exported encoder a task head."""
     if (encoder is None) != (target is None):
         raise EncoderInvalid("--encoder and --target go together")
+    if finetune and encoder is not None:
+        raise EncoderInvalid(
+            "--finetune goes on with the task encoder; leave it out to give another encoder a head"
+        )
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -39,7 +49,8 @@ def train_tasks(
             "training needs torch: pip install -r deploy/requirements/export.txt"
         ) from None
     from services.workbench.task_points import points_of
-    from shared.adapters.onnx import e5, heads, tasks, training
+    from shared.adapters.onnx import e5, finetuning, heads, tasks, training
+    from shared.catalog.lessons import lessons
     from shared.catalog.tasks import points
 
     schedule = training.Schedule()
@@ -50,10 +61,18 @@ def train_tasks(
         points_of(load(target, ""), library()).save(target / points.FILE)
         _done(target, as_json=as_json)
         return
-    teacher = load(None, "minilm-fp32")
-    base = e5.read(e5.installed(), tasks.LATEST.layers)
     learnt = tasks.LATEST.learnt
-    training.train(base, teacher.encode, library(), learnt, schedule, _say)
+    longer = finetuning.FinetuningSchedule()
+    if steps is not None:
+        longer = finetuning.FinetuningSchedule(steps=steps)
+    with TemporaryDirectory() as scratch:
+        begun = learnt
+        if not finetune:
+            teacher = load(None, "minilm-fp32")
+            whole = e5.read(e5.installed(), tasks.LATEST.layers)
+            begun = Path(scratch) / "pruned.safetensors"
+            training.train(whole, teacher.encode, library(), begun, schedule, _say)
+        finetuning.finetune(tasks.base(None), begun, library(), lessons(), learnt, longer, _say)
     _say("placing the tasks")
     for variant, place in points.PLACES.items():
         points_of(load(None, variant), library()).save(place)

@@ -24,7 +24,7 @@ class EmbedderSettings(ServiceSettings):
     use."""
     variant: VariantName = "int8"
     """Which encoder of those that come with Pointsman (`shared.contracts.encoders`): int8, fp32, or
-    fp16 for a GPU; tasks1-int8, minilm-int8 and others for older tables. A routing table belongs
+    fp16 for a GPU; tasks2-int8, minilm-int8 and others for older tables. A routing table belongs
     to one of them."""
     follow: bool = True
     """Whether the embedder changes to the encoder of the current routing table, if that encoder

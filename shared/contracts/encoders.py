@@ -8,6 +8,9 @@ VariantName = Literal[
     "int8",
     "fp32",
     "fp16",
+    "tasks2-int8",
+    "tasks2-fp32",
+    "tasks2-fp16",
     "tasks1-int8",
     "tasks1-fp32",
     "tasks1-fp16",
@@ -17,6 +20,6 @@ VariantName = Literal[
     "int8-whole",
     "fp32-whole",
 ]
-"""`int8`, `fp32`, `fp16` (for GPUs): the task encoder. `tasks1-…`: the one before it, of three
-layers. `minilm-…`: the default before both, three layers of all-MiniLM-L6-v2, in English.
-`…-whole`: all six of them. A routing table belongs to one of them."""
+"""`int8`, `fp32`, `fp16` (for GPUs): the task encoder. `tasks2-…` and `tasks1-…`: those before it,
+of six and of three layers. `minilm-…`: the default before them, three layers of all-MiniLM-L6-v2,
+in English. `…-whole`: all six of them. A routing table belongs to one of them."""

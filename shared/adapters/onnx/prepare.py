@@ -61,8 +61,9 @@ class Variant:
     def named(cls, name: str) -> Variant:
         if name.startswith("minilm-"):
             return cls(name.removeprefix("minilm-"), None, LAYERS)
-        if name.startswith("tasks1-"):
-            return cls(name.removeprefix("tasks1-"), tasks.FIRST)
+        for start, training in (("tasks1-", tasks.FIRST), ("tasks2-", tasks.SECOND)):
+            if name.startswith(start):
+                return cls(name.removeprefix(start), training)
         quantization, _, whole = name.partition("-")
         return cls(quantization, None if whole else tasks.LATEST)
 

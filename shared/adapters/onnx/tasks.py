@@ -47,8 +47,10 @@ class Training:
 
 FIRST = Training(Path(__file__).with_name("task_encoder_1.safetensors"), 3, 1, 3)
 """The first three layers, whole. Tables of 2026-11-26 are of its space."""
-LATEST = Training(Path(__file__).with_name("task_encoder_2.safetensors"), 6, 2, 0)
-"""The first six, pruned to the cost of three. Written by `pointsman model train-tasks`."""
+SECOND = Training(Path(__file__).with_name("task_encoder_2.safetensors"), 6, 2, 0)
+"""The first six, pruned to the cost of three. Some tables of 2026-11-27 are of its space."""
+LATEST = Training(Path(__file__).with_name("task_encoder_3.safetensors"), 6, 2, 0)
+"""The same, fine-tuned with the lessons. Written by `pointsman model train-tasks`."""
 
 
 @cache

@@ -23,7 +23,7 @@ import json
 import math
 import random
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,17 +88,17 @@ def train(
     torch.manual_seed(schedule.seed)
     lessons = Lessons(library, teacher, schedule, say)
     learner = TaskLearner(base, lessons, schedule)
-    rates = (schedule.rate, schedule.head_rate)
-    for step in learner.steps(schedule.steps, rates, learner.loss, dropout=True):
+    groups = [(learner.layers(), schedule.rate), (learner.heads(), schedule.head_rate)]
+    for step in optimise(learner.model, groups, schedule.steps, learner.loss, dropout=True):
         say(f"whole layers, step {step}")
     whole = learner.frozen()
     say(f"pruning to {schedule.heads} heads and {schedule.neurons} neurons a layer")
     prune(learner, schedule.heads, schedule.neurons)
     say("asking the whole layers for what the pruned ones are to tell")
     distilling = Distilling(whole, learner)
-    rates = (schedule.pruned_rate, schedule.pruned_rate)
-    pruned_steps = schedule.pruned_steps
-    for step in learner.steps(pruned_steps, rates, distilling.loss, dropout=False):
+    groups = [(part, schedule.pruned_rate) for part in (learner.layers(), learner.heads())]
+    steps = schedule.pruned_steps
+    for step in optimise(learner.model, groups, steps, distilling.loss, dropout=False):
         say(f"pruned layers, step {step}")
     save_file(
         {name: value.half().contiguous().cpu() for name, value in learner.learnt().items()},
@@ -128,7 +128,7 @@ class Lessons:
 
     def texts(self) -> list[str]:
         """Every text that a batch may hold."""
-        said = {text for task in self.known for text in _words(task)}
+        said = {text for task in self.known for text in standing(task)}
         return sorted(said | set(self.others))
 
     def batch(self) -> tuple[list[int], list[str], list[int]]:
@@ -142,15 +142,15 @@ class Lessons:
         texts: list[str] = []
         for i in list(dict.fromkeys([*near, *far]))[: schedule.tasks]:
             task = self.known[i]
-            drawn = [*draw.sample(task.train, schedule.prompts), draw.choice(_words(task))]
+            drawn = [*draw.sample(task.train, schedule.prompts), draw.choice(standing(task))]
             texts += drawn
             labels += [i] * len(drawn)
         others = draw.sample(range(len(self.others)), schedule.others)
         return labels, [*texts, *(self.others[i] for i in others)], others
 
 
-def _words(task: Task) -> list[str]:
-    """What stands for a task beside its prompts."""
+def standing(task: Task) -> list[str]:
+    """The texts that stand for a task beside its prompts."""
     return [*task.descriptions, *task.sentences, task.name]
 
 
@@ -175,7 +175,7 @@ class TaskLearner:
         import torch
 
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = _model(base).to(self.device)
+        self.model = bert_model(base, base.config).to(self.device)
         self.lessons = lessons
         self.schedule = schedule
         self.pooled = Pooled(self.model, base, schedule.tokens)
@@ -197,36 +197,11 @@ class TaskLearner:
         same.model.eval().requires_grad_(False)
         return same
 
-    def steps(
-        self,
-        count: int,
-        rates: tuple[float, float],
-        loss: Callable[[], tuple[Any, str]],
-        *,
-        dropout: bool,
-    ) -> Iterator[str]:
-        """Learn `count` steps by `loss`, at `rates` of the layers and of the heads. Yields the
-        losses every 25 steps."""
-        import torch
+    def layers(self) -> list[Any]:
+        return [p for p in self.model.parameters() if p.requires_grad]
 
-        layers = [p for p in self.model.parameters() if p.requires_grad]
-        heads = [*self._task.parameters(), *self._general.parameters(), self._proxies]
-        groups = [{"params": p, "lr": r} for p, r in zip((layers, heads), rates, strict=True)]
-        optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
-        pace = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, list(rates), total_steps=count, pct_start=0.1
-        )
-        self.model.train(dropout)
-        for step in range(count):
-            value, words = loss()
-            optimizer.zero_grad()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(layers, 1.0)
-            optimizer.step()
-            pace.step()
-            if step % 25 == 0 or step == count - 1:
-                yield f"{step} of {count}: {words}"
-        self.model.eval()
+    def heads(self) -> list[Any]:
+        return [*self._task.parameters(), *self._general.parameters(), self._proxies]
 
     def told(self, labels: Sequence[int], points: Any, others: Sequence[int]) -> Told:
         """Read the means of tokens (n, hidden) of a batch."""
@@ -281,6 +256,38 @@ class TaskLearner:
         return found
 
 
+def optimise(
+    model: Any,
+    groups: Sequence[tuple[list[Any], float]],
+    count: int,
+    loss: Callable[[], tuple[Any, str]],
+    weight_decay: float = 0.01,
+    *,
+    dropout: bool,
+) -> Iterator[str]:
+    """Learn `count` steps by `loss`, each group of parameters at its rate; the first are the
+    model's layers. Yields the losses every 25 steps."""
+    import torch
+
+    rates = [rate for _, rate in groups]
+    optimizer = torch.optim.AdamW(
+        [{"params": parameters, "lr": rate} for parameters, rate in groups],
+        weight_decay=weight_decay,
+    )
+    pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=count, pct_start=0.1)
+    model.train(dropout)
+    for step in range(count):
+        value, words = loss()
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(groups[0][0], 1.0)
+        optimizer.step()
+        pace.step()
+        if step % 25 == 0 or step == count - 1:
+            yield f"{step} of {count}: {words}"
+    model.eval()
+
+
 def other_texts(seed: int) -> list[str]:
     """Text and code that is on every machine that trains: Python's library, and what the pinned
     packages say of themselves."""
@@ -320,12 +327,12 @@ def contrasted(points: Any, labels: Any, temperature: float) -> Any:
     return -((share * same).sum(dim=1) / same.sum(dim=1).clamp(min=1)).mean()
 
 
-def _model(base: Checkpoint) -> Any:
-    """The base's layers; the word embeddings do not learn."""
+def bert_model(base: Checkpoint, config: Mapping[str, Any]) -> Any:
+    """The base's layers as `config` says; the word embeddings do not learn."""
     import torch
     from transformers import BertConfig, BertModel
 
-    model = BertModel(BertConfig(**base.config), add_pooling_layer=False)
+    model = BertModel(BertConfig(**config), add_pooling_layer=False)
     weights = {name: torch.from_numpy(value) for name, value in base.weights.items()}
     model.load_state_dict(weights, strict=False)
     model.embeddings.requires_grad_(False)

@@ -19,7 +19,8 @@ Array = npt.NDArray[np.float32]
 FILE = "points.npz"
 """Its name beside an encoder of one's own."""
 PLACES = {
-    "fp32": Path(__file__).with_name("points_2.npz"),
+    "fp32": Path(__file__).with_name("points_3.npz"),
+    "tasks2-fp32": Path(__file__).with_name("points_2.npz"),
     "tasks1-fp32": Path(__file__).with_name("points_1.npz"),
 }
 """Of the encoders that come with Pointsman, by the variant that they were made with; written by

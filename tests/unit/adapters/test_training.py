@@ -12,6 +12,7 @@ import pytest
 from shared.adapters.errors import EncoderInvalid
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
+from shared.catalog.lessons import lessons
 from shared.catalog.tasks import library
 from shared.catalog.tasks.points import task_part
 
@@ -77,3 +78,50 @@ def test_a_short_training_learns_and_its_graph_says_what_the_model_said(tmp_path
     assert (vector**2).sum() == pytest.approx(1.0, abs=1e-4)
     with pytest.raises(EncoderInvalid, match="learnt for other weights"):
         tasks.build(replace(alone, digest="another"), made)
+
+
+def test_fine_tuning_goes_on_from_what_is_known(tmp_path: Path) -> None:
+    import onnxruntime
+
+    from shared.adapters.onnx import finetuning, tasks
+
+    base = tasks.base(None)
+    schedule = finetuning.FinetuningSchedule(
+        steps=26, near=4, library=6, lessons=4, others=2, tokens=32
+    )
+    lines: list[str] = []
+    target = tmp_path / "learnt.safetensors"
+    taught = lessons()[::60]
+    finetuning.finetune(base, tasks.SECOND.learnt, FEW, taught, target, schedule, lines.append)
+    losses = [float(line.split("tasks ")[1].split(",")[0]) for line in lines if "step" in line]
+    assert losses[-1] < losses[0]
+    before, after = (tasks.read_learnt(base, path) for path in (tasks.SECOND.learnt, target))
+    assert {name: part.shape for name, part in after.items()} == {
+        name: part.shape for name, part in before.items()
+    }
+    ids = np.array([base.tokenizer(32).encode("Translate this into French").ids], np.int64)
+    vectors = []
+    for path in (tasks.SECOND.learnt, target):
+        made = tasks.build(base, replace(tasks.LATEST, learnt=path)).SerializeToString()
+        session = onnxruntime.InferenceSession(made)
+        (vector,) = session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+        vectors.append(vector)
+    old, new = (vector[:128] / np.linalg.norm(vector[:128]) for vector in vectors)
+    assert 0.5 < old @ new < 0.9999, "it has learnt, and is still the same encoder"
+
+
+def test_tasks_that_are_as_good_as_the_same_do_not_push_each_other_apart() -> None:
+    from shared.adapters.onnx import finetuning, tasks
+
+    twins = [replace(task, id=f"twin-{task.id}") for task in FEW[:3]]
+    learner = finetuning.Finetuner(
+        tasks.base(None),
+        tasks.SECOND.learnt,
+        FEW[:8],
+        twins,
+        finetuning.FinetuningSchedule(tokens=32),
+        lambda _: None,
+    )
+    for i in range(3):
+        assert learner.same[i, 8 + i]
+        assert not learner.same[i, i]

@@ -35,6 +35,8 @@ def looked(confidence: float, quote: str = "") -> Looked:
     return Looked(task, quote)
 
 
+SIX_LAYERS = Encoder("pointsman/e5-small-tasks", "1571fc-33a5ca16-r2", 384, "mean", "int8")
+"""The task encoder of six layers, before the lessons."""
 BEFORE = Encoder("pointsman/e5-small-tasks", "1571fc-83f6e55a-r1", 384, "mean", "int8")
 """The task encoder of three layers."""
 
@@ -44,10 +46,11 @@ BEFORE = Encoder("pointsman/e5-small-tasks", "1571fc-83f6e55a-r1", 384, "mean", 
     [
         (None, "int8"),
         (BEFORE, "tasks1-int8"),
+        (SIX_LAYERS, "tasks2-int8"),
         (replace(BEFORE, quantization="fp16"), "int8"),
         (replace(BEFORE, id="sentence-transformers/all-MiniLM-L6-v2"), "int8"),
     ],
-    ids=["no table", "the encoder before", "for a GPU", "knows no tasks"],
+    ids=["no table", "three layers", "six layers", "for a GPU", "knows no tasks"],
 )
 async def test_the_library_looks_in_the_space_of_the_table_where_it_can(
     table: Encoder | None, variant: str
