@@ -73,7 +73,7 @@ async def test_a_table_is_built_from_an_outcome_file_published_shown_compared_an
 ) -> None:
     outcomes, prices = tmp_path / "o.jsonl", tmp_path / "p.json"
     lines = [
-        ROW.format(f"Translate letter {i} into French.", 1, 0)
+        ROW.format(f"Translate notice {i} into French.", 1, 0)
         + ROW.format(f"Fix bug {i} in my code.", 0, 1)
         for i in range(20)
     ]

@@ -25,6 +25,7 @@ from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
 from shared.catalog import tasks
 from shared.contracts.messages import Decided
+from shared.routing.deciding.courtesies import without_courtesies
 from shared.routing.deciding.extraction import extract, together
 from shared.routing.deciding.form import forms
 from shared.routing.deciding.rates import PROFILES
@@ -110,14 +111,16 @@ async def test_the_services_decide_what_the_evaluation_says_they_would(
     encoder = load(None, VARIANT)
 
     def read(prompt: str) -> str:
+        asked = without_courtesies(prompt)
         return {
-            "prompt": prompt,
-            "description": extract(prompt),
-            "both": together(extract(prompt), prompt),
+            "prompt": asked,
+            "description": extract(asked),
+            "both": together(extract(asked), asked),
         }[text]
 
     asked = known.test[:40]
-    features = np.hstack([np.concatenate([encoder.encode([read(p)]) for p in asked]), forms(asked)])
+    shapes = forms([without_courtesies(prompt) for prompt in asked])
+    features = np.hstack([np.concatenate([encoder.encode([read(p)]) for p in asked]), shapes])
     responses = (
         np.random.default_rng(1)
         .normal(size=(len(known.train), encoder.identity.dimension))

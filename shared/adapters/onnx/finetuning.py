@@ -11,6 +11,8 @@ the task head learn. What the general head says is held to what it said before.
   however that is worded.
 - Supervised contrastive learning and the softmax over all tasks are those of
   `shared.adapters.onnx.training`.
+- What is written is a mean of the weights before and after, which keeps what was known (Wortsman
+  et al., arXiv 2109.01903).
 - Two tasks that are as good as the same push each other apart in none of these losses.
 """
 
@@ -54,6 +56,8 @@ class FinetuningSchedule:
     """Weight of the general head's loss."""
     alike: float = 0.87
     """Cosine of two tasks from which they are as good as the same."""
+    new: float = 0.7
+    """Fraction of the new weights in what is written; the rest are those from before."""
     seed: int = 0
 
 
@@ -78,8 +82,13 @@ def finetune(
         learner.model, groups, schedule.steps, learner.loss, schedule.weight_decay, dropout=True
     ):
         say(f"step {step}")
+    before = task_encoder.read_learnt(base, learnt)
+    mixed = {
+        name: torch.lerp(torch.from_numpy(before[name]), value.cpu(), schedule.new)
+        for name, value in learner.learnt().items()
+    }
     save_file(
-        {name: value.half().contiguous().cpu() for name, value in learner.learnt().items()},
+        {name: value.half().contiguous() for name, value in mixed.items()},
         target,
         {"schedule": json.dumps(asdict(schedule)), "base": base.digest},
     )

@@ -25,7 +25,7 @@ def lessons() -> tuple[Task, ...]:
             row = json.loads(line)
             found.append(
                 Task(
-                    row["task"].lower().replace(" ", "-"),
+                    f"{path.stem}/{row['task'].lower().replace(' ', '-')}",
                     path.stem,
                     row["task"],
                     tuple(row["descriptions"]),
