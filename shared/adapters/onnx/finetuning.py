@@ -48,6 +48,8 @@ class FinetuningSchedule:
     """Descriptions of each task."""
     others: int = 16
     """Texts of a batch from which the general head alone learns."""
+    corpus: int = 6000
+    """Texts that those are drawn from, at the most."""
     rate: float = 3e-4
     weight_decay: float = 0.05
     temperature: float = 0.07
@@ -120,7 +122,7 @@ class Finetuner:
         self._general = _linear(weights, "general").to(self.device)
         self._known = [task for task in library if not task.kept]
         self._tasks = [*self._known, *lessons]
-        self._others = other_texts(schedule.seed)
+        self._others = other_texts(schedule.seed)[: schedule.corpus]
         say(
             f"{len(self._known)} tasks of the library and {len(lessons)} of the lessons with "
             f"{sum(len(task.train) for task in self._tasks)} prompts"

@@ -87,7 +87,7 @@ def test_fine_tuning_goes_on_from_what_is_known(tmp_path: Path) -> None:
 
     base = tasks.base(None)
     schedule = finetuning.FinetuningSchedule(
-        steps=26, near=4, library=6, lessons=4, others=2, tokens=32
+        steps=26, near=4, library=6, lessons=4, others=2, corpus=40, tokens=32
     )
     lines: list[str] = []
     target = tmp_path / "learnt.safetensors"
@@ -119,7 +119,7 @@ def test_tasks_that_are_as_good_as_the_same_do_not_push_each_other_apart() -> No
         tasks.SECOND.learnt,
         FEW[:8],
         twins,
-        finetuning.FinetuningSchedule(tokens=32),
+        finetuning.FinetuningSchedule(corpus=40, tokens=32),
         lambda _: None,
     )
     for i in range(3):
