@@ -53,18 +53,16 @@ def train_tasks(
     from shared.catalog.lessons import lessons
     from shared.catalog.tasks import points
 
-    schedule = training.Schedule()
+    schedule, longer = training.Schedule(), finetuning.FinetuningSchedule()
     if steps is not None:
         schedule = training.Schedule(steps=steps, pruned_steps=2 * steps)
+        longer = finetuning.FinetuningSchedule(steps=steps)
     if encoder is not None and target is not None:
         heads.with_task_head(load(encoder, ""), encoder, target, library(), schedule.seed, _say)
         points_of(load(target, ""), library()).save(target / points.FILE)
         _done(target, as_json=as_json)
         return
     learnt = tasks.LATEST.learnt
-    longer = finetuning.FinetuningSchedule()
-    if steps is not None:
-        longer = finetuning.FinetuningSchedule(steps=steps)
     with TemporaryDirectory() as scratch:
         begun = learnt
         if not finetune:

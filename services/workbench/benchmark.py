@@ -27,7 +27,6 @@ from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load as load_encoder
 from shared.routing.deciding.cascade import Answered
 from shared.routing.deciding.form import SIZE, forms
-from shared.routing.deciding.sums import sums_of
 from shared.routing.deciding.table import Array, Text
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.learning.clustering import warm
@@ -248,7 +247,7 @@ def _answered(
     size = prompts.shape[1] - SIZE
     answers = np.stack([response[weak] for response in responses])
     texts = [row.responses[weak] for row in rows]
-    return Answered(prompts[:, :size], prompts[:, size:], answers, forms(texts), sums_of(texts))
+    return Answered.of(prompts[:, :size], prompts[:, size:], answers, texts)
 
 
 async def _robustness(

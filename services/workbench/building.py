@@ -34,7 +34,6 @@ from shared.catalog.tasks import points
 from shared.catalog.tasks.points import Points
 from shared.routing.deciding.cascade import Answered, Heads, fit_heads
 from shared.routing.deciding.form import SIZE, forms
-from shared.routing.deciding.sums import sums_of
 from shared.routing.deciding.table import Array, Encoder, RoutingTable, Text
 from shared.routing.errors import OutcomesInvalid
 from shared.routing.learning.clustering import warm
@@ -190,13 +189,7 @@ def heads_of(
             texts = [rows[i].responses[model] for i in rows_of_model]
             answered[model] = (
                 rows_of_model,
-                Answered(
-                    prompts[rows_of_model],
-                    form[rows_of_model],
-                    answers,
-                    forms(texts),
-                    sums_of(texts),
-                ),
+                Answered.of(prompts[rows_of_model], form[rows_of_model], answers, texts),
             )
     return fit_heads(answered, outcomes.scores, outcomes.models, seed)
 

@@ -19,14 +19,14 @@ from conftest import Pipeline, eventually, running_pipeline
 from typer.testing import CliRunner
 
 from services.__main__ import app
+from services.workbench.outcomes import readings
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.onnx.load import load
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.tables import publish
 from shared.catalog import tasks
 from shared.contracts.messages import Decided
-from shared.routing.deciding.courtesies import without_courtesies
-from shared.routing.deciding.extraction import extract, together
+from shared.routing.deciding.extraction import extract
 from shared.routing.deciding.form import forms
 from shared.routing.deciding.rates import PROFILES
 from shared.routing.deciding.selection import choices, expectations
@@ -110,17 +110,12 @@ async def test_the_services_decide_what_the_evaluation_says_they_would(
     known = Known.made()
     encoder = load(None, VARIANT)
 
-    def read(prompt: str) -> str:
-        asked = without_courtesies(prompt)
-        return {
-            "prompt": asked,
-            "description": extract(asked),
-            "both": together(extract(asked), asked),
-        }[text]
+    def read(prompts: list[str]) -> list[str]:
+        return readings(prompts, [extract(p) for p in readings(prompts)["prompt"]])[text]
 
     asked = known.test[:40]
-    shapes = forms([without_courtesies(prompt) for prompt in asked])
-    features = np.hstack([np.concatenate([encoder.encode([read(p)]) for p in asked]), shapes])
+    shapes = forms(readings(asked)["prompt"])
+    features = np.hstack([np.concatenate([encoder.encode([t]) for t in read(asked)]), shapes])
     responses = (
         np.random.default_rng(1)
         .normal(size=(len(known.train), encoder.identity.dimension))
@@ -132,7 +127,7 @@ async def test_the_services_decide_what_the_evaluation_says_they_would(
     ) as pipeline:
         for representation, estimator in LIVE if text == "prompt" else LIVE[3:4]:
             recipe = Recipe(representation, estimator, 20, text)
-            table = known.table([read(p) for p in known.train], responses, encoder, recipe)
+            table = known.table(read(known.train), responses, encoder, recipe)
             await publish(KafkaSettings(), RedisSettings(), table, f"{representation}, {text}")
 
             async def arrived(digest: str = table.digest) -> bool:

@@ -18,7 +18,6 @@ from shared.contracts.messages import Decided
 from shared.contracts.vector import unpack
 from shared.routing.deciding.cascade import Answered
 from shared.routing.deciding.form import form
-from shared.routing.deciding.sums import sums
 from shared.routing.deciding.table import Array, Encoder, RoutingTable
 
 if TYPE_CHECKING:
@@ -86,13 +85,7 @@ class Assessor:
         )
         vectors = encoder.encode([answer.text] if vector is not None else [answer.text, prompt])
         before = vector if vector is not None else vectors[1]
-        seen = Answered(
-            before[None],
-            form(prompt)[None],
-            vectors[:1],
-            form(answer.text)[None],
-            sums(answer.text)[None],
-        )
+        seen = Answered.of(before[None], form(prompt)[None], vectors[:1], [answer.text])
         return float(table.cascade(answer.model, seen)[0])
 
     def _loaded(self, wanted: Encoder) -> OnnxEncoder | None:

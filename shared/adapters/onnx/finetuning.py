@@ -18,16 +18,24 @@ the task head learn. What the general head says is held to what it said before.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shared.adapters.onnx import tasks as task_encoder
 from shared.adapters.onnx.e5 import Checkpoint
-from shared.adapters.onnx.training import Pooled, Say, bert_model, optimise, other_texts, standing
+from shared.adapters.onnx.training import (
+    Pooled,
+    Say,
+    bert_model,
+    contrasted,
+    optimise,
+    other_texts,
+    save,
+    standing,
+)
 from shared.catalog.tasks import Task
 
 
@@ -74,7 +82,6 @@ def finetune(
 ) -> None:
     """Go on from the weights in `learnt`, and write the new ones to `target`."""
     import torch
-    from safetensors.torch import save_file
 
     random.seed(schedule.seed)
     torch.manual_seed(schedule.seed)
@@ -84,16 +91,11 @@ def finetune(
         learner.model, groups, schedule.steps, learner.loss, schedule.weight_decay, dropout=True
     ):
         say(f"step {step}")
-    before = task_encoder.read_learnt(base, learnt)
     mixed = {
-        name: torch.lerp(torch.from_numpy(before[name]), value.cpu(), schedule.new)
+        name: torch.lerp(learner.before[name], value.cpu(), schedule.new)
         for name, value in learner.learnt().items()
     }
-    save_file(
-        {name: value.half().contiguous() for name, value in mixed.items()},
-        target,
-        {"schedule": json.dumps(asdict(schedule)), "base": base.digest},
-    )
+    save(mixed, target, schedule, base)
 
 
 class Finetuner:
@@ -112,14 +114,14 @@ class Finetuner:
 
         self.schedule = schedule
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        weights = {
+        self.before = {
             name: torch.from_numpy(value)
             for name, value in task_encoder.read_learnt(base, learnt).items()
         }
-        self.model = _restored(base, weights).to(self.device)
+        self.model = _restored(base, self.before).to(self.device)
         self.pooled = Pooled(self.model, base, schedule.tokens)
-        self._task = _linear(weights, "task").to(self.device)
-        self._general = _linear(weights, "general").to(self.device)
+        self._task = _linear(self.before, "task").to(self.device)
+        self._general = _linear(self.before, "general").to(self.device)
         self._known = [task for task in library if not task.kept]
         self._tasks = [*self._known, *lessons]
         self._others = other_texts(schedule.seed)[: schedule.corpus]
@@ -214,13 +216,7 @@ class Finetuner:
         return list(dict.fromkeys(chosen))
 
     def _contrasted(self, alike: Any, positive: Any, ignored: Any) -> Any:
-        """Mean negative log of what the positives have of all that is not ignored."""
-        import torch
-
-        alike = (alike / self.schedule.temperature).masked_fill(ignored, -1e9)
-        positive = positive & ~ignored
-        share = alike - torch.logsumexp(alike, dim=1, keepdim=True)
-        return -((share * positive).sum(dim=1) / positive.sum(dim=1).clamp(min=1)).mean()
+        return contrasted(alike, positive, ignored, self.schedule.temperature)
 
     def _asked(self, points: Any) -> Any:
         import torch

@@ -80,7 +80,6 @@ def train(
     """Train all layers of `base`, and write the learnt file. `teacher`: texts to (n, 384), what the
     general head is to tell."""
     import torch
-    from safetensors.torch import save_file
 
     from shared.adapters.onnx.pruning import Distilling, prune
 
@@ -100,11 +99,7 @@ def train(
     steps = schedule.pruned_steps
     for step in optimise(learner.model, groups, steps, distilling.loss, dropout=False):
         say(f"pruned layers, step {step}")
-    save_file(
-        {name: value.half().contiguous().cpu() for name, value in learner.learnt().items()},
-        target,
-        {"schedule": json.dumps(asdict(schedule)), "base": base.digest},
-    )
+    save(learner.learnt(), target, schedule, base)
 
 
 class Lessons:
@@ -226,7 +221,9 @@ class TaskLearner:
 
         schedule = self.schedule
         asked = told.asked[: len(told.labels)]
-        contrast = contrasted(asked, told.labels, schedule.temperature)
+        itself = torch.eye(len(asked), dtype=torch.bool, device=self.device)
+        same = told.labels[:, None] == told.labels[None]
+        contrast = contrasted(asked @ asked.T, same, itself, schedule.temperature)
         proxies = torch.nn.functional.normalize(self._proxies, dim=1)
         named = torch.nn.functional.cross_entropy(
             asked @ proxies.T / schedule.temperature, told.labels
@@ -316,15 +313,26 @@ def _pieces(text: str, least: int = 80, most: int = 420) -> Iterator[str]:
             held = ""
 
 
-def contrasted(points: Any, labels: Any, temperature: float) -> Any:
-    """Supervised contrastive loss over a batch (n, dimension) of unit vectors with labels (n,)."""
+def contrasted(alike: Any, positive: Any, ignored: Any, temperature: float) -> Any:
+    """Supervised contrastive loss: the mean negative log of what the positives have of all that is
+    not ignored. `alike`: cosines (n, m); `positive` and `ignored`: masks (n, m)."""
     import torch
 
-    itself = torch.eye(len(points), dtype=torch.bool, device=points.device)
-    alike = (points @ points.T / temperature).masked_fill(itself, -1e9)
-    same = (labels[:, None] == labels[None]) & ~itself
+    alike = (alike / temperature).masked_fill(ignored, -1e9)
+    positive = positive & ~ignored
     share = alike - torch.logsumexp(alike, dim=1, keepdim=True)
-    return -((share * same).sum(dim=1) / same.sum(dim=1).clamp(min=1)).mean()
+    return -((share * positive).sum(dim=1) / positive.sum(dim=1).clamp(min=1)).mean()
+
+
+def save(learnt: Mapping[str, Any], target: Path, schedule: Any, base: Checkpoint) -> None:
+    """Write tensors in half precision, with the schedule (a dataclass) and the base they are of."""
+    from safetensors.torch import save_file
+
+    save_file(
+        {name: value.half().contiguous().cpu() for name, value in learnt.items()},
+        target,
+        {"schedule": json.dumps(asdict(schedule)), "base": base.digest},
+    )
 
 
 def bert_model(base: Checkpoint, config: Mapping[str, Any]) -> Any:

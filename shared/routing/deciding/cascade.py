@@ -25,10 +25,11 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from shared.routing.deciding.form import SIZE
+from shared.routing.deciding.form import SIZE, forms
 from shared.routing.deciding.predictor import logit
 from shared.routing.deciding.rates import Rates
 from shared.routing.deciding.sums import SIZE as SUMS
+from shared.routing.deciding.sums import sums_of
 from shared.routing.errors import OutcomesInvalid
 
 Array = npt.NDArray[np.float32]
@@ -61,6 +62,11 @@ class Answered:
     answer: Array
     answer_form: Array
     answer_sums: Array
+
+    @classmethod
+    def of(cls, prompt: Array, prompt_form: Array, answer: Array, texts: Sequence[str]) -> Answered:
+        """`texts`: the answers themselves."""
+        return cls(prompt, prompt_form, answer, forms(texts), sums_of(texts))
 
     def rows(self, rows: Rows) -> Answered:
         """The same for some of the prompts."""

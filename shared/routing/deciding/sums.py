@@ -12,6 +12,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -65,8 +66,8 @@ _SIGNS = {
     "\u00a0": " ",
     "\u202f": " ",
 }
-Rewrite = tuple[str, str | Callable[[re.Match[str]], str]]
-_REWRITTEN: tuple[Rewrite, ...] = (
+Replacement = str | Callable[[re.Match[str]], str]
+_REWRITTEN: tuple[tuple[str, Replacement], ...] = (
     (r"<<[^<>]{0,120}>>", ""),  # a calculator's note, as in GSM8K; the sum stands beside it
     (r"\\(?:text|mathrm)\{[^{}]{0,40}\}", ""),
     (r"\\boxed\{([^{}]{1,40})\}", r"\1"),
@@ -125,14 +126,9 @@ _ZEROS = re.compile(r"(?<![\d._])0+(?=\d)")
 def sums(text: str) -> Array:
     """(SIZE,) float32, in the order of `NAMES`: how many sums are wrong, up to 3; whether one is;
     whether there are any; and the logarithm of how many there are."""
-    right = wrong = 0
-    for comes_out in checked(text):
-        right += comes_out
-        wrong += not comes_out
-        if right + wrong >= MOST:
-            break
-    count = right + wrong
-    return np.array([min(wrong, 3), wrong > 0, count > 0, np.log1p(count)], np.float32)
+    found = list(islice(checked(text), MOST))
+    wrong = found.count(False)
+    return np.array([min(wrong, 3), wrong > 0, len(found) > 0, np.log1p(len(found))], np.float32)
 
 
 def sums_of(texts: Sequence[str]) -> Array:
@@ -147,8 +143,7 @@ def checked(text: str) -> Iterator[bool]:
     read in several ways are left out where the first reading does not come out."""
     text = _rewritten(text)
     for chain in _CHAIN.finditer(text):
-        *sides, last = re.split("([=≈])", chain[0])
-        sides.append(last)
+        sides = re.split("([=≈])", chain[0])
         before = text[max(0, chain.start() - 16) : chain.start()]
         negative = chain[0].lstrip().startswith("-")
         if _BEFORE.search(before) or (negative and _SUBTRACTED.search(before)):
@@ -170,7 +165,7 @@ def _rewritten(text: str) -> str:
 
 
 @cache
-def _patterns() -> tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]:
+def _patterns() -> tuple[tuple[re.Pattern[str], Replacement], ...]:
     return tuple((re.compile(pattern), replacement) for pattern, replacement in _REWRITTEN)
 
 
@@ -205,9 +200,11 @@ def _doubtful(left: str, right: str, value: float, result: float) -> bool:
         return True  # "1990-1999 = 10 years"
     if _PERCENT_ADDED.search(left):
         return True  # "100 + 10% = 110"
-    if any(abs(value - c * result) < 1e-9 * abs(value) for c in CONVERSIONS):
-        return True
-    if any(abs(c * value - result) < 1e-9 * abs(result) for c in CONVERSIONS):
+    if any(
+        abs(more - times * less) < 1e-9 * abs(more)
+        for more, less in ((value, result), (result, value))
+        for times in CONVERSIONS
+    ):
         return True
     others = _european(left), _european(right)
     if others == (left, right):
