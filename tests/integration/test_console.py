@@ -20,7 +20,7 @@ from axe_playwright_python.async_playwright import Axe
 from browser import Watched, browser, page
 from conftest import Pipeline, eventually, running_pipeline
 from injections import TEXTS
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from services.console.pages.common import choice
 from services.flows import hot_path
@@ -335,6 +335,23 @@ async def test_the_sliders_move_the_winner(desk: Desk, lived: dict[str, Decided]
         assert await window.ran() == []
     async with desk.http("boss") as http:
         assert (await http.get(url)).status_code == 404, "a trial is its owner's"
+
+
+async def test_sliders_that_move_while_an_answer_is_on_its_way_show_the_last_place(
+    desk: Desk, lived: dict[str, Decided]
+) -> None:
+    async def slowly(route: Route) -> None:
+        await asyncio.sleep(0.2)
+        await route.continue_()
+
+    async with desk.seat("ann", "models") as window:
+        await window.page.route("**/models?dial=*", slowly)
+        await window.page.focus("input[name=dial]")
+        for key in ("End", "Home", "ArrowRight", "End"):
+            await window.page.keyboard.press(key)
+            await asyncio.sleep(0.1)
+        await expect(window.page.locator("#dialled")).to_contain_text("$10.00 here")
+        assert await window.ran() == [], "no answer is cut off, which htmx reports as an error"
 
 
 async def test_the_map_leads_to_a_cluster_and_its_colours_follow_the_profile(
