@@ -27,8 +27,8 @@ from typing import Any
 from shared.adapters.onnx import tasks as task_encoder
 from shared.adapters.onnx.e5 import Checkpoint
 from shared.adapters.onnx.training import (
-    Pooled,
     Say,
+    TwoHeads,
     bert_model,
     contrasted,
     optimise,
@@ -98,8 +98,8 @@ def finetune(
     save(mixed, target, schedule, base)
 
 
-class Finetuner:
-    """The pruned layers and both heads while they learn, on the GPU where there is one."""
+class Finetuner(TwoHeads):
+    """The pruned layers and both heads while they go on learning."""
 
     def __init__(
         self,
@@ -113,15 +113,17 @@ class Finetuner:
         import torch
 
         self.schedule = schedule
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.before = {
             name: torch.from_numpy(value)
             for name, value in task_encoder.read_learnt(base, learnt).items()
         }
-        self.model = _restored(base, self.before).to(self.device)
-        self.pooled = Pooled(self.model, base, schedule.tokens)
-        self._task = _linear(self.before, "task").to(self.device)
-        self._general = _linear(self.before, "general").to(self.device)
+        super().__init__(
+            _restored(base, self.before),
+            base,
+            schedule.tokens,
+            _linear(self.before, "task"),
+            _linear(self.before, "general"),
+        )
         self._known = [task for task in library if not task.kept]
         self._tasks = [*self._known, *lessons]
         self._others = other_texts(schedule.seed)[: schedule.corpus]
@@ -143,11 +145,8 @@ class Finetuner:
         self._proxies = torch.nn.Parameter(means.clone())
         self._draw = random.Random(schedule.seed)
 
-    def layers(self) -> list[Any]:
-        return [p for p in self.model.parameters() if p.requires_grad]
-
     def heads(self) -> list[Any]:
-        return [*self._task.parameters(), *self._general.parameters(), self._proxies]
+        return [*super().heads(), self._proxies]
 
     def loss(self) -> tuple[Any, str]:
         """Of a new batch, and words for it."""
@@ -162,7 +161,7 @@ class Finetuner:
             words += draw.sample(standing(task), schedule.words)
         texts = [*prompts, *words, *draw.sample(self._others, schedule.others)]
         points = self.pooled(texts)
-        asked, general = self._asked(points), self._rest(points)
+        asked, general = self.task_part(points), self.general_part(points)
         place = torch.arange(len(chosen), device=self.device)
         of_prompts = place.repeat_interleave(schedule.prompts)
         of_words = place.repeat_interleave(schedule.words)
@@ -191,18 +190,6 @@ class Finetuner:
         )
         return loss, words_of_it
 
-    def learnt(self) -> dict[str, Any]:
-        """The layers and both heads by name, as tensors."""
-        found = {
-            name: parameter.detach()
-            for name, parameter in self.model.named_parameters()
-            if parameter.requires_grad
-        }
-        for part, head in (("task", self._task), ("general", self._general)):
-            found[f"{part}.weight"] = head.weight.detach()
-            found[f"{part}.bias"] = head.bias.detach()
-        return found
-
     def _batch(self) -> list[int]:
         """The tasks of a batch."""
         schedule, draw = self.schedule, self._draw
@@ -218,16 +205,6 @@ class Finetuner:
     def _contrasted(self, alike: Any, positive: Any, ignored: Any) -> Any:
         return contrasted(alike, positive, ignored, self.schedule.temperature)
 
-    def _asked(self, points: Any) -> Any:
-        import torch
-
-        return torch.nn.functional.normalize(self._task(points), dim=1)
-
-    def _rest(self, points: Any) -> Any:
-        import torch
-
-        return torch.nn.functional.normalize(self._general(points), dim=1)
-
     def _read(self, texts: Sequence[str]) -> tuple[Any, Any]:
         """Both parts of every text, as they are before anything is learnt."""
         import torch
@@ -235,7 +212,7 @@ class Finetuner:
         self.model.eval()
         with torch.no_grad():
             points = self.pooled(texts, every=64)
-            return self._asked(points), self._rest(points)
+            return self.task_part(points), self.general_part(points)
 
     def _mean(self, asked: Any, task: Task) -> Any:
         """Half a task's prompts, half what stands for it, of length 1."""

@@ -163,20 +163,65 @@ class Told:
     """(others, 384): what the general part should be."""
 
 
-class TaskLearner:
-    """Layers and heads while they learn, on the GPU where there is one."""
+class TwoHeads:
+    """Layers and both heads while they learn, on the GPU where there is one."""
+
+    def __init__(self, model: Any, base: Checkpoint, tokens: int, task: Any, general: Any) -> None:
+        """`task`, `general`: linear maps of a mean of tokens."""
+        import torch
+
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.to(self.device)
+        self.pooled = Pooled(self.model, base, tokens)
+        self.task_head = task.to(self.device)
+        self.general_head = general.to(self.device)
+
+    def task_part(self, points: Any) -> Any:
+        """(n, TASK), of length 1. `points`: means of tokens (n, hidden)."""
+        import torch
+
+        return torch.nn.functional.normalize(self.task_head(points), dim=1)
+
+    def general_part(self, points: Any) -> Any:
+        """(n, width of the general head), of length 1. `points`: means of tokens (n, hidden)."""
+        import torch
+
+        return torch.nn.functional.normalize(self.general_head(points), dim=1)
+
+    def layers(self) -> list[Any]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def heads(self) -> list[Any]:
+        return [*self.task_head.parameters(), *self.general_head.parameters()]
+
+    def learnt(self) -> dict[str, Any]:
+        """The layers and both heads by name, as tensors."""
+        found = {
+            name: parameter.detach()
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad
+        }
+        for part, head in (("task", self.task_head), ("general", self.general_head)):
+            found[f"{part}.weight"] = head.weight.detach()
+            found[f"{part}.bias"] = head.bias.detach()
+        return found
+
+
+class TaskLearner(TwoHeads):
+    """Whole or pruned layers while they learn from the library."""
 
     def __init__(self, base: Checkpoint, lessons: Lessons, schedule: Schedule) -> None:
         import torch
 
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = bert_model(base, base.config).to(self.device)
+        super().__init__(
+            bert_model(base, base.config),
+            base,
+            schedule.tokens,
+            torch.nn.Linear(base.hidden, TASK),
+            torch.nn.Linear(base.hidden, lessons.taught.shape[1]),
+        )
         self.lessons = lessons
         self.schedule = schedule
-        self.pooled = Pooled(self.model, base, schedule.tokens)
-        linear = torch.nn.Linear
-        self._task = linear(base.hidden, TASK).to(self.device)
-        self._general = linear(base.hidden, lessons.taught.shape[1]).to(self.device)
         known = len(lessons.known)
         self._proxies = torch.nn.Parameter(
             torch.randn(known, TASK, device=self.device) / math.sqrt(TASK)
@@ -192,21 +237,17 @@ class TaskLearner:
         same.model.eval().requires_grad_(False)
         return same
 
-    def layers(self) -> list[Any]:
-        return [p for p in self.model.parameters() if p.requires_grad]
-
     def heads(self) -> list[Any]:
-        return [*self._task.parameters(), *self._general.parameters(), self._proxies]
+        return [*super().heads(), self._proxies]
 
     def told(self, labels: Sequence[int], points: Any, others: Sequence[int]) -> Told:
-        """Read the means of tokens (n, hidden) of a batch."""
+        """What is told of a batch, from the means of tokens (n, hidden)."""
         import torch
 
-        unit = torch.nn.functional.normalize
         return Told(
             torch.tensor(labels, device=self.device),
-            unit(self._task(points), dim=1),
-            unit(self._general(points[len(labels) :]), dim=1),
+            self.task_part(points),
+            self.general_part(points[len(labels) :]),
             self._taught[others],
         )
 
@@ -234,23 +275,15 @@ class TaskLearner:
         return loss, words
 
     def learnt(self) -> dict[str, Any]:
-        """The layers and both heads by name, as tensors."""
+        """The layers and both heads by name; of the general head, only its main axes."""
         import torch
 
-        found = {
-            name: parameter.detach()
-            for name, parameter in self.model.named_parameters()
-            if parameter.requires_grad
-        }
+        found = super().learnt()
         texts = self.lessons.others[:4000:2]
         with torch.no_grad():
-            axes = _axes(self._general(self.pooled(texts, every=64)).cpu().numpy())
+            axes = _axes(self.general_head(self.pooled(texts, every=64)).cpu().numpy())
         turned = torch.from_numpy(axes).to(self.device)
-        found["task.weight"] = self._task.weight.detach()
-        found["task.bias"] = self._task.bias.detach()
-        found["general.weight"] = turned @ self._general.weight.detach()
-        found["general.bias"] = turned @ self._general.bias.detach()
-        return found
+        return found | {name: turned @ found[name] for name in ("general.weight", "general.bias")}
 
 
 def optimise(
