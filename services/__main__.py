@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
+from rich.markup import escape
 
 from services.cli import asking, dead_letters, keys, models, operating, running, studying, tables
 from services.screen import err, out
@@ -50,15 +52,16 @@ def main() -> None:
 
     try:
         app()
-    except ValidationError as error:
+    except (ValidationError, SettingsError) as error:
         from services.local.settings import explain
 
         err.print(
-            f"[bold red]error:[/] a setting is wrong: {explain(error) or error}", soft_wrap=True
+            f"[bold red]error:[/] a setting is wrong: {escape(explain(error) or str(error))}",
+            soft_wrap=True,
         )
         sys.exit(1)
     except (AdapterError, CatalogError, ContractError, RoutingError) as error:
-        err.print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -14,7 +14,7 @@ def decided(**fields: object) -> Decided:
     from support import described, embedded
 
     message = placed(tab, embedded(described(submitted(**fields))))
-    return decide(message, tab, {}, wish("quality"), 10)
+    return decide(message, tab, {}, wish("quality"))
 
 
 def answer(model: str, text: str = "an answer", cost: float = 0.001) -> Answer:

@@ -54,8 +54,8 @@ def table_build(
     representation: Annotated[
         str,
         typer.Option(
-            help="plain, contrastive, delta or keys; auto: plain or contrastive, whichever routes "
-            "best by cross-validation."
+            help="plain, tasks, contrastive, delta or keys; auto: plain, contrastive or (of a task "
+            "encoder) tasks, whichever routes best by cross-validation."
         ),
     ] = "auto",
     estimator: Annotated[

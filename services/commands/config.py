@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsError
 from rich.markup import escape
 from rich.table import Table
 
@@ -76,7 +76,7 @@ def check(*, as_json: bool) -> int:
     for kind in all_settings():
         try:
             kind()
-        except ValidationError as error:
+        except (ValidationError, SettingsError) as error:
             wrong.append(explain(error))
         except AdapterError as error:
             wrong.append(str(error))

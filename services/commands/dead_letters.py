@@ -15,7 +15,7 @@ from rich.table import Table
 
 from services.local import servers
 from services.screen import as_json as print_json
-from services.screen import out
+from services.screen import json_text, out
 from shared.adapters.kafka.client import publisher, read_all
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.dead_letter import DeadLetter
@@ -75,7 +75,7 @@ def export() -> None:
     """Write them as JSON lines, in the form that `replay --corrected` takes."""
     servers.find_running()
     for letter in asyncio.run(letters()):
-        print(json.dumps(as_entry(letter), ensure_ascii=False))
+        print(json_text(as_entry(letter)))
 
 
 def as_entry(letter: DeadLetter) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def as_entry(letter: DeadLetter) -> dict[str, Any]:
     except UnicodeDecodeError:
         value = None
     else:
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             value = json.loads(value)
     return {"id": letter.id, "service": letter.service, "error": letter.error, "value": value}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from services.commands.config import rows
 from services.commands.table import strangers_of
@@ -29,7 +30,6 @@ from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.kafka.tables import versions
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.providers import Providers
-from shared.adapters.onnx.load import load
 from shared.adapters.onnx.prepare import default_directory, prepared, variant_of
 from shared.adapters.redis.client import RedisSettings, server_version
 from shared.catalog.models import CatalogError
@@ -37,6 +37,7 @@ from shared.routing.deciding.table import Encoder
 from shared.routing.learning.comparing import origin
 
 ASK_WITHIN_S = 30.0
+CPU_EXTRA = "pip install --require-hashes -r deploy/requirements/cpu.txt"
 LOOK_AGAIN_S = 5.0
 """After that a partition whose committed offset is the same is stalled."""
 
@@ -119,7 +120,7 @@ async def _look(*, running: bool, ask: bool) -> list[Finding]:
 def _settings() -> Finding:
     try:
         changed = sum(1 for row in rows() if row["changed"])
-    except ValidationError as error:
+    except (ValidationError, SettingsError) as error:
         return Finding(
             "settings",
             ok=False,
@@ -175,7 +176,7 @@ def _packages() -> Finding:
         "packages",
         not missing,
         extras,
-        "pip install --require-hashes -r deploy/requirements/cpu.txt",
+        CPU_EXTRA,
         needed="cpu" in missing,
     )
 
@@ -192,6 +193,10 @@ def _encoder() -> Finding:
             mend=prepare,
             needed=False,
         )
+    if find_spec("onnxruntime") is None:
+        return Finding("encoder", ok=False, found="onnxruntime is not installed", mend=CPU_EXTRA)
+    from shared.adapters.onnx.load import load
+
     try:
         encoder = load(settings.encoder_dir, settings.variant, settings.provider)
     except AdapterError as error:

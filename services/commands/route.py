@@ -67,7 +67,7 @@ def route(
             )
         else:
             err.print(
-                f"[bold red]refused by the {outcome.dead.service}:[/] {outcome.dead.error}",
+                f"[bold red]refused by the {outcome.dead.service}:[/] {escape(outcome.dead.error)}",
                 soft_wrap=True,
             )
         return 1
@@ -97,22 +97,23 @@ def show(message: Decided, latency_s: float) -> None:
     assignment = message.assignment
     decision = message.decision
     written = f"{description.byline}{', simulated' if description.simulated else ''}"
-    out.print(f"[bold]task[/]      {description.text}  [dim]({written})[/]", soft_wrap=True)
+    out.print(f"[bold]task[/]      {escape(description.text)}  [dim]({written})[/]", soft_wrap=True)
     if description.fallback:
         out.print(
-            f"          [yellow]described locally, since {description.fallback}[/]", soft_wrap=True
+            f"          [yellow]described locally, since {escape(description.fallback)}[/]",
+            soft_wrap=True,
         )
-    places = " · ".join(f"{c.id} {c.weight:.0%} “{c.label}”" for c in assignment.clusters)
+    places = " · ".join(f"{c.id} {c.weight:.0%} “{escape(c.label)}”" for c in assignment.clusters)
     out.print(
         f"[bold]clusters[/]  {places}{'  [yellow]novel[/]' if assignment.novel else ''}",
         soft_wrap=True,
     )
     if decision.model is None:
-        out.print(f"[bold red]no model[/]  {decision.why}", soft_wrap=True)
+        out.print(f"[bold red]no model[/]  {escape(decision.why)}", soft_wrap=True)
         return
     best = f"[bold green]{decision.model}[/], then {decision.runner_up or 'nobody'}"
     out.print(f"[bold]model[/]     {best}  [dim]confidence {decision.confidence:.2f}[/]")
-    out.print(f"[bold]why[/]       {decision.why}", soft_wrap=True)
+    out.print(f"[bold]why[/]       {escape(decision.why)}", soft_wrap=True)
     out.print(f"[bold]worth[/]     {worth(decision)}", soft_wrap=True)
     shown = Table("model", "success", "95% interval", "cost", "latency", "utility", box=None)
     for c in decision.candidates:
@@ -128,11 +129,12 @@ def show(message: Decided, latency_s: float) -> None:
     out.print(shown)
     if any(c.caution > 0 for c in decision.candidates):
         out.print(
-            "[yellow]little evidence: the utility counts the lower end of the interval[/]",
+            "[yellow]little evidence: the utility counts a success near the lower end of the "
+            "interval[/]",
             soft_wrap=True,
         )
     for ruled in decision.ruled_out:
-        out.print(f"[dim]ruled out {ruled.model}: {ruled.reason}[/]", soft_wrap=True)
+        out.print(f"[dim]ruled out {ruled.model}: {escape(ruled.reason)}[/]", soft_wrap=True)
     if isinstance(message, Completed):
         _answer(message)
     kind = "  [yellow]rankings SIMULATED[/]" if decision.simulated_rankings else ""

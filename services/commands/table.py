@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from services.local import servers
@@ -104,7 +105,7 @@ def _check_models(table: RoutingTable, how: Publishing) -> list[str]:
     )
     if how.strict:
         raise TableInvalid(text)
-    err.print(f"[yellow]warning:[/] {text}", soft_wrap=True)
+    err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
     return strangers
 
 
@@ -146,7 +147,7 @@ def _published(version: TablePublished, strangers: Sequence[str], *, as_json: bo
             _line(version) | {"learning": learning, "models_nobody_can_call": list(strangers)}
         )
         return
-    out.print(f"published [bold]{version.ref}[/] ({version.digest[:12]}): {version.note}")
+    out.print(f"published [bold]{version.ref}[/] ({version.digest[:12]}): {escape(version.note)}")
     out.print(learning)
 
 
@@ -182,7 +183,7 @@ def list_versions(files: Sequence[Path], *, whole: bool, as_json: bool) -> None:
             str(len(table.clusters)),
             str(len(table.models)),
             kind,
-            version.note + pinned,
+            escape(version.note) + pinned,
         )
     out.print(shown)
     if folded := len(published) - len(listed):
@@ -262,12 +263,13 @@ def show(name: str, *, as_json: bool) -> None:
     for c, cluster in enumerate(table.clusters):
         models_ = _ranking(table, c)["models"]
         first, second = (
-            f"{m['model']} {m['success']:.2f} ± {m['success_error']:.2f}" for m in models_[:2]
+            *(f"{m['model']} {m['success']:.2f} ± {m['success_error']:.2f}" for m in models_[:2]),
+            *([""] * (2 - len(models_))),
         )
         cheapest = min(models_, key=lambda m: float(m["cost_usd"]))
         shown.add_row(
             cluster.id,
-            cluster.label,
+            escape(cluster.label),
             str(cluster.size),
             first,
             second,
@@ -340,4 +342,4 @@ def diff(old: str, new: str, *, as_json: bool) -> None:
         if a == b
         else ["only successes, costs or latencies moved; the best models stayed"]
     ):
-        out.print(f"  {line}")
+        out.print(f"  {escape(line)}")

@@ -8,8 +8,8 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
+from services.screen import json_text
 from shared.adapters.kafka.client import Publisher, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.contracts.dead_letter import DeadLetter
@@ -104,15 +104,7 @@ def as_message(line: str, request_id: str) -> bytes:
     """
     if line.lstrip().startswith("{"):
         try:
-            return _json({**json.loads(line), "request_id": request_id})
+            return json_text({**json.loads(line), "request_id": request_id}).encode()
         except (ValueError, RecursionError):
             return line.encode("utf-8", "replace")
-    return _json({"prompt": line, "request_id": request_id})
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    """JSON with letters as they are; half letters, which UTF-8 can't say, as escapes."""
-    try:
-        return json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value).encode()
+    return json_text({"prompt": line, "request_id": request_id}).encode()

@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 
+from rich.markup import escape
+
 from services import flows
 from services.local import servers
 from services.local.started import READY_WITHIN_S, Servers, llm_line, started_servers, teller
@@ -65,7 +67,7 @@ async def _ready(settings: KafkaSettings, where: Servers, running: Supervisor) -
         out.print("                   then start again with POINTSMAN_KEYS_FILE=keys.yaml")
     published = await versions(settings)
     if published:
-        out.print(f"  routing table    {published[-1].ref}: {published[-1].note}")
+        out.print(f"  routing table    {published[-1].ref}: {escape(published[-1].note)}")
     else:
         out.print(
             "  routing table    none yet: the first prompts make one, and compared answers rank it"

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import numpy as np
 from rich.markup import escape
 
 from services.local import servers
@@ -18,7 +19,7 @@ from shared.adapters.kafka.tables import versions
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed, read, to_json
-from shared.contracts.opinions import Opinion, judged, overlap, thumbed
+from shared.contracts.opinions import Opinion, judged, overlaps, thumbed
 from shared.contracts.raters import RaterKind
 from shared.contracts.topics import COMPLETIONS, EVALUATIONS
 from shared.routing.deciding.table import RoutingTable
@@ -48,7 +49,8 @@ def vote(rater: str, count: int, ask: Callable[[str], str] = input) -> int:
         )
         return 0
     cast = 0
-    for number, pair in enumerate(sorted(pairs, key=lambda p: -overlap(p, table))[:count], 1):
+    order = np.argsort(-np.array(overlaps(pairs, table)), kind="stable")[:count]
+    for number, pair in enumerate((pairs[i] for i in order), 1):
         straight = random.SystemRandom().random() < 0.5
         shown = pair.answers if straight else pair.answers[::-1]
         out.rule(f"{number}/{min(count, len(pairs))}")

@@ -263,11 +263,12 @@ class History:
         self.totals.add(seen, -1)
 
     def _second(self, second: int) -> list[float]:
-        if second not in self.seconds:
-            self.seconds[second] = []
-            while len(self.seconds) > 2 * SECONDS:
-                del self.seconds[min(self.seconds)]
-        return self.seconds[second]
+        """Where the latencies of that second are kept; of one that is older than all that are kept,
+        nowhere."""
+        mine = self.seconds.setdefault(second, [])
+        while len(self.seconds) > 2 * SECONDS:
+            del self.seconds[min(self.seconds)]
+        return mine
 
     def evaluated(self, evaluation: Evaluated, at: datetime) -> None:
         """Votes; a rater's later ones on the same pair replace the earlier, in whatever order they

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from services.console.memory import History
 from shared.contracts.evaluations import Evaluated
-from shared.contracts.opinions import Opinion, judged, overlap
+from shared.contracts.opinions import Opinion, judged, overlaps
 from shared.contracts.raters import Votes
 
 HELD_S = 600.0
@@ -55,6 +55,8 @@ class Rating:
         self._twice = rate_twice
         self._clock = clock
         self._desks: dict[str, RatingSession] = {}
+        self._openness: tuple[str, dict[str, float]] = "", {}
+        """How open each comparison is, by the table of that digest."""
 
     def desk(self, rater: str) -> RatingSession:
         return self._desks.setdefault(rater, RatingSession(rater))
@@ -75,7 +77,7 @@ class Rating:
         held = {
             s.pair.comparison_id for d in others for s in d.shown.values() if now - s.at < HELD_S
         }
-        table = self._memory.current.table if self._memory.current else None
+        openness = self._open_by_table()
         candidates: list[tuple[float, Evaluated]] = []
         for comparison, pair in self._memory.pairs.items():
             raters = self._memory.people.get(comparison, {})
@@ -86,8 +88,32 @@ class Rating:
             later = (
                 3.0 + list(desk.skipped).index(comparison) if comparison in desk.skipped else 0.0
             )
-            candidates.append((second - later + overlap(pair, table), pair))
+            candidates.append((second - later + openness[comparison], pair))
         return [pair for _, pair in sorted(candidates, key=lambda f: (-f[0], f[1].comparison_id))]
+
+    def _open_by_table(self) -> dict[str, float]:
+        """How open each comparison is. Only what is new, or the table's first time, is computed."""
+        table = self._memory.current.table if self._memory.current else None
+        digest = "" if table is None else table.digest
+        if self._openness[0] != digest:
+            self._openness = digest, {}
+        known = self._openness[1]
+        pairs = self._memory.pairs
+        new = [comparison for comparison in pairs if comparison not in known]
+        known |= zip(new, overlaps([pairs[comparison] for comparison in new], table), strict=True)
+        for comparison in [one for one in known if one not in pairs]:
+            del known[comparison]
+        return known
+
+    def forget(self, request_id: str) -> None:
+        """Drop that request's pairs from every screen, and from the votes that can be undone."""
+        for desk in self._desks.values():
+            desk.shown = {
+                token: shown
+                for token, shown in desk.shown.items()
+                if shown.pair.request_id != request_id
+            }
+            desk.done = [vote for vote in desk.done if vote[0].pair.request_id != request_id]
 
     def at(self, rater: str) -> ShownPair | None:
         """What is on this person's screen: what was shown last and not rated, else the next pair,

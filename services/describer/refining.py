@@ -87,13 +87,16 @@ def _ordered(name: str, named: list[str], read: str) -> bool:
 def _languages(read: str) -> str:
     """ " from German to English", as far as the prompt says it."""
     source = target = None
+    said = False  # whether the target was named as one: "into French"
     for match in _LANGUAGE.finditer(read):
         before = read[max(0, match.start() - 16) : match.start()]
         language = match.lastgroup
         if _FROM.search(before) and source is None:
             source = language
-        elif _INTO.search(before) and target is None:
-            target = language
+        elif _INTO.search(before) and not said:
+            if language != target and source is None:
+                source = target  # "this German letter into French"
+            target, said = language, True
         elif source is None and target is not None and language != target:
             source = language
         elif target is None:

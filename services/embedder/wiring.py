@@ -37,6 +37,7 @@ class BatchEmbedder:
         needed = settings.text == "table" or self._follow
         self._tables = Tables(FLOW.name, KafkaSettings(), RedisSettings()) if needed else None
         self._declined: Encoder | None = None
+        self._unguarded = False
         self._switching = asyncio.Lock()
 
     @asynccontextmanager
@@ -126,4 +127,11 @@ class BatchEmbedder:
         if self._settings.text != "table":
             return self._settings.text
         current = self._tables.at_hand() if self._tables else None
-        return None if current is None else current[1].text or "description"
+        text = None if current is None else current[1].text or "description"
+        if text == "both" and self._settings.guard and not self._unguarded:
+            self._unguarded = True
+            log.error(
+                "prompts are not guarded: the table reads prompt and description together, and the "
+                "guard can't take edges off both; build a table of prompts or of descriptions"
+            )
+        return text

@@ -10,6 +10,7 @@ import sys
 
 from faststream import FastStream
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from shared.adapters import telemetry, tracing
 from shared.adapters.errors import AdapterError
@@ -44,7 +45,7 @@ def run(name: str, *, supervised: bool = False) -> int:
         if settings.trace_endpoint:
             tracing.start(name, settings.trace_endpoint, settings.trace_share)
         _loop(build(name))
-    except ValidationError as error:
+    except (ValidationError, SettingsError) as error:
         from services.local.settings import explain
 
         log.error(f"a setting is wrong: {explain(error) or where(error, settings)}")

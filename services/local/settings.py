@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import get_origin
 
 from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsError
 
 from services.flows import names
 from shared.adapters.kafka.settings import KafkaSettings
@@ -50,14 +52,28 @@ def all_settings() -> list[type[BaseSettings]]:
     return kinds
 
 
-def explain(error: ValidationError) -> str:
+def explain(error: ValidationError | SettingsError) -> str:
     """Which setting is wrong and how, without its value."""
+    if isinstance(error, SettingsError):
+        return "; ".join(_not_json()) or str(error)
     kind = next((k for k in all_settings() if k.__name__ == error.title), None)
     prefix = str(kind.model_config["env_prefix"]) if kind else ""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(
         f"{_set_by(prefix, str(item['loc'][0]))}: {item['msg']}" for item in problems if item["loc"]
     )
+
+
+def _not_json() -> Iterator[str]:
+    """The settings whose values should be JSON, and are not."""
+    for kind in all_settings():
+        for variable, name in variables_of(kind):
+            field = kind.model_fields[name]
+            if get_origin(field.annotation) in {dict, list, tuple} and variable in os.environ:
+                try:
+                    json.loads(os.environ[variable])
+                except ValueError:
+                    yield f"{variable}: it is not JSON"
 
 
 @dataclass(frozen=True, slots=True)

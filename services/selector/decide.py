@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.cascade import Alone, plan
 from shared.routing.deciding.pacing import Offer, Pacer
 from shared.routing.deciding.rates import Goal, Rates, weights_of
-from shared.routing.deciding.selection import Cached, Candidate, Selection, select
+from shared.routing.deciding.selection import Cached, Candidate, Limits, Selection, select
 from shared.routing.deciding.table import RoutingTable
 from shared.routing.errors import TableInvalid
 
@@ -37,12 +38,11 @@ def decide(
     table: RoutingTable,
     models: Mapping[str, Model],
     wish: Wish,
-    candidates: int,
     retired: frozenset[str] = frozenset(),
     predictor_share: float | None = None,
 ) -> Decided:
-    """Add the decision. `table` must be the one that the assignment names; raises `TableInvalid` if
-    it is not.
+    """Add the decision, with every eligible model as a candidate. `table` must be the one that the
+    assignment names; raises `TableInvalid` if it is not.
 
     `models` are those of the catalogue: what they can take, and their prices. `retired` models are
     not selected, whatever the table says of them. `predictor_share` replaces the part of the
@@ -73,14 +73,18 @@ def decide(
         )
         for p in places
     ]
-    selection = _guarded(selections[0], selections[1:])
-    return extend(
-        message,
-        Decided,
-        decision=_part(
-            selection, wish, message, table, candidates, _cascade(selection, table, wish.rates)
-        ),
-    )
+    whole = selections[0]
+    selection = _guarded(whole, selections[1:])
+    cascade = None if selection is not whole else _cascade(whole, table, wish.rates, limits)
+    return extend(message, Decided, decision=_part(selection, wish, message, table, cascade))
+
+
+def listed(message: Decided, most: int) -> Decided:
+    """With the best `most` candidates, and the best single model that goals are measured by."""
+    decision = message.decision
+    beyond = [c for c in decision.candidates[most:] if c.model == decision.single]
+    kept = (*decision.candidates[:most], *beyond)
+    return message.model_copy(update={"decision": decision.model_copy(update={"candidates": kept})})
 
 
 def caches_of(tokens: Mapping[str, int], models: Mapping[str, Model]) -> dict[str, Cached]:
@@ -95,14 +99,23 @@ def caches_of(tokens: Mapping[str, int], models: Mapping[str, Model]) -> dict[st
     }
 
 
-def _cascade(selection: Selection, table: RoutingTable, rates: Rates) -> CascadePlan | None:
-    """Whether asking a cheap model first is worth more. What is guarded, or not known well enough,
-    is not put at risk."""
+def _cascade(
+    selection: Selection, table: RoutingTable, rates: Rates, limits: Limits
+) -> CascadePlan | None:
+    """Whether asking a cheap model first is worth more, if both answers together keep the limits.
+    What is not known well enough is not put at risk."""
     best = selection.candidates
-    if table.cascade is None or not best or best[0].utility < best[-1].utility:
+    if table.cascade is None or not best:
         return None
     models = [Alone(c.model, c.success, c.cost_usd, c.latency_s) for c in best if not c.unproven]
-    cascade = plan(models, table.cascade, rates, best[0].utility)
+    cascade = plan(
+        models,
+        table.cascade,
+        rates,
+        best[0].utility,
+        inf if limits.max_cost_usd is None else limits.max_cost_usd,
+        inf if limits.max_latency_s is None else limits.max_latency_s,
+    )
     return None if cascade is None else CascadePlan(**asdict(cascade))
 
 
@@ -124,7 +137,8 @@ class Pacers:
         return Wish(pacer.rates(table.frontier), wanted)
 
     def decided(self, wish: Wish, decision: Decision, table: RoutingTable) -> None:
-        """Take note of a decision. One with constraints counts, too: what it costs is spent."""
+        """Take note of a decision with all its candidates. One with constraints counts, too: what
+        it costs is spent."""
         if wish.goal is None or decision.model is None or table.reference_success is None:
             return
         offers = {c.model: Offer(c.success, c.cost_usd, c.latency_s) for c in decision.candidates}
@@ -189,7 +203,6 @@ def _part(
     wish: Wish,
     message: Placed,
     table: RoutingTable,
-    candidates: int,
     cascade: CascadePlan | None,
 ) -> Decision:
     best = selection.candidates
@@ -204,7 +217,7 @@ def _part(
         model=best[0].model if best else None,
         runner_up=best[1].model if len(best) > 1 else None,
         confidence=min(1.0, max(0.0, selection.confidence)),
-        candidates=tuple(_score(c) for c in best[:candidates]),
+        candidates=tuple(_score(c) for c in best),
         ruled_out=tuple(
             RuledOut(model=model, reason=reason) for model, reason in selection.ruled_out
         ),

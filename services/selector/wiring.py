@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from services.selector import FLOW
-from services.selector.decide import Pacers, decide
+from services.selector.decide import Pacers, decide, listed
 from services.selector.settings import SelectorSettings
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import NoRoutingTable
@@ -50,11 +50,10 @@ class Selecting:
                 table,
                 self._catalog().models,
                 wish,
-                settings.candidates,
                 self._catalog.gone(),
                 settings.predictor_share,
             )
         except (NoRoutingTable, RoutingError) as error:
             return error
         self._pacers.decided(wish, decided.decision, table)
-        return decided
+        return listed(decided, settings.candidates)

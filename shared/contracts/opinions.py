@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated
 from shared.contracts.messages import Completed
-from shared.contracts.raters import Rater, RaterKind, Votes
+from shared.contracts.raters import Abstained, Rater, RaterKind, Votes
 from shared.routing.deciding.assignment import assign
 from shared.routing.deciding.table import RoutingTable
 
@@ -26,7 +27,14 @@ def judged(pair: Evaluated, rater: str, opinion: Opinion, *, straight: bool) -> 
         votes = Votes.model_validate({place: 1})
     else:
         votes = Votes(ties=1)
-    bare = {"answers": (), "prompt": None, "cost_usd": 0.0, "study": None, "at": None}
+    bare = {
+        "abstained": Abstained(),
+        "answers": (),
+        "prompt": None,
+        "cost_usd": 0.0,
+        "study": None,
+        "at": None,
+    }
     return pair.model_copy(
         update={
             "rater": Rater(kind=RaterKind.human, name=rater, simulated=pair.rater.simulated),
@@ -36,28 +44,31 @@ def judged(pair: Evaluated, rater: str, opinion: Opinion, *, straight: bool) -> 
     )
 
 
-def overlap(pair: Evaluated, table: RoutingTable | None) -> float:
-    """How open it is which of the two models is better where this prompt lies: 1 if nobody
+def overlaps(pairs: Sequence[Evaluated], table: RoutingTable | None) -> list[float]:
+    """How open it is which of the two models is better where each prompt lies: 1 if nobody
     knows."""
-    if table is None or pair.embedding is None or pair.embedding.encoder.encoder() != table.encoder:
-        return 1.0
-    if pair.first not in table.models or pair.second not in table.models:
-        return 1.0
-    features = pair.embedding.features()[None]
-    if features.shape[1] < table.inputs:
-        return 1.0
-    place = assign(table.points(features), table)[0]
-    i = table.models.index(pair.first)
-    j = table.models.index(pair.second)
-    lead = place.weights @ (table.strength[place.clusters, i] - table.strength[place.clusters, j])
-    error = np.sqrt(
-        place.weights
-        @ (
-            table.standard_error[place.clusters, i] ** 2
-            + table.standard_error[place.clusters, j] ** 2
-        )
-    )
-    return float(np.exp(-0.5 * (lead / max(error, 1e-6)) ** 2))
+    found = [1.0] * len(pairs)
+    if table is None:
+        return found
+    features = {
+        row: pair.embedding.features()
+        for row, pair in enumerate(pairs)
+        if pair.embedding is not None
+        and pair.embedding.encoder.encoder() == table.encoder
+        and pair.first in table.models
+        and pair.second in table.models
+    }
+    known = [row for row, numbers in features.items() if len(numbers) >= table.inputs]
+    if not known:
+        return found
+    places = assign(table.points_of([features[row] for row in known]), table)
+    for row, place in zip(known, places, strict=True):
+        i, j = (table.models.index(name) for name in (pairs[row].first, pairs[row].second))
+        strength, error = table.strength[place.clusters], table.standard_error[place.clusters]
+        lead = place.weights @ (strength[:, i] - strength[:, j])
+        spread = np.sqrt(place.weights @ (error[:, i] ** 2 + error[:, j] ** 2))
+        found[row] = float(np.exp(-0.5 * (lead / max(spread, 1e-6)) ** 2))
+    return found
 
 
 def thumbed(

@@ -146,7 +146,7 @@ async def lived(
     for rate in RATES:
         done = []
         for message in placed:
-            decided = decide(message, table, {}, Wish(Rates(rate)), 10)
+            decided = decide(message, table, {}, Wish(Rates(rate)))
             result = await dispatch(decided, DispatcherSettings(), call, Forgetful(), Once())  # type: ignore[arg-type]
             assert isinstance(result, Completed)
             done.append(result)

@@ -134,7 +134,7 @@ class Simulation:
 
     def decided(self, placed: Placed, so_far: ConversationSoFar, rates: Rates) -> Any:
         message = placed.model_copy(update={"conversation": so_far})
-        return decide(message, self.world.table, self.catalog, Wish(rates), 10)
+        return decide(message, self.world.table, self.catalog, Wish(rates))
 
     def again(self, placed: Placed, talk: Conversation, tokens: float, rates: Rates) -> str:
         """The best of this turn, whatever was before."""

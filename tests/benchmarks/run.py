@@ -127,7 +127,7 @@ def embedder_beside_bare(encoder: OnnxEncoder, texts: list[str], batch: int) -> 
 async def latency_and_throughput(
     results: dict[str, Any], seconds: float, flames: Path | None, text: str
 ) -> None:
-    async with Supervisor(hot_path(), {"POINTSMAN_DESCRIBER_BACKEND": "local"}, say) as running:
+    async with Supervisor(hot_path(), {}, say) as running:
         await build_and_publish(
             TableSource(simulated=True, k="25", describe="local", text=text), "benchmark"
         )
@@ -199,7 +199,7 @@ async def burn(running: Supervisor, folder: Path) -> None:
 async def growth(results: dict[str, Any], encoder: OnnxEncoder, text: str) -> None:
     """CPU a decision with more clusters, more models, longer prompts; and what is decided by one
     and by three embedders."""
-    async with Supervisor(hot_path(), {"POINTSMAN_DESCRIBER_BACKEND": "local"}, say) as running:
+    async with Supervisor(hot_path(), {}, say) as running:
         await running.ready(60)
         for name, sizes in (
             ("clusters", [(k, 20) for k in CLUSTERS]),
@@ -265,7 +265,6 @@ async def memory_alone(results: dict[str, Any]) -> None:
     alone: dict[str, float] = {}
     environment = {
         **os.environ,
-        "POINTSMAN_DESCRIBER_BACKEND": "local",
         "POINTSMAN_LOG_LEVEL": "ERROR",
     }
     processes = {
@@ -355,6 +354,12 @@ async def main() -> None:
         default="prompt",
         help="what is embedded; prompts are longer",
     )
+    parser.add_argument(
+        "--describer",
+        choices=["local", "library"],
+        default="local",
+        help="local: rules, so that the embedder's work shows; library: the default without a key",
+    )
     parser.add_argument("--without-growth", action="store_true")
     parser.add_argument("--flames", type=Path, help="folder for a flame graph of each service")
     parser.add_argument("--write", type=Path, default=Path("bench-results/hot-path.json"))
@@ -363,7 +368,9 @@ async def main() -> None:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "text": options.text,
+        "describer": options.describer,
     }
+    os.environ["POINTSMAN_DESCRIBER_BACKEND"] = options.describer
     await create_topics(KafkaSettings())
     encoder = load(None, "int8")
     results["embedder"] = embedder_beside_bare(

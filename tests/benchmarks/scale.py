@@ -136,7 +136,7 @@ def one_prompt() -> tuple[dict[str, int], float]:
     embedded = embed(described, encoder.encode, encoder.identity)
     ref = TableRef(epoch=1, sequence=1, digest=known.digest)
     placed = [p for p in place(embedded, ref, known) if not isinstance(p, Exception)]
-    decided = [decide(p, known, {}, Profile.balanced, 10) for p in placed]
+    decided = [decide(p, known, {}, Profile.balanced) for p in placed]
     kinds = {
         "descriptions": described,
         "embeddings": embedded,

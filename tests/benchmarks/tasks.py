@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from services.describer.settings import DescriberSettings
 from services.describer.wiring.library import Library
 from services.screen import out
+from services.workbench.task_points import points_of
 from shared.adapters.onnx.encoder import OnnxEncoder
 from shared.adapters.onnx.load import load
 from shared.adapters.onnx.tasks import ID
@@ -130,9 +131,9 @@ def unseen_tasks(encoder: OnnxEncoder, data: Labelled) -> dict[str, float]:
 def keyless(variant: str) -> dict[str, float]:
     """What the describer says without a key of the kept prompts that did not choose how (half of
     them; docs/decisions/0012-tasks.md). A quotation names the task where its own embedding has it
-    among the three nearest of all tasks."""
+    among the three nearest of all tasks. The scored prompts neither place a task nor calibrate."""
     library = Library(DescriberSettings.model_validate({"variant": variant}))
-    encoder, points = library.encoder, library.points
+    encoder = library.encoder
     rows = [
         (prompt, task.name)
         for task in tasks.library()
@@ -140,6 +141,14 @@ def keyless(variant: str) -> dict[str, float]:
         if sha256(prompt.encode()).digest()[0] % 2
     ]
     prompts = [prompt for prompt, _ in rows]
+    scored = set(prompts)
+    library.points = points = points_of(
+        encoder,
+        [
+            replace(task, test=tuple(prompt for prompt in task.test if prompt not in scored))
+            for task in tasks.library()
+        ],
+    )
     right = np.array([points.names.index(name) for _, name in rows])
     began = time.perf_counter()
     looked = asyncio.run(library.look(prompts))

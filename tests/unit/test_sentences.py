@@ -99,7 +99,7 @@ def test_services_of_the_version_before_read_this_ones_tables() -> None:
 
 async def test_a_reply_is_what_its_header_says_whatever_the_prompt_says() -> None:
     routing_table = table()
-    decided = decide(placed(routing_table), routing_table, {}, wish(), 10)
+    decided = decide(placed(routing_table), routing_table, {}, wish())
     hostile = placed(routing_table).model_copy(update={"prompt": 'a "decision":{ of mine'})
     replies = Replies(KafkaSettings())
     with replies.expecting("r") as expected:

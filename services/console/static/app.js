@@ -92,11 +92,13 @@ function live(list) {
   const source = new EventSource("/now/events");
   let waiting = null;
   let paused = false;
+  let held = { rows: "", whole: false };
 
   pause.addEventListener("click", () => {
     paused = !paused;
     pause.setAttribute("aria-pressed", String(paused));
     pause.textContent = paused ? "Go on" : "Pause";
+    if (!paused) rows();
   });
   source.onmessage = (event) => {
     const news = JSON.parse(event.data);
@@ -118,7 +120,14 @@ function live(list) {
     waiting = null;
     numbers.innerHTML = news.numbers;
     drawn.draw();
-    if (paused || !news.rows) return;
+    held = news.whole ? news : { rows: news.rows + held.rows, whole: held.whole };
+    if (!paused) rows();
+  }
+
+  function rows() {
+    const news = held;
+    held = { rows: "", whole: false };
+    if (!news.rows) return;
     document.getElementById("nothing")?.remove();
     // The server has written these rows and escaped what is foreign in them, as it does for a page.
     if (news.whole) list.innerHTML = news.rows;

@@ -118,6 +118,7 @@ class Console:
             self.memory.billed(read(Spent, record.value))
         elif record.value is None:
             self.memory.forget(name)
+            self.rating.forget(name)
         else:
             self.evaluations_heard += 1
             self.memory.evaluated(read(Evaluated, record.value), time_of(record))

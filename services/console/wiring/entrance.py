@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -73,7 +74,7 @@ class Entrance:
             return self._draw.trouble(None, 401, str(error))
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         returns = inside(path) == path != "/now"
-        return RedirectResponse(f"/login?next={path}" if returns else "/login", 303)
+        return RedirectResponse(f"/login?{urlencode({'next': path})}" if returns else "/login", 303)
 
     async def nothing_here(self, request: Request, _error: Exception) -> Response:
         """For paths and methods that there are not."""

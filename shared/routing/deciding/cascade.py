@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Literal, get_args
 
 import numpy as np
@@ -236,16 +237,27 @@ class Plan:
     """Points of utility beyond the best model alone."""
 
 
-def plan(candidates: Sequence[Alone], heads: Heads, rates: Rates, alone: float) -> Plan | None:
+def plan(
+    candidates: Sequence[Alone],
+    heads: Heads,
+    rates: Rates,
+    alone: float,
+    most_usd: float = inf,
+    most_s: float = inf,
+) -> Plan | None:
     """The cascade of two of the `candidates` that is worth most, if it is worth more than `alone`,
-    the best single utility."""
+    the best single utility. Both answers together cost and take at most `most_usd` and `most_s`."""
     best: Plan | None = None
     for first in candidates:
         if first.model not in heads.models:
             continue
         chance, weight = _after(first.success, float(heads.told[heads.models.index(first.model)]))
         for then in candidates:
-            if then.success <= first.success:
+            if (
+                then.success <= first.success
+                or first.cost_usd + then.cost_usd > most_usd
+                or first.latency_s + then.latency_s > most_s
+            ):
                 continue
             accept_at = then.success - then.penalty(rates)
             worth = float(weight @ np.maximum(chance, accept_at)) - first.penalty(rates)

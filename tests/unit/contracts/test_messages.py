@@ -92,7 +92,7 @@ def test_every_stage_keeps_what_it_received() -> None:
         (Described, described()),
         (Embedded, embedded()),
         (Placed, placed(tab)),
-        (Decided, decide(placed(tab), tab, {}, wish(), 10)),
+        (Decided, decide(placed(tab), tab, {}, wish())),
     ]
     before = submitted()
     for kind, message in stages:

@@ -35,7 +35,7 @@ def test_a_table_of_the_version_before_is_read_and_decides_as_it_did(
         before = case["decided"]["decision"]
         wanted = message.wanted(Profile.balanced)
         assert isinstance(wanted, Rates)
-        decided = decide(message, table, {}, Wish(wanted), 10).decision
+        decided = decide(message, table, {}, Wish(wanted)).decision
         assert decided.model == before["model"]
         assert [c.model for c in decided.candidates] == [c["model"] for c in before["candidates"]]
         for one, old in zip(decided.candidates, before["candidates"], strict=True):
@@ -64,7 +64,7 @@ def test_a_decision_of_the_version_before_is_read_and_one_of_this_has_what_older
                 )
             table = RoutingTable.from_bytes(written["table"].encode())
             made = decide(
-                read(Placed, json.dumps(case["placed"]).encode()), table, {}, Wish(Rates(0.1)), 10
+                read(Placed, json.dumps(case["placed"]).encode()), table, {}, Wish(Rates(0.1))
             )
             now = json.loads(to_json(made))["decision"]
             assert set(case["decided"]["decision"]) <= set(now)

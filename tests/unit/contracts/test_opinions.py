@@ -7,7 +7,7 @@ from support import table
 
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.evaluations import Evaluated, Shown
-from shared.contracts.opinions import judged, overlap, thumbed
+from shared.contracts.opinions import judged, overlaps, thumbed
 from shared.contracts.raters import Rater, RaterKind, Votes
 from tests.unit.services.test_reclusterer import embedding
 
@@ -42,7 +42,11 @@ def test_people_vote_blind_and_their_votes_stand_under_the_pair_they_saw() -> No
         pair.model_copy(update={"first": a, "second": b, "embedding": embedding(np.ones(4))})
         for a, b in (("middle", "small"), ("large", "small"))
     )
-    assert overlap(close, tab) > 10 * overlap(far, tab)
+    elsewhere = pair.model_copy(update={"first": "stranger", "embedding": embedding(np.ones(4))})
+    open_, settled, unknown, bare = overlaps([close, far, elsewhere, pair], tab)
+    assert open_ > 10 * settled
+    assert (unknown, bare) == (1.0, 1.0)
+    assert overlaps([close], None) == [1.0]
 
 
 def test_a_thumb_is_weak_evidence_for_or_against_the_model_that_answered() -> None:

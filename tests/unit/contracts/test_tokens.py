@@ -83,7 +83,7 @@ def test_a_model_that_can_not_hold_the_whole_request_is_ruled_out(fields: dict[s
     tab = table()
     ready = placed(tab, embedded(described(message)))
     ruled = decide(
-        ready, tab, {"small": model_of("small", SMALL), "middle": model_of("middle")}, wish(), 10
+        ready, tab, {"small": model_of("small", SMALL), "middle": model_of("middle")}, wish()
     ).decision.ruled_out
     assert [r.model for r in ruled] == ["small"]
     assert message.context_tokens() > SMALL

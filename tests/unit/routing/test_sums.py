@@ -162,7 +162,7 @@ def test_nothing_that_is_written_raises(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["(", " ( (1", "1+", "1 - ( ", "1 x ", "1%", "=", "1 =", "\\frac{"]
+    "piece", ["(", " ( (1", "1+", "1 - ( ", "1 x ", "1%", "=", "1 =", "\\frac{", "7"]
 )
 def test_a_long_text_is_read_in_steps_that_grow_with_its_length(piece: str) -> None:
     assert sums(piece * 20_000)[0] == 0

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from support import described, embedded, placed, submitted, table, wish
 
+from services.assigner.assign import place
 from services.dispatcher.dispatch import dispatch
 from services.dispatcher.settings import DispatcherSettings
 from services.gateway.answering import ask_streamed, ask_whole
@@ -29,7 +30,9 @@ from shared.catalog import models
 from shared.contracts.answers import Answer, one_text
 from shared.contracts.decisions import CascadePlan
 from shared.contracts.errors import ModelUnavailable
-from shared.contracts.messages import Completed, Decided, read, to_json
+from shared.contracts.messages import Completed, Decided, Placed, read, to_json
+from shared.contracts.places import TableRef
+from shared.contracts.vector import pack
 from shared.routing.deciding.cascade import Heads
 from shared.routing.deciding.form import SIZE
 from shared.routing.deciding.table import RoutingTable
@@ -65,7 +68,7 @@ def known(told: float = 2.0) -> RoutingTable:
 def message(**fields: Any) -> Decided:
     tab = known()
     asked = embedded(described(submitted(answer=True, **fields)), encoder=tab.encoder)
-    return decide(placed(tab, asked), tab, {}, wish("balanced"), 10).model_copy(
+    return decide(placed(tab, asked), tab, {}, wish("balanced")).model_copy(
         update={"submitted_at": datetime.now(UTC)}
     )
 
@@ -127,7 +130,51 @@ def test_the_selector_offers_a_cascade_beside_the_best_model_alone() -> None:
     assert found.model == found.candidates[0].model, "who follows no cascade asks the best"
     one = message()
     assert read(Decided, to_json(one)) == one
-    assert decide(placed(known(0.0)), known(0.0), {}, wish("balanced"), 10).decision.cascade is None
+    assert decide(placed(known(0.0)), known(0.0), {}, wish("balanced")).decision.cascade is None
+
+
+def test_both_answers_of_a_cascade_keep_the_limits_together() -> None:
+    found = message().decision
+    assert found.cascade is not None
+    both_usd = sum(c.cost_usd for c in found.candidates)
+    both_s = sum(c.latency_s for c in found.candidates)
+    for name, both in (("max_cost_usd", both_usd), ("max_latency_s", both_s)):
+        enough, short = (message(constraints={name: at * both}).decision for at in (1.01, 0.99))
+        assert enough.cascade is not None
+        assert len(short.candidates) == 2, "each alone keeps the limit"
+        assert short.cascade is None
+
+
+def test_what_is_guarded_is_answered_by_one_model() -> None:
+    """Of three models: that a view wins is seen although the chosen one is not the last of all."""
+    tab = known()
+    three = replace(
+        table(
+            2,
+            ("small", "middle", "large"),
+            top_p=1,
+            centroids=np.eye(2, 4, dtype=np.float32),
+            strength=np.array([[-1.3, -1.0, 0.0], [-1.3, 2.0, 0.0]]),
+            standard_error=np.full((2, 3), 0.1),
+            cost_usd=np.array([[0.0002, 0.005, 0.01]] * 2),
+            latency_s=np.full((2, 3), 0.2),
+            reference_success=np.array([0.85, 0.85]),
+        ),
+        cascade=tab.cascade,
+    )
+    whole, other = np.eye(2, 4, dtype=np.float32)
+    asked = embedded(described(submitted()), whole, encoder=three.encoder)
+    assert asked.embedding is not None
+    views = (pack(other), pack(whole))
+    for of, guarded in (((), False), (views, True)):
+        one = asked.model_copy(
+            update={"embedding": asked.embedding.model_copy(update={"views": of})}
+        )
+        (at,) = place([one], TableRef(epoch=0, sequence=1, digest=three.digest), three)
+        assert isinstance(at, Placed)
+        found = decide(at, three, {}, wish("quality")).decision
+        assert ("guarded" in found.why) is guarded
+        assert (found.cascade is None) is guarded
 
 
 async def go(judging: Judging | None, calls: Asked, **fields: Any) -> Completed:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic_settings import SettingsError
 from support import table
 from typer.testing import CliRunner
 
@@ -23,11 +24,14 @@ from services.commands import config, doctor, health, rank
 from services.commands.config import rows
 from services.commands.dead_letters import as_entry, read_corrected
 from services.commands.demo import read_prompts
+from services.commands.table import show
 from services.commands.traffic import as_message
 from services.flows import hot_path, names
 from services.local import servers
-from services.local.settings import unknown
+from services.local.settings import explain, unknown
 from services.local.supervise import RESTART_AFTER_S, SHORT_LIFE_S, Supervisor, pause_s
+from services.screen import json_text
+from services.selector.settings import SelectorSettings
 from shared.adapters.errors import ServiceFailed
 from shared.adapters.llm.chat import LLMSettings
 from shared.contracts.dead_letter import DeadLetter
@@ -35,7 +39,7 @@ from shared.contracts.errors import InvalidMessage
 from shared.contracts.figures import percentile
 from shared.contracts.settings import AGREED
 from shared.routing.deciding.projection import Projection
-from shared.routing.deciding.table import Encoder
+from shared.routing.deciding.table import Cluster, Encoder
 from shared.routing.learning.comparing import differences
 
 CANARIES = {
@@ -207,6 +211,34 @@ def test_a_line_of_a_file_ends_where_json_lines_end(sign: str, tmp_path: Path) -
         encoding="utf-8-sig",
     )
     assert read_corrected(path) == {"prompts-0-1": f"one{sign}two"}
+
+
+def test_a_dead_letter_that_is_hardly_json_is_exported_all_the_same() -> None:
+    for value in (b"[" * 100_000, b'{"prompt": "\\ud83d"}'):
+        entry = as_entry(DeadLetter(value, None, "prompts", 0, 1, "describer", "wrong", 1))
+        assert json.loads(json_text(entry)) == entry
+        json_text(entry).encode()
+
+
+def test_a_setting_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POINTSMAN_PROFILES", "/etc/profiles.yaml")
+    with pytest.raises(SettingsError) as found:
+        SelectorSettings()
+    assert "POINTSMAN_PROFILES: it is not JSON" in explain(found.value)
+    assert "/etc" not in explain(found.value)
+
+
+def test_words_of_prompts_are_shown_as_they_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Square brackets are the screen's markup."""
+    cluster = Cluster("c00", "Explain [/etc/hosts], list[int]", 10, 1.0)
+    path = tmp_path / "table.json"
+    path.write_bytes(replace(table(1, ("only",)), clusters=(cluster,)).to_bytes())
+    show(str(path), as_json=False)
+    said = capsys.readouterr().out
+    assert "[/etc/hosts]" in said
+    assert "list[int]" in said
 
 
 def test_an_exported_dead_letter_is_an_entry_to_correct(tmp_path: Path) -> None:

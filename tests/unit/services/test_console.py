@@ -49,7 +49,7 @@ from shared.routing.deciding.table import RoutingTable
 
 
 def decided(of: RoutingTable, request_id: str = "r-1", vector: np.ndarray | None = None) -> Decided:
-    message = decide(placed(of, embedded(vector=vector, encoder=of.encoder)), of, {}, wish(), 10)
+    message = decide(placed(of, embedded(vector=vector, encoder=of.encoder)), of, {}, wish())
     return message.model_copy(update={"request_id": request_id})
 
 
@@ -209,7 +209,7 @@ def test_what_a_goal_reached_is_told_as_the_frontier_corrects_it() -> None:
     shown = []
     for own in (known, replace(known, frontier=frontier)):
         made = History(100, 10, 2)
-        message = decide(placed(own), own, {}, Wish(PROFILES["balanced"], goal), 10)
+        message = decide(placed(own), own, {}, Wish(PROFILES["balanced"], goal))
         single = message.decision.model_copy(update={"single": models[0]})
         # after a restart decisions may be read before their table
         made.decided(message.model_copy(update={"decision": single}), AT.timestamp())
@@ -392,6 +392,32 @@ def test_pairs_come_in_the_order_in_which_the_ranking_is_open() -> None:
     made.evaluated(pair("open", "middle", "small"), AT)
     made.evaluated(pair("unknown", "another", "small"), AT)
     assert [p.request_id for p in Rating(made, 0.0).open("ann")] == ["unknown", "open", "clear"]
+
+
+def test_a_forgotten_pair_leaves_every_screen_and_every_undo() -> None:
+    made, desks, _ = rating(3)
+    voted = desks.at("ann")
+    assert voted is not None
+    desks.cast("ann", voted.token, "a")
+    seen = desks.at("ann")
+    assert seen is not None
+    for shown in (voted, seen):
+        made.forget(shown.pair.request_id)
+        desks.forget(shown.pair.request_id)
+    assert desks.ballot("ann", seen.token, "a") is None
+    assert desks.withdrawal("ann") is None
+    now = desks.at("ann")
+    assert now is not None
+    assert now.pair.request_id not in {voted.pair.request_id, seen.pair.request_id}
+
+
+def test_a_decision_that_is_older_than_all_that_are_remembered_has_no_second() -> None:
+    made, tab = memory(history=1000)
+    for second in range(300):
+        made.decided(decided(tab, f"r-{second}"), 5000.0 + second)
+    made.decided(decided(tab, "older"), 4000.0)
+    assert made.decisions[-1].request_id == "older"
+    assert min(made.seconds) > 4000
 
 
 def test_agreement_counts_pairs_that_two_people_rated() -> None:

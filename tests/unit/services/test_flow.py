@@ -153,7 +153,7 @@ async def test_a_service_is_a_folder_and_nothing_else(
 
 def _decided() -> Decided:
     routing_table = table()
-    return decide(placed(routing_table), routing_table, {}, wish(), 10)
+    return decide(placed(routing_table), routing_table, {}, wish())
 
 
 async def _greeted(address: str) -> dict[str, str]:

@@ -580,7 +580,7 @@ def test_a_conversation_stays_unless_another_is_points_ahead() -> None:
 
 def test_what_the_turns_before_were_about_fades_and_is_dropped_in_another_space() -> None:
     tab = table()
-    message = decide(placed(tab), tab, {}, wish(), 10)
+    message = decide(placed(tab), tab, {}, wish())
     once = Conversation("k").decided(message)
     assert once.tasks == {
         part.id: pytest.approx(0.8 * part.weight, abs=1e-3) for part in message.assignment.clusters
@@ -663,7 +663,7 @@ class _Routes:
         self.fallback = _hot_path()
 
     async def route(self, _message: Submitted) -> Any:
-        return decide(placed(self.made), self.made, {}, wish(), 10)
+        return decide(placed(self.made), self.made, {}, wish())
 
     def default(self, asked: UnderstoodRequest) -> tuple[list[str], str]:
         return self.fallback.default(asked)

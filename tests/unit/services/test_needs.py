@@ -102,7 +102,7 @@ def test_no_request_goes_to_a_model_that_can_not_take_it_and_none_is_refused_wit
         assert wanted.submitted is not None
         assert {str(ability) for ability in wanted.needs.abilities} == needed, name
         message = placed(tab, embedded(described(wanted.submitted)))
-        decision = decide(message, tab, CATALOG.models, wish(), len(pool)).decision
+        decision = decide(message, tab, CATALOG.models, wish()).decision
         chosen = {candidate.model for candidate in decision.candidates}
         able = {model.name for model in pool if can(model, needed, wanted.needs)}
         assert chosen == able, name

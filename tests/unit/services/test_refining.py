@@ -20,6 +20,21 @@ from services.describer.refining import refined
         ("Translate text", "Traduce al inglés este mensaje", "Translate text to English"),
         ("Translate text", "Przetłumacz na polski: the cat", "Translate text to Polish"),
         ("Translate text", "Переведи на английский: кот", "Translate text to English"),
+        (
+            "Translate text",
+            "Translate this German letter into French: Liebe …",
+            "Translate text from German to French",
+        ),
+        (
+            "Translate text",
+            "Translate the following English text to Polish",
+            "Translate text from English to Polish",
+        ),
+        (
+            "Translate text",
+            "Polish, please: the English text below",
+            "Translate text from English to Polish",
+        ),
         ("Translate text", "把这句话翻译成中文", "Translate text to Chinese"),
         ("Translate text", "what does this mean? ciao", "Translate text"),
         (

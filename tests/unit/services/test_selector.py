@@ -9,7 +9,9 @@ import pytest
 from support import described, embedded, model_of, placed, submitted, table, wish
 
 from services.assigner.assign import place
-from services.selector.decide import Pacers, Wish, decide
+from services.selector.decide import Pacers, Wish, decide, listed
+from services.selector.settings import SelectorSettings
+from services.selector.wiring import Selecting
 from shared.contracts.decisions import Decision
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.messages import Decided, Placed, Submitted, read, to_json
@@ -23,13 +25,13 @@ from shared.routing.errors import TableInvalid
 
 def test_preferences_beat_the_default_profile_and_the_weights_used_are_told() -> None:
     tab = table()
-    plain = decide(placed(tab), tab, {}, wish("quality"), 10).decision
+    plain = decide(placed(tab), tab, {}, wish("quality")).decision
     assert plain.preferences == Preferences(performance=1.0)
     assert plain.rates == RatesUsed(usd_per_point=2.0, s_per_point=3600.0)
     own = placed(
         tab, embedded(described(submitted(preferences=Preferences(performance=1, cost=3))))
     )
-    told = decide(own, tab, {}, Wish(own.wanted(Profile.quality)), 10).decision
+    told = decide(own, tab, {}, Wish(own.wanted(Profile.quality))).decision
     assert (told.preferences.performance, told.preferences.cost) == (
         pytest.approx(0.25),
         pytest.approx(0.75),
@@ -88,7 +90,7 @@ def test_a_goal_is_told_with_the_rates_that_it_led_to() -> None:
     goal = Goal(keep=0.9)
     wish_ = pacers.wish(goal, tab)
     assert wish_ == Wish(Rates(0.10), goal), "without a frontier, those of the profile balanced"
-    decided = decide(placed(tab), tab, {}, wish_, 10)
+    decided = decide(placed(tab), tab, {}, wish_)
     pacers.decided(wish_, decided.decision, tab)
     assert decided.decision.rates is not None
     assert decided.decision.rates.keep == 0.9
@@ -102,7 +104,7 @@ def test_impossible_constraints_are_a_decision_that_says_so() -> None:
     message = placed(
         tab, embedded(described(submitted(constraints=Constraints(allow=frozenset({"nobody"})))))
     )
-    decided = decide(message, tab, {}, wish("balanced"), 10)
+    decided = decide(message, tab, {}, wish("balanced"))
     assert decided.decision.status == "no_eligible_model"
     assert decided.decision.model is None
     assert {r.model for r in decided.decision.ruled_out} == set(tab.models)
@@ -110,7 +112,7 @@ def test_impossible_constraints_are_a_decision_that_says_so() -> None:
     alone = placed(
         tab, embedded(described(submitted(constraints=Constraints(allow=frozenset({"small"})))))
     )
-    decided = decide(alone, tab, {}, wish("balanced"), 10)
+    decided = decide(alone, tab, {}, wish("balanced"))
     assert decided.decision.runner_up is None
     assert read(Decided, to_json(decided)) == decided
 
@@ -119,7 +121,7 @@ def test_what_the_prompt_itself_needs_of_context_is_seen_to() -> None:
     tab = table()
     message = placed(tab, embedded(described(submitted("word " * 10_000))))
     ruled = decide(
-        message, tab, {"small": model_of("small", 4096), "middle": model_of("middle")}, wish(), 10
+        message, tab, {"small": model_of("small", 4096), "middle": model_of("middle")}, wish()
     ).decision.ruled_out
     assert [(r.model, r.reason) for r in ruled] == [
         ("small", "reads 4096 tokens, 11256 are needed")
@@ -129,7 +131,7 @@ def test_what_the_prompt_itself_needs_of_context_is_seen_to() -> None:
 def test_a_decision_is_made_with_the_assignments_own_table_and_no_other() -> None:
     tab = table()
     with pytest.raises(TableInvalid, match="was made with table"):
-        decide(placed(tab), table(seed=1), {}, wish("balanced"), 10)
+        decide(placed(tab), table(seed=1), {}, wish("balanced"))
     message = placed(tab)
     strange = message.assignment.clusters[0].model_copy(update={"id": "c99"})
     with pytest.raises(TableInvalid, match="c99"):
@@ -142,13 +144,58 @@ def test_a_decision_is_made_with_the_assignments_own_table_and_no_other() -> Non
             tab,
             {},
             wish(),
-            10,
         )
 
 
-def test_a_decision_lists_at_most_the_wanted_number_of_candidates() -> None:
+def test_a_message_lists_the_best_candidates_and_the_single_model_that_goals_are_measured_by() -> (
+    None
+):
     tab = table(models=tuple(f"m{i}" for i in range(30)))
-    assert len(decide(placed(tab), tab, {}, wish("balanced"), 5).decision.candidates) == 5
+    whole = decide(placed(tab), tab, {}, wish("balanced"))
+    names = [c.model for c in whole.decision.candidates]
+    assert len(names) == 30
+    assert [c.model for c in listed(whole, 5).decision.candidates] == names[:5]
+    decision = whole.decision.model_copy(update={"single": names[20]})
+    single = whole.model_copy(update={"decision": decision})
+    assert [c.model for c in listed(single, 5).decision.candidates] == [*names[:5], names[20]]
+
+
+class OneTable:
+    """In place of the tables in Redis."""
+
+    def __init__(self, only: RoutingTable) -> None:
+        self._only = only
+
+    async def get(self, _: TableRef) -> RoutingTable:
+        return self._only
+
+
+@pytest.mark.parametrize("goal", [{"keep": 0.9}, {"spend_usd_per_1000": 3}])
+async def test_a_goal_is_held_the_same_however_few_candidates_are_listed(
+    goal: dict[str, float],
+) -> None:
+    rng = np.random.default_rng(3)
+    names = tuple(f"m{i:02}" for i in range(14))
+    tab = table(
+        14,
+        names,
+        top_p=1,
+        strength=np.linspace(-2, 2, 14) + rng.normal(0, 0.5, (14, 14)),
+        cost_usd=np.tile(np.geomspace(0.0001, 0.02, 14), (14, 1)),
+        latency_s=np.ones((14, 14)),
+    )
+    asked = described(submitted(preferences=Preferences(**goal)))
+    messages = [placed(tab, embedded(asked, rng.normal(size=4))) for _ in range(400)]
+
+    async def chosen(candidates: int) -> list[str | None]:
+        selecting = Selecting(SelectorSettings(candidates=candidates), OneTable(tab))  # type: ignore[arg-type]
+        found = await selecting.work(messages)
+        assert all(isinstance(one, Decided) for one in found)
+        decisions = [one.decision for one in found if isinstance(one, Decided)]
+        assert max(len(decision.candidates) for decision in decisions) <= candidates + 1
+        return [decision.model for decision in decisions]
+
+    assert await chosen(2) == await chosen(14)
 
 
 def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() -> None:
@@ -179,7 +226,7 @@ def test_with_views_the_least_expensive_of_their_choices_stands_and_says_so() ->
         (at,) = place([guarded], TableRef(epoch=0, sequence=1, digest=tab.digest), tab)
         assert isinstance(at, Placed)
         assert read(Placed, to_json(at)) == at
-        return decide(at, tab, {}, wish("quality"), candidates=10)
+        return decide(at, tab, {}, wish("quality"))
 
     assert decided([]).decision.model == "expensive"
     assert decided([whole, whole]).decision.model == "expensive"
@@ -214,7 +261,7 @@ def test_a_view_can_only_make_a_choice_cheaper_and_breaks_no_limit() -> None:
             tab,
         )
         assert isinstance(at, Placed)
-        assert decide(at, tab, {}, wish("quality"), candidates=10).decision.model == "middle"
+        assert decide(at, tab, {}, wish("quality")).decision.model == "middle"
 
 
 def _two(success: tuple[float, float]) -> RoutingTable:
@@ -248,7 +295,7 @@ def test_moving_a_conversation_costs_what_it_takes_to_read_it_again() -> None:
     rates = Wish(Rates(1.0))
 
     def best(**so_far: Any) -> Decision:
-        return decide(_at(tab, "c00", **so_far), tab, models, rates, 10).decision
+        return decide(_at(tab, "c00", **so_far), tab, models, rates).decision
 
     assert best().model == "new"
     assert best(tokens=1000, cached_tokens={"old": 1000}).model == "new"
@@ -271,7 +318,7 @@ def test_the_turns_before_say_what_a_conversation_is_about() -> None:
     rates = Wish(Rates(1.0))
 
     def best(cluster: str, **so_far: Any) -> Decision:
-        return decide(_at(tab, cluster, **so_far), tab, {}, rates, 10).decision
+        return decide(_at(tab, cluster, **so_far), tab, {}, rates).decision
 
     assert (best("c00").model, best("c01").model) == ("new", "old")
     once = best("c01", tasks={"c00": 3.0, "gone": 5.0})

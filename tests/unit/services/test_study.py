@@ -26,7 +26,7 @@ def evaluated(first: str, second: str, request: str = REQUEST) -> Evaluated:
 
 def completed(*models: str, request: str = REQUEST) -> Completed:
     known = table()
-    decision = decide(placed(known), known, {}, wish(), 10)
+    decision = decide(placed(known), known, {}, wish())
     answers = tuple(
         Answer(
             model=model,

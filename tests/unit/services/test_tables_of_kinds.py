@@ -76,7 +76,7 @@ async def test_every_backend_describes_whatever_comes(backend: Any, answers: boo
 
 def completed() -> Completed:
     known = table()
-    decision = decide(placed(known), known, {}, wish(), 10)
+    decision = decide(placed(known), known, {}, wish())
     return extend(decision, Completed, completion=Completion(status="answered"))
 
 
