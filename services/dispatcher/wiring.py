@@ -14,6 +14,7 @@ from services.dispatcher.settings import DispatcherSettings
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import ModelUnreachable
 from shared.adapters.kafka.settings import KafkaSettings
+from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.providers import Providers
 from shared.adapters.onnx.assessing import Assessor
 from shared.adapters.redis.answers import RedisAnswers
@@ -46,7 +47,8 @@ class Dispatching:
         settings = self._settings
         async with AsyncExitStack() as stack:
             if self._call is None:
-                providers = Providers(CurrentCatalog(settings.catalog))
+                llm = LLMSettings().with_room(settings.workers)
+                providers = Providers(CurrentCatalog(settings.catalog), llm)
                 stack.push_async_callback(providers.close)
                 self._call = calling(providers)
             if self._answers is None:

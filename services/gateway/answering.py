@@ -107,6 +107,14 @@ class Answering:
         }
 
 
+@dataclass(slots=True)
+class UnderWay:
+    """The answer that was asked for last. It is paid for, also if the client leaves before it is
+    there."""
+
+    answering: Answering | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _First:
     """The result of asking the cheap model of a cascade."""
@@ -137,26 +145,25 @@ async def ask_whole(
     choice: Choice,
     models: Models,
     within_s: float,
+    under_way: UnderWay,
     assess: Assess | None = None,
 ) -> tuple[Answering, dict[str, Any]]:
-    """A whole answer in the inner form, from the first model that gives one, or, by a cascade, a
-    good one. Raises `Problem`."""
-    ends = time.monotonic() + within_s
-    order, first, failed = await _begin(wanted, choice, models, within_s, assess)
+    """A whole answer in the inner form, from the first model that gives one within `within_s`; by a
+    cascade, from the first that gives a good one. Raises `Problem`."""
+    order, first, failed = await _begin(wanted, choice, models, within_s, under_way, assess)
     if first is not None and first.accepted:
         return first.told, _body(wanted, first.came, first.told)
     for model in order:
+        answering = Answering(model, None, failures(failed)).after(first)
+        under_way.answering = answering
         try:
-            answer, came = await models.whole(
-                model,
-                choice.history(wanted, model),
-                wanted.parameters,
-                max(0.1, ends - time.monotonic()),
+            answering.answer, came = await models.whole(
+                model, choice.history(wanted, model), wanted.parameters, within_s
             )
         except ModelUnavailable as error:
+            under_way.answering = None if first is None else first.told
             failed.append((model, error))
             continue
-        answering = Answering(model, answer, failures(failed)).after(first)
         return answering, _body(wanted, came, answering)
     if first is None:
         raise unanswered(failed)
@@ -200,6 +207,7 @@ async def ask_streamed(
     models: Models,
     within_s: float,
     silence_s: float,
+    under_way: UnderWay,
     assess: Assess | None = None,
 ) -> AsyncGenerator[StreamedReply, None]:
     """An answer as it comes, from the first model that begins one; by a cascade, once the cheap
@@ -207,12 +215,13 @@ async def ask_streamed(
 
     Raises `Problem`, before the block or in it.
     """
-    ends = time.monotonic() + within_s
-    order, first, failed = await _begin(wanted, choice, models, within_s, assess)
+    order, first, failed = await _begin(wanted, choice, models, within_s, under_way, assess)
     if first is not None and first.accepted:
         yield first.speaking(wanted)
         return
     for model in order:
+        answering = Answering(model, None, failures(failed)).after(first)
+        under_way.answering = answering
         async with AsyncExitStack() as stack:
             try:
                 talk = await stack.enter_async_context(
@@ -220,17 +229,16 @@ async def ask_streamed(
                         model,
                         choice.history(wanted, model),
                         wanted.parameters,
-                        max(0.1, ends - time.monotonic()),
+                        within_s,
                         silence_s,
                     )
                 )
             except ModelUnavailable as error:
+                under_way.answering = None if first is None else first.told
                 failed.append((model, error))
                 continue
             try:
-                yield StreamedReply(
-                    wanted, talk, Answering(model, None, failures(failed)).after(first)
-                )
+                yield StreamedReply(wanted, talk, answering)
             except ModelUnavailable as error:
                 # it broke off in the middle: too late for another model
                 text = f"the answer broke off: {model}: {error}{_quoted(error)}"
@@ -251,6 +259,7 @@ async def _begin(
     choice: Choice,
     models: Models,
     within_s: float,
+    under_way: UnderWay,
     assess: Assess | None,
 ) -> tuple[tuple[str, ...], _First | None, list[tuple[str, ModelUnavailable]]]:
     """The models that are left to ask, in order; the result of asking a cheap one first, where
@@ -262,18 +271,17 @@ async def _begin(
     rest = tuple(
         dict.fromkeys(model for model in (plan.then, *choice.order) if model != plan.first)
     )
+    answering = under_way.answering = Answering(plan.first, None, ())
     try:
-        answer, came = await models.whole(plan.first, wanted.chat, wanted.parameters, within_s)
+        answering.answer, came = await models.whole(
+            plan.first, wanted.chat, wanted.parameters, within_s
+        )
     except ModelUnavailable as error:
+        under_way.answering = None
         return rest, None, [(plan.first, error)]
-    good = await assess(decided, answer)
+    good = await assess(decided, answering.answer)
     accepted = good is not None and good >= plan.accept_at
-    answering = Answering(
-        plan.first,
-        answer,
-        (),
-        cascade=Assessed(first=plan.first, good=good, escalated=not accepted),
-    )
+    answering.cascade = Assessed(first=plan.first, good=good, escalated=not accepted)
     return rest, _First(answering, came, accepted), []
 
 
@@ -298,7 +306,8 @@ class StreamedReply:
 
     async def chunks(self) -> AsyncIterator[dict[str, Any]]:
         """The chunks as they come, under our id and the model's real name; the last has the usage
-        with what it cost.
+        with what it cost. There is one end, also of a provider that says it twice or sends an empty
+        chunk after it.
 
         Usage has a chunk of its own only if the client asked for one; many clients stumble over one
         without choices. It is left out only if the client said so.
@@ -308,7 +317,9 @@ class StreamedReply:
             "object": "chat.completion.chunk",
             "model": self.told.model,
         }
-        held: dict[str, Any] | None = None
+        ends: dict[Any, Mapping[str, Any]] = {}
+        """The last chunk's choices by index: held until usage is known."""
+        last: dict[str, Any] = {}
         common: dict[str, Any] = {"created": int(time.time())}
         async for came in self.talk.chunks:
             chunk = common | {key: value for key, value in came.items() if key != "usage"} | mine
@@ -316,23 +327,31 @@ class StreamedReply:
             if not chunk.get("choices"):
                 common |= {key: chunk[key] for key in ("simulated",) if key in chunk}
                 continue
-            if held is not None:
-                yield held
-            ending = any(
-                isinstance(c, Mapping) and c.get("finish_reason") for c in chunk["choices"]
-            )
-            held = chunk if ending else None
-            if not ending:
-                yield chunk
+            passing = []
+            for choice in chunk["choices"]:
+                if not isinstance(choice, Mapping):
+                    passing.append(choice)
+                    continue
+                index = choice.get("index", 0)
+                if choice.get("finish_reason"):
+                    if index in ends and _says(ends[index]):
+                        passing.append({**ends[index], "finish_reason": None})
+                    ends[index] = choice
+                    last = chunk
+                elif index not in ends or _says(choice):
+                    passing.append(choice)
+            if passing:
+                yield chunk | {"choices": passing}
         self.told.answer = self.talk.answer()
         closing = {"usage": usage(self.counted, self.told)} | {
             k: v for k, v in common.items() if k == "simulated"
         }
-        last = held or common | mine | {
-            "choices": [
-                {"index": 0, "delta": {}, "finish_reason": self.told.answer.finish_reason or "stop"}
-            ]
+        nothing = {
+            "index": 0,
+            "delta": {},
+            "finish_reason": self.told.answer.finish_reason or "stop",
         }
+        last = common | mine | last | {"choices": [*ends.values()] or [nothing]}
         if self.wanted.usage is None:
             yield last | closing
             return
@@ -340,6 +359,12 @@ class StreamedReply:
         if not self.wanted.usage:
             return
         yield common | mine | {"choices": []} | closing
+
+
+def _says(choice: Mapping[str, Any]) -> bool:
+    """Whether a chunk's choice has something of the answer."""
+    delta = choice.get("delta") or {}
+    return any(value for key, value in delta.items() if key != "role")
 
 
 def left_out(wanted: UnderstoodRequest, model: str, models: Models) -> tuple[str, ...]:

@@ -95,9 +95,7 @@ def understand(
     """What is wanted. Raises `Problem` for a model that there is not, a chat without a task, or one
     that is too long."""
     request = asked.request
-    called = request.model
-    if called.partition(":")[0] != AUTO and not _known(called, catalog):
-        called = aliases.get(called) or aliases.get(EVERY) or called
+    called = resolved(request.model, catalog, aliases)
     name, _, profile = called.partition(":")
     messages = request.messages
     turns = [as_turn(turn) for turn in messages or ()]
@@ -156,6 +154,13 @@ def _begins(messages: Sequence[ChatMessage]) -> str:
 
 EVERY = "*"
 """An alias for every name that no model has."""
+
+
+def resolved(called: str, catalog: Catalog, aliases: Mapping[str, str]) -> str:
+    """What is meant by a model's name: the name itself, or what an alias stands for."""
+    if called.partition(":")[0] == AUTO or _known(called, catalog):
+        return called
+    return aliases.get(called) or aliases.get(EVERY) or called
 
 
 def _known(name: str, catalog: Catalog) -> bool:

@@ -92,13 +92,19 @@ async def judge(
     remembered: Kept,
     attendance: Attendance,
 ) -> list[Evaluated]:
-    """Compare the chosen pairs. A pair that the budget does not allow, or whose answers are not
-    available, is left out.
+    """Compare the chosen pairs, `settings.pairs` at a time. A pair that the budget does not allow,
+    or whose answers are not available or call tools, is left out.
 
     Votes that were paid for are `remembered`, so that a message that comes again is not paid for
     again."""
 
+    room = asyncio.Semaphore(settings.pairs)
+
     async def one(pair: Pair) -> list[Evaluated]:
+        async with room:
+            return await compared(pair)
+
+    async def compared(pair: Pair) -> list[Evaluated]:
         key = votes_key(message, pair.first, pair.second)
         if (votes_before := await remembered.get(key)) is not None:
             return EVALUATIONS.validate_json(votes_before)
@@ -195,6 +201,8 @@ async def _pair(
         for name in missing:
             there[name] = await ask_model(message, name)
             spent += there[name].cost_usd
+        if not all(there[name].in_words for name in (pair.first, pair.second)):
+            return []
         shadows_usd = spent
         evaluations: list[Evaluated] = []
         for rater in raters:
@@ -342,6 +350,9 @@ def _evaluated(
                 model=a.model,
                 cost_usd=a.cost_usd,
                 latency_s=a.latency_s,
+                prompt_tokens=a.prompt_tokens,
+                completion_tokens=a.completion_tokens,
+                cost_source=a.cost_source,
                 text=a.text if settings.keep_texts else None,
             )
             for a in shown

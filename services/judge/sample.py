@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from services.judge.settings import JudgeSettings
+from shared.contracts.answers import in_words
 from shared.contracts.messages import Completed
 from shared.routing.deciding.assignment import Assignment
 from shared.routing.deciding.table import RoutingTable
@@ -31,12 +32,14 @@ class Sampler:
         self, message: Completed, table: RoutingTable, costs: Mapping[str, float]
     ) -> list[Pair]:
         """The pairs of this completion that are to be compared; mostly none. All pairs where the
-        sender wants models compared.
+        sender wants models compared. None where answers may call tools, which a judge can't see.
 
         `costs` says of each possible challenger what an answer is expected to cost, in USD.
         The draw follows from the request id: a repeated message is sampled alike.
         """
         answers = message.completion.answers
+        if not in_words(message.parameters):
+            return []
         if message.compare:
             names = sorted(answer.model for answer in answers)
             return [Pair(a, b, 0.0) for a, b in itertools.combinations(names, 2)]

@@ -15,7 +15,7 @@ from services.judge.sample import Sampler
 from services.judge.settings import JudgeSettings
 from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.errors import ModelUnreachable
-from shared.adapters.kafka.client import read_all
+from shared.adapters.kafka.client import each
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.chat import LLMSettings
 from shared.adapters.llm.providers import Providers, Said, said
@@ -140,7 +140,8 @@ async def asking(
     settings: JudgeSettings, catalog: Callable[[], Catalog], llm: LLMSettings, redis: RedisSettings
 ) -> AsyncGenerator[tuple[AskInShadow, AskJudge], None]:
     """The models of the catalogue and the judge models, as the judge asks them."""
-    providers = Providers(catalog, llm)
+    at_once = settings.workers * settings.pairs * 2 * settings.orders
+    providers = Providers(catalog, llm.with_room(at_once))
     answers = RedisAnswers(redis)
 
     async def ask_model(message: Completed, model: str) -> Answer:
@@ -215,9 +216,7 @@ def attend(evaluation: Evaluated, attendance: Attendance) -> None:
 async def spent_since(kafka: KafkaSettings, begin: datetime) -> float:
     """What judges have spent since then, by the evaluations they have published."""
     paid: dict[str, float] = {}
-    for record in await read_all(kafka, EVALUATIONS):
-        if record.timestamp < begin.timestamp() * 1000:
-            continue
+    async for record in each(kafka, EVALUATIONS, begin):
         try:
             evaluation = read(Evaluated, record.value)
         except InvalidMessage:

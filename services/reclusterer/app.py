@@ -24,7 +24,7 @@ def build(settings: ReclustererSettings | None = None) -> FastStream:
     @asynccontextmanager
     async def running(turn: Leadership) -> AsyncGenerator[None, None]:
         learner = Learner(settings, kafka, RedisSettings(), turn)
-        tasks = [asyncio.create_task(learner.following.run()), asyncio.create_task(learner.write())]
+        tasks = [asyncio.create_task(learner.follow()), asyncio.create_task(learner.write())]
         try:
             yield
         finally:

@@ -4,6 +4,7 @@ told."""
 from __future__ import annotations
 
 import heapq
+import time
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field, replace
 
@@ -177,7 +178,7 @@ class Evidence:
                 self.pending.popitem(last=False)
             return False
         vector, text = known
-        moment = message.at.timestamp() if message.at else at
+        moment = min(message.at.timestamp() if message.at else at, at, time.time())
         self.newest = max(self.newest, moment)
         opinion = RecordedVotes(
             message.evaluation_id,
@@ -206,8 +207,11 @@ class Evidence:
                     answer.latency_s,
                     moment,
                     vector,
-                    read=text,
-                    simulated=message.rater.simulated,
+                    answer.prompt_tokens,
+                    answer.completion_tokens,
+                    answer.cost_source == "catalogue",
+                    text,
+                    message.rater.simulated,
                 )
             )
         if len(self.opinions) > self.settings.evaluations + SLACK:
@@ -313,12 +317,14 @@ class Evidence:
             self.vectors.popitem(last=False)
 
     def _observe(self, one: ObservedAnswer) -> None:
+        """The later counts; but one that tells its tokens before one that does not, as judges of
+        before told none."""
+
+        def rank(of: ObservedAnswer) -> tuple[bool, float, float, float]:
+            return of.prompt_tokens > 0, of.at, of.cost_usd, of.latency_s
+
         before = self.seen.get(one.key)
-        if before is None or (before.at, before.cost_usd, before.latency_s) < (
-            one.at,
-            one.cost_usd,
-            one.latency_s,
-        ):
+        if before is None or rank(before) < rank(one):
             self.seen[one.key] = one
         if len(self.seen) > self.settings.observations + SLACK:
             self.trim()

@@ -91,6 +91,8 @@ class Learner:
     """Embeddings of that space that came last, none of another between them."""
     watch: Trigger = field(init=False)
     following: Following = field(init=False)
+    home: Encoder | None = None
+    """The space of the newest table, as long as that has not been read."""
     current: RoutingTable | None = None
     anchor: RoutingTable | None = None
     pinned: bool = False
@@ -139,7 +141,8 @@ class Learner:
     def of_space(self, encoder: Encoder) -> Evidence:
         """What is remembered of this space; of two others at most."""
         if encoder not in self.spaces:
-            others = [e for e in self.spaces if self.current is None or e != self.current.encoder]
+            own = self.home if self.current is None else self.current.encoder
+            others = [e for e in self.spaces if e != own]
             while len(self.spaces) >= SPACES:
                 del self.spaces[others.pop(0)]
             evidence = Evidence(self.settings, encoder) if self.spaces else self.homeless
@@ -183,6 +186,14 @@ class Learner:
         memory = self.memory
         LEARNT.labels("embeddings").set(len(memory.samples))
         LEARNT.labels("evaluations").set(len(memory.opinions))
+
+    async def follow(self) -> None:
+        """Read the topics. What lies in the newest table's space is not given up for older
+        spaces, so that space is looked up first."""
+        with suppress(AdapterError):
+            if published := await versions(self.kafka):
+                self.home = published[-1].read_table().encoder
+        await self.following.run()
 
     async def write(self) -> None:
         """While it is our turn, publish what has been learnt."""

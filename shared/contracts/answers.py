@@ -34,6 +34,12 @@ class Answer(Part):
     latency_s: NonNegative
     """Seconds until the whole answer was there."""
 
+    @property
+    def in_words(self) -> bool:
+        """Whether its text is all of it: it calls no tool."""
+        message = self.message or {}
+        return not (message.get("tool_calls") or message.get("function_call"))
+
 
 class FailedCall(Part):
     """A model that was asked and gave no usable answer."""
@@ -45,12 +51,14 @@ class FailedCall(Part):
 def one_text(parameters: Mapping[str, Any]) -> bool:
     """Whether the answer to a request with these parameters is one text, which is what a cascade
     can assess."""
-    return not parameters.keys() & {
-        "tools",
-        "functions",
-        "response_format",
-        "modalities",
-    } and parameters.get("n") in (None, 1)
+    return in_words(parameters) and "response_format" not in parameters
+
+
+def in_words(parameters: Mapping[str, Any]) -> bool:
+    """Whether the answer to a request with these parameters is words alone, of any form, which is
+    what a judge can compare."""
+    asked = parameters.keys() & {"tools", "functions", "modalities"}
+    return not asked and parameters.get("n") in (None, 1)
 
 
 class Assessed(Part):

@@ -25,6 +25,10 @@ class Shown(Part):
     model: str
     cost_usd: NonNegative
     latency_s: NonNegative
+    prompt_tokens: Annotated[int, Field(ge=0)] = 0
+    """0: not known."""
+    completion_tokens: Annotated[int, Field(ge=0)] = 0
+    cost_source: Literal["provider", "catalogue"] = "provider"
     text: str | None = None
 
 

@@ -12,8 +12,11 @@ import pytest
 from conftest import eventually
 from redis.asyncio import Redis
 
+from shared.adapters.kafka.client import create_topics
+from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.budget import DailyBudget
 from shared.adapters.redis.client import RedisSettings
+from tests.unit.adapters.test_reading import read_from_midnight
 
 
 class Till:
@@ -79,3 +82,9 @@ async def test_without_redis_nothing_is_spent(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("POINTSMAN_REDIS_URL", "redis://127.0.0.1:1/0")
     budget = DailyBudget(RedisSettings(), "budget:nowhere", 5.0, Till().count)
     assert not await budget.reserve(0.01)
+
+
+async def test_spending_is_counted_from_midnight_alone(installation: dict[str, str]) -> None:
+    kafka = KafkaSettings()
+    await create_topics(kafka)
+    assert await read_from_midnight(kafka) == ["0 0", "0 1"]

@@ -102,7 +102,8 @@ def effective(settings: DescriberSettings) -> DescriberSettings:
 @asynccontextmanager
 async def asking(settings: DescriberSettings) -> AsyncGenerator[Ask, None]:
     """The language model of these settings, real or simulated, as the describer asks it."""
-    providers = Providers(CurrentCatalog(settings.catalog))
+    llm = LLMSettings().with_room(settings.workers)
+    providers = Providers(CurrentCatalog(settings.catalog), llm)
     model, name, price = providers.helper(settings.model)
 
     async def ask(instruction: str, content: str) -> ModelReply:

@@ -112,10 +112,7 @@ async def calling(
 ) -> AsyncGenerator[Calling, None]:
     """The providers, with as many calls under way as there may be requests, unless the environment
     says otherwise."""
-    llm = LLMSettings()
-    if "concurrency" not in llm.model_fields_set:
-        llm = llm.model_copy(update={"concurrency": settings.max_requests})
-    providers = Providers(catalog, llm)
+    providers = Providers(catalog, LLMSettings().with_room(settings.max_requests))
     try:
         yield Calling(providers, catalog)
     finally:

@@ -17,6 +17,7 @@ from services.gateway import FLOW, billing, documented
 from services.gateway.answering import (
     Answering,
     Models,
+    UnderWay,
     ask_streamed,
     ask_whole,
     left_out,
@@ -32,7 +33,7 @@ from services.gateway.hot_path import HotPath
 from services.gateway.remembered import AnsweredAt, KeptResponse
 from services.gateway.requests import FeedbackRequest, Problem, parse, wishes_of
 from services.gateway.settings import GatewaySettings
-from services.gateway.understanding import AskedRequest, UnderstoodRequest, understand
+from services.gateway.understanding import AskedRequest, UnderstoodRequest, resolved, understand
 from services.gateway.wiring.admission import ConcurrencyLimit
 from services.gateway.wiring.calling import calling
 from services.gateway.wiring.encoding import OwnEncoder
@@ -155,7 +156,8 @@ class Gateway:
 
     def _understand(self, call: HttpCall, asked: AskedRequest) -> UnderstoodRequest:
         wishes = wishes_of(call.request.headers, asked.request.pointsman)
-        if wishes.profile is None and wishes.stated() is None and ":" not in asked.request.model:
+        called = resolved(asked.request.model, self.catalog(), self.settings.aliases)
+        if wishes.profile is None and wishes.stated() is None and ":" not in called:
             preferences = call.key.preferences
             wishes = wishes.model_copy(
                 update={"preferences": preferences}
@@ -249,11 +251,11 @@ class Gateway:
             DEFAULTED.labels(choice.no_decision.value).inc()
         expected = expected_usd(wanted, choice, self.models)
         purse = await self.reserved(call.key, expected)
-        answerings: list[Answering] = []
+        under_way = UnderWay()
         try:
-            await (self._stream if wanted.stream else self._whole)(call, wanted, choice, answerings)
+            await (self._stream if wanted.stream else self._whole)(call, wanted, choice, under_way)
         finally:
-            self._record(wanted, choice, answerings, call.key, expected, purse)
+            self._record(wanted, choice, under_way.answering, call.key, expected, purse)
 
     async def reserved(self, key: Key, expected: float) -> KeyBudget | None:
         """The key's budget, where it has one, with room for what is expected. Raises `Problem`."""
@@ -289,27 +291,31 @@ class Gateway:
         return headers
 
     async def _whole(
-        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, answerings: list[Answering]
+        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, under_way: UnderWay
     ) -> None:
         done, completion = await ask_whole(
-            wanted, choice, self.models, self.settings.answer_s, self.assess
+            wanted, choice, self.models, self.settings.answer_s, under_way, self.assess
         )
-        answerings.append(done)
         headers = self._headers(wanted, choice, done)
         body = wanted.asked.form.whole(completion, wanted)
         await self.responses.keep(wanted, call.key, completion)
         await call.say(200, body, headers | {"x-pointsman-cost-usd": f"{done.cost_usd:.8f}"})
 
     async def _stream(
-        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, answerings: list[Answering]
+        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, under_way: UnderWay
     ) -> None:
         settings = self.settings
         waiting = call.waiting(settings.keep_alive_s)
         try:
             async with ask_streamed(
-                wanted, choice, self.models, settings.answer_s, settings.silence_s, self.assess
+                wanted,
+                choice,
+                self.models,
+                settings.answer_s,
+                settings.silence_s,
+                under_way,
+                self.assess,
             ) as speaking:
-                answerings.append(speaking.told)
                 await waiting.end()
                 call.events = wanted.asked.form.streamed(wanted, speaking.told.model)
                 if not call.status:
@@ -337,28 +343,28 @@ class Gateway:
         self,
         wanted: UnderstoodRequest,
         choice: Choice,
-        answerings: list[Answering],
+        answering: Answering | None,
         key: Key,
         expected: float,
         purse: KeyBudget | None,
     ) -> None:
         """Leave behind what is to be learnt and what is to be paid; also when the client has
         left."""
-        if not answerings:
+        if answering is None:
             if purse is not None:
                 self.later(purse.settle(expected, 0.0))
             return
-        bill = billing.bill(wanted, answerings[0], key.name, expected)
+        bill = billing.bill(wanted, answering, key.name, expected)
         SPENT.labels(FLOW.name, bill.model).inc(bill.cost_usd)
         if purse is not None:
             self.later(purse.settle(expected, bill.cost_usd))
         self.later(self.replies.publish(SPENDING, to_json(bill), bill.key))
-        answer = answerings[0].answer
+        answer = answering.answer
         if (conversation := choice.conversation) is not None and answer is not None:
             tokens = answer.prompt_tokens + answer.completion_tokens
-            self.later(conversation.keep(self.conversations, answerings[0].model, answer, tokens))
-        if choice.decided is not None and wanted.whole and answerings[0].answer is not None:
-            self.later(self._completed(completed(choice.decided, answerings[0]), key))
+            self.later(conversation.keep(self.conversations, answering.model, answer, tokens))
+        if choice.decided is not None and wanted.whole and answer is not None:
+            self.later(self._completed(completed(choice.decided, answering), key))
 
     async def _completed(self, message: Completed, key: Key) -> None:
         async def there(partition: int, offset: int) -> None:

@@ -281,17 +281,51 @@ async def _partitions(consumer: AIOKafkaConsumer, name: str) -> set[int]:
 
 async def read_all(kafka: KafkaSettings, topic: Topic) -> list[Any]:
     """Every record of a topic up to where it ends now, partition by partition."""
+    found = [record async for record in each(kafka, topic)]
+    return sorted(found, key=lambda r: (r.partition, r.offset))
+
+
+async def each(
+    kafka: KafkaSettings, topic: Topic, since: datetime | None = None
+) -> AsyncGenerator[Any, None]:
+    """The records of a topic up to where it ends now, each partition in its order; those from
+    `since` on, by their timestamps. Holds one batch at a time."""
     async with reader(kafka, [topic], from_start=True) as consumer:
         parts = list(consumer.assignment())
         ends: Mapping[TopicPartition, int] = await consumer.end_offsets(parts)
         starts: Mapping[TopicPartition, int] = await consumer.beginning_offsets(parts)
         left = {part for part in parts if ends[part] > starts[part]}
-        records = []
+        first_ms = 0 if since is None else int(1000 * since.timestamp())
+        if since is not None and left:
+            times = await consumer.offsets_for_times(dict.fromkeys(left, first_ms))
+            for part in left:
+                # nothing is that new; or the broker, as the embedded one, looks up no times
+                found = times.get(part)
+                consumer.seek(part, ends[part] - 1 if found is None else found.offset)
+            unknown = {part for part in left if times.get(part) is None}
+            last = await _last_timestamps(consumer, unknown, ends)
+            for part in unknown:
+                consumer.seek(part, starts[part] if last[part] >= first_ms else ends[part])
+        left = {part for part in left if await consumer.position(part) < ends[part]}
         while left:
             for part, batch in (await consumer.getmany(*left, timeout_ms=200)).items():
-                records += [r for r in batch if r.offset < ends[part]]
+                for record in batch:
+                    if record.offset < ends[part] and record.timestamp >= first_ms:
+                        yield record
             left = {part for part in left if await consumer.position(part) < ends[part]}
-    return sorted(records, key=lambda r: (r.partition, r.offset))
+
+
+async def _last_timestamps(
+    consumer: AIOKafkaConsumer, parts: set[TopicPartition], ends: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """In milliseconds, of the last record of each partition; 0 where the last is no record."""
+    last = dict.fromkeys(parts, 0)
+    left = set(parts)
+    while left:
+        for part, batch in (await consumer.getmany(*left, timeout_ms=200)).items():
+            last[part] = max(last[part], *(record.timestamp for record in batch))
+        left = {part for part in left if await consumer.position(part) < ends[part]}
+    return last
 
 
 async def read_one(

@@ -9,7 +9,7 @@ from shared.adapters.kafka.client import publisher, read_all, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import log
 from shared.contracts.errors import InvalidMessage
-from shared.contracts.tables import Origin, TablePublished, read_version
+from shared.contracts.tables import Origin, TablePublished, anchor_of, read_version
 from shared.contracts.topics import ROUTING_TABLES
 from shared.routing.deciding.table import RoutingTable
 
@@ -127,7 +127,10 @@ async def append(
             key=version.key,
             partition=0,
         )
+        anchor = anchor_of([*published, version])  # learning adds to it, however old it is
         for old in published[: max(0, len(published) + 1 - KEEP)]:
+            if old is anchor:
+                continue
             await out.send_and_wait(kafka.name(ROUTING_TABLES), None, key=old.key, partition=0)
     written = next((v for v in await versions(kafka) if v.ref.version == version.ref.version), None)
     if written is None or written.digest != version.digest:

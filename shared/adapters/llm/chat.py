@@ -76,13 +76,20 @@ class LLMSettings(SecretSettings):
     """YAML file of further providers: name: {base_url, api, key_env, concurrency}. A model of the
     catalogue names its own."""
     concurrency: Annotated[int, Field(ge=1)] = 16
-    """Concurrent calls of a process."""
+    """Concurrent calls of a process. If it is not set, each service makes as many as it has work
+    at once, so that no call waits for room in its time limit."""
     attempts: Annotated[int, Field(ge=1)] = 3
     """Attempts at one call at most, the first included."""
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     """Failed calls in a row after which a model rests."""
     breaker_rest_s: Annotated[float, Field(gt=0)] = 15.0
     """Seconds of that rest."""
+
+    def with_room(self, calls: int) -> LLMSettings:
+        """With that many concurrent calls, unless the environment says how many."""
+        if "concurrency" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"concurrency": calls})
 
     @property
     def simulated(self) -> bool:

@@ -41,7 +41,8 @@ class Provider(BaseModel):
     base_url: str
     key_env: str | None = None
     """The variable that holds its key. None: it needs none."""
-    concurrency: Annotated[int, Field(ge=1)] = 16
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    """None: as many as of the default provider."""
     api: str = OPENAI
     """The API that it speaks."""
 
@@ -85,7 +86,7 @@ class Providers:
                 "api_key": SecretStr(key),
                 "base_url": provider.base_url,
                 "api": provider.api,
-                "concurrency": provider.concurrency,
+                "concurrency": provider.concurrency or self._settings.concurrency,
             }
             self._chats[name] = Chat(self._settings.model_copy(update=access))
             self._apis[name] = provider.api

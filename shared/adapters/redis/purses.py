@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 
-from shared.adapters.kafka.client import read_all
+from shared.adapters.kafka.client import each
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.budget import DailyBudget
 from shared.adapters.redis.client import RedisSettings
@@ -70,7 +70,7 @@ class KeyBudgets:
     async def _spent_since(self, day: datetime) -> Counter[str]:
         total: Counter[str] = Counter()
         seen: set[str] = set()
-        for record in await read_all(self._kafka, SPENDING):
+        async for record in each(self._kafka, SPENDING, day):
             try:
                 spent = read(Spent, record.value)
             except InvalidMessage:

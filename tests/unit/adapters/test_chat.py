@@ -304,3 +304,12 @@ def test_providers_without_a_key_of_the_default_one_are_an_error(tmp_path: Path)
     file.write_text("mine: {base_url: http://localhost:1/v1}\n")
     with pytest.raises(CatalogError, match="POINTSMAN_LLM_API_KEY"):
         Providers(lambda: load(None), LLMSettings(providers=file))
+
+
+def test_room_for_calls_is_what_a_service_works_on_unless_it_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("POINTSMAN_LLM_CONCURRENCY", raising=False)
+    assert LLMSettings().with_room(32).concurrency == 32
+    monkeypatch.setenv("POINTSMAN_LLM_CONCURRENCY", "4")
+    assert LLMSettings().with_room(32).concurrency == 4

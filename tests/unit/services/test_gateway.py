@@ -19,6 +19,7 @@ from support import placed, table, wish
 from services.gateway.answering import (
     Answering,
     StreamedReply,
+    UnderWay,
     ask_streamed,
     left_out,
     unanswered,
@@ -41,7 +42,9 @@ from services.gateway.requests import (
 from services.gateway.settings import GatewaySettings
 from services.gateway.understanding import UnderstoodRequest, understand
 from services.gateway.wiring.admission import CODINGS, ConcurrencyLimit, Slot
+from services.gateway.wiring.endpoints import Gateway
 from services.selector.decide import decide
+from shared.adapters.catalog import CurrentCatalog
 from shared.adapters.keys import (
     Key,
     KeyFileInvalid,
@@ -60,7 +63,7 @@ from shared.contracts.decisions import CandidateScore, CascadePlan, Decision
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Submitted, to_json
 from shared.contracts.places import TableRef
-from shared.contracts.wishes import Profile
+from shared.contracts.wishes import Preferences, Profile
 from shared.protocols.portable import fingerprint
 from shared.routing.deciding.abilities import Ability
 
@@ -141,6 +144,33 @@ def test_headers_fill_what_the_body_leaves_open() -> None:
     assert got.constraints.max_cost_usd == 0.5
     assert got.constraints.deny == {"a", "b"}
     assert got.profile is Profile.fast
+
+
+@pytest.mark.parametrize(
+    ("called", "key_s", "profile"),
+    [
+        ("somebody/unknown", None, Profile.economy),
+        ("somebody/unknown", Preferences(keep=0.9), Profile.economy),
+        ("gpt-4o", None, Profile.balanced),
+    ],
+)
+def test_an_alias_may_name_a_profile(
+    called: str, key_s: Preferences | None, profile: Profile
+) -> None:
+    settings = GatewaySettings(aliases={"gpt-4o": "auto", "*": "auto:economy"})
+    endpoints: Any = SimpleNamespace(
+        settings=settings, catalog=CurrentCatalog(None), _named=lambda limits: limits
+    )
+    body = json.dumps({"model": called, "messages": [{"role": "user", "content": "x"}]}).encode()
+    call: Any = SimpleNamespace(
+        request=SimpleNamespace(headers={}),
+        key=SimpleNamespace(name="k", preferences=key_s),
+        request_id="r-1",
+        body=body,
+    )
+    understood = Gateway._understand(endpoints, call, CHAT.read(body, {}))
+    assert understood.submitted is not None
+    assert understood.submitted.profile == profile
 
 
 def test_a_model_is_known_by_its_provider_s_id_too() -> None:
@@ -386,6 +416,42 @@ async def test_the_cost_is_in_the_last_chunk_even_when_no_usage_came() -> None:
         assert {(c["id"], c["model"]) for c in got} == {("r-1", "m")}
 
 
+@pytest.mark.parametrize("piece", [{"content": "c"}, {"tool_calls": [{"index": 0}]}])
+async def test_a_stream_ends_once_whatever_comes_after_the_end(piece: dict[str, Any]) -> None:
+    """As OpenRouter sends it: an empty chunk with the usage, after the one that ends."""
+
+    def chunk(delta: dict[str, Any], reason: str | None, **more: Any) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]} | more
+
+    usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    empty = chunk({"role": "assistant", "content": ""}, None, usage=usage)
+    for sent in (
+        [chunk(piece, None), chunk({}, "stop"), empty],
+        [chunk(piece, "stop"), chunk({"content": ""}, "stop"), empty],
+        [chunk({}, "stop"), chunk(piece, None), empty],
+    ):
+        talk = SimpleNamespace(chunks=_chunks(*sent), answer=_answer)
+        got = [c async for c in StreamedReply(wanted(), talk, Answering("m", None, ())).chunks()]
+        reasons = [c["choices"][0]["finish_reason"] for c in got]
+        assert reasons == [None] * (len(got) - 1) + ["stop"]
+        assert [c["choices"][0]["delta"] for c in got].count(piece) == 1
+        assert got[-1]["usage"]["cost"] == 0.5
+        assert all("usage" not in c for c in got[:-1])
+
+
+async def test_every_choice_of_a_stream_has_its_end() -> None:
+    def chunk(index: int, content: str, reason: str | None) -> dict[str, Any]:
+        delta = {"content": content} if content else {}
+        return {"choices": [{"index": index, "delta": delta, "finish_reason": reason}]}
+
+    sent = [chunk(0, "a", None), chunk(0, "", "stop"), chunk(1, "b", None), chunk(1, "", "length")]
+    talk = SimpleNamespace(chunks=_chunks(*sent), answer=_answer)
+    got = [c async for c in StreamedReply(wanted(), talk, Answering("m", None, ())).chunks()]
+    assert [c["choices"][0]["delta"].get("content") for c in got[:-1]] == ["a", "b"]
+    ends = [(c["index"], c["finish_reason"]) for c in got[-1]["choices"]]
+    assert ends == [(0, "stop"), (1, "length")]
+
+
 class _Models:
     def __init__(self, **errors: ModelUnavailable) -> None:
         self.errors, self.asked = errors, list[str]()
@@ -412,7 +478,7 @@ async def test_a_stream_that_breaks_in_the_middle_is_not_begun_again_elsewhere()
 
     async def listen() -> None:
         async with ask_streamed(
-            wanted(), Choice(("down", "breaks", "good"), None), made, 5, 5
+            wanted(), Choice(("down", "breaks", "good"), None), made, 5, 5, UnderWay()
         ) as speaking:  # type: ignore[arg-type]
             kept.append(speaking)
             async for _ in speaking.chunks():

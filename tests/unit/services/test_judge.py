@@ -169,6 +169,43 @@ async def test_challengers_are_called_in_the_shadow_within_the_budget() -> None:
     assert purse.spent == pytest.approx(0)
 
 
+async def test_answers_that_call_tools_are_not_compared() -> None:
+    """A judge would see an empty answer."""
+    sampler = Sampler(JudgeSettings(rate=1.0))
+    costs = dict.fromkeys(NAMES, 0.001)
+    tab = table(models=NAMES)
+    for parameters, compared in (
+        ({}, 1),
+        ({"response_format": {"type": "json_object"}}, 1),
+        ({"tools": [{"type": "function"}]}, 0),
+        ({"n": 2}, 0),
+    ):
+        message = completed(answer("large"), parameters=parameters)
+        assert len(sampler.choose(message, tab, costs)) == compared
+
+    async def calls(message: Completed, model: str) -> Answer:
+        said = {"tool_calls": [{"function": {"name": "read"}}]}
+        return answer(model, "").model_copy(update={"message": said})
+
+    async def nobody(*_: object) -> Said:
+        raise AssertionError("no judge is asked")
+
+    purse = Purse()
+    found = await judge(
+        completed(answer("large")),
+        [Pair("large", "small", 1)],
+        JudgeSettings(both=0.0),
+        calls,
+        nobody,
+        purse,
+        CatalogBound(),
+        Notes(),
+        Attendance(60),
+    )
+    assert found == []
+    assert purse.spent == pytest.approx(0.001), "the shadow answer was paid for"
+
+
 async def test_a_message_that_comes_again_is_not_paid_for_again() -> None:
     asked = Counter[str]()
 

@@ -1,6 +1,8 @@
 """The re-clusterer: what it remembers, when it clusters, what its tables say."""
 
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from services.reclusterer.recluster import propose
 from services.reclusterer.settings import ReclustererSettings
 from services.reclusterer.trigger import Trigger
 from shared.catalog import models as catalog
+from shared.catalog.models import Price
 from shared.contracts.evaluations import Evaluated, Shown
 from shared.contracts.places import Embedding, EncoderRef
 from shared.contracts.raters import Rater, RaterKind, Votes
@@ -156,6 +159,55 @@ def test_a_raters_second_vote_replaces_the_first_and_unknown_models_are_left_out
 
 
 @pytest.mark.slow
+def test_an_answer_costs_the_same_whether_judges_tell_of_it_or_the_dispatcher() -> None:
+    price = Price(input=5.0, output=25.0)
+    given = answer("large", cost=0.0525).model_copy(
+        update={"prompt_tokens": 8000, "completion_tokens": 500}
+    )
+    message = completed(given)
+    told = Shown(
+        model="large",
+        cost_usd=0.0525,
+        latency_s=1.0,
+        prompt_tokens=8000,
+        completion_tokens=500,
+    )
+    older = Shown(model="large", cost_usd=0.0525, latency_s=1.0)
+    votes = Evaluated(
+        request_id=message.request_id,
+        first="large",
+        second="small",
+        rater=Rater(kind=RaterKind.judge, name="j"),
+        votes=Votes(ties=6),
+        embedding=message.embedding,
+    )
+    for dispatched, shown in ((True, told), (True, older), (False, told)):
+        memory = Evidence(ReclustererSettings())
+        if dispatched:
+            memory.completed(message)
+        memory.evaluated(votes.model_copy(update={"answers": (shown, older)}), 4e9)
+        observed = memory.seen[f"{message.request_id}\0large"]
+        assert observed.answer_usd(price) == pytest.approx(0.0125)
+
+
+def test_a_vote_from_the_future_does_not_make_all_others_old() -> None:
+    memory = learnt(20)
+    newest = memory.newest
+    one = next(iter(memory.opinions.values()))
+    pair = Evaluated(
+        request_id="r0",
+        first=one.first,
+        second=one.second,
+        rater=Rater(kind=RaterKind.human, name="ann"),
+        votes=Votes(ties=1),
+        at=datetime(2062, 1, 1, tzinfo=UTC),
+    )
+    memory.evaluated(pair, newest + 1)
+    assert memory.newest == newest + 1
+    memory.evaluated(pair, datetime(2062, 1, 1, tzinfo=UTC).timestamp())
+    assert memory.newest <= time.time()
+
+
 def test_memory_is_bounded_and_its_sample_does_not_depend_on_the_order() -> None:
     settings = ReclustererSettings(embeddings=100, observations=100)
     kept = []

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from support import embedded, table
 
+from services.reclusterer import wiring
 from services.reclusterer.settings import ReclustererSettings
 from services.reclusterer.wiring import ARRIVED, SPACES, Learner
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.client import RedisSettings
 from shared.contracts.messages import to_json
 from shared.contracts.places import EncoderRef
+from shared.contracts.tables import TablePublished
 from shared.contracts.topics import EMBEDDINGS, EVALUATIONS
 from shared.routing.deciding.table import Encoder
 
@@ -81,3 +85,32 @@ def test_what_is_forgotten_stays_forgotten_in_a_space_that_comes_later() -> None
     hears(learner, "9", 2)
     assert set(learner.memory.samples) == {"r-9-1"}
     assert np.isfinite(next(iter(learner.memory.samples.values())).vector).all()
+
+
+async def test_after_a_start_too_what_lies_in_the_newest_tables_space_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a year of records, those in older spaces are read while the table is not known yet."""
+    learner = made()
+    found = TablePublished(
+        epoch=1,
+        sequence=1,
+        digest=table().digest,
+        published_at=datetime.now(UTC),
+        table=table().to_bytes().decode(),
+    )
+
+    async def published(_: KafkaSettings) -> list[TablePublished]:
+        return [found]
+
+    async def read() -> None:
+        hears(learner, "1", 2)
+        for revision in "23456":
+            hears(learner, revision, 1)
+
+    monkeypatch.setattr(wiring, "versions", published)
+    monkeypatch.setattr(learner.following, "run", read)
+    await learner.follow()
+    assert learner.current is None
+    assert len(learner.spaces) == SPACES
+    assert len(learner.of_space(space("1")).samples) == 2
