@@ -334,9 +334,11 @@ class StreamedReply:
                     continue
                 index = choice.get("index", 0)
                 if choice.get("finish_reason"):
-                    if index in ends and _says(ends[index]):
-                        passing.append({**ends[index], "finish_reason": None})
-                    ends[index] = choice
+                    before = ends.get(index)
+                    if before is not None and _says(before):
+                        passing.append({**before, "finish_reason": None})
+                    reason = choice["finish_reason"] if before is None else _later(before, choice)
+                    ends[index] = {**choice, "finish_reason": reason}
                     last = chunk
                 elif index not in ends or _says(choice):
                     passing.append(choice)
@@ -359,6 +361,12 @@ class StreamedReply:
         if not self.wanted.usage:
             return
         yield common | mine | {"choices": []} | closing
+
+
+def _later(before: Mapping[str, Any], choice: Mapping[str, Any]) -> Any:
+    """The reason of a choice that ends twice: the second time it may be a mere "stop"."""
+    reasons = (before["finish_reason"], choice["finish_reason"])
+    return next((reason for reason in reasons if reason != "stop"), "stop")
 
 
 def _says(choice: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -15,8 +16,20 @@ from shared.contracts.spending import Spent
 
 
 class KeyBudget(Protocol):
-    async def reserve(self, usd: float) -> bool: ...
-    async def settle(self, reserved: float, spent: float) -> None: ...
+    async def reserve(self, usd: float) -> Any: ...
+    async def settle(self, reserved: Any, spent: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Money of a key that an answer may cost."""
+
+    purse: KeyBudget
+    reservation: Any
+
+    async def settle(self, spent: float) -> None:
+        """Give back what was not spent."""
+        await self.purse.settle(self.reservation, spent)
 
 
 def expected_usd(wanted: UnderstoodRequest, choice: Choice, models: Models) -> float:

@@ -28,13 +28,18 @@ class Asking(Protocol):
     async def send(self, message: Submitted) -> None: ...
 
 
-class Rest(Protocol):
-    """A circuit breaker."""
+class Turn(Protocol):
+    """One prompt for the hot path."""
 
-    def allows(self) -> bool: ...
     def succeeded(self) -> None: ...
     def failed(self) -> None: ...
     def abandoned(self) -> None: ...
+
+
+class Rest(Protocol):
+    """A circuit breaker."""
+
+    def turn(self) -> Turn | None: ...
 
 
 class HotPath:
@@ -59,7 +64,7 @@ class HotPath:
     async def route(self, message: Submitted) -> Decided:
         """The decision. Raises `Unrouted` after the deadlines, or at once while nothing has come
         for a while."""
-        if not self._rest.allows():
+        if (turn := self._rest.turn()) is None:
             raise Unrouted(
                 NoDecision.resting,
                 "routing gave no decisions recently, so the gateway does not wait for it now",
@@ -75,7 +80,7 @@ class HotPath:
                 async with asyncio.timeout(settings.deadline_s):
                     decided = await expected.decided
         except TimeoutError:
-            self._rest.failed()
+            turn.failed()
             what, limit_s = (
                 ("description", settings.describe_s)
                 if late is NoDecision.no_description
@@ -83,11 +88,11 @@ class HotPath:
             )
             raise Unrouted(late, f"no {what} within {limit_s:g} s") from None
         except asyncio.CancelledError:
-            self._rest.abandoned()
+            turn.abandoned()
             raise
         except Exception as error:
-            self._rest.failed()
+            turn.failed()
             text = f"the prompt could not be published ({type(error).__name__})"
             raise Unrouted(NoDecision.not_published, text) from None
-        self._rest.succeeded()
+        turn.succeeded()
         return decided

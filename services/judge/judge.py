@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 
@@ -64,8 +64,8 @@ class AskJudge(Protocol):
 class Budget(Protocol):
     """Money reserved before it is spent."""
 
-    async def reserve(self, usd: float) -> bool: ...
-    async def settle(self, reserved: float, spent: float) -> None: ...
+    async def reserve(self, usd: float) -> Any: ...
+    async def settle(self, reserved: Any, spent: float) -> None: ...
 
 
 class Kept(Protocol):
@@ -186,7 +186,7 @@ async def _pair(
     raters = judges_of(pair, message.request_id, settings, attendance)
     if not raters:
         return []
-    reserved = _bound(
+    most = _bound(
         message,
         [there[n] for n in there if n in (pair.first, pair.second)],
         missing,
@@ -194,7 +194,7 @@ async def _pair(
         settings,
         prices,
     )
-    if not await budget.reserve(reserved):
+    if (reserved := await budget.reserve(most)) is None:
         return []
     spent = 0.0
     try:

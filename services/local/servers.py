@@ -54,7 +54,10 @@ def announced(environment: dict[str, str]) -> Iterator[None]:
     path = _file()
     path.parent.mkdir(parents=True, exist_ok=True)
     if _announced() is None:
-        path.write_text(json.dumps({"pid": os.getpid(), "environment": environment}))
+        # an address may have a password
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            os.fchmod(file.fileno(), 0o600)
+            json.dump({"pid": os.getpid(), "environment": environment}, file)
     try:
         yield
     finally:

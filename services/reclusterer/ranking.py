@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,19 @@ def reference_of(models: Sequence[Model], settings: ReclustererSettings) -> str:
     return settings.reference or max(models, key=lambda m: (m.price.output, m.name)).name
 
 
+@dataclass(frozen=True, slots=True)
+class RankedTable:
+    """A table as votes rank its models."""
+
+    table: RoutingTable
+    evaluations: int
+    """How many are in it."""
+    ranking: Ranking
+    """By votes alone."""
+    changed: Mapping[str, str]
+    """What has changed about its models, in words, by model and cluster."""
+
+
 def ranked_table(
     memory: Evidence,
     clusters: tuple[Cluster, ...],
@@ -43,9 +57,8 @@ def ranked_table(
     anchor: RoutingTable | None,
     projection: Projection | None,
     text: Text | None,
-) -> tuple[RoutingTable, int, Mapping[str, str]]:
-    """The table with these clusters; how many evaluations are in it; and what has changed about its
-    models, in words, by model and cluster."""
+) -> RankedTable:
+    """The table with these clusters."""
     assert memory.encoder is not None
     names = [m.name for m in models]
     reference = reference_of(models, settings)
@@ -117,7 +130,7 @@ def ranked_table(
         )
         for one in ranking.changed
     }
-    return table, len(opinions), changed
+    return RankedTable(table, len(opinions), ranking, changed)
 
 
 def _base(anchor: RoutingTable | None, centroids: Array, reference: str) -> Floats:

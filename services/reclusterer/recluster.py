@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from services.reclusterer.guard import guard, votes_ratio
+from services.reclusterer.guard import guard
 from services.reclusterer.memory import Evidence, Sample
 from services.reclusterer.ranking import gather, ranked_table
 from services.reclusterer.seeding import gathered, is_seed, seeded
@@ -18,10 +18,12 @@ from shared.catalog.tasks.points import Points, space_of
 from shared.routing.deciding.estimator import Estimator
 from shared.routing.deciding.form import SIZE
 from shared.routing.deciding.frontier import Frontier, frontier_of
+from shared.routing.deciding.predictor import logit
 from shared.routing.deciding.rates import Rates
 from shared.routing.deciding.selection import expectations as expected_of
 from shared.routing.deciding.selection import terms_of
 from shared.routing.deciding.table import Array, Cluster, RoutingTable
+from shared.routing.learning.bradley_terry import Ranking
 from shared.routing.learning.clustering import (
     CLUSTERINGS,
     EVOLVING,
@@ -138,7 +140,7 @@ def propose(
     )
     projection = space.projection if space else None
     text = (before.text or "description") if before is not None else memory.text
-    table, evaluations, changed = ranked_table(
+    ranked = ranked_table(
         evidence,
         clusters,
         centroids,
@@ -148,14 +150,15 @@ def propose(
         projection,
         text,
     )
-    table = settled(table, None if foreign else before)
-    table = replace(
-        table, estimator=_estimator(memory, evidence, table, anchor if usable else None, settings)
+    table = settled(ranked.table, None if foreign else before)
+    estimator = _estimator(
+        memory, evidence, table, ranked.ranking, anchor if usable else None, settings
     )
+    table = replace(table, estimator=estimator)
     if usable and anchor is not None:
         table = replace(table, cascade=anchor.cascade)
     table = replace(table, frontier=_frontier(memory, table))
-    return Proposal(table, why, evaluations, foreign or recluster, changed=changed)
+    return Proposal(table, why, ranked.evaluations, foreign or recluster, changed=ranked.changed)
 
 
 def _embeddings(memory: Evidence, samples: Sequence[Sample]) -> Array:
@@ -251,30 +254,43 @@ def _estimator(
     memory: Evidence,
     evidence: Evidence,
     table: RoutingTable,
+    ranking: Ranking,
     anchor: RoutingTable | None,
     settings: ReclustererSettings,
 ) -> Estimator | None:
-    """What the votes tell of single prompts; else what the anchor knew of them, as long as it knows
-    all models."""
+    """What the votes tell of single prompts, by the comparisons and weights that `ranking` counts;
+    else what the anchor knew of them, as long as it knows all models."""
     reference = table.models.index(table.reference_model)
-    data, ballots, opinions, _ = gather(evidence, table.centroids, table.models, settings)
+    data, _, opinions, at = gather(evidence, table.centroids, table.models, settings)
     first_of = {opinion.comparison_id: opinion for opinion in reversed(opinions)}
     ids = [first_of[comparison].evaluation_id for comparison in sorted(first_of)]
     dimensions = table.encoder.dimension + SIZE
-    if len(ids) >= FEWEST and all(len(memory.opinions[i].vector) == dimensions for i in ids):
-        ratio = votes_ratio(data, ballots)
-        order = np.lexsort((sorted(first_of), [first_of[c].at for c in sorted(first_of)]))
+    fresh, ratio = ranking.fresh, ranking.ratio
+    if (
+        fresh is not None
+        and ratio is not None
+        and len(fresh) >= FEWEST
+        and all(len(memory.opinions[i].vector) == dimensions for i in ids)
+    ):
+        order = fresh[np.argsort(at[fresh], kind="stable")]
         features = np.stack([memory.opinions[ids[i]].vector for i in order])
         k, m = table.strength.shape
-        if (
-            estimator := fit_votes_estimator(
-                features, data.rows(order), ratio[order], k, m, reference
-            )
-        ) is not None:
-            return estimator
+        estimator = fit_votes_estimator(features, data.rows(order), ratio[order], k, m, reference)
+        if estimator is not None:
+            return _on_scale(estimator, table)
     if anchor is None or anchor.estimator is None:
         return None
     return aligned(anchor.estimator, anchor.models, table.models)
+
+
+def _on_scale(estimator: Estimator, table: RoutingTable) -> Estimator:
+    """An estimator of wins against the reference, on the scale of the table's successes. Where an
+    anchor knows the reference's expected score, its mean takes the place of 0.5."""
+    if table.reference_success is None:
+        return estimator
+    sizes = np.array([max(cluster.size, 1) for cluster in table.clusters])
+    base = logit(np.average(table.reference_success, weights=sizes))
+    return replace(estimator, offset=(estimator.offset + base).astype(np.float32))
 
 
 def _frontier(memory: Evidence, table: RoutingTable) -> Frontier:

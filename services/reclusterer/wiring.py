@@ -190,7 +190,7 @@ class Learner:
     async def follow(self) -> None:
         """Read the topics. What lies in the newest table's space is not given up for older
         spaces, so that space is looked up first."""
-        with suppress(AdapterError):
+        with suppress(AdapterError, ContractError):
             if published := await versions(self.kafka):
                 self.home = published[-1].read_table().encoder
         await self.following.run()

@@ -13,6 +13,8 @@ from shared.adapters.telemetry import log
 
 T = TypeVar("T")
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
+MOST_WAIT_S = 2.0
+"""Between a few attempts."""
 
 
 async def patiently(
@@ -46,7 +48,7 @@ async def patiently(
 def a_few_times(on: Callable[[Exception], bool | float], attempts: int) -> Any:
     """At most this many attempts; `on` may also give the seconds to wait."""
     return stamina.retry_context(
-        on=on, attempts=attempts, timeout=None, wait_initial=FIRST_WAIT_S, wait_max=2.0
+        on=on, attempts=attempts, timeout=None, wait_initial=FIRST_WAIT_S, wait_max=MOST_WAIT_S
     )
 
 

@@ -13,7 +13,7 @@ REASONING = frozenset({"reasoning_effort", "reasoning"})
 """Parameters that say how long a model thinks."""
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """Values of `reasoning_effort`, in their order."""
-SAMPLING = frozenset({"temperature", "top_p"})
+SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 """Parameters that say how freely a model chooses its words."""
 UNASKED: tuple[Any, ...] = (None, "none", "minimal")
 """Values that ask for nothing; who can't do it does that anyway."""

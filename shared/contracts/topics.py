@@ -50,7 +50,7 @@ class Topic:
     def config(self) -> dict[str, str]:
         """The topic's settings, by Kafka's own names."""
         policy = (
-            {"cleanup.policy": "compact"}
+            {"cleanup.policy": "compact", "segment.ms": str(HOUR_MS)}  # what is newer stays whole
             if self.compacted
             else {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
         )

@@ -12,11 +12,12 @@ import pytest
 from conftest import eventually
 from redis.asyncio import Redis
 
+import shared.adapters.redis.budget
 from shared.adapters.kafka.client import create_topics
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.redis.budget import DailyBudget
 from shared.adapters.redis.client import RedisSettings
-from tests.unit.adapters.test_reading import read_from_midnight
+from tests.unit.adapters.test_topics_read import read_from_midnight
 
 
 class Till:
@@ -30,7 +31,8 @@ class Till:
 
     async def buy(self, budget: DailyBudget, rng: random.Random) -> bool:
         bound = rng.uniform(0.02, 0.05)
-        if not await budget.reserve(bound):
+        reserved = await budget.reserve(bound)
+        if reserved is None:
             return False
         self.under_way += bound
         self.most = max(self.most, self.spent + self.under_way)
@@ -38,7 +40,7 @@ class Till:
         real = bound * rng.uniform(0.3, 1.0)
         self.under_way -= bound
         self.spent += real
-        await budget.settle(bound, real)
+        await budget.settle(reserved, real)
         return True
 
 
@@ -76,6 +78,32 @@ async def test_eight_judges_never_pass_the_cap(installation: dict[str, str], wip
             return known is not None and known >= till.spent - 1e-6
 
         await eventually(counted)
+
+
+async def test_what_was_reserved_yesterday_is_not_given_back_today(
+    installation: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = ["2026-01-01"]
+    monkeypatch.setattr(shared.adapters.redis.budget, "_today", lambda: days[-1])
+
+    async def nothing(_: datetime) -> float:
+        return 0.0
+
+    budget = DailyBudget(RedisSettings(), "budget:midnight", 6.0, nothing)
+    async with budget.running():
+        old = await budget.reserve(1.0)
+        days.append("2026-01-02")
+        new = await budget.reserve(1.0)
+        free = await budget.reserve(0.0)
+        assert old is not None
+        assert new is not None
+        assert free is not None
+        await budget.settle(old, 0.0)
+        assert await budget.spent() == 1.0, "the other day's money"
+        await budget.settle(new, 0.25)
+        assert await budget.spent() == 0.25
+        days.append("2026-01-03")
+        await budget.settle(free, 0.0)
 
 
 async def test_without_redis_nothing_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:

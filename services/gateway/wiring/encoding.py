@@ -112,7 +112,7 @@ async def embed(gateway: Gateway, call: HttpCall) -> None:
             param="model",
         )
     expected = model.price.cost_usd(asked.tokens(), 0)
-    purse = await gateway.reserved(call.key, expected)
+    held = await gateway.reserved(call.key, expected)
     cost = 0.0
     try:
         body = asked.model_dump(exclude_unset=True, exclude={"model"})
@@ -120,8 +120,8 @@ async def embed(gateway: Gateway, call: HttpCall) -> None:
     except ModelUnavailable as error:
         raise unanswered([(model.name, error)]) from None
     finally:
-        if purse is not None:
-            gateway.later(purse.settle(expected, cost))
+        if held is not None:
+            gateway.later(held.settle(cost))
     SPENT.labels(FLOW.name, model.name).inc(cost)
     spent = Spent(
         request_id=call.request_id,

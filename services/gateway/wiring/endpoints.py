@@ -22,7 +22,7 @@ from services.gateway.answering import (
     ask_whole,
     left_out,
 )
-from services.gateway.billing import KeyBudget, completed, expected_usd, explained
+from services.gateway.billing import Reserved, completed, expected_usd, explained
 from services.gateway.choice import Assess, Choice, Unrouted, choose, timing
 from services.gateway.fallback import Fallback
 from services.gateway.forms import Form
@@ -250,19 +250,19 @@ class Gateway:
         if choice.no_decision is not None:
             DEFAULTED.labels(choice.no_decision.value).inc()
         expected = expected_usd(wanted, choice, self.models)
-        purse = await self.reserved(call.key, expected)
+        held = await self.reserved(call.key, expected)
         under_way = UnderWay()
         try:
             await (self._stream if wanted.stream else self._whole)(call, wanted, choice, under_way)
         finally:
-            self._record(wanted, choice, under_way.answering, call.key, expected, purse)
+            self._record(wanted, choice, under_way.answering, call.key, expected, held)
 
-    async def reserved(self, key: Key, expected: float) -> KeyBudget | None:
-        """The key's budget, where it has one, with room for what is expected. Raises `Problem`."""
+    async def reserved(self, key: Key, expected: float) -> Reserved | None:
+        """What is expected, of the key's budget where it has one. Raises `Problem`."""
         if (cap := key.usd_per_day) is None:
             return None
         purse = await self.purses.of(key.name, cap)
-        if not await purse.reserve(expected):
+        if (reservation := await purse.reserve(expected)) is None:
             text = (
                 f"this key may spend {cap:g} USD a day, and about {expected:.6f} more is "
                 "too much today"
@@ -274,7 +274,7 @@ class Gateway:
                 code="insufficient_quota",
                 headers={"x-should-retry": "false"},
             )
-        return purse
+        return Reserved(purse, reservation)
 
     def _headers(
         self, wanted: UnderstoodRequest, choice: Choice, done: Answering
@@ -346,18 +346,18 @@ class Gateway:
         answering: Answering | None,
         key: Key,
         expected: float,
-        purse: KeyBudget | None,
+        held: Reserved | None,
     ) -> None:
         """Leave behind what is to be learnt and what is to be paid; also when the client has
         left."""
         if answering is None:
-            if purse is not None:
-                self.later(purse.settle(expected, 0.0))
+            if held is not None:
+                self.later(held.settle(0.0))
             return
         bill = billing.bill(wanted, answering, key.name, expected)
         SPENT.labels(FLOW.name, bill.model).inc(bill.cost_usd)
-        if purse is not None:
-            self.later(purse.settle(expected, bill.cost_usd))
+        if held is not None:
+            self.later(held.settle(bill.cost_usd))
         self.later(self.replies.publish(SPENDING, to_json(bill), bill.key))
         answer = answering.answer
         if (conversation := choice.conversation) is not None and answer is not None:

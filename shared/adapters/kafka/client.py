@@ -420,8 +420,15 @@ async def check_topics(
     return states
 
 
-async def _settings(client: AIOKafkaAdminClient, name: str) -> dict[str, str]:
-    """The settings of a topic; none where the broker does not tell (the embedded one does not)."""
+OF_THE_TOPIC = 1
+"""Where a setting comes from, by Kafka's protocol: it was set on the topic itself."""
+
+
+async def _settings(
+    client: AIOKafkaAdminClient, name: str, *, of_the_topic: bool = False
+) -> dict[str, str]:
+    """The settings of a topic, or only those that were set on it; none where the broker does not
+    tell (the embedded one does not)."""
     try:
         responses = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
     except KafkaError:
@@ -431,6 +438,7 @@ async def _settings(client: AIOKafkaAdminClient, name: str) -> dict[str, str]:
         for response in responses
         for resource in response.resources
         for entry in resource[4]
+        if not of_the_topic or entry[3] == OF_THE_TOPIC
     }
 
 
@@ -468,13 +476,18 @@ async def create_topics(
                 done.append(f"widened {state.name} {widths}; restart the services that hear it")
             if state.differing:
                 wanted = {key: value for key, (_, value) in state.differing.items()}
-                await client.alter_configs(
-                    [
-                        ConfigResource(
-                            ConfigResourceType.TOPIC, state.name, configs=state.topic.config()
-                        )
-                    ]
+                # what is not named goes back to the broker's default
+                own = await _settings(client, state.name, of_the_topic=True)
+                resource = ConfigResource(
+                    ConfigResourceType.TOPIC, state.name, configs=own | state.topic.config()
                 )
+                for changed in await client.alter_configs([resource]):
+                    for code, message, *_ in changed.resources:
+                        if code:
+                            raise BrokerUnreachable(
+                                f"the settings of topic {state.name} could not be changed: "
+                                f"{message or for_code(code).__name__}"
+                            )
                 done.append(
                     f"set {', '.join(f'{k}={v}' for k, v in wanted.items())} on {state.name}"
                 )

@@ -4,7 +4,7 @@ keeps in memory."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -66,14 +66,16 @@ class Following:
                     self.caught_up.set()
                     if until is not None:
                         return
-                batches = await self._fetched(consumer)
+                batches = await self._fetched(consumer, parts)
                 for part, records in batches.items():
                     await self._tell(part, records, None if until is None else goals[part])
                 self._skip_gaps(consumer, parts, goals if until is not None else None)
 
-    async def _fetched(self, consumer: Any) -> Mapping[TopicPartition, list[Any]]:
-        """What comes next; nothing, and a word in the log, where a fetch fails: other partitions go
-        on."""
+    async def _fetched(
+        self, consumer: Any, parts: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, list[Any]]:
+        """What comes next. Where a fetch fails, a word in the log, and each partition by itself:
+        the others go on."""
         try:
             fetched: Mapping[TopicPartition, list[Any]] = await consumer.getmany(
                 timeout_ms=FETCH_WITHIN_MS, max_records=2000
@@ -89,8 +91,24 @@ class Following:
                 )
             self._error = type(error).__name__
             await asyncio.sleep(AGAIN_S)
-            return {}
+            return await self._one_by_one(consumer, parts)
         return fetched
+
+    async def _one_by_one(
+        self, consumer: Any, parts: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, list[Any]]:
+        """After a fetch that failed: what it had taken of other partitions is lost, so each begins
+        again where it was."""
+        found: dict[TopicPartition, list[Any]] = {}
+        for part in parts:
+            consumer.seek(part, self.positions[_name(part, self._topics)])
+            try:
+                found |= await consumer.getmany(part, timeout_ms=FETCH_WITHIN_MS, max_records=2000)
+            except ConsumerStoppedError:
+                raise
+            except Exception:
+                consumer.seek(part, self.positions[_name(part, self._topics)])
+        return found
 
     async def _tell(self, part: TopicPartition, records: list[Any], goal: int | None) -> None:
         for count, record in enumerate(records):

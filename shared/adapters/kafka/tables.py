@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from shared.adapters.errors import NoRoutingTable, PublishConflict
-from shared.adapters.kafka.client import publisher, read_all, reader
+from shared.adapters.kafka.client import each, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.telemetry import log
 from shared.contracts.errors import InvalidMessage
@@ -25,7 +25,7 @@ async def versions(kafka: KafkaSettings) -> list[TablePublished]:
     """
     counted: dict[tuple[int, int], TablePublished] = {}
     newest = (-1, -1)
-    for record in await read_all(kafka, ROUTING_TABLES):
+    async for record in each(kafka, ROUTING_TABLES):
         if not record.value:
             _forget(counted, record.key)
             continue

@@ -22,18 +22,17 @@ class Breaker:
     opened_at: float | None = None
     trying: bool = False
 
-    def allows(self) -> bool:
-        """Whether a call may be made now. After True, `succeeded`, `failed` or `abandoned` must
-        follow."""
+    def turn(self) -> Turn | None:
+        """A turn to make a call; None while none may be made. How the call went must be told."""
         if self.opened_at is None:
-            return True
+            return Turn(self, trial=False)
         if self.trying or self.clock() - self.opened_at < self.rest_s:
-            return False
+            return None
         self.trying = True
-        return True
+        return Turn(self, trial=True)
 
     def would_allow(self) -> bool:
-        """What `allows` would say, without taking the turn."""
+        """Whether there would be a turn, without taking it."""
         return self.opened_at is None or (
             not self.trying and self.clock() - self.opened_at >= self.rest_s
         )
@@ -46,17 +45,31 @@ class Breaker:
             else max(0.0, self.rest_s - (self.clock() - self.opened_at))
         )
 
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One call. While the breaker is open, only the trial decides: calls from before it opened fail
+    late."""
+
+    breaker: Breaker
+    trial: bool
+
     def succeeded(self) -> None:
-        self.failures = 0
-        self.opened_at = None
-        self.trying = False
+        self.breaker.failures = 0
+        self.breaker.opened_at = None
+        self.breaker.trying = False
 
     def failed(self) -> None:
-        self.failures += 1
-        self.trying = False
-        if self.failures >= self.failures_to_open:
-            self.opened_at = self.clock()
+        breaker = self.breaker
+        if self.trial:
+            breaker.trying = False
+        elif breaker.opened_at is not None:
+            return
+        breaker.failures += 1
+        if breaker.failures >= breaker.failures_to_open:
+            breaker.opened_at = breaker.clock()
 
     def abandoned(self) -> None:
         """The call ended without saying anything about the other side."""
-        self.trying = False
+        if self.trial:
+            self.breaker.trying = False

@@ -35,7 +35,7 @@ from shared.adapters.llm.reading import (
     usage,
 )
 from shared.adapters.llm.wire import OPENAI, WIRES, Wire
-from shared.adapters.retrying import a_few_times
+from shared.adapters.retrying import MOST_WAIT_S, a_few_times
 from shared.adapters.secrets import SecretSettings
 from shared.adapters.telemetry import MODEL_FAILURES, log
 from shared.contracts.tokens import tokens_in, tokens_of_chat
@@ -77,7 +77,7 @@ class LLMSettings(SecretSettings):
     catalogue names its own."""
     concurrency: Annotated[int, Field(ge=1)] = 16
     """Concurrent calls of a process. If it is not set, each service makes as many as it has work
-    at once, so that no call waits for room in its time limit."""
+    at once, so that no call waits for room."""
     attempts: Annotated[int, Field(ge=1)] = 3
     """Attempts at one call at most, the first included."""
     breaker_failures: Annotated[int, Field(ge=1)] = 5
@@ -368,7 +368,7 @@ class Chat:
                 retry_after_s=left,
             )
         breaker = model.breaker
-        if not breaker.allows():
+        if (turn := breaker.turn()) is None:
             text = (
                 f"{self._settings.breaker_failures} calls in a row failed, so none is made for "
                 "a while"
@@ -388,9 +388,7 @@ class Chat:
             self._note(call, error)
             raise
         finally:
-            {None: breaker.abandoned, True: breaker.succeeded, False: breaker.failed}[
-                call.went_well
-            ]()
+            {None: turn.abandoned, True: turn.succeeded, False: turn.failed}[call.went_well]()
             model.busy = call.busy
             if call.leave_alone_s > PATIENCE_S:
                 model.left_alone_until = time.monotonic() + min(
@@ -505,7 +503,9 @@ class _Call:
                 return False
             self.waited_s += wait
             return wait or True
-        return error.trouble in (Trouble.away, Trouble.cut_off)
+        if error.trouble not in (Trouble.away, Trouble.cut_off) or self.left_s <= 0:
+            return False
+        return True if self.left_s > MOST_WAIT_S else self.left_s / 2
 
 
 def _tries(call: _Call, attempts: int) -> Any:

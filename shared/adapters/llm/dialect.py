@@ -34,6 +34,8 @@ class Dialect:
                 asked.setdefault(self.limit, asked.pop(name))
         if "cache_control" in self.without:
             asked["messages"] = [_uncached(turn) for turn in asked["messages"]]
+            if isinstance(tools := asked.get("tools"), list):
+                asked["tools"] = [_unmarked(tool) for tool in tools]
         if self.system:
             asked["messages"] = [
                 {**turn, "role": "system"} if turn.get("role") == "developer" else turn
@@ -66,13 +68,13 @@ def _uncached(turn: Mapping[str, Any]) -> dict[str, Any]:
     content = turn.get("content")
     if not isinstance(content, list):
         return dict(turn)
-    parts = [
-        {name: value for name, value in part.items() if name != "cache_control"}
-        if isinstance(part, Mapping)
-        else part
-        for part in content
-    ]
-    return {**turn, "content": parts}
+    return {**turn, "content": [_unmarked(part) for part in content]}
+
+
+def _unmarked(part: Any) -> Any:
+    if not isinstance(part, Mapping):
+        return part
+    return {name: value for name, value in part.items() if name != "cache_control"}
 
 
 def _renamed(named: frozenset[str], body: Mapping[str, Any], optional: frozenset[str]) -> str:

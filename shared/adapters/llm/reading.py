@@ -586,7 +586,8 @@ class _Choice:
                 self.rest[key] = _merged(self.rest.get(key) or {}, item)
             elif key in ("images", "annotations") and isinstance(item, list):
                 self.rest[key] = [*self.rest.get(key, ()), *item]
-        self.finish = choice["finish_reason"] or self.finish
+        if self.finish in (None, "stop"):  # a later one may say less
+            self.finish = choice["finish_reason"] or self.finish
 
     def said(self) -> bool:
         return any(map(any, self.texts.values())) or bool(self.slots or self.rest)

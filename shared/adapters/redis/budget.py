@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -52,6 +53,14 @@ return 1
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Money that may be spent, of the UTC day that it was reserved on."""
+
+    usd: float
+    day: str
+
+
 class DailyBudget:
     """USD of a UTC day, in Redis under `keys`. `count` tells what the day has cost so far, from
     records that outlive Redis."""
@@ -86,11 +95,11 @@ class DailyBudget:
                 await task
             await self._redis.aclose()
 
-    async def reserve(self, usd: float) -> bool:
-        """Whether `usd` may be spent now. False also while Redis is unreachable: then it is unknown
-        what others spend."""
+    async def reserve(self, usd: float) -> Reservation | None:
+        """`usd` to spend now. None if that is too much, and while Redis is unreachable: then it is
+        unknown what others spend."""
         if usd > self._cap:
-            return False
+            return None
         day = _today()
         try:
             for _ in range(6):
@@ -100,30 +109,32 @@ class DailyBudget:
                         args=[usd, self._cap, time.time(), self._joined.get(day, "")],
                     )
                 )
-                if got >= 0:
-                    if got:
-                        self._held[day] = self._held.get(day, 0.0) + usd
-                    return bool(got)
+                if got == 0:
+                    return None
+                if got > 0:
+                    self._held[day] = self._held.get(day, 0.0) + usd
+                    return Reservation(usd, day)
                 await (self._join(day) if got == -1 else asyncio.sleep(SHUT_S / 4))
         except RedisError as error:
             log.warning(
                 "no Redis, so the budget is not known and nothing is spent",
                 error=type(error).__name__,
             )
-        return False
+        return None
 
-    async def settle(self, reserved: float, spent: float) -> None:
+    async def settle(self, reserved: Reservation, spent: float) -> None:
         """Give back what was reserved and not spent. What can't be given back counts as spent."""
         day = _today()
-        if self._held.get(day, 0.0) < reserved - 1e-12:
-            return  # reserved yesterday
+        if reserved.day != day:
+            self._held.pop(reserved.day, None)
+            return  # yesterday's money is nobody's any more
         try:
             for _ in range(3):
                 if (
                     int(
                         await self._settle(
                             keys=[self._prefix + day],
-                            args=[spent - reserved, self._joined.get(day, "")],
+                            args=[spent - reserved.usd, self._joined.get(day, "")],
                         )
                     )
                     == 1
@@ -135,7 +146,7 @@ class DailyBudget:
                 "no Redis; what was reserved and not spent counts as spent",
                 error=type(error).__name__,
             )
-        self._held[day] = max(0.0, self._held[day] - reserved)
+        self._held[day] = max(0.0, self._held.get(day, 0.0) - reserved.usd)
 
     async def spent(self) -> float | None:
         """USD spent or reserved today; None if nobody has counted yet."""

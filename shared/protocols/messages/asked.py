@@ -10,7 +10,7 @@ from shared.protocols.keepsake import give_back, joined, opened
 
 EFFORT_BY_BUDGET = ((4096, "low"), (16384, "medium"))
 """Up to this many tokens of thinking are that effort; more is high."""
-SAME = ("temperature", "top_p", "service_tier")
+SAME = ("temperature", "top_p")
 """Parameters that both call alike."""
 CARRIED = frozenset(
     {
@@ -26,9 +26,12 @@ CARRIED = frozenset(
         "output_config",
         "stream",
         "cache_control",
+        "service_tier",
     }
 )
 """Parameters that other protocols have, too."""
+TIERS = {"auto": "auto", "standard_only": "default"}
+"""Tiers of service that Anthropic has, by OpenAI's names."""
 ASKED_FOR_THOUGHTS = frozenset({"enabled", "adaptive"})
 
 
@@ -52,6 +55,8 @@ def turns_of(body: Mapping[str, Any], left_out: set[str]) -> list[dict[str, Any]
 def parameters_of(body: Mapping[str, Any], left_out: set[str]) -> dict[str, Any]:
     """What stands beside the conversation, as the inner form has it."""
     parameters: dict[str, Any] = {name: body[name] for name in SAME if body.get(name) is not None}
+    if (tier := TIERS.get(words_of(body.get("service_tier")))) is not None:
+        parameters["service_tier"] = tier
     if body.get("max_tokens") is not None:
         parameters["max_tokens"] = body["max_tokens"]
     if body.get("stop_sequences"):
@@ -64,13 +69,30 @@ def parameters_of(body: Mapping[str, Any], left_out: set[str]) -> dict[str, Any]
     config = body.get("output_config")
     wanted_format = config.get("format") if isinstance(config, Mapping) else None
     if isinstance(wanted_format, Mapping) and wanted_format.get("type") == "json_schema":
-        schema = {"name": "answer", "schema": wanted_format.get("schema"), "strict": True}
+        wanted = wanted_format.get("schema")
+        schema = {"name": "answer", "schema": wanted, "strict": _is_strict(wanted)}
         parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
     left_out.update(name for name in body.keys() - CARRIED if body[name] is not None)
     parameters[NATIVE] = {
         name: value for name, value in body.items() if name not in ("messages", "model", "stream")
     }
     return parameters
+
+
+def _is_strict(schema: Any) -> bool:
+    """Whether OpenAI takes a schema as strict: each of its objects wants every property, and no
+    other. Anthropic takes more."""
+    if isinstance(schema, list):
+        return all(map(_is_strict, schema))
+    if not isinstance(schema, Mapping):
+        return True
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping) and (
+        schema.get("additionalProperties") is not False
+        or set(properties) - set(schema.get("required") or ())
+    ):
+        return False
+    return all(map(_is_strict, schema.values()))
 
 
 def asks_for_thoughts(body: Mapping[str, Any]) -> bool:
@@ -103,7 +125,7 @@ def _tool(tool: Any, left_out: set[str]) -> dict[str, Any] | None:
         "parameters": tool["input_schema"],
     }
     if tool.get("strict") is not None:
-        function["strict"] = tool["strict"]
+        function["strict"] = bool(tool["strict"]) and _is_strict(tool["input_schema"])
     marked = {"cache_control": tool["cache_control"]} if tool.get("cache_control") else {}
     return {"type": "function", "function": function} | marked
 

@@ -16,6 +16,8 @@ BETAS = "anthropic-beta"
 """Under which key of what came in Anthropic's form its header of that name stands."""
 LEAST_BUDGET = 1024
 """Tokens of thinking that Anthropic takes at least."""
+TIERS = {"auto": "auto", "default": "standard_only"}
+"""Tiers of service that OpenAI has, by Anthropic's names."""
 DEFAULT_OUTPUT = 8192
 """Tokens of an answer where nobody says; Anthropic wants a figure."""
 CARRIED_TO = frozenset(
@@ -62,9 +64,16 @@ def request_of(
             body["messages"] = [{"role": "user", "content": _system(system)}]
         elif words := _system(system):
             body["system"] = words
-        if any(message["role"] == "assistant" for message in talk):
+        if any(message["role"] == "assistant" for message in talk) and not _marked(body):
             body["cache_control"] = {"type": "ephemeral"}  # Anthropic caches what it is told to
     return body | {"max_tokens": DEFAULT_OUTPUT if limit is None else limit}
+
+
+def _marked(part: Any) -> bool:
+    """Whether a request says itself what is to be cached; Anthropic takes four marks."""
+    if isinstance(part, Mapping):
+        return "cache_control" in part or any(map(_marked, part.values()))
+    return isinstance(part, list) and any(map(_marked, part))
 
 
 def _is_system(turn: Mapping[str, Any]) -> bool:
@@ -75,7 +84,7 @@ def _fitted(
     native: Mapping[str, Any], parameters: Mapping[str, Any], limit: int | None
 ) -> dict[str, Any]:
     """What came in Anthropic's form, as far as the model takes it: `parameters` are fitted."""
-    left = {BETAS} | (SAMPLING - parameters.keys())
+    left = {BETAS} | ((SAMPLING - {"top_k"}) - parameters.keys())
     body = {name: value for name, value in native.items() if name not in left}
     thinking = body.get("thinking")
     budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
@@ -106,6 +115,10 @@ def unspoken(turns: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) 
         names.append("response_format")
     if _thinks(parameters):
         names += [name for name in sorted(SAMPLING) if parameters.get(name) is not None]
+    elif parameters.get("temperature") is not None and parameters.get("top_p") is not None:
+        names.append("top_p")
+    if (tier := parameters.get("service_tier")) is not None and tier not in TIERS:
+        names.append("service_tier")
     for turn in turns:
         names += [
             str(part.get("type"))
@@ -136,11 +149,14 @@ def _beside(parameters: Mapping[str, Any]) -> dict[str, Any]:
     thinks = _thinks(parameters)
     body: dict[str, Any] = {
         name: parameters[name]
-        for name in ("top_p", "top_k", "service_tier")
-        if parameters.get(name) is not None and not (thinks and name in SAMPLING)
+        for name in ("top_p", "top_k")
+        if parameters.get(name) is not None and not thinks
     }
     if not thinks and isinstance(temperature := parameters.get("temperature"), (int, float)):
         body["temperature"] = min(1.0, temperature)
+        body.pop("top_p", None)  # Anthropic takes one of the two
+    if (tier := TIERS.get(words_of(parameters.get("service_tier")))) is not None:
+        body["service_tier"] = tier
     stop = parameters.get("stop")
     if isinstance(stop, (str, list)) and stop:
         body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
@@ -219,16 +235,20 @@ def _taken(content: Any) -> Any:
     """Anthropic's own blocks as it takes them: without keepsakes of other models, and with ids of
     tool calls that another model may have made up."""
     if not isinstance(content, list):
-        return content
+        return content if words_of(content).strip() else ""
     return [
         _with_id(block) if isinstance(block, Mapping) else block
         for block in content
-        if not (isinstance(block, Mapping) and _is_keepsake(block))
+        if not (isinstance(block, Mapping) and (_is_keepsake(block) or _is_blank(block)))
     ]
 
 
 def _is_keepsake(block: Mapping[str, Any]) -> bool:
     return any(words_of(block.get(name)).startswith(KEEPSAKE) for name in ("signature", "data"))
+
+
+def _is_blank(block: Mapping[str, Any]) -> bool:
+    return block.get("type") == "text" and not words_of(block.get("text")).strip()
 
 
 def _with_id(block: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -279,7 +299,7 @@ def _id(name: str) -> str:
 
 
 def _blocks(content: Any) -> list[dict[str, Any]]:
-    """Parts as blocks. Empty texts, which Anthropic refuses, are left out."""
+    """Parts as blocks. Texts without words, which Anthropic refuses, are left out."""
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     return [block for part in objects(content) if (block := _block(part)) is not None]
@@ -289,8 +309,8 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:
     kind = part.get("type")
     extras = {"cache_control": part["cache_control"]} if part.get("cache_control") else {}
     if kind == "text":
-        text = part.get("text")
-        return {"type": "text", "text": text} | extras if isinstance(text, str) and text else None
+        text = words_of(part.get("text"))
+        return {"type": "text", "text": text} | extras if text.strip() else None
     if kind == "image_url":
         image = part.get("image_url")
         url = image.get("url") if isinstance(image, Mapping) else image
@@ -306,6 +326,8 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _source(url: str) -> dict[str, Any]:
     data = data_url(url)
+    if data is None and not url.startswith(("http://", "https://")):
+        return {"type": "base64", "media_type": "application/pdf", "data": url}
     if data is None:
         return {"type": "url", "url": url}
     return {"type": "base64", "media_type": data[0], "data": data[1]}

@@ -13,7 +13,6 @@ SAME = (
     "top_p",
     "parallel_tool_calls",
     "service_tier",
-    "top_logprobs",
     "user",
 )
 """Parameters that both call alike."""

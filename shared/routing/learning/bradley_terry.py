@@ -96,6 +96,10 @@ class Ranking:
     """(clusters, models, models), before any model is taken as the reference."""
     changed: tuple[ModelChange, ...] = ()
     """The changes that were found; what was known of the model there before is left out."""
+    ratio: Floats | None = None
+    """(n,): of all comparisons, the log-likelihood ratio of "first is better" by the votes."""
+    fresh: Ints | None = None
+    """Rows of the comparisons that count; the others are from before a change."""
 
 
 def decay(ages_s: Floats, half_life_s: float) -> Floats:
@@ -172,6 +176,8 @@ def fit_votes(
     ratio = _ratio(len(comparisons), ballots, hits, weights)
     ranking = fit(comparisons, ratio, clusters, models, reference)
     changed: dict[tuple[int, int], ModelChange] = {}
+    every = ratio
+    left = np.arange(len(comparisons))
     for _ in range(CHANGES if at is not None else 0):
         assert at is not None
         changes_found = _changes(comparisons, ratio, ranking, at, models)
@@ -182,8 +188,10 @@ def fit_votes(
         comparisons = comparisons.rows(fresh)
         ratio = ratio[fresh]
         at = at[fresh]
+        left = left[fresh]
         ranking = fit(comparisons, ratio, clusters, models, reference, spread=ranking.spread)
-    return replace(ranking, changed=tuple(changed[where] for where in sorted(changed))), hits
+    in_order = tuple(changed[where] for where in sorted(changed))
+    return replace(ranking, changed=in_order, ratio=every, fresh=left), hits
 
 
 def _changes(

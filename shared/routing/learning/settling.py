@@ -1,8 +1,8 @@
 """Staying with the earlier strongest model, unless another is clearly stronger.
 
 Two models that are about as good change places with every few votes. Following them gains nothing,
-and people lose trust. So the strongest model of a cluster stays first while another leads by less
-than one standard error of their difference. The two then count as equal."""
+and people lose trust. So the strongest model of a cluster stays first while every other leads by
+less than one standard error of their difference. It and the best then count as equal."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def settled(table: RoutingTable, before: RoutingTable | None) -> RoutingTable:
         stays = table.models.index(was)
         row = strength[c]
         best = int(row.argmax())
-        error = float(np.hypot(table.standard_error[c, best], table.standard_error[c, stays]))
-        if best == stays or row[best] - row[stays] >= CLEAR * error:
+        lead = row - row[stays]
+        errors = np.hypot(table.standard_error[c], table.standard_error[c, stays])
+        if best == stays or (lead[lead > 0] >= CLEAR * errors[lead > 0]).any():
             continue
         level = (row[best] + row[stays]) / 2
         row = np.minimum(row, level)

@@ -370,9 +370,10 @@ def evaluate_cascades(
     answered: Answered, weak: Matrix, strong: Matrix, splits: Sequence[tuple[Rows, Rows]]
 ) -> dict[Sees, CascadeResult]:
     """Cascades by what they see. `weak` and `strong` are scores (n,) of the model asked first and
-    of the one escalated to."""
+    of the one escalated to; prompts without one of them are left out."""
     results: dict[Sees, CascadeResult] = {sees: CascadeResult() for sees in SEES}
-    for train, test in splits:
+    known = np.isfinite(weak) & np.isfinite(strong)
+    for train, test in ((train[known[train]], test[known[test]]) for train, test in splits):
         for sees, one in results.items():
             good = fit_head(sees, "weak", answered.rows(train), weak[train])(
                 "weak", answered.rows(test)

@@ -76,7 +76,7 @@ def recovered(gain: Vector, weak: Vector, strong: Vector) -> Vector:
     """
     lead = strong - weak
     gap = lead.sum()
-    if gap <= 0:
+    if not gap > 0:
         return np.full(len(gain) + 1, np.nan)
     order = np.argsort(-gain, kind="stable")
     share: Vector = np.concatenate([[0.0], np.cumsum(lead[order])]) / gap
@@ -97,7 +97,8 @@ def pairs(means: Vector) -> Rows:
     gaps = means[strong] - means[weak]
     if len(means) > 2:
         kept = np.argsort(gaps, kind="stable")[np.sort(gaps) >= DIFFER]
-        kept = kept[np.unique(np.linspace(0, len(kept) - 1, MOST_PAIRS).round().astype(np.intp))]
+        if len(kept) > MOST_PAIRS:
+            kept = kept[np.linspace(0, len(kept) - 1, MOST_PAIRS).round().astype(np.intp)]
         weak, strong = weak[np.sort(kept)], strong[np.sort(kept)]
     return np.stack([weak, strong], axis=1)
 

@@ -221,19 +221,27 @@ async def test_after_failures_in_a_row_nobody_asks_until_the_rest_is_over() -> N
 def test_a_half_open_breaker_lets_one_try() -> None:
     now = [0.0]
     breaker = Breaker(1, 10, clock=lambda: now[0])
-    assert breaker.allows()
-    breaker.failed()
-    assert not breaker.allows()
+    early, late = breaker.turn(), breaker.turn()
+    assert early is not None
+    assert late is not None
+    early.failed()
+    assert breaker.turn() is None
     now[0] = 11
-    assert breaker.allows()
-    assert not breaker.allows(), "the one that may try is under way"
-    breaker.failed()
-    assert not breaker.allows()
+    trial = breaker.turn()
+    assert trial is not None
+    assert breaker.turn() is None, "the one that may try is under way"
+    late.abandoned()
+    late.failed()
+    assert breaker.turn() is None, "a call from before does not decide"
+    assert breaker.rests_for_s() == 0
+    trial.failed()
+    assert breaker.turn() is None
     now[0] = 22
-    assert breaker.allows()
-    breaker.succeeded()
-    assert breaker.allows()
-    assert breaker.allows()
+    again = breaker.turn()
+    assert again is not None
+    again.succeeded()
+    assert breaker.turn() is not None
+    assert breaker.turn() is not None
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:

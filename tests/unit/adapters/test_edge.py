@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
@@ -480,7 +480,12 @@ class Whole:
     def __init__(self) -> None:
         self.fetches, self.at = 0, 0
 
-    async def getmany(self, **_: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+    def seek(self, _part: TopicPartition, offset: int) -> None:
+        self.at = offset
+
+    async def getmany(
+        self, *_parts: TopicPartition, **_: int
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
         self.fetches += 1
         if self.fetches == 1:
             raise CorruptRecordException
@@ -519,6 +524,43 @@ async def test_a_reader_of_a_whole_topic_goes_on_past_a_fetch_that_fails_and_the
     task.cancel()
     assert learnt == [0, 1]
     assert following.positions == {"descriptions-0": 3}
+
+
+async def test_a_partition_that_can_not_be_read_takes_nothing_from_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As aiokafka does it: by the time the bad one raises, the good one has moved on."""
+    good, bad = PART, TopicPartition(PART.topic, 1)
+
+    class Partly:
+        at: ClassVar[dict[TopicPartition, int]] = {good: 0, bad: 0}
+
+        def seek(self, part: TopicPartition, offset: int) -> None:
+            self.at[part] = offset
+
+        async def getmany(
+            self, *parts: TopicPartition, **_: int
+        ) -> dict[TopicPartition, list[ConsumerRecord]]:
+            wanted = parts or (good, bad)
+            found = [record(n) for n in range(self.at[good], 2)] if good in wanted else []
+            if good in wanted:
+                self.at[good] = 2
+            if bad in wanted:
+                raise CorruptRecordException
+            return {good: found} if found else {}
+
+    monkeypatch.setattr("shared.adapters.kafka.following.AGAIN_S", 0.0)
+    learnt: list[int] = []
+    following = Following(
+        KafkaSettings(), (DESCRIPTIONS,), lambda _topic, one: learnt.append(one.offset)
+    )
+    following.positions = {"descriptions-0": 0, "descriptions-1": 0}
+    consumer = Partly()
+    for _ in range(3):
+        for part, records in (await following._fetched(consumer, [bad, good])).items():
+            await following._tell(part, records, None)
+    assert learnt == [0, 1]
+    assert consumer.at == {good: 2, bad: 0}
 
 
 async def test_what_was_handed_over_before_a_pause_is_not_written_after_it() -> None:

@@ -205,6 +205,10 @@ def test_what_a_model_does_not_take_is_fitted_on_the_way_as_it_came_too() -> Non
         ),
         ({"seed": 3, "n": 2}, {"seed": None}, ("seed", "n")),
         ({"max_tokens": 7}, {"max_tokens": 7}, ()),
+        ({"temperature": 0.2, "top_p": 0.9}, {"temperature": 0.2, "top_p": None}, ("top_p",)),
+        ({"top_p": 0.9, "top_k": 4}, {"top_p": 0.9, "top_k": 4}, ()),
+        ({"service_tier": "default"}, {"service_tier": "standard_only"}, ()),
+        ({"service_tier": "priority"}, {"service_tier": None}, ("service_tier",)),
     ],
 )
 def test_a_chat_becomes_what_anthropic_takes(
@@ -214,6 +218,75 @@ def test_a_chat_becomes_what_anthropic_takes(
     request = request_of("m", turns, chat)
     assert {name: request.get(name) for name in sent} == sent
     assert unspoken(turns, chat) == unsaid
+
+
+def test_texts_without_words_do_not_reach_anthropic() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns = [
+        {"role": "system", "content": " \n"},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": " "}, {"type": "text", "text": "Hi"}],
+        },
+        {"role": "assistant", "content": "\n\n", "tool_calls": [call]},
+    ]
+    request = request_of("m", turns, {})
+    assert "system" not in request
+    assert request["messages"][0] == {"role": "user", "content": "Hi"}
+    assert [block["type"] for block in request["messages"][1]["content"]] == ["tool_use"]
+    blank = [{"type": "text", "text": "\n\n"}, {"type": "text", "text": "So"}]
+    body = {
+        "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": blank}]
+    }
+    came = request_of("m", turns_of(body, set()), parameters_of(body, set()))
+    assert came["messages"][1]["content"] == blank[1:]
+
+
+def test_a_conversation_that_marks_what_to_cache_gets_no_fifth_mark() -> None:
+    turns: list[dict[str, Any]] = [
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "Go on"},
+    ]
+    assert "cache_control" in request_of("m", turns, {})
+    turns[0]["content"][0]["cache_control"] = {"type": "ephemeral"}
+    assert "cache_control" not in request_of("m", turns, {})
+
+
+@pytest.mark.parametrize(
+    ("required", "more", "strict"),
+    [(["a", "b"], False, True), (["a"], False, False), (["a", "b"], True, False)],
+)
+def test_a_schema_is_strict_where_openai_takes_it_so(
+    required: list[str], more: bool, strict: bool
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "array", "items": {}}},
+        "required": required,
+        "additionalProperties": more,
+    }
+    wanted = {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
+    tool = {"name": "f", "input_schema": schema, "strict": True}
+    parameters = parameters_of(ASKED | wanted | {"tools": [tool]}, set())
+    assert parameters["response_format"]["json_schema"]["strict"] is strict
+    assert parameters["tools"][0]["function"]["strict"] is strict
+
+
+def test_tiers_of_service_have_other_names() -> None:
+    for named, other in (("auto", "auto"), ("standard_only", "default")):
+        parameters = parameters_of(ASKED | {"service_tier": named}, set())
+        assert parameters["service_tier"] == other
+
+
+def test_a_document_that_is_no_address_is_its_bytes() -> None:
+    for data, source in (
+        ("JVBERi0x", {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0x"}),
+        ("https://a.example/b.pdf", {"type": "url", "url": "https://a.example/b.pdf"}),
+    ):
+        file = {"type": "file", "file": {"filename": "b.pdf", "file_data": data}}
+        request = request_of("m", [{"role": "user", "content": [file]}], {})
+        assert request["messages"][0]["content"][0]["source"] == source
 
 
 def test_content_that_anthropic_has_no_place_for_is_named() -> None:

@@ -412,6 +412,27 @@ def test_a_cascade_that_sees_prompt_and_answer_together_knows_what_neither_alone
     assert found["joint"].curve[0][[0, -1]] == pytest.approx([0.0, 1.0])
 
 
+def test_a_cascade_leaves_out_prompts_without_a_score() -> None:
+    data, weak, strong = answered()
+    splits = list(random_splits(800, 2))
+    missing = np.arange(800) % 7 == 0
+    weak[missing] = np.nan
+    found = evaluate_cascades(data, weak, strong, splits)["joint"]
+    assert np.mean(found.apgr) > 0.6
+    known = np.flatnonzero(~missing)
+    place = np.full(800, -1)
+    place[known] = np.arange(len(known))
+    fewer = [(place[train[~missing[train]]], place[test[~missing[test]]]) for train, test in splits]
+    alone = evaluate_cascades(data.rows(known), weak[known], strong[known], fewer)["joint"]
+    assert found.apgr == pytest.approx(alone.apgr)
+
+
+def test_models_that_are_about_equal_make_no_pair() -> None:
+    assert pairs(np.array([0.5, 0.51, 0.505])).shape == (0, 2)
+    assert len(pairs(np.linspace(0, 1, 13))) == MOST_PAIRS
+    assert np.isnan(pairs_apgr(np.zeros((0, 5)), np.ones((0, 5))))
+
+
 def test_a_cascade_with_nothing_to_learn_says_so() -> None:
     data, _, _ = answered(20)
     with pytest.raises(OutcomesInvalid, match="all good or all bad"):

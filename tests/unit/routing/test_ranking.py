@@ -238,6 +238,9 @@ def test_a_model_that_has_changed_is_found_and_one_that_has_not_is_left_alone() 
     assert change.won_before > 0.6 > 0.2 > change.won_since
     assert change.before + change.since < 700
     assert change.statistic > SURE
+    of_it = (both.cluster == 3) & ((both.first == best) | (both.second == best))
+    stale = np.flatnonzero(of_it & (np.arange(2600) < change.at))
+    assert sorted({*range(2600)} - {*(found.fresh if found.fresh is not None else ())}) == [*stale]
     blind = fit_votes(both, votes, 10, 5, 0, {})[0]
     other = (best + 1) % 5
     true = after[3, best] - after[3, other]

@@ -29,6 +29,12 @@ def test_a_model_that_is_clearly_stronger_takes_the_first_place_at_once() -> Non
     assert settled(after, before) == after  # type: ignore[arg-type]
 
 
+def test_an_uncertain_newcomer_does_not_keep_a_fallen_model_first() -> None:
+    before = of([1.0, -0.5, 0.0])
+    after = of([-2.0, 0.05, 0.0], np.array([[0.1, 3.0, 0.1]]))
+    assert settled(after, before) == after  # type: ignore[arg-type]
+
+
 def test_the_reference_model_stays_the_measure_where_it_is_one_of_the_two() -> None:
     before, after = of([-0.2, -0.5, 0.0]), of([0.2, -0.5, 0.0])
     stays = settled(after, before)  # type: ignore[arg-type]

@@ -142,6 +142,8 @@ def test_who_announces_servers_leaves_those_of_another_that_still_runs(
     (tmp_path / "up.json").unlink()
     with servers.announced({servers.KAFKA: "second:2"}):
         assert (servers._announced() or {})["pid"] == os.getpid()
+        mode = (tmp_path / "up.json").stat().st_mode & 0o777
+        assert mode == 0o600, "an address may have a password"
     assert servers._announced() is None
 
 
@@ -213,7 +215,7 @@ def test_a_line_of_a_file_ends_where_json_lines_end(sign: str, tmp_path: Path) -
     assert read_corrected(path) == {"prompts-0-1": f"one{sign}two"}
 
 
-def test_a_dead_letter_that_is_hardly_json_is_exported_all_the_same() -> None:
+def test_a_dead_letter_that_is_hardly_json_is_exported_too() -> None:
     for value in (b"[" * 100_000, b'{"prompt": "\\ud83d"}'):
         entry = as_entry(DeadLetter(value, None, "prompts", 0, 1, "describer", "wrong", 1))
         assert json.loads(json_text(entry)) == entry

@@ -439,6 +439,17 @@ async def test_a_stream_ends_once_whatever_comes_after_the_end(piece: dict[str, 
         assert all("usage" not in c for c in got[:-1])
 
 
+async def test_a_second_end_does_not_hide_that_tools_are_called() -> None:
+    def chunk(reason: str) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+
+    for first, second in (("tool_calls", "stop"), ("stop", "length"), ("length", "stop")):
+        talk = SimpleNamespace(chunks=_chunks(chunk(first), chunk(second)), answer=_answer)
+        got = [c async for c in StreamedReply(wanted(), talk, Answering("m", None, ())).chunks()]
+        reasons = [c["choices"][0]["finish_reason"] for c in got]
+        assert reasons == [first if first != "stop" else second]
+
+
 async def test_every_choice_of_a_stream_has_its_end() -> None:
     def chunk(index: int, content: str, reason: str | None) -> dict[str, Any]:
         delta = {"content": content} if content else {}

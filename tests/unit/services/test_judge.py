@@ -31,12 +31,12 @@ class Purse:
     def __init__(self, cap: float = 1e9) -> None:
         self.cap, self.spent, self.most = cap, 0.0, 0.0
 
-    async def reserve(self, usd: float) -> bool:
+    async def reserve(self, usd: float) -> float | None:
         if self.spent + usd > self.cap:
-            return False
+            return None
         self.spent += usd
         self.most = max(self.most, self.spent)
-        return True
+        return usd
 
     async def settle(self, reserved: float, spent: float) -> None:
         self.spent += spent - reserved

@@ -9,7 +9,9 @@ import pytest
 from answered import answer, completed
 from support import ENCODER, table
 
+from services.reclusterer import recluster
 from services.reclusterer.memory import Evidence
+from services.reclusterer.ranking import rank
 from services.reclusterer.recluster import propose
 from services.reclusterer.settings import ReclustererSettings
 from services.reclusterer.trigger import Trigger
@@ -22,8 +24,10 @@ from shared.contracts.vector import pack
 from shared.routing.deciding.form import SIZE, form
 from shared.routing.deciding.projection import Projection
 from shared.routing.deciding.table import RoutingTable
+from shared.routing.learning.bradley_terry import Comparisons
 from shared.routing.learning.clustering import CLUSTERINGS, EVOLVING
 from shared.routing.learning.fitting import fit_estimator
+from shared.routing.learning.regressing import FEWEST
 
 
 def embedding(vector: np.ndarray, form: np.ndarray | None = None) -> Embedding:
@@ -206,6 +210,43 @@ def test_a_vote_from_the_future_does_not_make_all_others_old() -> None:
     assert memory.newest == newest + 1
     memory.evaluated(pair, datetime(2062, 1, 1, tzinfo=UTC).timestamp())
     assert memory.newest <= time.time()
+
+
+def test_single_prompts_are_learnt_from_the_comparisons_that_the_ranking_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not from those of before a model changed, and with what each rater's votes count."""
+    memory = learnt(FEWEST + 40, forms=True)
+    pool = catalog.load().profile("study-2023")[:3]
+    settings = ReclustererSettings(clusters=2)
+    proposal = propose(memory, None, [], pool, settings, recluster=False)
+    assert proposal is not None
+    evidence = memory.seen_by(None)
+    names = [model.name for model in pool]
+    ranking, _ = rank(evidence, proposal.table.centroids, names, 0, settings)
+    assert ranking.ratio is not None
+    told: list[tuple[int, np.ndarray]] = []
+
+    def fitted(_x: object, data: Comparisons, ratio: np.ndarray, *_: object) -> None:
+        told.append((len(data), ratio))
+
+    monkeypatch.setattr(recluster, "fit_votes_estimator", fitted)
+    for fresh in (np.arange(FEWEST + 40), np.arange(30, FEWEST + 40), np.arange(50)):
+        counted = replace(ranking, fresh=fresh)
+        recluster._estimator(memory, evidence, proposal.table, counted, None, settings)
+    assert [count for count, _ in told] == [FEWEST + 40, FEWEST + 10], "too few are none"
+    assert sorted(told[1][1]) == pytest.approx(sorted(ranking.ratio[30:]))
+
+
+def test_what_votes_tell_of_single_prompts_is_on_the_tables_scale() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, ENCODER.dimension + SIZE)).astype(np.float32)
+    made = fit_estimator(features, (features[:, :3] > 0).astype(float), seed=0)
+    for score in (0.5, 0.85):
+        tab = table(2, reference_success=np.full(2, score))
+        moved = recluster._on_scale(made, tab)
+        lifted = moved.offset - made.offset
+        assert lifted == pytest.approx(np.log(score / (1 - score)), abs=1e-5)
 
 
 def test_memory_is_bounded_and_its_sample_does_not_depend_on_the_order() -> None:
