@@ -20,6 +20,7 @@ from conftest import Pipeline, running_up, without_settings
 
 from services.flows import names
 from services.local.supervise import process_name
+from shared.adapters.kafka import client
 from shared.adapters.kafka.settings import KafkaSettings
 
 ROW = '{{"prompt": "{}", "scores": {{"a": {}, "b": {}}}, "latency_s": {{"a": 1, "b": 2}}}}\n'
@@ -52,8 +53,12 @@ async def test_topics_are_created_checked_widened_and_repaired(
     assert json.loads(await pointsman("topics", "--json", code=1))["right"] is False
     admin = AIOKafkaAdminClient(bootstrap_servers=KafkaSettings().servers)
     await admin.start()
+    theirs = {"min.cleanable.dirty.ratio": "0.25"}
     await admin.create_topics(
-        [NewTopic(prefix + "prompts", 1, 1), NewTopic(prefix + "routing-tables", 1, 1)]
+        [
+            NewTopic(prefix + "prompts", 1, 1),
+            NewTopic(prefix + "routing-tables", 1, 1, topic_configs=theirs),
+        ]
     )
     await admin.close()
     done = await pointsman("topics", "--create")
@@ -66,6 +71,10 @@ async def test_topics_are_created_checked_widened_and_repaired(
     assert states[prefix + "decisions"]["partitions"] == 4
     assert all(s["right"] for s in states.values())
     assert "created" not in await pointsman("topics", "--create")
+    async with client.admin(KafkaSettings()) as asked:
+        kept = await client._settings(asked, prefix + "routing-tables", of_the_topic=True)
+    assert kept["min.cleanable.dirty.ratio"] == "0.25", "what somebody else has set stays"
+    assert kept["segment.ms"] == str(3600 * 1000)
 
 
 async def test_a_table_is_built_from_an_outcome_file_published_shown_compared_and_rolled_back(
