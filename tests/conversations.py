@@ -78,7 +78,8 @@ def chats(draw: st.DrawFn) -> dict[str, Any]:
     elif "tools" not in chat:  # Anthropic has neither with thoughts
         chat["reasoning_effort"] = draw(st.sampled_from(["low", "medium", "high"]))
     if draw(st.booleans()):
-        schema = {"name": "answer", "schema": {"type": "object"}, "strict": True}
+        wanted = {"type": "object", "additionalProperties": False, "required": []}
+        schema = {"name": "answer", "schema": wanted, "strict": True}
         chat["response_format"] = {"type": "json_schema", "json_schema": schema}
     return chat
 

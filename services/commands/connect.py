@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ from services.workbench.clients import Client, GatewayAddress, SettingsUnreadabl
 
 BACKUP = ".before-pointsman-"
 """Between a file's name and the time at which it was kept."""
+CHANGED = ".changed-"
+"""The same of what others had changed when it was undone."""
 
 
 def connect(
@@ -69,14 +72,16 @@ def _write(client: Client, gateway: GatewayAddress, *, as_json: bool) -> int:
     client.file.parent.mkdir(parents=True, exist_ok=True)
     backup = None
     if before is not None and before != made:
-        backup = client.file.with_name(f"{client.file.name}{BACKUP}{int(time.time())}")
-        backup.write_text(before)
-        backup.chmod(0o600)
+        backup = client.file.with_name(f"{client.file.name}{BACKUP}{time.time_ns()}")
+        _keep(backup, before)
     elif before is None:
         backup = client.file.with_name(f"{client.file.name}{BACKUP}none")
         backup.touch(mode=0o600)
-    client.file.write_text(made)
+    client.file.touch(mode=0o600)
     client.file.chmod(0o600)  # a key may stand in it
+    client.file.write_text(made)
+    with _written(client.file).open("a") as digests:
+        print(_digest(made), file=digests)
     if as_json:
         print_json({"file": str(client.file), "backup": str(backup) if backup else None})
         return 0
@@ -88,20 +93,48 @@ def _write(client: Client, gateway: GatewayAddress, *, as_json: bool) -> int:
     return 0
 
 
+def _keep(backup: Path, text: str) -> None:
+    """Write a backup that nobody else can read, and never over another."""
+    with backup.open("x") as file:
+        backup.chmod(0o600)
+        file.write(text)
+
+
+def _written(file: Path) -> Path:
+    """Where the digests of what was written stand."""
+    return file.with_name(f"{file.name}{BACKUP}written")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _undo(client: Client, *, as_json: bool) -> int:
+    """Put back what was there before the first --write. What somebody else has changed since stays
+    beside it."""
     assert client.file is not None
-    kept = sorted(client.file.parent.glob(f"{client.file.name}{BACKUP}*"))
+    written = _written(client.file)
+    digests = written.read_text().split() if written.exists() else []
+    backups = client.file.parent.glob(f"{client.file.name}{BACKUP}*")
+    kept = sorted(one for one in backups if one != written)
     if not kept:
         err.print(f"[bold red]error:[/] nothing was kept beside {client.file}", soft_wrap=True)
         return 1
     first = next((one for one in kept if one.name.endswith("none")), kept[0])
     fresh = first.name.endswith("none")
+    changed = []
+    for one in (client.file, *(one for one in kept if one != first)):
+        if one.exists() and _digest(one.read_text()) not in digests:
+            changed.append(client.file.with_name(f"{client.file.name}{CHANGED}{time.time_ns()}"))
+            _keep(changed[-1], one.read_text())
     if fresh:
         client.file.unlink(missing_ok=True)
     else:
         client.file.write_text(first.read_text())
-    for one in kept:
-        one.unlink()
+    for one in (*kept, written):
+        one.unlink(missing_ok=True)
+    for one in changed:
+        err.print(f"somebody has changed it since; that is kept in {one}", soft_wrap=True)
     if as_json:
         print_json({"file": str(client.file), "removed": fresh})
     else:

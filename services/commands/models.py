@@ -116,7 +116,8 @@ def update(
         if entry is None:
             raise CatalogError(f"the list has no model {name}")
         made = entry.as_model(today)
-        fresh[made.name] = made
+        there = known.models.get(made.name)
+        fresh[made.name] = made if there is None else entry.applied_to(there, today)
     changes = [
         change
         for name, model in fresh.items()
@@ -125,6 +126,8 @@ def update(
     written = write and bool(changes)
     if written:
         target = path if catalog is not None else Path("models.yaml")
+        if catalog is None and target.exists():
+            raise CatalogError(f"there is {target} already; to go on from it: --catalog {target}")
         content = with_models(path.read_text(), fresh)
         read(content, str(target))  # what can't be read is not written
         target.write_text(content)

@@ -67,7 +67,6 @@ def rank(
         environment = where.environment | {
             "POINTSMAN_JUDGE_BUDGET_USD_PER_DAY": str(budget),
             "POINTSMAN_JUDGE_PROFILE": profile,
-            "POINTSMAN_JUDGE_PAIRS": "6",
             "POINTSMAN_RECLUSTERER_PROFILE": profile,
             "POINTSMAN_RECLUSTERER_EVERY_S": "20",
         }

@@ -89,7 +89,10 @@ async def _open_pairs(rater: str) -> tuple[list[Evaluated], RoutingTable | None]
         except InvalidMessage:
             continue
         if evaluation.rater.kind is RaterKind.human and evaluation.rater.name == rater:
-            rated.add(evaluation.comparison_id)
+            if sum(evaluation.votes.counts()) + evaluation.votes.ties:
+                rated.add(evaluation.comparison_id)
+            else:  # taken back
+                rated.discard(evaluation.comparison_id)
         elif (
             evaluation.prompt
             and len(evaluation.answers) == 2

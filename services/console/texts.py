@@ -38,7 +38,7 @@ _markdown = (
 )
 
 
-COMMENT = re.compile(r"\s*<!--[^>]{0,200}-->\s*$")
+COMMENT = re.compile(r"<!--[^>]{0,200}-->\Z")
 """A comment behind a text, as simulated models write it for simulated judges."""
 
 
@@ -46,7 +46,7 @@ def safe(text: str) -> str:
     """HTML of a foreign text. It is parsed as Markdown without HTML, and the result is still
     cleaned. A comment at its end is left out."""
     return nh3.clean(
-        _markdown.render(COMMENT.sub("", text)),
+        _markdown.render(COMMENT.sub("", text.rstrip())),
         tags=TAGS,
         attributes={"a": {"href"}},
         url_schemes={"http", "https", "mailto"},

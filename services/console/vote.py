@@ -151,6 +151,7 @@ class Rating:
         """Show it again after all others."""
         desk = self.desk(rater)
         if (shown := desk.shown.pop(token, None)) is not None:
+            desk.skipped.pop(shown.pair.comparison_id, None)
             desk.skipped[shown.pair.comparison_id] = None
 
     def withdrawal(self, rater: str) -> Evaluated | None:

@@ -25,6 +25,9 @@ from shared.contracts.answers import Answer
 from shared.contracts.errors import ModelUnavailable
 from shared.contracts.messages import Completed, Decided
 
+MOST_COMPARED = 8
+"""Models that answer one prompt at once, as a rule: where a sender wants models compared."""
+
 
 class Dispatching:
     """Dispatches batches. What is not given is made when it starts."""
@@ -47,7 +50,7 @@ class Dispatching:
         settings = self._settings
         async with AsyncExitStack() as stack:
             if self._call is None:
-                llm = LLMSettings().with_room(settings.workers)
+                llm = LLMSettings().with_room(settings.workers * MOST_COMPARED)
                 providers = Providers(CurrentCatalog(settings.catalog), llm)
                 stack.push_async_callback(providers.close)
                 self._call = calling(providers)

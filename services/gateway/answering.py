@@ -340,7 +340,12 @@ class StreamedReply:
                     reason = choice["finish_reason"] if before is None else _later(before, choice)
                     ends[index] = {**choice, "finish_reason": reason}
                     last = chunk
-                elif index not in ends or _says(choice):
+                elif index not in ends:
+                    passing.append(choice)
+                elif _says(choice):
+                    if _says(ends[index]):  # in the order in which they came
+                        passing.append({**ends[index], "finish_reason": None})
+                        ends[index] = {**ends[index], "delta": {}}
                     passing.append(choice)
             if passing:
                 yield chunk | {"choices": passing}

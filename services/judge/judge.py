@@ -61,6 +61,10 @@ class AskJudge(Protocol):
     ) -> Judgement: ...
 
 
+PAIRS_AT_ONCE = 6
+"""Of one message; a sender may want many compared."""
+
+
 class Budget(Protocol):
     """Money reserved before it is spent."""
 
@@ -92,13 +96,13 @@ async def judge(
     remembered: Kept,
     attendance: Attendance,
 ) -> list[Evaluated]:
-    """Compare the chosen pairs, `settings.pairs` at a time. A pair that the budget does not allow,
+    """Compare the chosen pairs, some at a time. A pair that the budget does not allow,
     or whose answers are not available or call tools, is left out.
 
     Votes that were paid for are `remembered`, so that a message that comes again is not paid for
     again."""
 
-    room = asyncio.Semaphore(settings.pairs)
+    room = asyncio.Semaphore(PAIRS_AT_ONCE)
 
     async def one(pair: Pair) -> list[Evaluated]:
         async with room:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from services.judge import FLOW, verdict
 from services.judge.attendance import Attendance
-from services.judge.judge import AskInShadow, AskJudge, chosen_once, judge
+from services.judge.judge import PAIRS_AT_ONCE, AskInShadow, AskJudge, chosen_once, judge
 from services.judge.sample import Sampler
 from services.judge.settings import JudgeSettings
 from shared.adapters.catalog import CurrentCatalog
@@ -140,7 +140,7 @@ async def asking(
     settings: JudgeSettings, catalog: Callable[[], Catalog], llm: LLMSettings, redis: RedisSettings
 ) -> AsyncGenerator[tuple[AskInShadow, AskJudge], None]:
     """The models of the catalogue and the judge models, as the judge asks them."""
-    at_once = settings.workers * settings.pairs * 2 * settings.orders
+    at_once = settings.workers * PAIRS_AT_ONCE * 2 * settings.orders
     providers = Providers(catalog, llm.with_room(at_once))
     answers = RedisAnswers(redis)
 

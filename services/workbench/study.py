@@ -19,7 +19,7 @@ from services.local.started import READY_WITHIN_S, teller
 from services.local.supervise import Supervisor
 from services.screen import err, progress
 from services.workbench.study_report import Study
-from shared.adapters.kafka.client import create_topics, publisher, read_all, reader
+from shared.adapters.kafka.client import create_topics, each, publisher, reader
 from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.llm.simulated import World
 from shared.catalog import models, tasks
@@ -253,19 +253,23 @@ async def add_votes_of_people(wanted: StudyPlan, file: Path) -> None:
     """Take what people have said of the study's answers (`pointsman vote`) into the folder of
     results."""
     requests = {request for request, _, _ in wanted.prompts}
-    before = {(e.evaluation_id, e.votes) for e in judged_before(file)}
+    before = {e.evaluation_id: e.votes for e in judged_before(file)}
+    newest: dict[str, tuple[int, Evaluated]] = {}
+    async for record in each(KafkaSettings(), EVALUATIONS):
+        try:
+            evaluation = read(Evaluated, record.value)
+        except InvalidMessage:
+            continue
+        known = newest.get(evaluation.evaluation_id)
+        if (
+            evaluation.request_id in requests
+            and evaluation.rater.kind is not RaterKind.judge
+            and (known is None or known[0] <= record.timestamp)
+        ):
+            newest[evaluation.evaluation_id] = record.timestamp, evaluation
     with file.open("a", encoding="utf-8") as kept:
-        for record in await read_all(KafkaSettings(), EVALUATIONS):
-            try:
-                evaluation = read(Evaluated, record.value)
-            except InvalidMessage:
-                continue
-            fresh = (evaluation.evaluation_id, evaluation.votes) not in before
-            if (
-                evaluation.request_id in requests
-                and evaluation.rater.kind is not RaterKind.judge
-                and fresh
-            ):
+        for name, (_, evaluation) in newest.items():
+            if before.get(name) != evaluation.votes:
                 bare = without_texts(evaluation)
                 kept.write(bare.model_dump_json(exclude_none=True) + "\n")
 

@@ -49,12 +49,16 @@ def about(version: Version) -> TableAbout:
     }
 
 
-def choice(table: RoutingTable, cluster: int, rates: Rates) -> Selection:
-    """What a prompt that lies right in `cluster` would be given."""
+def choice(
+    table: RoutingTable, cluster: int, rates: Rates, retired: frozenset[str] = frozenset()
+) -> Selection:
+    """What a prompt that lies right in `cluster` would be given. Where all models are `retired`,
+    they count."""
     there = Assignment(
         np.array([cluster]), np.ones(1, np.float32), np.zeros(1, np.float32), novel=False
     )
-    return select(table, there, rates, Limits(), {})
+    left = retired if set(table.models) - retired else frozenset[str]()
+    return select(table, there, rates, Limits(retired=left), {})
 
 
 def cut_short(text: str, letters: int = 34) -> str:

@@ -39,7 +39,9 @@ from shared.routing.learning.task2vec import similar
 TITLE = "Map"
 
 
-def map_of(memory: History, version: Version, profile: Profile) -> MapPage:
+def map_of(
+    memory: History, version: Version, profile: Profile, retired: frozenset[str] = frozenset()
+) -> MapPage:
     """The page Map: clusters on a plane, their prompts around them."""
     table = version.table
     placed = memory.placed(table)
@@ -57,7 +59,7 @@ def map_of(memory: History, version: Version, profile: Profile) -> MapPage:
     spots = on_picture(np.array([layout[c.id] for c in table.clusters]), radii)
     dots = _around(table, seen, nearest, spots, radii)
     labels = labelled(spots, radii, [c.label for c in table.clusters], list(traffic + early))
-    winners = [choice(table, c, PROFILES[profile]).candidates[0] for c in range(k)]
+    winners = [choice(table, c, PROFILES[profile], retired).candidates[0] for c in range(k)]
     areas: list[Area] = [
         {
             "id": cluster.id,
@@ -229,7 +231,7 @@ async def show(desk: Desk, request: Request, viewer: Viewer) -> Response:
         return desk.draw.page("no_table.html", viewer, "map")
     named = request.query_params.get("profile", Profile.quality.value)
     profile = Profile(named) if named in set(Profile) else Profile.quality
-    facts = map_of(desk.memory, version, profile)
+    facts = map_of(desk.memory, version, profile, desk.retired())
     return desk.draw.page("map.html", viewer, "map", profiles=list(Profile), **facts)
 
 

@@ -22,7 +22,9 @@ from shared.routing.learning.comparing import by_votes
 TITLE = "Models"
 
 
-def models_of(version: Version, dial: int = 60) -> ModelsPage:
+def models_of(
+    version: Version, dial: int = 60, retired: frozenset[str] = frozenset()
+) -> ModelsPage:
     """The page Models: success per cluster, cost against success, what the dial and each profile
     would choose where."""
     table = version.table
@@ -56,7 +58,7 @@ def models_of(version: Version, dial: int = 60) -> ModelsPage:
             "picks": [
                 {"model": name, "colour": colour(name, table.models)}
                 for rates in (dialled(dial), *PROFILES.values())
-                for name in [choice(table, c, rates).candidates[0].model]
+                for name in [choice(table, c, rates, retired).candidates[0].model]
             ],
         }
         for c, cluster in enumerate(table.clusters)
@@ -83,7 +85,7 @@ async def show(desk: Desk, request: Request, viewer: Viewer) -> Response:
     if (version := desk.memory.current) is None:
         return desk.draw.page("no_table.html", viewer, "models")
     dial = slider(request.query_params.get("dial"), START["dial"])
-    facts = await asyncio.to_thread(models_of, version, dial)
+    facts = await asyncio.to_thread(models_of, version, dial, desk.retired())
     if "hx-request" in request.headers:
         return HTMLResponse(desk.draw.part("_dial.html", **facts))
     return desk.draw.page("models.html", viewer, "models", **facts)

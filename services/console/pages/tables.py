@@ -93,12 +93,14 @@ async def show(desk: Desk, request: Request, viewer: Viewer) -> Response:
     rows = tables_of(desk.memory)
     note = next((row["note"] for row in rows if row["version"] == done), "") if done else ""
     may_roll = viewer.may(Scope.admin)
+    whole = "all" in request.query_params
     return desk.draw.page(
         "tables.html",
         viewer,
         "tables",
         rows=rows,
-        whole="all" in request.query_params,
+        shown=[row for row in rows if whole or row["remarkable"]],
+        whole=whole,
         folded=sum(not row["remarkable"] for row in rows),
         done=done,
         note=note,

@@ -92,7 +92,7 @@ function live(list) {
   const source = new EventSource("/now/events");
   let waiting = null;
   let paused = false;
-  let held = { rows: "", whole: false };
+  let held = []; // the newest first; each has at least one row, and 25 are shown
 
   pause.addEventListener("click", () => {
     paused = !paused;
@@ -120,18 +120,20 @@ function live(list) {
     waiting = null;
     numbers.innerHTML = news.numbers;
     drawn.draw();
-    held = news.whole ? news : { rows: news.rows + held.rows, whole: held.whole };
+    if (news.rows) held = news.whole ? [news] : [news, ...held].slice(0, 25);
     if (!paused) rows();
   }
 
   function rows() {
-    const news = held;
-    held = { rows: "", whole: false };
-    if (!news.rows) return;
+    const parts = held;
+    held = [];
+    if (!parts.length) return;
     document.getElementById("nothing")?.remove();
     // The server has written these rows and escaped what is foreign in them, as it does for a page.
-    if (news.whole) list.innerHTML = news.rows;
-    else list.insertAdjacentHTML("afterbegin", news.rows);
+    for (const news of parts.reverse()) {
+      if (news.whole) list.innerHTML = news.rows;
+      else list.insertAdjacentHTML("afterbegin", news.rows);
+    }
     while (list.rows.length > 25) list.deleteRow(-1);
   }
 }

@@ -113,11 +113,12 @@ async def embed(gateway: Gateway, call: HttpCall) -> None:
         )
     expected = model.price.cost_usd(asked.tokens(), 0)
     held = await gateway.reserved(call.key, expected)
-    cost = 0.0
+    cost = expected  # also if the client leaves
     try:
         body = asked.model_dump(exclude_unset=True, exclude={"model"})
         came, cost = await gateway.models.embed(model.name, body, gateway.settings.answer_s)
     except ModelUnavailable as error:
+        cost = 0.0
         raise unanswered([(model.name, error)]) from None
     finally:
         if held is not None:

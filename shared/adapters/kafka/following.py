@@ -103,7 +103,7 @@ class Following:
         for part in parts:
             consumer.seek(part, self.positions[_name(part, self._topics)])
             try:
-                found |= await consumer.getmany(part, timeout_ms=FETCH_WITHIN_MS, max_records=2000)
+                found |= await consumer.getmany(part, timeout_ms=200, max_records=2000)
             except ConsumerStoppedError:
                 raise
             except Exception:

@@ -55,6 +55,8 @@ class Turn:
     trial: bool
 
     def succeeded(self) -> None:
+        if not self.trial and self.breaker.opened_at is not None:
+            return
         self.breaker.failures = 0
         self.breaker.opened_at = None
         self.breaker.trying = False

@@ -57,6 +57,8 @@ def parameters_of(body: Mapping[str, Any], left_out: set[str]) -> dict[str, Any]
     parameters: dict[str, Any] = {name: body[name] for name in SAME if body.get(name) is not None}
     if (tier := TIERS.get(words_of(body.get("service_tier")))) is not None:
         parameters["service_tier"] = tier
+    elif body.get("service_tier") is not None:
+        left_out.add("service_tier")
     if body.get("max_tokens") is not None:
         parameters["max_tokens"] = body["max_tokens"]
     if body.get("stop_sequences"):
@@ -87,9 +89,11 @@ def _is_strict(schema: Any) -> bool:
     if not isinstance(schema, Mapping):
         return True
     properties = schema.get("properties")
-    if isinstance(properties, Mapping) and (
+    required = schema.get("required")
+    if (isinstance(properties, Mapping) or schema.get("type") == "object") and (
         schema.get("additionalProperties") is not False
-        or set(properties) - set(schema.get("required") or ())
+        or not isinstance(required, list)
+        or any(name not in required for name in properties or ())
     ):
         return False
     return all(map(_is_strict, schema.values()))

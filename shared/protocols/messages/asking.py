@@ -10,6 +10,9 @@ from shared.contracts.needs import SAMPLING, output_limit
 from shared.protocols import KEEPSAKE, NATIVE, arguments_of, data_url, objects, words_of
 from shared.protocols.portable import plain_id
 
+BYTES = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+"""How base64 begins, and no address."""
+PDF = "application/pdf"
 IDS = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Ids of tool calls that Anthropic takes."""
 BETAS = "anthropic-beta"
@@ -18,6 +21,8 @@ LEAST_BUDGET = 1024
 """Tokens of thinking that Anthropic takes at least."""
 TIERS = {"auto": "auto", "default": "standard_only"}
 """Tiers of service that OpenAI has, by Anthropic's names."""
+MOST_MARKS = 4
+"""Of what is to be cached, that Anthropic takes."""
 DEFAULT_OUTPUT = 8192
 """Tokens of an answer where nobody says; Anthropic wants a figure."""
 CARRIED_TO = frozenset(
@@ -64,16 +69,17 @@ def request_of(
             body["messages"] = [{"role": "user", "content": _system(system)}]
         elif words := _system(system):
             body["system"] = words
-        if any(message["role"] == "assistant" for message in talk) and not _marked(body):
+        if any(message["role"] == "assistant" for message in talk) and _marks(body) < MOST_MARKS:
             body["cache_control"] = {"type": "ephemeral"}  # Anthropic caches what it is told to
     return body | {"max_tokens": DEFAULT_OUTPUT if limit is None else limit}
 
 
-def _marked(part: Any) -> bool:
-    """Whether a request says itself what is to be cached; Anthropic takes four marks."""
-    if isinstance(part, Mapping):
-        return "cache_control" in part or any(map(_marked, part.values()))
-    return isinstance(part, list) and any(map(_marked, part))
+def _marks(body: Mapping[str, Any]) -> int:
+    """How many blocks of a request say themselves that they are to be cached."""
+    blocks = [*objects(body.get("tools")), *objects(body.get("system"))]
+    for message in body["messages"]:
+        blocks += objects(message["content"])
+    return sum("cache_control" in block for block in blocks)
 
 
 def _is_system(turn: Mapping[str, Any]) -> bool:
@@ -317,7 +323,10 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"type": "image", "source": _source(str(url))} | extras
     file = part.get("file")
     if kind == "file" and isinstance(file, Mapping) and isinstance(file.get("file_data"), str):
-        made: dict[str, Any] = {"type": "document", "source": _source(file["file_data"])}
+        source = _source(file["file_data"])
+        if BYTES.fullmatch(file["file_data"][:80]):
+            source = {"type": "base64", "media_type": PDF, "data": file["file_data"]}
+        made: dict[str, Any] = {"type": "document", "source": source}
         if isinstance(name := file.get("filename"), str) and name != "document.pdf":
             made["title"] = name
         return made | extras
@@ -326,8 +335,6 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _source(url: str) -> dict[str, Any]:
     data = data_url(url)
-    if data is None and not url.startswith(("http://", "https://")):
-        return {"type": "base64", "media_type": "application/pdf", "data": url}
     if data is None:
         return {"type": "url", "url": url}
     return {"type": "base64", "media_type": data[0], "data": data[1]}

@@ -232,6 +232,7 @@ def test_a_half_open_breaker_lets_one_try() -> None:
     assert breaker.turn() is None, "the one that may try is under way"
     late.abandoned()
     late.failed()
+    late.succeeded()
     assert breaker.turn() is None, "a call from before does not decide"
     assert breaker.rests_for_s() == 0
     trial.failed()

@@ -18,7 +18,7 @@ from shared.protocols import KEEPSAKE, NATIVE, plain, plain_turns
 from shared.protocols.keepsake import opened, whole_details
 from shared.protocols.messages.answered import MessageChunks, completion_of
 from shared.protocols.messages.answers import MessageEvents, answer_of, error_of
-from shared.protocols.messages.asked import parameters_of, turns_of
+from shared.protocols.messages.asked import _is_strict, parameters_of, turns_of
 from shared.protocols.messages.asking import request_of, unspoken
 from shared.protocols.portable import history, portable
 from shared.routing.deciding.abilities import Abilities
@@ -249,16 +249,27 @@ def test_a_conversation_that_marks_what_to_cache_gets_no_fifth_mark() -> None:
         {"role": "user", "content": "Go on"},
     ]
     assert "cache_control" in request_of("m", turns, {})
-    turns[0]["content"][0]["cache_control"] = {"type": "ephemeral"}
-    assert "cache_control" not in request_of("m", turns, {})
+    mark = {"cache_control": {"type": "ephemeral"}}
+    turns[0]["content"][0] |= mark
+    schema = {"type": "object", "properties": mark}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}} | mark]
+    assert "cache_control" in request_of("m", turns, {"tools": tools})
+    turns[0]["content"] += [{"type": "text", "text": "there"} | mark] * 2
+    assert "cache_control" not in request_of("m", turns, {"tools": tools})
 
 
 @pytest.mark.parametrize(
     ("required", "more", "strict"),
-    [(["a", "b"], False, True), (["a"], False, False), (["a", "b"], True, False)],
+    [
+        (["a", "b"], False, True),
+        (["a"], False, False),
+        (["a", "b"], True, False),
+        (True, False, False),
+        ([["a"]], False, False),
+    ],
 )
 def test_a_schema_is_strict_where_openai_takes_it_so(
-    required: list[str], more: bool, strict: bool
+    required: Any, more: bool, strict: bool
 ) -> None:
     schema = {
         "type": "object",
@@ -270,6 +281,7 @@ def test_a_schema_is_strict_where_openai_takes_it_so(
     tool = {"name": "f", "input_schema": schema, "strict": True}
     parameters = parameters_of(ASKED | wanted | {"tools": [tool]}, set())
     assert parameters["response_format"]["json_schema"]["strict"] is strict
+    assert _is_strict({"type": "object"}) is False
     assert parameters["tools"][0]["function"]["strict"] is strict
 
 
@@ -283,6 +295,7 @@ def test_a_document_that_is_no_address_is_its_bytes() -> None:
     for data, source in (
         ("JVBERi0x", {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0x"}),
         ("https://a.example/b.pdf", {"type": "url", "url": "https://a.example/b.pdf"}),
+        ("HTTPS://a.example/b.pdf", {"type": "url", "url": "HTTPS://a.example/b.pdf"}),
     ):
         file = {"type": "file", "file": {"filename": "b.pdf", "file_data": data}}
         request = request_of("m", [{"role": "user", "content": [file]}], {})

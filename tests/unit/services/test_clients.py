@@ -85,6 +85,30 @@ def test_written_and_undone(
     assert runner.invoke(app, ["connect", name, "--undo"]).exit_code == 1
 
 
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("before", ["", None])
+def test_undone_keeps_what_others_have_changed_meanwhile(
+    name: str, before: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = clients(tmp_path)[name].file
+    assert file is not None
+    if before is not None:
+        file.parent.mkdir(parents=True)
+        file.write_text(before)
+    runner = CliRunner()
+    for mark in ("first", "second"):
+        assert runner.invoke(app, ["connect", name, "--write", "--key", mark]).exit_code == 0
+        file.write_text(f"{file.read_text()}\n ")  # another program has written it
+    ends = file.read_text()
+    assert runner.invoke(app, ["connect", name, "--undo"]).exit_code == 0
+    assert (file.read_text() if file.exists() else None) == before
+    kept = [one.read_text() for one in file.parent.glob("*.changed-*")]
+    assert ends in kept
+    assert len(kept) == 2
+    assert all(one.stat().st_mode & 0o077 == 0 for one in file.parent.glob("*.changed-*"))
+
+
 def test_what_has_no_file_says_what_to_do_by_hand() -> None:
     runner = CliRunner()
     for name in ("cursor", "openwebui"):

@@ -383,6 +383,18 @@ def test_what_is_skipped_comes_again_after_all_others() -> None:
     assert order[3] == order[0]
 
 
+def test_who_skips_all_pairs_sees_them_in_turn() -> None:
+    _, desks, _ = rating(2)
+    seen = []
+    for _ in range(6):
+        shown = desks.at("ann")
+        assert shown is not None
+        seen.append(shown.pair.comparison_id)
+        desks.skip("ann", shown.token)
+    assert seen == seen[:2] * 3
+    assert len(set(seen)) == 2
+
+
 def test_pairs_come_in_the_order_in_which_the_ranking_is_open() -> None:
     strength = np.array([[0.0, 0.1, 5.0]] * 3)
     known = table(strength=strength, standard_error=np.full((3, 3), 0.5))
@@ -515,6 +527,21 @@ def test_a_history_and_a_difference_show_what_moved() -> None:
     assert history is not None
     line = next(one for one in history["lines"] if one["model"] == "middle")
     assert float(line["last"]) - float(line["first"]) == pytest.approx(apart, abs=0.011)
+
+
+def test_a_retired_model_wins_on_no_page() -> None:
+    made, tab = memory()
+    current = made.current
+    assert current is not None
+    shown = map_page.map_of(made, current, Profile.balanced)
+    winners = {area["winner"] for area in shown["areas"]}
+    retired = frozenset([winners.pop()])
+    after = map_page.map_of(made, current, Profile.balanced, retired)
+    assert not retired & {area["winner"] for area in after["areas"]}
+    chosen = models_page.models_of(current, 60, retired)["chosen"]
+    assert not retired & {pick["model"] for row in chosen for pick in row["picks"]}
+    everybody = frozenset(tab.models)
+    assert map_page.map_of(made, current, Profile.balanced, everybody)["areas"] == shown["areas"]
 
 
 def test_pictures() -> None:

@@ -450,6 +450,17 @@ async def test_a_second_end_does_not_hide_that_tools_are_called() -> None:
         assert reasons == [first if first != "stop" else second]
 
 
+async def test_words_after_an_end_stand_after_its_own() -> None:
+    def chunk(content: str, reason: str | None) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": reason}]}
+
+    talk = SimpleNamespace(chunks=_chunks(chunk("a", "stop"), chunk("b", None)), answer=_answer)
+    got = [c async for c in StreamedReply(wanted(), talk, Answering("m", None, ())).chunks()]
+    said = [one["delta"].get("content", "") for c in got for one in c["choices"]]
+    assert "".join(said) == "ab"
+    assert [one["finish_reason"] for one in got[-1]["choices"]] == ["stop"]
+
+
 async def test_every_choice_of_a_stream_has_its_end() -> None:
     def chunk(index: int, content: str, reason: str | None) -> dict[str, Any]:
         delta = {"content": content} if content else {}

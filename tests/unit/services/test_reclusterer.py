@@ -162,7 +162,6 @@ def test_a_raters_second_vote_replaces_the_first_and_unknown_models_are_left_out
     assert not memory.evaluated(stranger, 2000.0)
 
 
-@pytest.mark.slow
 def test_an_answer_costs_the_same_whether_judges_tell_of_it_or_the_dispatcher() -> None:
     price = Price(input=5.0, output=25.0)
     given = answer("large", cost=0.0525).model_copy(
@@ -249,6 +248,7 @@ def test_what_votes_tell_of_single_prompts_is_on_the_tables_scale() -> None:
         assert lifted == pytest.approx(np.log(score / (1 - score)), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_and_its_sample_does_not_depend_on_the_order() -> None:
     settings = ReclustererSettings(embeddings=100, observations=100)
     kept = []
