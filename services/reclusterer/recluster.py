@@ -289,7 +289,8 @@ def _on_scale(estimator: Estimator, table: RoutingTable) -> Estimator:
     if table.reference_success is None:
         return estimator
     sizes = np.array([max(cluster.size, 1) for cluster in table.clusters])
-    base = logit(np.average(table.reference_success, weights=sizes))
+    mean = np.average(table.reference_success.astype(np.float64), weights=sizes)
+    base = float(logit(np.array([mean]))[0])
     return replace(estimator, offset=(estimator.offset + base).astype(np.float32))
 
 
