@@ -108,7 +108,7 @@ class Answering:
 
 
 @dataclass(slots=True)
-class UnderWay:
+class AnswerUnderWay:
     """The answer that was asked for last. It is paid for, also if the client leaves before it is
     there."""
 
@@ -145,7 +145,7 @@ async def ask_whole(
     choice: Choice,
     models: Models,
     within_s: float,
-    under_way: UnderWay,
+    under_way: AnswerUnderWay,
     assess: Assess | None = None,
 ) -> tuple[Answering, dict[str, Any]]:
     """A whole answer in the inner form, from the first model that gives one within `within_s`; by a
@@ -207,7 +207,7 @@ async def ask_streamed(
     models: Models,
     within_s: float,
     silence_s: float,
-    under_way: UnderWay,
+    under_way: AnswerUnderWay,
     assess: Assess | None = None,
 ) -> AsyncGenerator[StreamedReply, None]:
     """An answer as it comes, from the first model that begins one; by a cascade, once the cheap
@@ -259,7 +259,7 @@ async def _begin(
     choice: Choice,
     models: Models,
     within_s: float,
-    under_way: UnderWay,
+    under_way: AnswerUnderWay,
     assess: Assess | None,
 ) -> tuple[tuple[str, ...], _First | None, list[tuple[str, ModelUnavailable]]]:
     """The models that are left to ask, in order; the result of asking a cheap one first, where

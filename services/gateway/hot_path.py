@@ -28,7 +28,7 @@ class Asking(Protocol):
     async def send(self, message: Submitted) -> None: ...
 
 
-class Turn(Protocol):
+class Attempt(Protocol):
     """One prompt for the hot path."""
 
     def succeeded(self) -> None: ...
@@ -39,7 +39,7 @@ class Turn(Protocol):
 class Rest(Protocol):
     """A circuit breaker."""
 
-    def turn(self) -> Turn | None: ...
+    def turn(self) -> Attempt | None: ...
 
 
 class HotPath:

@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 from services.gateway import FLOW, billing, documented
 from services.gateway.answering import (
     Answering,
+    AnswerUnderWay,
     Models,
-    UnderWay,
     ask_streamed,
     ask_whole,
     left_out,
@@ -251,7 +251,7 @@ class Gateway:
             DEFAULTED.labels(choice.no_decision.value).inc()
         expected = expected_usd(wanted, choice, self.models)
         held = await self.reserved(call.key, expected)
-        under_way = UnderWay()
+        under_way = AnswerUnderWay()
         try:
             await (self._stream if wanted.stream else self._whole)(call, wanted, choice, under_way)
         finally:
@@ -291,7 +291,7 @@ class Gateway:
         return headers
 
     async def _whole(
-        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, under_way: UnderWay
+        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, under_way: AnswerUnderWay
     ) -> None:
         done, completion = await ask_whole(
             wanted, choice, self.models, self.settings.answer_s, under_way, self.assess
@@ -302,7 +302,7 @@ class Gateway:
         await call.say(200, body, headers | {"x-pointsman-cost-usd": f"{done.cost_usd:.8f}"})
 
     async def _stream(
-        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, under_way: UnderWay
+        self, call: HttpCall, wanted: UnderstoodRequest, choice: Choice, under_way: AnswerUnderWay
     ) -> None:
         settings = self.settings
         waiting = call.waiting(settings.keep_alive_s)

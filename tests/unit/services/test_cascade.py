@@ -17,7 +17,7 @@ from support import described, embedded, placed, submitted, table, wish
 from services.assigner.assign import place
 from services.dispatcher.dispatch import dispatch
 from services.dispatcher.settings import DispatcherSettings
-from services.gateway.answering import UnderWay, ask_streamed, ask_whole
+from services.gateway.answering import AnswerUnderWay, ask_streamed, ask_whole
 from services.gateway.billing import bill, completed
 from services.gateway.choice import Choice, choose
 from services.gateway.forms.chat import CHAT
@@ -296,7 +296,9 @@ async def test_the_gateway_accepts_or_asks_on_and_says_so_and_bills_both() -> No
         (0.99, "small", 0.0002, "accepted"),
         (0.01, "large", 0.0102, "escalated"),
     ):
-        told, body = await ask_whole(wanted(), following(), Talking(), 5, UnderWay(), Judging(good))  # type: ignore[arg-type]
+        told, body = await ask_whole(
+            wanted(), following(), Talking(), 5, AnswerUnderWay(), Judging(good)
+        )  # type: ignore[arg-type]
         assert (told.model, body["model"], body["choices"][0]["message"]["content"]) == (
             model,
             model,
@@ -313,7 +315,7 @@ async def test_the_gateway_accepts_or_asks_on_and_says_so_and_bills_both() -> No
 @pytest.mark.parametrize(("good", "words"), [(0.99, "SMALL"), (0.01, "LARGE")])
 async def test_a_held_stream_gives_the_words_of_one_model(good: float, words: str) -> None:
     async with ask_streamed(
-        wanted(stream=True), following(), Talking(), 5, 5, UnderWay(), Judging(good)
+        wanted(stream=True), following(), Talking(), 5, 5, AnswerUnderWay(), Judging(good)
     ) as speaking:  # type: ignore[arg-type]
         chunks = [chunk async for chunk in speaking.chunks()]
     assert (
@@ -326,15 +328,21 @@ async def test_a_held_stream_gives_the_words_of_one_model(good: float, words: st
 
 async def test_when_any_model_fails_at_the_gateway_the_client_gets_an_answer() -> None:
     told, _ = await ask_whole(
-        wanted(), following(), Talking(frozenset({"large"})), 5, UnderWay(), Judging(0.01)
+        wanted(), following(), Talking(frozenset({"large"})), 5, AnswerUnderWay(), Judging(0.01)
     )  # type: ignore[arg-type]
     assert (told.model, [f.model for f in told.failed]) == ("small", ["large"])
     told, _ = await ask_whole(
-        wanted(), following(), Talking(frozenset({"small"})), 5, UnderWay(), Judging(0.99)
+        wanted(), following(), Talking(frozenset({"small"})), 5, AnswerUnderWay(), Judging(0.99)
     )  # type: ignore[arg-type]
     assert (told.model, [f.model for f in told.failed]) == ("large", ["small"])
     async with ask_streamed(
-        wanted(True), following(), Talking(frozenset({"large"})), 5, 5, UnderWay(), Judging(0.01)
+        wanted(True),
+        following(),
+        Talking(frozenset({"large"})),
+        5,
+        5,
+        AnswerUnderWay(),
+        Judging(0.01),
     ) as speaking:  # type: ignore[arg-type]
         chunks = [chunk async for chunk in speaking.chunks()]
     assert speaking.told.model == "small"
@@ -353,7 +361,7 @@ async def test_what_a_client_did_not_wait_for_is_paid_for(
                 await asyncio.sleep(60)
             return await super().whole(asked, *rest)
 
-    under_way = UnderWay()
+    under_way = AnswerUnderWay()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await ask_whole(wanted(), following(), Slow(), 60, under_way, Judging(0.01))  # type: ignore[arg-type]
@@ -365,7 +373,7 @@ async def test_what_a_client_did_not_wait_for_is_paid_for(
 
 
 async def test_nothing_is_paid_where_no_model_answers() -> None:
-    under_way = UnderWay()
+    under_way = AnswerUnderWay()
     nobody = Talking(frozenset({"small", "large"}))
     with pytest.raises(Problem):
         await ask_whole(wanted(), following(), nobody, 5, under_way, Judging(0.01))  # type: ignore[arg-type]
@@ -383,7 +391,7 @@ async def test_a_model_that_hangs_takes_no_time_from_the_next() -> None:
                 raise ModelUnavailable("no answer", late=True)
             return await super().whole(asked, chat, parameters, within_s)
 
-    told, _ = await ask_whole(wanted(), following(), Late(), 0.05, UnderWay(), Judging(0.5))  # type: ignore[arg-type]
+    told, _ = await ask_whole(wanted(), following(), Late(), 0.05, AnswerUnderWay(), Judging(0.5))  # type: ignore[arg-type]
     assert told.model == "large"
     assert Late.allowed == [0.05, 0.05]
 

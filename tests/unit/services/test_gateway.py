@@ -18,8 +18,8 @@ from support import placed, table, wish
 
 from services.gateway.answering import (
     Answering,
+    AnswerUnderWay,
     StreamedReply,
-    UnderWay,
     ask_streamed,
     left_out,
     unanswered,
@@ -500,7 +500,7 @@ async def test_a_stream_that_breaks_in_the_middle_is_not_begun_again_elsewhere()
 
     async def listen() -> None:
         async with ask_streamed(
-            wanted(), Choice(("down", "breaks", "good"), None), made, 5, 5, UnderWay()
+            wanted(), Choice(("down", "breaks", "good"), None), made, 5, 5, AnswerUnderWay()
         ) as speaking:  # type: ignore[arg-type]
             kept.append(speaking)
             async for _ in speaking.chunks():
