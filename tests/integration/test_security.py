@@ -300,7 +300,7 @@ async def test_with_these_rights_a_prompt_is_decided_answered_judged_and_learnt_
     async def learnt() -> bool:
         return bool((await versions(reclusterer))[-1].basis)
 
-    await eventually(learnt, 60)
+    await eventually(learnt, 180)  # 20 to 60 s as a rule
     dead = await read_all(sender, DEAD_LETTERS)
     assert len(dead) == 1
     assert CANARY not in str(dead[0].headers), (
