@@ -89,7 +89,7 @@ async def _open_pairs(rater: str) -> tuple[list[Evaluated], RoutingTable | None]
         except InvalidMessage:
             continue
         if evaluation.rater.kind is RaterKind.human and evaluation.rater.name == rater:
-            if sum(evaluation.votes.counts()) + evaluation.votes.ties:
+            if evaluation.votes.cast:
                 rated.add(evaluation.comparison_id)
             else:  # taken back
                 rated.discard(evaluation.comparison_id)

@@ -290,7 +290,7 @@ class History:
                 del self.pairs[next(iter(self.pairs))]
         if evaluation.rater.kind is RaterKind.human:
             mine = self.people.setdefault(comparison, {})
-            if sum(evaluation.votes.counts()) + evaluation.votes.ties:
+            if evaluation.votes.cast:
                 mine[evaluation.rater.name] = evaluation.votes.lead
             else:  # taken back
                 mine.pop(evaluation.rater.name, None)

@@ -203,8 +203,7 @@ def attend(evaluation: Evaluated, attendance: Attendance) -> None:
             cost_usd=evaluation.cost_usd,
             **abstained,
         )
-    votes = evaluation.votes
-    if attendance.note(name, int(sum(votes.counts())) + votes.ties, evaluation.abstained.paid):
+    if attendance.note(name, evaluation.votes.cast, evaluation.abstained.paid):
         log.error(
             "a judge model rests: most of its votes can't be read",
             judge=name,

@@ -47,7 +47,7 @@ def guard(
     return ""
 
 
-def votes_ratio(
+def _votes_ratio(
     data: Comparisons, ballots: dict[Voter, tuple[npt.NDArray[np.intp], Ballots]]
 ) -> Floats:
     """(n,): log-likelihood ratio of "first is better", of voters who are all taken to be alike."""
@@ -65,7 +65,7 @@ def _held_out_losses(
 ) -> Floats:
     """(n,): loss, in nats, of each comparison, predicted from those of other prompts, in two
     folds."""
-    ratio = votes_ratio(data, ballots)
+    ratio = _votes_ratio(data, ballots)
     lost = np.zeros(len(data))
     for fold in (0, 1):
         held = np.flatnonzero(data.prompt % 2 == fold)

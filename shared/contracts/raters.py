@@ -97,6 +97,11 @@ class Votes(Part):
         """Votes for the first model less those for the second."""
         return self.straight_first + self.turned_second - self.straight_second - self.turned_first
 
+    @property
+    def cast(self) -> int:
+        """Votes that say something, ties included; 0 of votes that were taken back."""
+        return int(sum(self.counts())) + self.ties
+
     def counts(self) -> tuple[float, float, float, float]:
         """As `shared.routing.learning.votes.Ballots` takes them."""
         return (self.straight_first, self.straight_second, self.turned_first, self.turned_second)

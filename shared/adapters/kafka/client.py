@@ -306,13 +306,21 @@ async def each(
             last = await _last_timestamps(consumer, unknown, ends)
             for part in unknown:
                 consumer.seek(part, starts[part] if last[part] >= first_ms else ends[part])
+        async for part, batch in _batches(consumer, left, ends):
+            for record in batch:
+                if record.offset < ends[part] and record.timestamp >= first_ms:
+                    yield record
+
+
+async def _batches(
+    consumer: AIOKafkaConsumer, parts: Iterable[TopicPartition], ends: Mapping[TopicPartition, int]
+) -> AsyncGenerator[tuple[TopicPartition, list[Any]], None]:
+    """What stands in these partitions between the consumer's positions and the ends."""
+    left = {part for part in parts if await consumer.position(part) < ends[part]}
+    while left:
+        for part, batch in (await consumer.getmany(*left, timeout_ms=200)).items():
+            yield part, batch
         left = {part for part in left if await consumer.position(part) < ends[part]}
-        while left:
-            for part, batch in (await consumer.getmany(*left, timeout_ms=200)).items():
-                for record in batch:
-                    if record.offset < ends[part] and record.timestamp >= first_ms:
-                        yield record
-            left = {part for part in left if await consumer.position(part) < ends[part]}
 
 
 async def _last_timestamps(
@@ -320,11 +328,8 @@ async def _last_timestamps(
 ) -> dict[TopicPartition, int]:
     """In milliseconds, of the last record of each partition; 0 where the last is no record."""
     last = dict.fromkeys(parts, 0)
-    left = set(parts)
-    while left:
-        for part, batch in (await consumer.getmany(*left, timeout_ms=200)).items():
-            last[part] = max(last[part], *(record.timestamp for record in batch))
-        left = {part for part in left if await consumer.position(part) < ends[part]}
+    async for part, batch in _batches(consumer, parts, ends):
+        last[part] = max(last[part], *(record.timestamp for record in batch))
     return last
 
 

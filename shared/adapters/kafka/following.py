@@ -101,13 +101,14 @@ class Following:
         again where it was."""
         found: dict[TopicPartition, list[Any]] = {}
         for part in parts:
-            consumer.seek(part, self.positions[_name(part, self._topics)])
+            at = self.positions[_name(part, self._topics)]
+            consumer.seek(part, at)
             try:
                 found |= await consumer.getmany(part, timeout_ms=200, max_records=2000)
             except ConsumerStoppedError:
                 raise
             except Exception:
-                consumer.seek(part, self.positions[_name(part, self._topics)])
+                consumer.seek(part, at)
         return found
 
     async def _tell(self, part: TopicPartition, records: list[Any], goal: int | None) -> None:

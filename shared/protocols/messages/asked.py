@@ -31,7 +31,7 @@ CARRIED = frozenset(
 )
 """Parameters that other protocols have, too."""
 TIERS = {"auto": "auto", "standard_only": "default"}
-"""Tiers of service that Anthropic has, by OpenAI's names."""
+"""OpenAI's names of Anthropic's tiers of service."""
 ASKED_FOR_THOUGHTS = frozenset({"enabled", "adaptive"})
 
 

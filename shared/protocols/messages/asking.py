@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.contracts.needs import SAMPLING, output_limit
 from shared.protocols import KEEPSAKE, NATIVE, arguments_of, data_url, objects, words_of
+from shared.protocols.messages import asked
 from shared.protocols.portable import plain_id
 
 BYTES = re.compile(r"[A-Za-z0-9+/]+={0,2}")
@@ -19,8 +20,8 @@ BETAS = "anthropic-beta"
 """Under which key of what came in Anthropic's form its header of that name stands."""
 LEAST_BUDGET = 1024
 """Tokens of thinking that Anthropic takes at least."""
-TIERS = {"auto": "auto", "default": "standard_only"}
-"""Tiers of service that OpenAI has, by Anthropic's names."""
+TIERS = {inner: name for name, inner in asked.TIERS.items()}
+"""Anthropic's names of OpenAI's tiers of service."""
 MOST_MARKS = 4
 """Of what is to be cached, that Anthropic takes."""
 DEFAULT_OUTPUT = 8192

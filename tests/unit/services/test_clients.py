@@ -61,17 +61,23 @@ def test_what_is_not_in_its_form_is_left_alone(name: str) -> None:
         merge("{[", GATEWAY)
 
 
+def settings_file(name: str, before: str | None, home: Path) -> Path:
+    """A client's file, with these settings in it; None: it is not there."""
+    file = clients(home)[name].file
+    assert file is not None
+    if before is not None:
+        file.parent.mkdir(parents=True)
+        file.write_text(before)
+    return file
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("before", ["", None])
 def test_written_and_undone(
     name: str, before: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    file = clients(tmp_path)[name].file
-    assert file is not None
-    if before is not None:
-        file.parent.mkdir(parents=True)
-        file.write_text(before)
+    file = settings_file(name, before, tmp_path)
     runner = CliRunner()
     for _ in range(2):
         wrote = runner.invoke(app, ["connect", name, "--write", "--key", "pm-key"])
@@ -91,11 +97,7 @@ def test_undone_keeps_what_others_have_changed_meanwhile(
     name: str, before: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    file = clients(tmp_path)[name].file
-    assert file is not None
-    if before is not None:
-        file.parent.mkdir(parents=True)
-        file.write_text(before)
+    file = settings_file(name, before, tmp_path)
     runner = CliRunner()
     for mark in ("first", "second"):
         assert runner.invoke(app, ["connect", name, "--write", "--key", mark]).exit_code == 0
