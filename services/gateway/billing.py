@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from services.gateway.answering import Answering, Models
 from services.gateway.choice import Choice
@@ -13,23 +12,6 @@ from shared.catalog.estimates import ANSWER_TOKENS
 from shared.contracts.answers import Completion
 from shared.contracts.messages import Completed, Decided, answer_room, extend
 from shared.contracts.spending import Spent
-
-
-class KeyBudget(Protocol):
-    async def reserve(self, usd: float) -> Any: ...
-    async def settle(self, reserved: Any, spent: float) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """Money of a key that an answer may cost."""
-
-    purse: KeyBudget
-    reservation: Any
-
-    async def settle(self, spent: float) -> None:
-        """Give back what was not spent."""
-        await self.purse.settle(self.reservation, spent)
 
 
 def expected_usd(wanted: UnderstoodRequest, choice: Choice, models: Models) -> float:

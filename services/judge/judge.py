@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydantic import TypeAdapter
 
@@ -65,11 +65,16 @@ PAIRS_AT_ONCE = 6
 """Of one message; a sender may want many compared."""
 
 
+class Reserved(Protocol):
+    """Money that may be spent."""
+
+    async def settle(self, spent: float) -> None: ...
+
+
 class Budget(Protocol):
     """Money reserved before it is spent."""
 
-    async def reserve(self, usd: float) -> Any: ...
-    async def settle(self, reserved: Any, spent: float) -> None: ...
+    async def reserve(self, usd: float) -> Reserved | None: ...
 
 
 class Kept(Protocol):
@@ -220,7 +225,7 @@ async def _pair(
             evaluations.append(evaluation)
         return evaluations
     finally:
-        await budget.settle(reserved, spent)
+        await reserved.settle(spent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Till:
         real = bound * rng.uniform(0.3, 1.0)
         self.under_way -= bound
         self.spent += real
-        await budget.settle(reserved, real)
+        await reserved.settle(real)
         return True
 
 
@@ -98,12 +98,12 @@ async def test_what_was_reserved_yesterday_is_not_given_back_today(
         assert old is not None
         assert new is not None
         assert free is not None
-        await budget.settle(old, 0.0)
+        await old.settle(0.0)
         assert await budget.spent() == 1.0, "the other day's money"
-        await budget.settle(new, 0.25)
+        await new.settle(0.25)
         assert await budget.spent() == 0.25
         days.append("2026-01-03")
-        await budget.settle(free, 0.0)
+        await free.settle(0.0)
 
 
 async def test_without_redis_nothing_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:

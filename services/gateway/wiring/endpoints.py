@@ -22,7 +22,7 @@ from services.gateway.answering import (
     ask_whole,
     left_out,
 )
-from services.gateway.billing import Reserved, completed, expected_usd, explained
+from services.gateway.billing import completed, expected_usd, explained
 from services.gateway.choice import Assess, Choice, Unrouted, choose, timing
 from services.gateway.fallback import Fallback
 from services.gateway.forms import Form
@@ -49,6 +49,7 @@ from shared.adapters.kafka.settings import KafkaSettings
 from shared.adapters.keys import Key, Keys
 from shared.adapters.llm.breaker import Breaker
 from shared.adapters.onnx.assessing import Assessor
+from shared.adapters.redis.budget import Reservation
 from shared.adapters.redis.cache import TextCache
 from shared.adapters.redis.client import RedisSettings
 from shared.adapters.redis.purses import KeyBudgets
@@ -257,7 +258,7 @@ class Gateway:
         finally:
             self._record(wanted, choice, under_way.answering, call.key, expected, held)
 
-    async def reserved(self, key: Key, expected: float) -> Reserved | None:
+    async def reserved(self, key: Key, expected: float) -> Reservation | None:
         """What is expected, of the key's budget where it has one. Raises `Problem`."""
         if (cap := key.usd_per_day) is None:
             return None
@@ -274,7 +275,7 @@ class Gateway:
                 code="insufficient_quota",
                 headers={"x-should-retry": "false"},
             )
-        return Reserved(purse, reservation)
+        return reservation
 
     def _headers(
         self, wanted: UnderstoodRequest, choice: Choice, done: Answering
@@ -346,7 +347,7 @@ class Gateway:
         answering: Answering | None,
         key: Key,
         expected: float,
-        held: Reserved | None,
+        held: Reservation | None,
     ) -> None:
         """Leave behind what is to be learnt and what is to be paid; also when the client has
         left."""

@@ -57,8 +57,13 @@ return 1
 class Reservation:
     """Money that may be spent, of the UTC day that it was reserved on."""
 
+    budget: DailyBudget
     usd: float
     day: str
+
+    async def settle(self, spent: float) -> None:
+        """Give back what was not spent. What can't be given back counts as spent."""
+        await self.budget.settle(self, spent)
 
 
 class DailyBudget:
@@ -113,7 +118,7 @@ class DailyBudget:
                     return None
                 if got > 0:
                     self._held[day] = self._held.get(day, 0.0) + usd
-                    return Reservation(usd, day)
+                    return Reservation(self, usd, day)
                 await (self._join(day) if got == -1 else asyncio.sleep(SHUT_S / 4))
         except RedisError as error:
             log.warning(
@@ -123,7 +128,7 @@ class DailyBudget:
         return None
 
     async def settle(self, reserved: Reservation, spent: float) -> None:
-        """Give back what was reserved and not spent. What can't be given back counts as spent."""
+        """As `Reservation.settle`."""
         day = _today()
         if reserved.day != day:
             self._held.pop(reserved.day, None)

@@ -1,6 +1,7 @@
 """The judge: which comparisons are made, what a vote is, what is paid."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,12 +32,12 @@ class Purse:
     def __init__(self, cap: float = 1e9) -> None:
         self.cap, self.spent, self.most = cap, 0.0, 0.0
 
-    async def reserve(self, usd: float) -> float | None:
+    async def reserve(self, usd: float) -> SimpleNamespace | None:
         if self.spent + usd > self.cap:
             return None
         self.spent += usd
         self.most = max(self.most, self.spent)
-        return usd
+        return SimpleNamespace(settle=lambda spent: self.settle(usd, spent))
 
     async def settle(self, reserved: float, spent: float) -> None:
         self.spent += spent - reserved
